@@ -1,0 +1,156 @@
+package hub
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Kind says what an envelope asks of the worker that receives it.
+type Kind uint8
+
+const (
+	// KindNotify asks to write Payload to the users' connections.
+	KindNotify Kind = iota + 1
+	// KindBroadcast asks to write Payload to every connection held.
+	KindBroadcast
+	// KindDisconnect asks to close the users' connections; Payload is the
+	// reason told to them, as text.
+	KindDisconnect
+)
+
+// Envelope is what one process is asked to do for some of its users: the
+// notification's header, the users, and the bytes that each of them reads.
+// It travels as the body of a relay message.
+//
+// Wire form, version 1; numbers are unsigned varints (encoding/binary):
+//
+//	version kind class          one byte each
+//	len id  len key             strings, each after its length
+//	count {len service}…        services that the delivery is limited to
+//	count {len user}…           none for a broadcast
+//	len payload
+type Envelope struct {
+	Kind     Kind
+	Class    Class
+	ID       string
+	Key      string
+	Services []Service
+	Users    []UserID
+	Payload  []byte
+}
+
+const envelopeVersion = 1
+
+// ErrBadEnvelope marks bytes that are not an envelope of a known version.
+var ErrBadEnvelope = errors.New("bad envelope")
+
+// Append appends e's wire form to dst and returns the extended slice.
+func (e *Envelope) Append(dst []byte) []byte {
+	dst = append(dst, envelopeVersion, byte(e.Kind), byte(e.Class))
+	dst = appendString(dst, e.ID)
+	dst = appendString(dst, e.Key)
+	dst = binary.AppendUvarint(dst, uint64(len(e.Services)))
+	for _, s := range e.Services {
+		dst = appendString(dst, s)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(e.Users)))
+	for _, u := range e.Users {
+		dst = appendString(dst, u)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(e.Payload)))
+	return append(dst, e.Payload...)
+}
+
+func appendString[S ~string](dst []byte, s S) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// Delivery is an envelope as the receiver reads it: every field is a view of
+// the bytes given to ParseEnvelope, so that reading one costs the same few
+// allocations for one user as for ten thousand. It must not outlive them.
+type Delivery struct {
+	Kind     Kind
+	Class    Class
+	ID       []byte
+	Key      []byte
+	Services [][]byte
+	Payload  []byte
+
+	userCount int
+	users     []byte
+}
+
+// ParseEnvelope reads the wire form of one envelope. It checks every length
+// before it trusts it, refuses what Append would not have written, and wraps
+// ErrBadEnvelope in every error.
+func ParseEnvelope(b []byte) (Delivery, error) {
+	if len(b) < 3 || b[0] != envelopeVersion {
+		return Delivery{}, fmt.Errorf("%w: %d bytes, want version %d", ErrBadEnvelope, len(b), envelopeVersion)
+	}
+	d := Delivery{Kind: Kind(b[1]), Class: Class(b[2])}
+	if d.Kind < KindNotify || d.Kind > KindDisconnect || d.Class > ClassDroppable {
+		return Delivery{}, fmt.Errorf("%w: kind %d, class %d", ErrBadEnvelope, d.Kind, d.Class)
+	}
+	r := reader{rest: b[3:]}
+	d.ID = r.str(MaxID)
+	d.Key = r.str(MaxKey)
+	for range r.count(MaxServices) {
+		d.Services = append(d.Services, r.str(MaxService))
+	}
+	d.userCount = r.count(MaxUsers)
+	d.users = r.rest
+	for range d.userCount {
+		if len(r.str(MaxUserID)) == 0 {
+			r.bad = true
+		}
+	}
+	d.users = d.users[:len(d.users)-len(r.rest)]
+	d.Payload = r.str(len(b))
+	if r.bad || len(r.rest) != 0 {
+		return Delivery{}, fmt.Errorf("%w: truncated, over a limit, or with bytes left over", ErrBadEnvelope)
+	}
+	return d, nil
+}
+
+// UserCount is the number of users that Users yields.
+func (d *Delivery) UserCount() int { return d.userCount }
+
+// Users yields the users as views of the envelope's bytes.
+func (d *Delivery) Users(yield func([]byte) bool) {
+	r := reader{rest: d.users}
+	for range d.userCount {
+		if !yield(r.str(MaxUserID)) {
+			return
+		}
+	}
+}
+
+// reader takes an envelope's fields off its front. After the first field that
+// does not fit it is bad and yields only empty values.
+type reader struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *reader) count(limit int) int {
+	v, n := binary.Uvarint(r.rest)
+	if r.bad || n <= 0 || v > uint64(limit) {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return int(v) //nolint:gosec // bounded by limit above
+}
+
+func (r *reader) str(limit int) []byte {
+	n := r.count(limit)
+	if n > len(r.rest) {
+		r.bad = true
+		return nil
+	}
+	s := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return s
+}

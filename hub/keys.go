@@ -1,0 +1,64 @@
+package hub
+
+// Keys builds every Redis key and channel name that Homing uses, so that
+// deployments and tests can share a Redis without meeting. All names start
+// with the prefix and a colon.
+//
+//	<p>:u:<user>      string  where a user is connected (hub/index)
+//	<p>:w:<process>   string  a process's lease and description, with a TTL
+//	<p>:procs         zset    every process that may still own index entries
+//	<p>:once:<scope>:<id>     an idempotency key and the reply it got
+//	<p>:c:<process>   channel what a process receives (hub/relay)
+type Keys struct{ prefix string }
+
+// DefaultPrefix is the prefix of a deployment that does not choose one.
+const DefaultPrefix = "homing"
+
+// NewKeys returns the names under prefix; an empty prefix means DefaultPrefix.
+func NewKeys(prefix string) Keys {
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	return Keys{prefix: prefix}
+}
+
+// User is the key of a user's index entry.
+func (k Keys) User(u UserID) string { return k.prefix + ":u:" + string(u) }
+
+// UserPattern matches every key that User builds, for SCAN.
+func (k Keys) UserPattern() string { return globEscape(k.prefix) + ":u:*" }
+
+// UserOf returns the user whose index entry stands under key, the inverse of User.
+func (k Keys) UserOf(key string) (UserID, bool) {
+	p := k.prefix + ":u:"
+	if len(key) <= len(p) || key[:len(p)] != p {
+		return "", false
+	}
+	return UserID(key[len(p):]), true
+}
+
+// Lease is the key of a process's lease.
+func (k Keys) Lease(p ProcessID) string { return k.prefix + ":w:" + string(p) }
+
+// Processes is the key of the sorted set of processes, scored by the Unix
+// time in seconds of their last renewal.
+func (k Keys) Processes() string { return k.prefix + ":procs" }
+
+// Once is the key of an idempotency record.
+func (k Keys) Once(scope, id string) string { return k.prefix + ":once:" + scope + ":" + id }
+
+// Channel is the Pub/Sub channel that only process p subscribes to.
+func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }
+
+// globEscape makes s match itself in a Redis glob pattern.
+func globEscape(s string) string {
+	out := make([]byte, 0, len(s))
+	for i := range len(s) {
+		switch s[i] {
+		case '*', '?', '[', ']', '\\', '^', '-':
+			out = append(out, '\\')
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
+}

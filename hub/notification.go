@@ -1,0 +1,169 @@
+package hub
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// Limits on one notification.
+const (
+	MaxUsers    = 10_000   // users of one notification
+	MaxServices = 64       // services that one notification may be limited to
+	MaxData     = 64 << 10 // bytes of Data
+	MaxType     = 128      // bytes of Type
+	MaxKey      = 128      // bytes of Key
+	MaxID       = 64       // bytes of ID
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrInvalid marks a notification that breaks the limits above.
+	ErrInvalid = errors.New("invalid notification")
+	// ErrUnavailable marks a failure of Redis: the caller may try again.
+	ErrUnavailable = errors.New("hub unavailable")
+)
+
+// Class says what happens to a message that a slow connection cannot take.
+type Class uint8
+
+const (
+	// ClassMust closes the connection when its outbox is full, so that the
+	// loss is seen and repaired. It is the default.
+	ClassMust Class = iota
+	// ClassLatest replaces a waiting message with the same Key.
+	ClassLatest
+	// ClassDroppable gives up the oldest waiting droppable message.
+	ClassDroppable
+)
+
+var classNames = [...]string{ClassMust: "must", ClassLatest: "latest", ClassDroppable: "droppable"}
+
+// String returns the name that the APIs use.
+func (c Class) String() string {
+	if int(c) < len(classNames) {
+		return classNames[c]
+	}
+	return "class(" + strconv.Itoa(int(c)) + ")"
+}
+
+// ParseClass is the inverse of String; the empty string is ClassMust.
+func ParseClass(s string) (Class, error) {
+	if s == "" {
+		return ClassMust, nil
+	}
+	if i := slices.Index(classNames[:], s); i >= 0 {
+		return Class(i), nil
+	}
+	return 0, fmt.Errorf("%w: class %q, want must, latest or droppable", ErrInvalid, s)
+}
+
+// Notification is what a game backend wants its players to hear.
+type Notification struct {
+	ID       string          // unique; a ULID unless the caller chose it
+	Users    []UserID        // whom to reach; empty for a broadcast
+	Services []Service       // only connections of these services; empty: all
+	Type     string          // the application's kind of event; may be empty
+	From     Service         // the service that speaks; may be empty
+	Data     json.RawMessage // valid JSON; rendered as given
+	Class    Class
+	Key      string // what ClassLatest replaces by; empty for other classes
+}
+
+// Summary says whom a notification met when it was accepted.
+type Summary struct {
+	ID        string `json:"id"`
+	Targets   int    `json:"targets"`   // distinct users asked for
+	Online    int    `json:"online"`    // of those, users held by a live process
+	Offline   int    `json:"offline"`   // the others
+	Processes int    `json:"processes"` // envelopes sent
+}
+
+// Presence is where one user is connected.
+type Presence struct {
+	User      UserID
+	Processes []Holding // empty: offline
+}
+
+// Holding is what one live process holds of a user.
+type Holding struct {
+	Process  ProcessID
+	Services []ServiceCount
+}
+
+// ServiceCount counts a user's connections opened from one service.
+type ServiceCount struct {
+	Service Service
+	Count   int // at least 1
+}
+
+// Process describes one live process, as its lease says.
+type Process struct {
+	ID          ProcessID `json:"id"`
+	Node        string    `json:"node"`        // the host or pod
+	PID         int       `json:"pid"`         // the operating system's process id
+	Role        string    `json:"role"`        // "front" or "api"
+	Started     int64     `json:"started"`     // Unix seconds
+	Connections int       `json:"connections"` // held when the lease was renewed
+}
+
+// CheckBody validates all but the users: what a notification and a broadcast
+// have in common. Errors wrap ErrInvalid and begin with the field's name.
+func (n *Notification) CheckBody() error {
+	if len(n.ID) > MaxID {
+		return tooLong("id", len(n.ID), MaxID)
+	}
+	for i := range len(n.ID) {
+		if n.ID[i] < '!' || n.ID[i] > '~' {
+			return fmt.Errorf("id: %w: byte %#02x at %d, want printable ASCII without space", ErrInvalid, n.ID[i], i)
+		}
+	}
+	if len(n.Type) > MaxType {
+		return tooLong("type", len(n.Type), MaxType)
+	}
+	if n.From != "" {
+		if err := n.From.Check(); err != nil {
+			return fmt.Errorf("from: %w: %w", ErrInvalid, err)
+		}
+	}
+	if len(n.Services) > MaxServices {
+		return fmt.Errorf("services: %w: %d services, want at most %d", ErrInvalid, len(n.Services), MaxServices)
+	}
+	for i, s := range n.Services {
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("services[%d]: %w: %w", i, ErrInvalid, err)
+		}
+	}
+	switch {
+	case len(n.Data) == 0:
+		return fmt.Errorf("data: %w: missing", ErrInvalid)
+	case len(n.Data) > MaxData:
+		return tooLong("data", len(n.Data), MaxData)
+	case len(n.Key) > MaxKey:
+		return tooLong("key", len(n.Key), MaxKey)
+	case n.Class == ClassLatest && n.Key == "":
+		return fmt.Errorf("key: %w: class latest needs the key it replaces by", ErrInvalid)
+	case n.Class != ClassLatest && n.Key != "":
+		return fmt.Errorf("key: %w: only class latest takes a key", ErrInvalid)
+	}
+	return nil
+}
+
+// CheckUsers validates the targets. Errors wrap ErrInvalid.
+func CheckUsers(users []UserID) error {
+	if len(users) == 0 || len(users) > MaxUsers {
+		return fmt.Errorf("users: %w: %d users, want 1 to %d", ErrInvalid, len(users), MaxUsers)
+	}
+	for i, u := range users {
+		if err := u.Check(); err != nil {
+			return fmt.Errorf("users[%d]: %w: %w", i, ErrInvalid, err)
+		}
+	}
+	return nil
+}
+
+func tooLong(field string, n, limit int) error {
+	return fmt.Errorf("%s: %w: %d bytes, want at most %d", field, ErrInvalid, n, limit)
+}

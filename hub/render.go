@@ -1,0 +1,31 @@
+package hub
+
+import "encoding/json"
+
+// Render returns the JSON text message that a homing.v1 client reads:
+//
+//	{"t":"notify","id":…,"type":…,"from":…,"data":…}
+//
+// type and from are left out when empty. It is called once per notification;
+// every envelope and socket shares the bytes. docs/protocol.md describes it.
+func (n *Notification) Render() []byte {
+	b := make([]byte, 0, 64+len(n.ID)+len(n.Type)+len(n.From)+len(n.Data))
+	b = append(b, `{"t":"notify","id":`...)
+	b = appendJSONString(b, n.ID)
+	if n.Type != "" {
+		b = append(b, `,"type":`...)
+		b = appendJSONString(b, n.Type)
+	}
+	if n.From != "" {
+		b = append(b, `,"from":`...)
+		b = appendJSONString(b, string(n.From))
+	}
+	b = append(b, `,"data":`...)
+	b = append(b, n.Data...)
+	return append(b, '}')
+}
+
+func appendJSONString(b []byte, s string) []byte {
+	q, _ := json.Marshal(s) // a string always marshals
+	return append(b, q...)
+}
