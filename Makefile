@@ -1,0 +1,90 @@
+# `make` or `make help` lists what there is. Every target installs what it
+# needs beyond Go through tools/setup. Flags pass through ARGS:
+#   make run ARGS="--api-listen 127.0.0.1:9080"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test unit e2e lint fmt bench drill up down status build image FORCE
+
+ARGS     ?=
+PKG      ?= ./...
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+IMAGE    ?= homing:$(VERSION)
+# The race detector needs a C compiler; without one Go turns cgo off.
+RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED 2>/dev/null)),-race)
+LINT     := go tool -modfile=tools/go.mod golangci-lint
+E2E      := bench/e2e
+
+define section
+@printf '\n== %s\n' "$(1)"
+endef
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+run: build ## start Homing for development and print the page's address (needs only Go)
+	@exec bin/homing dev $(ARGS)
+
+build: bin/homing ## build the one binary into bin/homing
+
+bin/homing: FORCE
+	@tools/setup go
+	@CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $@ ./cmd/homing
+
+test: unit e2e ## run every test: Go with real Redis, then Node clients and a browser
+	@printf '\n== all tests passed\n'
+
+unit: ## run the Go tests only (PKG=./front/... narrows them)
+	@tools/setup go redis browser
+	$(call section,unit and integration tests: go test $(RACE) $(PKG))
+	@go test $(RACE) -shuffle=on -timeout 10m $(PKG)
+
+e2e: build $(E2E)/node_modules/.package-lock.json ## run the end-to-end tests only: Node WebSocket clients, headless Chromium
+	@tools/setup redis browser node
+	$(call section,end-to-end tests: $(E2E))
+	@npm test --silent --prefix $(E2E)
+
+$(E2E)/node_modules/.package-lock.json: $(E2E)/package.json $(E2E)/package-lock.json
+	@tools/setup node
+	$(call section,npm ci: $(E2E))
+	@npm ci --no-audit --no-fund --loglevel=error --prefix $(E2E)
+	@touch $@
+
+lint: ## check style, bugs and the import rule (the first run builds the linter, minutes)
+	@tools/setup go
+	@$(LINT) fmt --diff ./...
+	@$(LINT) run ./...
+
+fmt: ## format the Go code in place
+	@tools/setup go
+	@$(LINT) fmt ./...
+
+bench: build ## measure; ARGS names the scenario and its flags
+	@tools/setup redis
+	@bin/homing bench $(ARGS)
+
+drill: build ## break things under load and check the delivery promise; ARGS picks scenarios
+	@tools/setup redis
+	@bin/homing drill $(ARGS)
+
+up: ## start a local Redis topology: 3 masters with 2 replicas each, 3 Sentinels
+	@tools/setup go redis
+	@go run ./deploy/local up
+
+down: ## stop what `make up` started
+	@go run ./deploy/local down
+
+status: ## show what `make up` started
+	@go run ./deploy/local status
+
+image: ## build the container image with docker or podman (IMAGE=name:tag)
+	@engine=; for e in docker podman; do \
+		if command -v $$e >/dev/null && $$e info >/dev/null 2>&1; then engine=$$e; break; fi; \
+	done; \
+	if [ -z "$$engine" ]; then \
+		echo 'image: no container engine runs here: start Docker or install Podman, then try again' >&2; exit 1; \
+	fi; \
+	$$engine build --build-arg VERSION=$(VERSION) -f deploy/Dockerfile -t $(IMAGE) .
+
+FORCE:
