@@ -1,0 +1,312 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// peer is the server's end of one connection under a test's control.
+type peer struct {
+	t    *testing.T
+	conn net.Conn
+}
+
+// serve starts a server that upgrades each connection and hands it to script.
+func serve(t *testing.T, script func(p *peer, nth int)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for nth := 0; ; nth++ {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			u := ws.Upgrader{Protocol: func(p []byte) bool { return string(p) == Protocol }}
+			if _, err := u.Upgrade(c); err == nil {
+				script(&peer{t: t, conn: c}, nth)
+			}
+			c.Close()
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return "ws://" + ln.Addr().String() + "/ws"
+}
+
+func (p *peer) frame(f ws.Frame) {
+	p.t.Helper()
+	if err := ws.WriteFrame(p.conn, f); err != nil {
+		p.t.Errorf("server write: %v", err)
+	}
+}
+
+func (p *peer) text(s string) { p.t.Helper(); p.frame(ws.NewTextFrame([]byte(s))) }
+
+func (p *peer) hello() { p.t.Helper(); p.text(`{"t":"hello","user":"ada","conn":"c1","ping":30000}`) }
+
+func (p *peer) bye(code ws.StatusCode, why string) {
+	p.t.Helper()
+	p.frame(ws.NewCloseFrame(ws.NewCloseFrameBody(code, why)))
+	p.read() // the answer
+}
+
+// read returns the client's next frame, unmasked.
+func (p *peer) read() ws.Frame {
+	_ = p.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	f, err := ws.ReadFrame(p.conn)
+	if err != nil {
+		return ws.Frame{}
+	}
+	if !f.Header.Masked {
+		p.t.Error("client sent an unmasked frame")
+	}
+	return ws.UnmaskFrame(f)
+}
+
+func dial(t *testing.T, url string) *Conn {
+	t.Helper()
+	c, err := Dial(t.Context(), Options{URL: url, Token: StaticToken("secret")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Abort() })
+	return c
+}
+
+func TestReceive(t *testing.T) {
+	url := serve(t, func(p *peer, _ int) {
+		p.hello()
+		p.text(`{"t":"notify","id":"n1","type":"mail","from":"chess","data":{"a":1}}`)
+		p.text(`{"t":"reconnect","after_ms":1500,"url":"ws://elsewhere/ws"}`)
+		p.text(`{"t":"room","x":1}`)
+		p.bye(ws.StatusGoingAway, "bye")
+	})
+	c := dial(t, url)
+	if h := c.Hello(); h.User != "ada" || h.Conn != "c1" || h.Ping != 30*time.Second {
+		t.Errorf("hello = %+v", h)
+	}
+	m, err := c.Receive(t.Context())
+	if n := m.Notification; err != nil || n == nil || n.ID != "n1" || n.Type != "mail" || n.From != "chess" || string(n.Data) != `{"a":1}` {
+		t.Fatalf("notification = %+v, %v", m, err)
+	}
+	m, err = c.Receive(t.Context())
+	if r := m.Reconnect; err != nil || r == nil || r.After != 1500*time.Millisecond || r.URL != "ws://elsewhere/ws" {
+		t.Fatalf("reconnect = %+v, %v", m, err)
+	}
+	if m, err = c.Receive(t.Context()); err != nil || m.Kind != "room" || string(m.Raw) != `{"t":"room","x":1}` {
+		t.Fatalf("unknown kind = %+v, %v", m, err)
+	}
+	_, err = c.Receive(t.Context())
+	if CloseCode(err) != 1001 || !strings.Contains(err.Error(), "bye") {
+		t.Fatalf("end = %v, want close code 1001", err)
+	}
+}
+
+func TestFragmentsWithPingBetween(t *testing.T) {
+	pong := make(chan ws.Frame, 1)
+	url := serve(t, func(p *peer, _ int) {
+		p.hello()
+		first := ws.NewFrame(ws.OpText, false, []byte(`{"t":"notify",`))
+		p.frame(first)
+		p.frame(ws.NewPingFrame([]byte("hi")))
+		p.frame(ws.NewFrame(ws.OpContinuation, true, []byte(`"id":"n2"}`)))
+		pong <- p.read()
+		p.read()
+	})
+	c := dial(t, url)
+	m, err := c.Receive(t.Context())
+	if err != nil || m.Notification == nil || m.Notification.ID != "n2" {
+		t.Fatalf("message = %+v, %v", m, err)
+	}
+	if f := <-pong; f.Header.OpCode != ws.OpPong || string(f.Payload) != "hi" {
+		t.Fatalf("answer to ping = %+v", f)
+	}
+	c.Close()
+}
+
+func TestViolations(t *testing.T) {
+	masked := ws.MaskFrame(ws.NewTextFrame([]byte(`{"t":"x"}`)))
+	huge := ws.Frame{Header: ws.Header{Fin: true, OpCode: ws.OpText, Length: 1 << 40}}
+	cases := map[string]ws.Frame{
+		"masked":        masked,
+		"too long":      huge,
+		"continuation":  ws.NewFrame(ws.OpContinuation, true, []byte("x")),
+		"not UTF-8":     ws.NewTextFrame([]byte("{\"t\":\"\xff\"}")),
+		"not JSON":      ws.NewTextFrame([]byte(`nope`)),
+		"without kind":  ws.NewTextFrame([]byte(`{}`)),
+		"bad close":     ws.NewCloseFrame([]byte{0, 5}),
+		"reserved bits": {Header: ws.Header{Fin: true, Rsv: 4, OpCode: ws.OpText}},
+	}
+	for name, bad := range cases {
+		t.Run(name, func(t *testing.T) {
+			url := serve(t, func(p *peer, _ int) {
+				p.hello()
+				_ = ws.WriteFrame(p.conn, bad)
+				p.read()
+			})
+			c := dial(t, url)
+			_, err := c.Receive(t.Context())
+			c.Abort()
+			if !errors.Is(err, ErrProtocol) || !Permanent(err) {
+				t.Fatalf("error = %v, want ErrProtocol", err)
+			}
+		})
+	}
+}
+
+func TestDialRefused(t *testing.T) {
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("token") != "secret" {
+			t.Errorf("token = %q", r.URL.Query().Get("token"))
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	})}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go srv.Serve(ln)
+	t.Cleanup(func() { srv.Close() })
+	_, err = Dial(t.Context(), Options{URL: "ws://" + ln.Addr().String() + "/ws", Token: StaticToken("secret")})
+	if r, ok := errors.AsType[*RefusedError](err); !ok || r.Status != 401 || !Permanent(err) {
+		t.Fatalf("error = %v, want a permanent refusal 401", err)
+	}
+}
+
+func TestDialWaitsForHello(t *testing.T) {
+	url := serve(t, func(p *peer, _ int) { p.read() })
+	start := time.Now()
+	_, err := Dial(t.Context(), Options{URL: url, HandshakeTimeout: 100 * time.Millisecond})
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 3*time.Second {
+		t.Fatalf("error = %v after %v", err, time.Since(start))
+	}
+	url = serve(t, func(p *peer, _ int) { p.bye(4401, "token expired") })
+	if _, err = Dial(t.Context(), Options{URL: url}); CloseCode(err) != 4401 {
+		t.Fatalf("error = %v, want close code 4401", err)
+	}
+}
+
+func TestReceiveEndsWithContextAndSilence(t *testing.T) {
+	url := serve(t, func(p *peer, _ int) { p.hello(); p.read() })
+	c := dial(t, url)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Receive(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("error = %v, want the context's", err)
+	}
+	c2, err := Dial(t.Context(), Options{URL: url, Silence: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c2.Abort()
+	if _, err := c2.Receive(t.Context()); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("error = %v, want a deadline", err)
+	}
+}
+
+func TestClientReconnectsAndDropsRepeats(t *testing.T) {
+	url := serve(t, func(p *peer, nth int) {
+		p.hello()
+		p.text(`{"t":"notify","id":"same","data":1}`)
+		switch nth {
+		case 0:
+			p.text(`{"t":"reconnect","after_ms":10}`)
+			p.bye(1012, "restart")
+		case 1: // vanishes without a close frame
+			p.text(`{"t":"notify","id":"second","data":2}`)
+		default:
+			p.text(`{"t":"notify","id":"third","data":3}`)
+			p.bye(1008, "not you")
+		}
+	})
+	var ups int
+	var ids []string
+	var pauses []time.Duration
+	c := New(Options{URL: url}, Handler{
+		Up:     func(Hello) { ups++ },
+		Notify: func(n Notification) { ids = append(ids, n.ID) },
+		Down:   func(_ error, d time.Duration) { pauses = append(pauses, d) },
+	})
+	err := c.Run(t.Context())
+	if CloseCode(err) != 1008 {
+		t.Fatalf("Run = %v, want close code 1008", err)
+	}
+	if got := strings.Join(ids, " "); ups != 3 || got != "same second third" {
+		t.Errorf("%d connections, notifications %q", ups, got)
+	}
+	if len(pauses) != 2 || pauses[0] < 10*time.Millisecond || pauses[0] > 11*time.Millisecond {
+		t.Errorf("pauses = %v, want the first as the server asked", pauses)
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	var b Backoff
+	lost := errors.New("lost")
+	for i, want := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 32000} {
+		got, want := b.Next(lost, nil), want*time.Millisecond
+		if got < want/2 || got >= want*3/2 {
+			t.Errorf("pause %d = %v, want about %v", i, got, want)
+		}
+	}
+	b.Reset()
+	if got := b.Next(&CloseError{Code: 1012}, nil); got < 0 || got >= 2*time.Second {
+		t.Errorf("after 1012: %v", got)
+	}
+	if got := b.Next(&CloseError{Code: 1013}, nil); got < 2500*time.Millisecond || got >= 7500*time.Millisecond {
+		t.Errorf("after 1013: %v", got)
+	}
+	if got := b.Next(lost, &Reconnect{After: time.Minute}); got < time.Minute || got > 66*time.Second {
+		t.Errorf("after a hint: %v", got)
+	}
+}
+
+func TestSeenForgetsTheOldest(t *testing.T) {
+	var s seen
+	for i := range seenLimit + 1 {
+		if s.add(string(rune('一' + i))) {
+			t.Fatalf("id %d was known", i)
+		}
+	}
+	if s.add(string(rune('一'))) || !s.add(string(rune('一'+seenLimit))) || s.add("") || s.add("") {
+		t.Error("want the oldest forgotten, the newest known, the empty never")
+	}
+	if len(s.ids) != seenLimit {
+		t.Errorf("%d ids kept, want %d", len(s.ids), seenLimit)
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add([]byte("\x81\x0d{\"t\":\"hello\"}"))
+	f.Add([]byte("\x88\x02\x03\xe8"))
+	f.Add([]byte("\x01\x01{\x89\x00\x80\x01}"))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		fr := frames{in: bufio.NewReader(strings.NewReader(string(stream))), limit: 4096,
+			onControl: func(ws.OpCode, []byte) error { return nil }}
+		for {
+			text, err := fr.next()
+			if err != nil {
+				return
+			}
+			if len(text) > 4096 {
+				t.Fatalf("message of %d bytes", len(text))
+			}
+			_, _ = parseMessage(text)
+		}
+	})
+}
