@@ -44,6 +44,9 @@ const (
 // blocks only to resolve a host name. Sockets of several processes that listen
 // on the same port share its connections.
 func Listen(addr string, o Options) (fd int, err error) {
+	if addr == "" { // which the resolver takes for ":0"
+		return -1, errors.New("listen: no address")
+	}
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return -1, fmt.Errorf("listen on %q: %w", addr, err)
@@ -59,7 +62,31 @@ func Listen(addr string, o Options) (fd int, err error) {
 	return fd, nil
 }
 
+// listenTCP binds to a free port in two steps: a socket that the kernel chose
+// the port for would lose it in Unlisten, one that names its port keeps it.
 func listenTCP(addr *net.TCPAddr, o Options) (int, error) {
+	fd, err := bindTCP(addr, o)
+	if err != nil {
+		return -1, err
+	}
+	if addr.Port == 0 {
+		defer func(chosen int) { _ = unix.Close(chosen) }(fd)
+		local, err := LocalAddr(fd)
+		if err != nil {
+			return -1, err
+		}
+		if fd, err = bindTCP(&net.TCPAddr{IP: addr.IP, Zone: addr.Zone, Port: int(local.Port())}, o); err != nil {
+			return -1, err
+		}
+	}
+	if err := Relisten(fd, o.Backlog); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func bindTCP(addr *net.TCPAddr, o Options) (int, error) {
 	family, sa, err := sockaddr(addr)
 	if err != nil {
 		return -1, err
@@ -78,9 +105,6 @@ func listenTCP(addr *net.TCPAddr, o Options) (int, error) {
 		if err = unix.Bind(fd, sa); err != nil {
 			err = fmt.Errorf("bind: %w", err)
 		}
-	}
-	if err == nil {
-		err = Relisten(fd, o.Backlog)
 	}
 	if err != nil {
 		_ = unix.Close(fd)

@@ -1,6 +1,7 @@
 package poll
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -69,15 +70,20 @@ type Poller struct {
 	epfd     int
 	deadline time.Time // what file's read deadline is set to
 	raw      [256]unix.EpollEvent
-	n        int                // result of the last epoll_wait
+	want     int                // how many events the present Wait has room for
+	n        int                // how many the last epoll_wait returned
 	err      error              // and its error
 	try      func(uintptr) bool // pollNow, kept so that Wait does not allocate
 
+	wakes  [8]byte // what clearWake reads the eventfd's count into
 	wakefd int
 	woken  atomic.Bool // a wake is on its way and need not be sent again
 	mu     sync.Mutex  // keeps Wake from writing to a closed wakefd
 	closed bool        // guarded by mu
 }
+
+// oneWake is 1 in the eight bytes of this machine's order that an eventfd takes.
+var oneWake = binary.NativeEndian.AppendUint64(nil, 1)
 
 // New returns a Poller without registrations.
 func New() (*Poller, error) {
@@ -156,20 +162,16 @@ func (p *Poller) Wait(events []Event, deadline time.Time) (n int, err error) {
 	if len(events) == 0 {
 		return 0, errors.New("wait for readiness: no room for events")
 	}
-	if len(events) > len(p.raw) {
-		events = events[:len(p.raw)]
-	}
-	p.n = len(events)
+	p.want = min(len(events), len(p.raw))
 	if !deadline.Equal(p.deadline) {
 		p.deadline = deadline
 		if err := p.file.SetReadDeadline(deadline); err != nil {
 			return 0, fmt.Errorf("set the deadline of a wait: %w", err)
 		}
 	}
-	want := p.n
 	err = p.conn.Read(p.try)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		p.n, err = want, nil
+		err = nil
 		p.pollNow(uintptr(p.epfd)) //nolint:gosec // a descriptor is not negative
 	}
 	if err == nil {
@@ -181,24 +183,20 @@ func (p *Poller) Wait(events []Event, deadline time.Time) (n int, err error) {
 	return p.deliver(events), nil
 }
 
-// pollNow collects what is ready without blocking, p.n events at most, into
+// pollNow collects what is ready without blocking, p.want events at most, into
 // p.raw, p.n and p.err. It reports whether Wait has its answer.
 //
 // The system call is made without telling the Go scheduler: it never blocks,
 // and the bookkeeping costs as much as the call.
 func (p *Poller) pollNow(epfd uintptr) bool {
-	want := p.n
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, epfd,
-		uintptr(unsafe.Pointer(&p.raw[0])), uintptr(want), 0, 0, 0) //nolint:gosec // the kernel's calling convention
+		uintptr(unsafe.Pointer(&p.raw[0])), uintptr(p.want), 0, 0, 0) //nolint:gosec // the kernel's calling convention
 	if errno != 0 {
 		p.n, p.err = 0, errno
-		return errno != unix.EINTR
-	}
-	if n == 0 {
-		return false
+		return true // never EINTR: it does not sleep
 	}
 	p.n, p.err = int(n), nil //nolint:gosec // at most len(p.raw)
-	return true
+	return p.n > 0
 }
 
 // deliver translates the last epoll_wait's events and takes out the wake.
@@ -226,8 +224,7 @@ func (p *Poller) deliver(events []Event) int {
 // two is dropped, and its caller's work is seen after this Wait returns. The
 // other order would swallow a write whose flag stays set, and all later ones.
 func (p *Poller) clearWake() {
-	var count [8]byte
-	_, _ = unix.Read(p.wakefd, count[:])
+	_, _ = unix.Read(p.wakefd, p.wakes[:])
 	p.woken.Store(false)
 }
 
@@ -241,7 +238,7 @@ func (p *Poller) Wake() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
-		_, _ = unix.Write(p.wakefd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // EAGAIN: it is awake already
+		_, _ = unix.Write(p.wakefd, oneWake) // EAGAIN: it is awake already
 	}
 }
 
