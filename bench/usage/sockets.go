@@ -1,0 +1,75 @@
+package usage
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Holders tells which of the processes holds the server's end of each IPv4
+// connection to the local port, by the client's address as "a.b.c.d:port".
+// It asks the kernel, so it does not depend on what the processes say.
+func Holders(port int, pids []int) (map[string]int, error) {
+	inodes, err := connections(port)
+	if err != nil {
+		return nil, err
+	}
+	holders := make(map[string]int, len(inodes))
+	for _, pid := range pids {
+		links, err := os.ReadDir(proc(pid, "fd"))
+		if err != nil {
+			continue // it has ended, and holds nothing
+		}
+		for _, l := range links {
+			target, err := os.Readlink(filepath.Join(proc(pid, "fd"), l.Name()))
+			if err != nil {
+				continue // closed meanwhile
+			}
+			if client, ok := inodes[target]; ok {
+				holders[client] = pid
+			}
+		}
+	}
+	return holders, nil
+}
+
+// connections maps "socket:[inode]" to the peer's address for the established
+// connections whose local port is port.
+func connections(port int) (map[string]string, error) {
+	raw, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return nil, fmt.Errorf("list connections: %w", err)
+	}
+	const established = "01"
+	local := fmt.Sprintf(":%04X", port)
+	out := make(map[string]string)
+	for line := range strings.Lines(string(raw)) {
+		f := strings.Fields(line)
+		if len(f) < 10 || f[3] != established || !strings.HasSuffix(f[1], local) {
+			continue
+		}
+		peer, err := hexAddress(f[2])
+		if err != nil {
+			return nil, fmt.Errorf("list connections: %w", err)
+		}
+		out["socket:["+f[9]+"]"] = peer
+	}
+	return out, nil
+}
+
+// hexAddress turns "0100007F:1F90" (the address as a little-endian word) into
+// "127.0.0.1:8080".
+func hexAddress(s string) (string, error) {
+	ip, port, ok := strings.Cut(s, ":")
+	a, err := strconv.ParseUint(ip, 16, 32)
+	if err != nil || !ok {
+		return "", fmt.Errorf("address %q: want IPv4 in hex", s)
+	}
+	p, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", s, err)
+	}
+	return fmt.Sprintf("%d.%d.%d.%d:%d", a&255, a>>8&255, a>>16&255, a>>24, p), nil
+}

@@ -1,0 +1,84 @@
+package usage
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestCPUGrowsWithWork(t *testing.T) {
+	before, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for start := time.Now(); time.Since(start) < 200*time.Millisecond; {
+	}
+	after, err := CPU(os.Getpid(), 1<<30) // the second does not exist
+	if err != nil || after-before < 20*time.Millisecond {
+		t.Fatalf("200 ms of work counted as %v, %v", after-before, err)
+	}
+}
+
+func TestChildren(t *testing.T) {
+	cmd := exec.Command("sleep", "10")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	pids, err := Children(os.Getpid())
+	if err != nil || !slices.Contains(pids, cmd.Process.Pid) {
+		t.Fatalf("Children = %v, %v; want %d among them", pids, err, cmd.Process.Pid)
+	}
+}
+
+func TestMemory(t *testing.T) {
+	before, err := Memory(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 32<<20)
+	for i := range block {
+		block[i] = byte(i)
+	}
+	after, err := Memory(os.Getpid())
+	if err != nil || after-before < 24<<20 {
+		t.Fatalf("32 MiB counted as %d, %v", after-before, err)
+	}
+	if block[0] != 0 {
+		t.Fatal("unreachable")
+	}
+	slab, sockets, err := KernelMemory()
+	if err != nil || slab <= 0 || sockets < 0 {
+		t.Fatalf("KernelMemory = %d, %d, %v", slab, sockets, err)
+	}
+}
+
+func TestHolders(t *testing.T) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	client, err := net.Dial("tcp4", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	got, err := Holders(ln.Addr().(*net.TCPAddr).Port, []int{os.Getpid(), 1 << 30})
+	if err != nil || len(got) != 1 || got[client.LocalAddr().String()] != os.Getpid() {
+		t.Fatalf("Holders = %v, %v; want %v held by us", got, err, client.LocalAddr())
+	}
+}
