@@ -7,6 +7,7 @@ package hub
 //	<p>:u:<user>      string  where a user is connected (hub/index)
 //	<p>:w:<process>   string  a process's lease and description, with a TTL
 //	<p>:procs         zset    every process that may still own index entries
+//	<p>:turn:<job>    string  who does a periodic job this time (hub/index)
 //	<p>:once:<scope>:<id>     an idempotency key and the reply it got
 //	<p>:c:<process>   channel what a process receives (hub/relay)
 type Keys struct{ prefix string }
@@ -24,6 +25,13 @@ func NewKeys(prefix string) Keys {
 
 // User is the key of a user's index entry.
 func (k Keys) User(u UserID) string { return k.prefix + ":u:" + string(u) }
+
+// AppendUser appends what User returns to dst, for callers that build many.
+func (k Keys) AppendUser(dst []byte, u UserID) []byte {
+	dst = append(dst, k.prefix...)
+	dst = append(dst, ":u:"...)
+	return append(dst, u...)
+}
 
 // UserPattern matches every key that User builds, for SCAN.
 func (k Keys) UserPattern() string { return globEscape(k.prefix) + ":u:*" }
@@ -43,6 +51,10 @@ func (k Keys) Lease(p ProcessID) string { return k.prefix + ":w:" + string(p) }
 // Processes is the key of the sorted set of processes, scored by the Unix
 // time in seconds of their last renewal.
 func (k Keys) Processes() string { return k.prefix + ":procs" }
+
+// Turn is the key that says who has the turn at a periodic job: whoever sets
+// it, with the job's period as its TTL, while it is not there.
+func (k Keys) Turn(job string) string { return k.prefix + ":turn:" + job }
 
 // Once is the key of an idempotency record.
 func (k Keys) Once(scope, id string) string { return k.prefix + ":once:" + scope + ":" + id }

@@ -1,0 +1,309 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+)
+
+const (
+	// roundUsers bounds what one round trip writes, so that a lease is never
+	// late because of a long queue.
+	roundUsers = 20 * scriptUsers
+	// verifyUsers are compared at a time, with a pause of at least verifyPause
+	// in between: a process checks up to 20,000 users a second. When the shard
+	// is slow to answer the pause grows with it.
+	verifyUsers = 500
+	verifyPause = 25 * time.Millisecond
+	// keepDeparted is how long a written removal may turn out to be lost: far
+	// longer than a replica may lag behind and still be promoted.
+	keepDeparted = 30 * time.Second
+	// maxWaiting bounds the callbacks that wait for a shard that is away.
+	maxWaiting = 1 << 16
+	// After a failure the next attempt comes after backoffMin, doubled each
+	// time up to backoffMax; at once when the shard has changed.
+	backoffMin = 25 * time.Millisecond
+	backoffMax = 500 * time.Millisecond
+)
+
+// lane brings one data shard to what the ledger says. One goroutine does
+// everything in turn: renew the lease, write queued changes, verify. So what
+// is verified is never at the same time on its way.
+type lane struct {
+	// static
+	g      *Registrar
+	shard  *redisx.Shard
+	home   bool // the shard where the lease counts
+	ledger ledger
+	wake   chan struct{} // a token: something was queued
+
+	// owned by run
+	round    round
+	failures int       // in a row
+	renewAt  time.Time // when the next renewal is due
+	stood    bool      // the lease has been taken
+	pending  int       // this lane's share of the gauge
+	verify   verification
+	drained  bool
+}
+
+// verification is the comparison of the shard with the ledger. There is a
+// reason for it when the shard's epoch moved on, when the lease had lapsed
+// (then a sweeper may have been here, or the shard was emptied), and when a
+// write has failed (it may yet arrive, after a later one).
+type verification struct {
+	epoch  uint64       // of the shard when all was last begun to be compared
+	at     time.Time    // begin one then; zero: no reason
+	todo   []hub.UserID // what is left of the present one
+	next   time.Time    // not before then
+	wrong  int          // found by it so far
+	active bool
+}
+
+func newLane(g *Registrar, i int) *lane {
+	return &lane{g: g, shard: g.shards[i], home: i == 0, wake: make(chan struct{}, 1)}
+}
+
+func (l *lane) kick() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// errDone ends a lane that has taken everything out.
+var errDone = errors.New("done")
+
+// run works until ctx ends or everything has been taken out. Entries are
+// written only once the lease has stood, so that whoever meets one can tell
+// whether its process lives.
+func (l *lane) run(ctx context.Context) {
+	if !l.home {
+		select {
+		case <-l.g.leased:
+		case <-ctx.Done():
+			return
+		}
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	defer func() { l.gauge(0) }()
+	for {
+		changed := l.shard.Changed()
+		wait, err := l.work(ctx)
+		if ctx.Err() != nil || errors.Is(err, errDone) {
+			return
+		}
+		wake := l.wake
+		if wait = l.outcome(wait, err); err != nil {
+			wake = nil // one more change is no reason to try again sooner
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-wake:
+		case <-changed:
+		}
+	}
+}
+
+// outcome counts failures in a row and returns how long to wait.
+func (l *lane) outcome(wait time.Duration, err error) time.Duration {
+	if err == nil {
+		if l.failures > 0 {
+			l.g.log.Info("index: registering works again", "shard", l.shard.Name(), "failures", l.failures)
+		}
+		l.failures = 0
+		return wait
+	}
+	if l.failures == 0 {
+		l.g.log.Warn("index: registering fails; trying again", "shard", l.shard.Name(), "error", err)
+	}
+	for _, done := range l.ledger.giveUp(maxWaiting) {
+		done(unavailable("index: registering", err))
+	}
+	backoff := min(backoffMin<<min(l.failures, 10), backoffMax)
+	l.failures++
+	return jittered(backoff)
+}
+
+// work does what is due and returns how long there is nothing more to do.
+func (l *lane) work(ctx context.Context) (time.Duration, error) {
+	now := time.Now()
+	if !now.Before(l.renewAt) {
+		if err := l.renew(ctx, now); err != nil {
+			return 0, err
+		}
+	}
+	l.beginVerifying(now)
+	if err := l.flush(ctx); err != nil {
+		return 0, err
+	}
+	if l.verify.active && !now.Before(l.verify.next) {
+		if err := l.verifySome(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if l.ledger.pending() > 0 {
+		return 0, nil
+	}
+	if l.g.closing.Load() {
+		if err := l.leave(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return l.idle(), nil
+}
+
+// idle is how long until something is due of itself.
+func (l *lane) idle() time.Duration {
+	due := l.renewAt
+	if v := &l.verify; v.active && v.next.Before(due) {
+		due = v.next
+	} else if !v.active && !v.at.IsZero() && v.at.Before(due) {
+		due = v.at
+	}
+	return max(0, time.Until(due))
+}
+
+// renew makes the lease stand for another lease time.
+func (l *lane) renew(ctx context.Context, now time.Time) error {
+	g := l.g
+	names := []string{g.keys.Lease(g.self.ID)}
+	if l.home {
+		names = append(names, g.keys.Processes())
+	}
+	var stood bool
+	err := l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
+		stood, err = renewScript.Run(ctx, c, names,
+			g.describe(), g.timing.lease.Milliseconds(), string(g.self.ID), now.Unix()).Bool()
+		return err
+	})
+	if err != nil {
+		g.met.renewErrors.Inc()
+		return unavailable("renewing the lease", err)
+	}
+	if l.stood && !stood {
+		g.log.Warn("index: the lease had lapsed", "shard", l.shard.Name())
+		l.verify.request(now)
+	}
+	l.renewAt = now.Add(g.timing.renew)
+	l.ledger.forgetDepartures(now.Add(-keepDeparted))
+	if l.home {
+		g.renewed.Store(now.UnixNano())
+		if !l.stood {
+			close(g.leased)
+		}
+	}
+	l.stood = true
+	return nil
+}
+
+// flush writes one round of queued changes. On failure they are queued again:
+// an entry is replaced whole, so writing it twice does no harm.
+func (l *lane) flush(ctx context.Context) error {
+	l.ledger.take(&l.round, roundUsers)
+	l.gauge(len(l.round.changes) + l.ledger.pending())
+	if len(l.round.users) > 0 {
+		start := time.Now()
+		err := l.shard.Write(ctx, l.put)
+		if err != nil {
+			l.ledger.putBack(&l.round)
+			l.g.met.flushErrors.Inc()
+			l.verify.request(time.Now().Add(l.g.timing.doubt))
+			return unavailable("writing entries", err)
+		}
+		l.g.met.flushSeconds.Observe(time.Since(start).Seconds())
+		l.g.met.written(&l.round)
+	}
+	l.ledger.settle(&l.round, time.Now())
+	l.round.finish(nil)
+	l.gauge(l.ledger.pending())
+	return nil
+}
+
+// put writes l.round in one round trip, or in two when the shard does not
+// know the script yet.
+func (l *lane) put(ctx context.Context, c *redis.Client) error {
+	err := l.putOnce(ctx, c)
+	if !redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return err
+	}
+	if err := putScript.Load(ctx, c).Err(); err != nil {
+		return fmt.Errorf("loading the script: %w", err)
+	}
+	return l.putOnce(ctx, c)
+}
+
+func (l *lane) putOnce(ctx context.Context, c *redis.Client) error {
+	_, err := c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		users, holds := l.round.users, l.round.holds
+		for len(users) > 0 {
+			n := min(scriptUsers, len(users))
+			pipe.Do(ctx, l.putArgs(users[:n], holds[:n])...)
+			users, holds = users[n:], holds[n:]
+		}
+		return nil
+	})
+	return err
+}
+
+func (l *lane) putArgs(users []hub.UserID, holds []string) []any {
+	args := make([]any, 0, 4+2*len(users))
+	args = append(args, "EVALSHA", putScript.Hash(), len(users))
+	for _, user := range users {
+		args = append(args, l.g.keys.User(user))
+	}
+	args = append(args, string(l.g.self.ID))
+	for i := range holds {
+		args = append(args, &holds[i])
+	}
+	return args
+}
+
+// leave takes the lease out once this lane has nothing left to write. The
+// home lane is the last: while others still write, the process must live.
+func (l *lane) leave(ctx context.Context) error {
+	g := l.g
+	if l.home && g.draining.Load() > 1 {
+		return nil // the last of the others kicks
+	}
+	err := l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+		_, err := c.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
+			pipe.Del(ctx, g.keys.Lease(g.self.ID))
+			if l.home {
+				pipe.ZRem(ctx, g.keys.Processes(), string(g.self.ID))
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return unavailable("removing the lease", err)
+	}
+	g.draining.Add(-1)
+	g.lanes[0].kick()
+	return errDone
+}
+
+// gauge makes n this lane's share of the pending changes.
+func (l *lane) gauge(n int) {
+	l.g.met.pending.Add(float64(n - l.pending))
+	l.pending = n
+}
+
+// fail calls back everybody who still waits.
+func (l *lane) fail(err error) {
+	l.ledger.refuse()
+	for _, done := range l.ledger.giveUp(0) {
+		done(err)
+	}
+}

@@ -1,0 +1,278 @@
+package index
+
+import (
+	"sync"
+	"time"
+
+	"github.com/homing/homing/hub"
+)
+
+// ledger is what one process wants one shard to say about its users: the
+// truth that the index is brought to, and repaired from. It costs about 50
+// bytes per user beside the user id itself, which it shares with its caller.
+type ledger struct {
+	mu       sync.Mutex
+	held     map[hub.UserID]holding
+	texts    texts
+	queue    []change    // what is to be written, oldest first
+	waiting  int         // changes in the queue that somebody waits for
+	closed   bool        // no more sets
+	departed []departure // users whose removal was written lately, oldest first
+	scratch  []byte
+}
+
+// holding is the desired state of one user. A user whose removal has not been
+// written yet is held with the text 0.
+type holding struct {
+	text   uint32
+	queued bool // stands in the queue; what is written is the state then
+}
+
+// change asks for a user's present state to be written; done may be nil.
+type change struct {
+	user hub.UserID
+	done func(error)
+}
+
+type departure struct {
+	user hub.UserID
+	at   time.Time
+}
+
+// maxDeparted bounds how many departures are remembered.
+const maxDeparted = 1 << 16
+
+// set makes services the desired state of user and queues it. It tells whether
+// it did: after close it does nothing.
+func (l *ledger) set(user hub.UserID, services []hub.ServiceCount, done func(error)) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.scratch = appendHolds(l.scratch[:0], services)
+	l.setLocked(user, l.texts.ref(l.scratch), done)
+	return true
+}
+
+func (l *ledger) setLocked(user hub.UserID, text uint32, done func(error)) {
+	h := l.held[user]
+	l.texts.unref(h.text)
+	if !h.queued || done != nil {
+		l.queue = append(l.queue, change{user, done})
+	}
+	if done != nil {
+		l.waiting++
+	}
+	if l.held == nil {
+		l.held = make(map[hub.UserID]holding)
+	}
+	l.held[user] = holding{text: text, queued: true}
+}
+
+// refuse makes set do nothing from now on.
+func (l *ledger) refuse() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+}
+
+// close makes none the last desired state of every user.
+func (l *ledger) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for user := range l.held {
+		l.setLocked(user, 0, nil)
+	}
+}
+
+// pending is the number of changes that wait to be written.
+func (l *ledger) pending() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
+// round is a set of users whose state is written together. It belongs to the
+// goroutine that took it.
+type round struct {
+	users   []hub.UserID // distinct
+	holds   []string     // what is to be written of each
+	changes []change     // what is settled by it, a user more than once perhaps
+}
+
+// take moves up to limit queued changes into r, which must be empty.
+func (l *ledger) take(r *round, limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(limit, len(l.queue))
+	r.changes = append(r.changes, l.queue[:n]...)
+	l.queue = l.queue[n:]
+	if len(l.queue) == 0 {
+		l.queue = nil
+	}
+	for _, c := range r.changes {
+		if c.done != nil {
+			l.waiting--
+		}
+		if h := l.held[c.user]; h.queued {
+			h.queued = false
+			l.held[c.user] = h
+			r.users = append(r.users, c.user)
+			r.holds = append(r.holds, l.texts.get(h.text))
+		}
+	}
+}
+
+// putBack queues what r took again, first in line, and empties it.
+func (l *ledger) putBack(r *round) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, user := range r.users {
+		h := l.held[user]
+		h.queued = true
+		l.held[user] = h
+	}
+	for _, c := range r.changes {
+		if c.done != nil {
+			l.waiting++
+		}
+	}
+	l.queue = append(append(make([]change, 0, len(r.changes)+len(l.queue)), r.changes...), l.queue...)
+	r.reset()
+}
+
+// settle records that r was written at now and forgets the users that are
+// gone. The caller still has to call r's callbacks.
+func (l *ledger) settle(r *round, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, user := range r.users {
+		if r.holds[i] != "" {
+			continue
+		}
+		if h := l.held[user]; h.text == 0 && !h.queued {
+			delete(l.held, user)
+		}
+		l.departed = append(l.departed, departure{user, now})
+	}
+	if over := len(l.departed) - maxDeparted; over > 0 {
+		l.departed = l.departed[over:]
+	}
+}
+
+// forgetDepartures drops what departed before t.
+func (l *ledger) forgetDepartures(t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.departed) && l.departed[n].at.Before(t) {
+		n++
+	}
+	l.departed = l.departed[n:]
+	if len(l.departed) == 0 {
+		l.departed = nil
+	}
+}
+
+// everyone lists the users held and those that departed lately: all about
+// whom a shard that lost its last writes may be wrong.
+func (l *ledger) everyone() []hub.UserID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	users := make([]hub.UserID, 0, len(l.held)+len(l.departed))
+	for user := range l.held {
+		users = append(users, user)
+	}
+	for _, d := range l.departed {
+		if _, held := l.held[d.user]; !held {
+			users = append(users, d.user)
+		}
+	}
+	return users
+}
+
+// compare queues those of users whose index value does not say what pid holds
+// of them, and returns their number. Users that are queued already are passed
+// over. Nothing taken may be on its way while values were read.
+func (l *ledger) compare(users []hub.UserID, values []string, pid hub.ProcessID) (wrong int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, user := range users {
+		h := l.held[user] // zero when it departed: nothing is to be there
+		if h.queued || holdsOf(values[i], pid) == l.texts.get(h.text) {
+			continue
+		}
+		wrong++
+		h.queued = true
+		if l.held == nil {
+			l.held = make(map[hub.UserID]holding)
+		}
+		l.held[user] = h
+		l.queue = append(l.queue, change{user: user})
+	}
+	return wrong
+}
+
+// giveUp takes the callbacks out of the oldest changes until no more than
+// limit wait, and returns them for the caller to call. The users stay queued.
+func (l *ledger) giveUp(limit int) []func(error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var dones []func(error)
+	for i := range l.queue {
+		if l.waiting <= limit {
+			break
+		}
+		if c := &l.queue[i]; c.done != nil {
+			dones = append(dones, c.done)
+			c.done = nil
+			l.waiting--
+		}
+	}
+	l.compactLocked()
+	return dones
+}
+
+// compactLocked drops changes that neither stand first for their user nor
+// have anybody waiting. The queued marks are lifted to tell which was first.
+func (l *ledger) compactLocked() {
+	kept := l.queue[:0]
+	for _, c := range l.queue {
+		h := l.held[c.user]
+		if !h.queued && c.done == nil {
+			continue
+		}
+		kept = append(kept, c)
+		if h.queued {
+			h.queued = false
+			l.held[c.user] = h
+		}
+	}
+	for _, c := range kept {
+		if h, ok := l.held[c.user]; ok {
+			h.queued = true
+			l.held[c.user] = h
+		}
+	}
+	clear(l.queue[len(kept):])
+	l.queue = kept
+}
+
+func (r *round) reset() {
+	clear(r.changes)
+	clear(r.users)
+	clear(r.holds)
+	r.changes, r.users, r.holds = r.changes[:0], r.users[:0], r.holds[:0]
+}
+
+// finish empties r and calls back whoever waited for it.
+func (r *round) finish(err error) {
+	for _, c := range r.changes {
+		if c.done != nil {
+			c.done(err)
+		}
+	}
+	r.reset()
+}

@@ -1,0 +1,266 @@
+package index
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+)
+
+// Placement is where a notification's users are, grouped by the process that
+// is to be told. A user on several processes stands in several groups.
+type Placement struct {
+	Groups  []Group
+	Online  int // users that a live process holds, with a service asked for
+	Offline int // the others
+}
+
+// Group is the users of one process, in the order asked for.
+type Group struct {
+	Process hub.ProcessID
+	Users   []hub.UserID
+}
+
+// Locate finds which live processes hold users' connections; with services,
+// only connections opened from one of these count. Users must be distinct.
+// It costs one MGET per data shard, on a replica. When it fails because Redis
+// cannot answer, the error wraps hub.ErrUnavailable.
+func (ix *Index) Locate(ctx context.Context, users []hub.UserID, services []hub.Service) (Placement, error) {
+	start := time.Now()
+	l := ix.scratch.Get().(*lookup)
+	defer ix.release(l)
+	p, err := ix.locate(ctx, l, users, services)
+	if err != nil {
+		ix.met.failed.Inc()
+		return Placement{}, unavailable("index: looking users up", err)
+	}
+	ix.met.answer(start, p)
+	return p, nil
+}
+
+func (ix *Index) locate(ctx context.Context, l *lookup, users []hub.UserID, services []hub.Service) (Placement, error) {
+	if ix.table.Load() == nil {
+		return Placement{}, errNotLoaded
+	}
+	if err := ix.fetch(ctx, l, users); err != nil {
+		return Placement{}, err
+	}
+	p := l.group(ix.table.Load(), users, services)
+	if len(l.strays) == 0 {
+		return p, nil
+	}
+	t, err := ix.meet(ctx, l.strays)
+	if err != nil {
+		return Placement{}, err
+	}
+	return l.group(t, users, services), nil
+}
+
+// lookup is the scratch space of one lookup, kept for the next.
+type lookup struct {
+	values []string        // the users' index values, in their order
+	parts  []part          // by shard; only the first when there is one shard
+	strays []hub.ProcessID // processes that the table does not know
+	hits   []hit
+	counts []int32 // users per slot
+}
+
+// part is what one shard is asked.
+type part struct {
+	users []int32 // which users, by position; unused when there is one shard
+	names []byte  // their keys, one after the other
+	ends  []int   // where each key ends in names
+	keys  []string
+	args  []any // "MGET" and pointers to keys, which spares boxing each string
+	reply []string
+}
+
+// hit is one user on one live process.
+type hit struct {
+	user, slot int32
+}
+
+// fetch fills l.values with the users' index values.
+func (ix *Index) fetch(ctx context.Context, l *lookup, users []hub.UserID) error {
+	switch {
+	case len(users) == 0:
+		return nil
+	case len(ix.shards) == 1:
+		return ix.fetchOne(ctx, l, users)
+	default:
+		return ix.fetchAll(ctx, l, users)
+	}
+}
+
+func (ix *Index) fetchOne(ctx context.Context, l *lookup, users []hub.UserID) error {
+	l.parts = grow(l.parts, 1)
+	p := &l.parts[0]
+	for _, u := range users {
+		p.add(ix.keys, u)
+	}
+	err := p.mget(ctx, ix.shards[0])
+	l.values = append(l.values, p.reply...)
+	return err
+}
+
+// fetchAll asks every shard that holds some of users, all at once.
+func (ix *Index) fetchAll(ctx context.Context, l *lookup, users []hub.UserID) error {
+	l.parts = grow(l.parts, len(ix.shards))
+	for i, u := range users {
+		p := &l.parts[ix.shardOf(u)]
+		p.users = append(p.users, int32(i)) //nolint:gosec // at most hub.MaxUsers
+		p.add(ix.keys, u)
+	}
+	errs := make([]error, len(ix.shards))
+	var wg sync.WaitGroup
+	for i := range l.parts {
+		if len(l.parts[i].users) > 0 {
+			wg.Go(func() { errs[i] = l.parts[i].mget(ctx, ix.shards[i]) })
+		}
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	l.values = grow(l.values, len(users))
+	for i := range l.parts {
+		for j, user := range l.parts[i].users {
+			l.values[user] = l.parts[i].reply[j]
+		}
+	}
+	return nil
+}
+
+func (ix *Index) shardOf(user hub.UserID) int { return shardIndex(ix.data, ix.shards, user) }
+
+// shardIndex is the one place that says which data shard holds a user.
+func shardIndex(data *redisx.Role, shards []*redisx.Shard, user hub.UserID) int {
+	if len(shards) == 1 {
+		return 0
+	}
+	sh := data.Shard(string(user))
+	for i, s := range shards {
+		if s == sh {
+			return i
+		}
+	}
+	return 0
+}
+
+func (p *part) add(keys hub.Keys, user hub.UserID) {
+	p.names = keys.AppendUser(p.names, user)
+	p.ends = append(p.ends, len(p.names))
+}
+
+// mget reads the values under the keys added; "" where there is none. All
+// keys are cut from one string, so their number does not count in allocations.
+func (p *part) mget(ctx context.Context, sh *redisx.Shard) error {
+	names, start := string(p.names), 0
+	for _, end := range p.ends {
+		p.keys = append(p.keys, names[start:end])
+		start = end
+	}
+	p.args = append(p.args, "MGET")
+	for i := range p.keys {
+		p.args = append(p.args, &p.keys[i])
+	}
+	return sh.Read(ctx, func(ctx context.Context, c *redis.Client) error {
+		cmd := redis.NewStringSliceCmd(ctx, p.args...)
+		err := c.Process(ctx, cmd)
+		p.reply = cmd.Val()
+		return err
+	})
+}
+
+// maxStrays bounds how many unknown processes one lookup asks after; the
+// others count as dead for now.
+const maxStrays = 256
+
+// group sorts the users by the live processes that hold them, and leaves the
+// processes that t does not know in l.strays. It allocates the groups and one
+// array for all users in them.
+func (l *lookup) group(t *table, users []hub.UserID, services []hub.Service) Placement {
+	l.counts = grow(l.counts, len(t.live))
+	clear(l.counts)
+	l.hits, l.strays = l.hits[:0], l.strays[:0]
+	online := 0
+	for i, value := range l.values {
+		before := len(l.hits)
+		l.groupUser(t, int32(i), value, services) //nolint:gosec // at most hub.MaxUsers
+		if len(l.hits) > before {
+			online++
+		}
+	}
+	return Placement{Groups: l.groups(t, users), Online: online, Offline: len(users) - online}
+}
+
+func (l *lookup) groupUser(t *table, user int32, value string, services []hub.Service) {
+	for {
+		pid, holds, rest, ok := nextEntry(value)
+		if !ok {
+			return
+		}
+		value = rest
+		slot, live := t.slots[pid]
+		switch {
+		case live && holdsAny(holds, services):
+			l.hits = append(l.hits, hit{user, slot})
+			l.counts[slot]++
+		case !live && len(l.strays) < maxStrays && !t.known(pid):
+			l.strays = append(l.strays, pid)
+		}
+	}
+}
+
+func (l *lookup) groups(t *table, users []hub.UserID) []Group {
+	n := 0
+	for _, c := range l.counts {
+		if c > 0 {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	groups, room := make([]Group, 0, n), make([]hub.UserID, len(l.hits))
+	for slot, c := range l.counts {
+		if c > 0 {
+			groups = append(groups, Group{Process: t.live[slot].ID, Users: room[:0:c]})
+			room = room[c:]
+			l.counts[slot] = int32(len(groups) - 1) //nolint:gosec // as many as processes
+		}
+	}
+	for _, h := range l.hits {
+		g := &groups[l.counts[h.slot]]
+		g.Users = append(g.Users, users[h.user])
+	}
+	return groups
+}
+
+// release empties l, so that it pins no reply, and keeps it for another lookup.
+func (ix *Index) release(l *lookup) {
+	clear(l.values)
+	clear(l.strays)
+	l.values, l.strays = l.values[:0], l.strays[:0]
+	for i := range l.parts {
+		p := &l.parts[i]
+		clear(p.keys)
+		clear(p.args)
+		*p = part{users: p.users[:0], names: p.names[:0], ends: p.ends[:0], keys: p.keys[:0], args: p.args[:0]}
+	}
+	ix.scratch.Put(l)
+}
+
+// grow returns s with length n, keeping what its array holds.
+func grow[T any](s []T, n int) []T {
+	if n <= cap(s) {
+		return s[:n]
+	}
+	return append(s[:cap(s)], make([]T, n-cap(s))...)
+}

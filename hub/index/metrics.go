@@ -1,0 +1,149 @@
+package index
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// readerMetrics are the Index's.
+type readerMetrics struct {
+	answered      prometheus.Counter
+	failed        prometheus.Counter
+	lookupSeconds prometheus.Histogram
+	online        prometheus.Counter
+	offline       prometheus.Counter
+	processes     prometheus.Gauge
+	refreshErrors prometheus.Counter
+	swept         prometheus.Counter
+	sweepsDone    prometheus.Counter
+	sweepsFailed  prometheus.Counter
+}
+
+func newReaderMetrics(reg prometheus.Registerer) readerMetrics {
+	users := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_index_users_total",
+		Help: "Users looked up, by whether a live process held them.",
+	}, []string{"result"}))
+	lookups := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_index_lookups_total",
+		Help: "Lookups of one or many users, by result.",
+	}, []string{"result"}))
+	sweeps := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_index_sweeps_total",
+		Help: "Sweeps that this process ran, by result.",
+	}, []string{"result"}))
+	return readerMetrics{
+		answered: lookups.WithLabelValues("ok"),
+		failed:   lookups.WithLabelValues("error"),
+		lookupSeconds: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "homing_index_lookup_seconds",
+			Help:    "Time that a lookup took, from the call to the grouped answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
+		})),
+		online:  users.WithLabelValues("online"),
+		offline: users.WithLabelValues("offline"),
+		processes: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "homing_index_live_processes",
+			Help: "Processes whose lease stands, as this process sees them.",
+		})),
+		refreshErrors: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "homing_index_refresh_errors_total",
+			Help: "Attempts to read the leases that failed; the last answer stays in use.",
+		})),
+		swept: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "homing_index_swept_entries_total",
+			Help: "Entries of dead processes removed.",
+		})),
+		sweepsDone:   sweeps.WithLabelValues("ok"),
+		sweepsFailed: sweeps.WithLabelValues("error"),
+	}
+}
+
+// answer counts a lookup that began at start and found p.
+func (m *readerMetrics) answer(start time.Time, p Placement) {
+	m.answered.Inc()
+	m.lookupSeconds.Observe(time.Since(start).Seconds())
+	m.online.Add(float64(p.Online))
+	m.offline.Add(float64(p.Offline))
+}
+
+// writerMetrics are the Registrar's.
+type writerMetrics struct {
+	set          prometheus.Counter
+	removed      prometheus.Counter
+	flushSeconds prometheus.Histogram
+	flushErrors  prometheus.Counter
+	renewErrors  prometheus.Counter
+	pending      prometheus.Gauge
+	verified     prometheus.Counter
+	repaired     prometheus.Counter
+}
+
+func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
+	registrations := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_index_registrations_total",
+		Help: "Users whose entry was written, by whether it was set or removed.",
+	}, []string{"kind"}))
+	return writerMetrics{
+		set:     registrations.WithLabelValues("set"),
+		removed: registrations.WithLabelValues("remove"),
+		flushSeconds: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "homing_index_flush_seconds",
+			Help:    "Time of one round trip that writes queued changes.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
+		})),
+		flushErrors: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "homing_index_flush_errors_total",
+			Help: "Rounds of changes that failed and were queued again.",
+		})),
+		renewErrors: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "homing_index_renew_errors_total",
+			Help: "Failed attempts to renew the lease.",
+		})),
+		pending: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "homing_index_pending_changes",
+			Help: "Changes that wait to be written.",
+		})),
+		verified: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "homing_index_verified_entries_total",
+			Help: "Entries compared with what this process holds, after a shard may have lost some.",
+		})),
+		repaired: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "homing_index_repaired_entries_total",
+			Help: "Entries found wrong when they were verified, and written again.",
+		})),
+	}
+}
+
+// written counts the entries of r.
+func (m *writerMetrics) written(r *round) {
+	set := 0
+	for _, holds := range r.holds {
+		if holds != "" {
+			set++
+		}
+	}
+	m.set.Add(float64(set))
+	m.removed.Add(float64(len(r.holds) - set))
+}
+
+// register makes c known to reg, which may be nil, and returns the collector
+// in use: an equal one that is there already, when several roles share one
+// process, or c.
+func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
+	if reg == nil {
+		return c
+	}
+	err := reg.Register(c)
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if same, ok := already.ExistingCollector.(C); ok {
+			return same
+		}
+	}
+	if err != nil {
+		panic(err) // two different metrics of one name: a mistake in this file
+	}
+	return c
+}

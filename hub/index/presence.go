@@ -1,0 +1,123 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+)
+
+// Presence says where each of users is connected, in their order. Users must
+// be distinct. Errors are those of Locate.
+func (ix *Index) Presence(ctx context.Context, users []hub.UserID) ([]hub.Presence, error) {
+	start := time.Now()
+	l := ix.scratch.Get().(*lookup)
+	defer ix.release(l)
+	p, err := ix.locate(ctx, l, users, nil)
+	if err != nil {
+		ix.met.failed.Inc()
+		return nil, unavailable("index: looking users up", err)
+	}
+	t := ix.table.Load()
+	out := make([]hub.Presence, len(users))
+	for i, u := range users {
+		out[i] = hub.Presence{User: u, Processes: t.holdings(l.values[i])}
+	}
+	ix.met.answer(start, p)
+	return out, nil
+}
+
+// holdings reads what live processes hold of one user.
+func (t *table) holdings(value string) []hub.Holding {
+	var out []hub.Holding
+	for pid, holds := range entries(value) {
+		if _, live := t.slots[pid]; live {
+			out = append(out, hub.Holding{Process: pid, Services: parseHolds(holds)})
+		}
+	}
+	return out
+}
+
+// Online lists users that live processes hold, in no order, at most limit of
+// them (limit below 1: none). It walks the keys of every shard until it has
+// enough, so it is for a page or a console, not for the path of a notification.
+func (ix *Index) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
+	if ix.table.Load() == nil {
+		return nil, unavailable("index: listing users", errNotLoaded)
+	}
+	seen := make(map[hub.UserID]struct{})
+	var out []hub.UserID
+	for _, sh := range ix.shards {
+		err := ix.walk(ctx, sh, func(keys, values []string) error {
+			t := ix.table.Load()
+			for i, key := range keys {
+				user, ok := ix.keys.UserOf(key)
+				_, dup := seen[user]
+				if len(out) >= limit {
+					return errEnough
+				}
+				if ok && !dup && t.holdings(values[i]) != nil {
+					seen[user] = struct{}{}
+					out = append(out, user)
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return nil, unavailable("index: listing users", err)
+		}
+	}
+	return out, nil
+}
+
+var errEnough = errors.New("enough")
+
+// walkPage is about how many keys a step of a walk looks at: well under a
+// millisecond of a server's time.
+const walkPage = 500
+
+// walk calls f with page after page of the users' keys on sh and their
+// values, as a replica has them, until f fails; that error it returns. A user
+// that is there all the time is met at least once, perhaps more often.
+func (ix *Index) walk(ctx context.Context, sh *redisx.Shard, f func(keys, values []string) error) error {
+	var stop error // kept from Read, which would take it for the replica's
+	err := sh.Read(ctx, func(ctx context.Context, c *redis.Client) error {
+		for cursor := uint64(0); ; {
+			keys, next, err := c.Scan(ctx, cursor, ix.keys.UserPattern(), walkPage).Result()
+			if err != nil {
+				return err
+			}
+			values, err := mget(ctx, c, keys)
+			if err != nil {
+				return err
+			}
+			stop = f(keys, values)
+			if cursor = next; cursor == 0 || stop != nil {
+				return nil
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return stop
+}
+
+// mget reads the strings under keys, "" where there is none.
+func mget(ctx context.Context, c *redis.Client, keys []string) ([]string, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	args := make([]any, 0, 1+len(keys))
+	args = append(args, "MGET")
+	for i := range keys {
+		args = append(args, &keys[i]) // a pointer is not boxed
+	}
+	cmd := redis.NewStringSliceCmd(ctx, args...)
+	err := c.Process(ctx, cmd)
+	return cmd.Val(), err
+}

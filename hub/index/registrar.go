@@ -1,0 +1,145 @@
+package index
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+)
+
+// ErrStopped is what waits for a Registrar that will write nothing more.
+var ErrStopped = errors.New("registrar stopped")
+
+// Registrar keeps the index's copy of what this process holds: its lease and
+// the entries of its users. All methods are safe for concurrent use; Run must
+// be running for anything to be written.
+type Registrar struct {
+	data   *redisx.Role
+	shards []*redisx.Shard
+	lanes  []*lane // by shard
+	keys   hub.Keys
+	self   hub.Process
+	log    *slog.Logger
+	met    writerMetrics
+	timing timing
+
+	connections atomic.Int64
+	renewed     atomic.Int64  // when the first shard's lease was last renewed, Unix nanoseconds
+	leased      chan struct{} // closed when it first stood
+	closing     atomic.Bool   // Close was called: no more Sets, take everything out
+	draining    atomic.Int64  // lanes that still have something to take out
+	stopped     chan struct{} // closed when Run has returned
+}
+
+// NewRegistrar returns the Registrar of the process self. It does no I/O.
+func NewRegistrar(r *redisx.Redis, keys hub.Keys, self hub.Process, log *slog.Logger, reg prometheus.Registerer) *Registrar {
+	g := &Registrar{
+		data:    r.Data,
+		shards:  r.Data.Shards(),
+		keys:    keys,
+		self:    self,
+		log:     log,
+		met:     newWriterMetrics(reg),
+		timing:  defaultTiming,
+		leased:  make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	for i := range g.shards {
+		g.lanes = append(g.lanes, newLane(g, i))
+	}
+	g.draining.Store(int64(len(g.lanes)))
+	return g
+}
+
+// Run takes the process's lease, renews it, and writes what Set asks for,
+// until ctx ends or Close has taken everything out; it returns nil for both.
+// When ctx ends nothing more is written: the lease lapses and the entries stay
+// for a sweeper. Run is called once.
+func (g *Registrar) Run(ctx context.Context) error {
+	var lanes sync.WaitGroup
+	for _, l := range g.lanes {
+		lanes.Go(func() { l.run(ctx) })
+	}
+	lanes.Wait()
+	close(g.stopped)
+	for _, l := range g.lanes {
+		l.fail(ErrStopped)
+	}
+	return nil
+}
+
+// Set makes services what this process holds of user; none when it is empty.
+// It never blocks. Sets of one user that come before it is written are written
+// once, as the last of them says.
+//
+// done, which may be nil, is called once: with nil when this state or a later
+// one was written; with an error that wraps hub.ErrUnavailable when Redis is
+// away and too many are waiting (the state is kept, and written when it is
+// back); with ErrStopped when it never will be. It is called from a goroutine
+// of Run, which it must not hold up, or by Set itself after Close or Run's end.
+//
+// user is kept and must not be a small part of a large string. Every service
+// must be empty or have passed its Check.
+func (g *Registrar) Set(user hub.UserID, services []hub.ServiceCount, done func(error)) {
+	l := g.lanes[shardIndex(g.data, g.shards, user)]
+	if !l.ledger.set(user, services, done) {
+		if done != nil {
+			done(ErrStopped)
+		}
+		return
+	}
+	l.kick()
+}
+
+// SetConnections tells how many connections the process holds, for the
+// lease's description. It shows at the next renewal.
+func (g *Registrar) SetConnections(n int) { g.connections.Store(int64(n)) }
+
+// Ready tells whether the process's lease stands: others find its users.
+func (g *Registrar) Ready() bool {
+	select {
+	case <-g.stopped:
+		return false
+	default:
+	}
+	renewed := g.renewed.Load()
+	return renewed != 0 && time.Since(time.Unix(0, renewed)) < g.timing.lease
+}
+
+// Close writes what is queued, takes every entry of this process out of the
+// index, then its lease and its name, and makes Run return. It blocks until
+// that is done or ctx ends; then Run goes on trying until its own ctx ends.
+func (g *Registrar) Close(ctx context.Context) error {
+	if !g.closing.Swap(true) {
+		for _, l := range g.lanes {
+			l.ledger.close()
+			l.kick()
+		}
+	}
+	select {
+	case <-g.stopped:
+	case <-ctx.Done():
+		return fmt.Errorf("index: taking process %s out: %w", g.self.ID, ctx.Err())
+	}
+	if g.draining.Load() > 0 {
+		return fmt.Errorf("index: taking process %s out: %w before it was done", g.self.ID, ErrStopped)
+	}
+	return nil
+}
+
+// describe is the value of the process's lease.
+func (g *Registrar) describe() []byte {
+	p := g.self
+	p.Connections = int(g.connections.Load())
+	b, _ := json.Marshal(p) // strings and numbers always marshal
+	return b
+}

@@ -1,0 +1,251 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+)
+
+// runSweeper removes what dead processes left, until ctx ends. It looks for a
+// reason often (a dead process that is still in the set of processes, or an
+// entry met whose process is not) and sweeps without one now and then. Of all
+// Indexes on one Redis one at a time takes the turn; two at once would only
+// waste work.
+func (ix *Index) runSweeper(ctx context.Context) {
+	timer := time.NewTimer(jittered(ix.timing.sweep))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		if err := ix.sweepIfDue(ctx); err != nil && ctx.Err() == nil {
+			ix.log.Warn("index: sweeping after dead processes", "error", err)
+		}
+		timer.Reset(jittered(ix.timing.sweep))
+	}
+}
+
+func (ix *Index) sweepIfDue(ctx context.Context) error {
+	t := ix.table.Load()
+	if t == nil || !t.steady || !ix.steady() {
+		return nil
+	}
+	job, period := "audit", ix.timing.audit
+	if len(t.dead) > 0 || ix.stray.Load() {
+		job, period = "sweep", ix.timing.sweep/2
+	}
+	mine, err := ix.takeTurn(ctx, job, period)
+	if err != nil || !mine {
+		return err
+	}
+	start := time.Now()
+	s := sweep{ix: ix, epochs: ix.epochs(), verdicts: make(map[hub.ProcessID]bool)}
+	for _, p := range t.live {
+		s.verdicts[p.ID] = false
+	}
+	err = s.run(ctx, t)
+	ix.met.swept.Add(float64(s.removed))
+	if err != nil {
+		ix.met.sweepsFailed.Inc()
+		return err
+	}
+	ix.met.sweepsDone.Inc()
+	ix.log.Info("index: swept", "job", job, "entries", s.removed, "processes", s.forgotten, "took", time.Since(start))
+	return nil
+}
+
+// takeTurn tells whether this process is to do job, which nobody else then
+// does for about period.
+func (ix *Index) takeTurn(ctx context.Context, job string, period time.Duration) (mine bool, err error) {
+	err = ix.leaseShard().Write(ctx, func(ctx context.Context, c *redis.Client) error {
+		mine, err = c.SetNX(ctx, ix.keys.Turn(job), 1, period).Result() //nolint:staticcheck // SETNX with a TTL is SET NX PX
+		return err
+	})
+	if err != nil {
+		return false, unavailable("taking the turn", err)
+	}
+	return mine, nil
+}
+
+func (ix *Index) epochs() []uint64 {
+	out := make([]uint64, len(ix.shards))
+	for i, sh := range ix.shards {
+		out[i] = sh.Epoch()
+	}
+	return out
+}
+
+// sweep is one pass over all users' values.
+type sweep struct {
+	ix        *Index
+	epochs    []uint64               // the shards' when it began
+	verdicts  map[hub.ProcessID]bool // true: dead
+	removed   int64
+	forgotten int64
+}
+
+// errUnsteady ends a sweep while a missing lease proves nothing.
+var errUnsteady = errors.New("a data shard is failing over")
+
+// run removes the entries of every process without a lease, then takes those
+// that were dead when it began out of the set of processes.
+func (s *sweep) run(ctx context.Context, t *table) error {
+	dead := make([]hub.ProcessID, 0, len(t.dead))
+	for pid := range t.dead {
+		dead = append(dead, pid)
+	}
+	s.ix.stray.Store(false)
+	if err := s.runShards(ctx, dead); err != nil {
+		s.ix.stray.Store(true) // come back for what was left
+		return err
+	}
+	return s.forget(ctx, dead)
+}
+
+func (s *sweep) runShards(ctx context.Context, dead []hub.ProcessID) error {
+	if err := s.judge(ctx, dead); err != nil {
+		return err
+	}
+	for _, sh := range s.ix.shards {
+		err := s.ix.walk(ctx, sh, func(keys, values []string) error {
+			return s.page(ctx, sh, keys, values)
+		})
+		if err != nil {
+			return unavailable(fmt.Sprintf("walking the users on %s", sh.Name()), err)
+		}
+	}
+	return s.checkSteady()
+}
+
+// checkSteady fails when a lease missing now might be a failover's doing, or
+// when a page may have come from a shard that lost what the sweep looks for.
+func (s *sweep) checkSteady() error {
+	if !s.ix.steady() {
+		return errUnsteady
+	}
+	for i, sh := range s.ix.shards {
+		if sh.Epoch() != s.epochs[i] {
+			return errUnsteady
+		}
+	}
+	return nil
+}
+
+// judge finds out about those of pids that have no verdict yet. A process is
+// dead when its lease stands on no shard.
+func (s *sweep) judge(ctx context.Context, pids []hub.ProcessID) error {
+	var unknown []hub.ProcessID
+	for _, pid := range pids {
+		if _, known := s.verdicts[pid]; !known {
+			unknown = append(unknown, pid)
+			s.verdicts[pid] = true
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	for _, sh := range s.ix.shards {
+		err := sh.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+			leases, err := s.ix.readLeases(ctx, c, unknown)
+			for i := range leases {
+				if leases[i] != "" {
+					s.verdicts[unknown[i]] = false
+				}
+			}
+			return err
+		})
+		if err != nil {
+			for _, pid := range unknown {
+				delete(s.verdicts, pid)
+			}
+			return unavailable("reading leases", err)
+		}
+	}
+	return s.checkSteady()
+}
+
+// page sweeps one page of users on sh.
+func (s *sweep) page(ctx context.Context, sh *redisx.Shard, keys, values []string) error {
+	var named []hub.ProcessID
+	for _, v := range values {
+		for pid := range entries(v) {
+			if _, known := s.verdicts[pid]; !known {
+				named = append(named, pid)
+			}
+		}
+	}
+	if err := s.judge(ctx, named); err != nil {
+		return err
+	}
+	var stale []string
+	dead := make(map[hub.ProcessID]struct{})
+	for i, v := range values {
+		before := len(stale)
+		for pid := range entries(v) {
+			if s.verdicts[pid] {
+				dead[pid] = struct{}{}
+				stale = append(stale[:before], keys[i])
+			}
+		}
+	}
+	if len(stale) == 0 {
+		return nil
+	}
+	return s.remove(ctx, sh, stale, dead)
+}
+
+// remove takes the entries of dead out of the values under keys.
+func (s *sweep) remove(ctx context.Context, sh *redisx.Shard, keys []string, dead map[hub.ProcessID]struct{}) error {
+	leases, argv := make([]string, 0, len(dead)), []any{len(dead)}
+	for pid := range dead {
+		leases = append(leases, s.ix.keys.Lease(pid))
+		argv = append(argv, string(pid))
+	}
+	for len(keys) > 0 {
+		if err := s.checkSteady(); err != nil {
+			return err
+		}
+		n := min(scriptUsers, len(keys))
+		names := append(leases[:len(leases):len(leases)], keys[:n]...)
+		err := sh.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+			removed, err := sweepScript.Run(ctx, c, names, argv...).Int64()
+			s.removed += removed
+			return err
+		})
+		if err != nil {
+			return unavailable("removing entries", err)
+		}
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// forget takes swept processes out of the set of processes.
+func (s *sweep) forget(ctx context.Context, dead []hub.ProcessID) error {
+	names, argv := []string{s.ix.keys.Processes()}, []any{}
+	for _, pid := range dead {
+		if s.verdicts[pid] {
+			names = append(names, s.ix.keys.Lease(pid))
+			argv = append(argv, string(pid))
+		}
+	}
+	if len(argv) == 0 {
+		return nil
+	}
+	err := s.ix.leaseShard().Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
+		s.forgotten, err = forgetScript.Run(ctx, c, names, argv...).Int64()
+		return err
+	})
+	if err != nil {
+		return unavailable("forgetting swept processes", err)
+	}
+	return nil
+}
