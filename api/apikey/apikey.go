@@ -1,0 +1,195 @@
+// Package apikey knows the keys of game backends: how one looks, what it may
+// do, and the file that lists them by their hashes.
+package apikey
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+	"gopkg.in/yaml.v3"
+
+	"github.com/homing/homing/hub"
+)
+
+// Scope is one thing that a key may do.
+type Scope string
+
+// The scopes.
+const (
+	ScopeNotify     Scope = "notify"     // POST /notify and /notify/batch
+	ScopeBroadcast  Scope = "broadcast"  // POST /broadcast
+	ScopePresence   Scope = "presence"   // GET /users/{id}, POST /users/query
+	ScopeDisconnect Scope = "disconnect" // DELETE /users/{id}/connections
+)
+
+// AllScopes lists every scope.
+func AllScopes() []Scope {
+	return []Scope{ScopeNotify, ScopeBroadcast, ScopePresence, ScopeDisconnect}
+}
+
+const (
+	keyPrefix  = "hk_"
+	keyEntropy = 32 // bytes
+	hashPrefix = "sha256:"
+)
+
+// Hash is the SHA-256 of a key. A key has 256 random bits, so a plain hash
+// keeps it secret.
+type Hash [sha256.Size]byte
+
+// HashOf returns the hash under which key is stored.
+func HashOf(key string) Hash { return sha256.Sum256([]byte(key)) }
+
+func (h Hash) String() string { return hashPrefix + hex.EncodeToString(h[:]) }
+
+// ParseHash is the inverse of Hash.String.
+func ParseHash(s string) (Hash, error) {
+	var h Hash
+	digits, ok := strings.CutPrefix(s, hashPrefix)
+	if n, err := hex.Decode(h[:], []byte(digits[:min(len(digits), 2*len(h))])); !ok || err != nil || n != len(h) || len(digits) != 2*n {
+		return Hash{}, fmt.Errorf("%q: want sha256: and %d hexadecimal digits", s, 2*sha256.Size)
+	}
+	return h, nil
+}
+
+// Spec is one key as the file lists it.
+type Spec struct {
+	Name   string        `yaml:"name"`            // for logs; as hub.Service
+	Hash   string        `yaml:"hash"`            // Hash.String of the key
+	Scopes []Scope       `yaml:"scopes"`          // at least one
+	From   []hub.Service `yaml:"from,omitempty"`  // services it may speak for; none: any, or nobody's
+	Rate   float64       `yaml:"rate,omitempty"`  // requests per second; 0: the server's default
+	Burst  int           `yaml:"burst,omitempty"` // requests at once; 0: one second's worth
+}
+
+// Generate draws a key. The key is to be told to the backend once and kept
+// nowhere; what it returns beside it goes into the file of keys.
+func Generate(name string, scopes []Scope) (key string, spec Spec, err error) {
+	secret := make([]byte, keyEntropy)
+	_, _ = rand.Read(secret) // never fails: crypto/rand.Read crashes the program instead
+	key = keyPrefix + base64.RawURLEncoding.EncodeToString(secret)
+	spec = Spec{Name: name, Hash: HashOf(key).String(), Scopes: scopes}
+	return key, spec, spec.check()
+}
+
+// YAML is the entry to append to the file of keys, under "keys:".
+func (s Spec) YAML() string {
+	b, err := yaml.Marshal([]Spec{s})
+	if err != nil {
+		panic(fmt.Sprintf("marshal key %s: %v", s.Name, err)) // strings and numbers always do
+	}
+	return "  " + strings.TrimSuffix(strings.ReplaceAll(string(b), "\n", "\n  "), "  ")
+}
+
+func (s Spec) check() error {
+	if err := hub.Service(s.Name).Check(); err != nil {
+		return fmt.Errorf("name: %w", err)
+	}
+	if _, err := ParseHash(s.Hash); err != nil {
+		return fmt.Errorf("hash: %w", err)
+	}
+	if len(s.Scopes) == 0 {
+		return errors.New("scopes: none: want at least one")
+	}
+	for _, sc := range s.Scopes {
+		if !slices.Contains(AllScopes(), sc) {
+			return fmt.Errorf("scopes: %q: want one of %v", sc, AllScopes())
+		}
+	}
+	for _, f := range s.From {
+		if err := f.Check(); err != nil {
+			return fmt.Errorf("from: %w", err)
+		}
+	}
+	if s.Rate < 0 || s.Burst < 0 {
+		return fmt.Errorf("rate: %v, burst: %d: want 0 or more", s.Rate, s.Burst)
+	}
+	return nil
+}
+
+// Limit is a rate in requests per second and the requests allowed at once.
+// A Rate of 0 is without limit, a Burst of 0 a second's worth.
+type Limit struct {
+	Rate  float64
+	Burst int
+}
+
+func (l Limit) limiter() *rate.Limiter {
+	if l.Rate <= 0 {
+		return rate.NewLimiter(rate.Inf, 0)
+	}
+	burst := l.Burst
+	if burst == 0 {
+		burst = max(1, int(l.Rate))
+	}
+	return rate.NewLimiter(rate.Limit(l.Rate), burst)
+}
+
+// Key is a known key. It is safe for concurrent use.
+type Key struct {
+	spec    Spec
+	limit   Limit
+	limiter *rate.Limiter
+}
+
+// newKey takes from before what a reload must not reset: how much of the
+// rate is used up.
+func newKey(spec Spec, fallback Limit, before *Key) *Key {
+	limit := Limit{Rate: spec.Rate, Burst: spec.Burst}
+	if limit.Rate == 0 {
+		limit = fallback
+	}
+	k := &Key{spec: spec, limit: limit}
+	if before != nil && before.limit == limit {
+		k.limiter = before.limiter
+	} else {
+		k.limiter = limit.limiter()
+	}
+	return k
+}
+
+// Loopback is who a caller without a key is, where a server lets callers on
+// its own machine in. Its name cannot stand in a file.
+func Loopback() *Key {
+	return newKey(Spec{Name: "~loopback", Scopes: AllScopes()}, Limit{}, nil)
+}
+
+// Name is unique among the keys of a file.
+func (k *Key) Name() string { return k.spec.Name }
+
+// Allows says whether the key has scope.
+func (k *Key) Allows(scope Scope) bool { return slices.Contains(k.spec.Scopes, scope) }
+
+// MaySpeakFor says whether the key may send with from. A key limited to some
+// services must name one of them.
+func (k *Key) MaySpeakFor(from hub.Service) bool {
+	return len(k.spec.From) == 0 || slices.Contains(k.spec.From, from)
+}
+
+// Take counts one request at now. When the key is over its rate, the request
+// is not counted and Take returns how long to wait before the next; else 0.
+func (k *Key) Take(now time.Time) time.Duration {
+	r := k.limiter.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// Wait counts one request and blocks until the rate allows it.
+func (k *Key) Wait(ctx context.Context) error {
+	if err := k.limiter.Wait(ctx); err != nil {
+		return fmt.Errorf("wait for the rate of key %s: %w", k.Name(), err)
+	}
+	return nil
+}
