@@ -1,10 +1,49 @@
 package ws
 
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+)
+
 // Reply returns an HTTP response that ends the connection. Each of headers is
-// a line such as "Allow: GET"; empty ones are left out.
-func Reply(status int, contentType string, body []byte, headers ...string) []byte { return nil }
+// a line such as "Allow: GET"; empty ones are left out. Nothing is escaped: neither they nor the
+// content type may come from outside.
+func Reply(status int, contentType string, body []byte, headers ...string) []byte {
+	b := make([]byte, 0, 256+len(body))
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(status)...)
+	b = append(b, "\r\nContent-Type: "...)
+	b = append(b, contentType...)
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	for _, h := range headers {
+		if h != "" {
+			b = append(b, "\r\n"...)
+			b = append(b, h...)
+		}
+	}
+	b = append(b, "\r\nConnection: close\r\n\r\n"...)
+	return append(b, body...)
+}
 
 // Problem returns the reply to a refused request: an RFC 9457 problem document
-// with the status, code and detail of err when it is a *RequestError, else a
-// bare 500.
-func Problem(err error) []byte { return nil }
+// with the status, code and detail of the *RequestError that err wraps; for
+// any other error a bare 500, whose details stay with us.
+func Problem(err error) []byte {
+	refused, ok := errors.AsType[*RequestError](err)
+	if !ok {
+		refused = &RequestError{Status: http.StatusInternalServerError, Code: "internal", Detail: "the request could not be served"}
+	}
+	body, _ := json.Marshal(struct { // strings and a number always marshal
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(refused.Status), refused.Status, refused.Code, refused.Detail})
+	return Reply(refused.Status, "application/problem+json", body, refused.Header)
+}

@@ -1,6 +1,13 @@
 package ws
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
 
 // ErrIncomplete says that the request's blank line has not arrived yet: read
 // more and parse again.
@@ -12,11 +19,15 @@ type RequestError struct {
 	Status int    // HTTP status
 	Code   string // stable, lower case with underscores, for clients and metrics
 	Detail string // for people; may quote the request
-	Header string // a header line that the status calls for, such as "Allow: GET"; may be empty
+	Header string // a header line that the status calls for, such as "Allow: GET"; several are joined by CRLF
 }
 
 // Error says what was wrong.
 func (e *RequestError) Error() string { return e.Code + ": " + e.Detail }
+
+func badRequest(format string, args ...any) *RequestError {
+	return &RequestError{Status: http.StatusBadRequest, Code: "bad_request", Detail: fmt.Sprintf(format, args...)}
+}
 
 // Request is the head of an HTTP/1.1 request. It holds a copy of the bytes it
 // was parsed from.
@@ -34,27 +45,177 @@ type Request struct {
 
 type header struct{ name, value string }
 
-// ParseRequest reads the head of a request at the front of buf. n is its
-// length; what follows belongs to the protocol that the request leads to. The
-// error is ErrIncomplete or a *RequestError. The caller bounds len(buf): the
-// work is linear in it.
+// ParseRequest reads the head of a request at the front of buf (RFC 9112 §2).
+// n is its length; what follows belongs to the protocol that the request leads
+// to. The error is ErrIncomplete or a *RequestError. The caller bounds
+// len(buf): the work is linear in it.
+//
+// It takes no liberties that another parser on the way might take differently:
+// a bare line feed, a folded line, space before a colon, a second Host are
+// refused.
 func ParseRequest(buf []byte) (req *Request, n int, err error) {
-	return nil, 0, ErrIncomplete
+	end := bytes.Index(buf, []byte("\r\n\r\n"))
+	if end < 0 {
+		return nil, 0, checkStart(buf)
+	}
+	n = end + len("\r\n\r\n")
+	r := &Request{head: string(buf[:n])}
+	line, fields, _ := strings.Cut(r.head[:end+len("\r\n")], "\r\n")
+	if err := r.parseLine(line); err != nil {
+		return nil, 0, err
+	}
+	if err := r.parseFields(fields); err != nil {
+		return nil, 0, err
+	}
+	if err := r.pick(); err != nil {
+		return nil, 0, err
+	}
+	return r, n, nil
+}
+
+// checkStart refuses what cannot become a request, such as a TLS handshake, so
+// that it need not wait for a blank line that will not come.
+func checkStart(buf []byte) error {
+	if len(buf) > 0 && !isTokenByte(buf[0]) {
+		return badRequest("byte %#02x where an HTTP method should begin", buf[0])
+	}
+	if i := bytes.IndexByte(buf, '\n'); i == 0 || i > 0 && buf[i-1] != '\r' {
+		return badRequest("line feed without carriage return")
+	}
+	return ErrIncomplete
+}
+
+func (r *Request) parseLine(line string) error {
+	method, rest, _ := strings.Cut(line, " ")
+	target, version, ok := strings.Cut(rest, " ")
+	if !ok || !isToken(method) || !strings.HasPrefix(version, "HTTP/") {
+		return badRequest("%.80q is not a request line", line)
+	}
+	if version != "HTTP/1.1" {
+		return &RequestError{
+			Status: http.StatusHTTPVersionNotSupported, Code: "http_version_not_supported",
+			Detail: fmt.Sprintf("%.80q, want HTTP/1.1", version),
+		}
+	}
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return badRequest("request target: %v", err)
+	}
+	switch u.Scheme {
+	case "":
+	case "http", "https", "ws", "wss": // the absolute form, RFC 9112 §3.2.2
+		r.Host = u.Host
+	default:
+		return badRequest("request target: scheme %q", u.Scheme)
+	}
+	r.Method, r.Path, r.RawQuery = method, u.Path, u.RawQuery
+	if r.Path == "" {
+		r.Path = "/"
+	}
+	return nil
+}
+
+// parseFields reads the header lines, each ending in CRLF.
+func (r *Request) parseFields(fields string) error {
+	r.headers = make([]header, 0, strings.Count(fields, "\n"))
+	for fields != "" {
+		line, rest, _ := strings.Cut(fields, "\r\n")
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || !isToken(name) {
+			return badRequest("%.80q is not a header line", line)
+		}
+		value = strings.Trim(value, " \t")
+		if strings.ContainsFunc(value, isControl) {
+			return badRequest("control character in header %s", name)
+		}
+		r.headers = append(r.headers, header{name, value})
+		fields = rest
+	}
+	return nil
+}
+
+// pick fills the named fields from the headers, and refuses those that may
+// stand only once.
+func (r *Request) pick() error {
+	seen := make(map[string]bool, 4)
+	for _, h := range r.headers {
+		switch name := http.CanonicalHeaderKey(h.name); name {
+		case "Host", "Origin", "Content-Length", "Sec-Websocket-Key", "Sec-Websocket-Version":
+			if seen[name] {
+				return badRequest("more than one %s header", name)
+			}
+			seen[name] = true
+			if name == "Host" && r.Host == "" {
+				r.Host = h.value
+			}
+			if name == "Origin" {
+				r.Origin = h.value
+			}
+		case "Sec-Websocket-Protocol":
+			for p := range strings.SplitSeq(h.value, ",") {
+				p = strings.Trim(p, " \t")
+				if !isToken(p) {
+					return badRequest("%.80q is not a subprotocol", p)
+				}
+				r.Protocols = append(r.Protocols, p)
+			}
+		}
+	}
+	if !seen["Host"] {
+		return badRequest("no Host header")
+	}
+	return nil
 }
 
 // Header returns the value of the first header of that name, in any case, and
 // whether there is one.
-func (r *Request) Header(name string) (value string, ok bool) { return "", false }
+func (r *Request) Header(name string) (value string, ok bool) {
+	for _, h := range r.headers {
+		if strings.EqualFold(h.name, name) {
+			return h.value, true
+		}
+	}
+	return "", false
+}
+
+// every reports whether there is a header of that name and ok holds for all
+// of them.
+func (r *Request) every(name string, ok func(string) bool) bool {
+	found := false
+	for _, h := range r.headers {
+		if strings.EqualFold(h.name, name) {
+			if !ok(h.value) {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
 
 // Query returns the first value of a query parameter, decoded; empty when
-// absent.
-func (r *Request) Query(name string) string { return "" }
+// absent. Parameters that do not parse are passed over.
+func (r *Request) Query(name string) string {
+	values, _ := url.ParseQuery(r.RawQuery) // what parsed is there, whatever the error
+	return values.Get(name)
+}
 
-// CheckUpgrade reports why r is not a WebSocket opening handshake that we can
-// accept (RFC 6455 §4.2.1), as a *RequestError, or nil.
-func (r *Request) CheckUpgrade() error { return nil }
+func isToken(s string) bool {
+	for i := range len(s) {
+		if !isTokenByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
 
-// Accept returns the bytes of the 101 response (RFC 6455 §4.2.2) that selects
-// protocol, which is one of r.Protocols, or empty to select none. The error is
-// a *RequestError.
-func (r *Request) Accept(protocol string) ([]byte, error) { return nil, nil }
+// isTokenByte reports whether c is a tchar of RFC 9110 §5.6.2.
+func isTokenByte(c byte) bool {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return true
+	}
+	return c != 0 && strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
