@@ -1,0 +1,131 @@
+package front
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Config is what an operator can choose about a worker. The zero value is not
+// usable: kong.ApplyDefaults fills in the defaults. Durations are rounded up
+// to a tenth of a second, the grain of the worker's clock.
+type Config struct {
+	Listen    string `help:"TCP address for plain connections (ws://); empty: none." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
+	TLSListen string `help:"TCP address for TLS connections (wss://); empty: none." placeholder:"HOST:PORT"`
+	TLSCert   string `help:"PEM file with the certificate chain; read again when it changes and on SIGHUP." type:"path"`
+	TLSKey    string `help:"PEM file with the certificate's private key." type:"path"`
+
+	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
+
+	HandshakeTimeout time.Duration `help:"From accept to the reply: a connection that has not asked, with a valid token, by then is closed." default:"5s"`
+	HandshakeLimit   int           `help:"Bytes of request line and headers." default:"8192"`
+	RegisterTimeout  time.Duration `help:"From the reply to hello, which waits until the index names the user; then the connection is closed with 1013 (try again later)." default:"5s"`
+	AuthWorkers      int           `help:"Tokens checked at the same time." default:"4"`
+	AuthQueue        int           `help:"Tokens waiting to be checked; beyond it connections are refused with 503." default:"4096"`
+
+	PingInterval time.Duration `help:"A connection that was silent this long is pinged (a little earlier for some, so that pings do not herd)." default:"25s"`
+	PongTimeout  time.Duration `help:"A pinged connection that stays silent this long is closed with 4009." default:"10s"`
+	WriteTimeout time.Duration `help:"A connection that takes none of the bytes waiting for it for this long is closed." default:"20s"`
+	CloseTimeout time.Duration `help:"Wait for the peer to answer a close before the socket is closed without it." default:"3s"`
+
+	MaxMessage   int `help:"Bytes of one message from a client; a longer one closes the connection with 1009." default:"65536"`
+	MessageRate  int `help:"Messages per second that a client may send in the long run, pings included; more closes it with 1008. 0: no limit." default:"100"`
+	MessageBurst int `help:"Messages that a client may send at once." default:"200"`
+
+	OutboxBytes    int `help:"Bytes that may wait for one slow connection, besides the kernel's send buffer." default:"262144"`
+	OutboxMessages int `help:"Messages that may wait for one slow connection." default:"1024"`
+	InboxBytes     int `help:"Bytes of envelopes that may wait for the worker's loop; beyond it envelopes are dropped and counted." default:"67108864"`
+
+	SendBuffer     int `help:"Bytes of the kernel's send buffer per connection, as given to SO_SNDBUF. The kernel's own choice grows to megabytes for a client that does not read." default:"16384"`
+	Backlog        int `help:"Connections that the kernel queues before they are accepted (capped by net.core.somaxconn)." default:"4096"`
+	MaxDescriptors int `help:"Descriptors the worker may use; at 95% of them it closes its listener and opens it again at 90%. 0: the process's limit (ulimit -n)." default:"0"`
+
+	DrainWindow  time.Duration `help:"On stop, clients are told to reconnect and closed with 1012, spread evenly over this time. 0: all at once." default:"10s"`
+	DrainTimeout time.Duration `help:"On stop, what is left after the window and this long on top is cut off." default:"5s"`
+}
+
+// Validate reports the first setting that cannot work, by the name of its
+// option and the value it got.
+func (c *Config) Validate() error {
+	for _, check := range []func() error{c.checkListeners, c.checkOrigins, c.checkDurations, c.checkSizes} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkListeners() error {
+	switch {
+	case c.Listen == "" && c.TLSListen == "":
+		return fmt.Errorf("front.listen: %q: want an address here or in front.tls-listen", c.Listen)
+	case c.TLSListen != "" && c.TLSCert == "":
+		return fmt.Errorf("front.tls-cert: %q: want a file, because front.tls-listen is set", c.TLSCert)
+	case c.TLSListen != "" && c.TLSKey == "":
+		return fmt.Errorf("front.tls-key: %q: want a file, because front.tls-listen is set", c.TLSKey)
+	}
+	return nil
+}
+
+func (c *Config) checkOrigins() error {
+	for _, o := range c.Origins {
+		if o == "*" {
+			continue
+		}
+		scheme, host, ok := strings.Cut(o, "://")
+		if !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/ ") || strings.Contains(strings.TrimPrefix(host, "*."), "*") {
+			return fmt.Errorf("front.origins: %q: want scheme://host[:port], scheme://*.domain or *", o)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkDurations() error {
+	for _, d := range []struct {
+		name string
+		v    time.Duration
+		zero bool
+	}{
+		{"handshake-timeout", c.HandshakeTimeout, false},
+		{"register-timeout", c.RegisterTimeout, false},
+		{"ping-interval", c.PingInterval, false},
+		{"pong-timeout", c.PongTimeout, false},
+		{"write-timeout", c.WriteTimeout, false},
+		{"close-timeout", c.CloseTimeout, false},
+		{"drain-window", c.DrainWindow, true},
+		{"drain-timeout", c.DrainTimeout, true},
+	} {
+		if d.v < 0 || d.v == 0 && !d.zero {
+			return fmt.Errorf("front.%s: %v: want more than 0", d.name, d.v)
+		}
+		if d.v > 24*time.Hour {
+			return fmt.Errorf("front.%s: %v: want at most 24h", d.name, d.v)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkSizes() error {
+	for _, s := range []struct {
+		name        string
+		v, low, top int
+	}{
+		{"handshake-limit", c.HandshakeLimit, 256, readBufferSize},
+		{"auth-workers", c.AuthWorkers, 1, 1024},
+		{"auth-queue", c.AuthQueue, 1, 1 << 20},
+		{"max-message", c.MaxMessage, 125, 1 << 30},
+		{"message-rate", c.MessageRate, 0, 1 << 20},
+		{"message-burst", c.MessageBurst, 1, 1 << 15},
+		{"outbox-bytes", c.OutboxBytes, 1024, 1 << 30},
+		{"outbox-messages", c.OutboxMessages, 1, 1 << 20},
+		{"inbox-bytes", c.InboxBytes, 1 << 16, 1 << 40},
+		{"send-buffer", c.SendBuffer, 2048, 1 << 26},
+		{"backlog", c.Backlog, 1, 1 << 16},
+		{"max-descriptors", c.MaxDescriptors, 0, 1 << 30},
+	} {
+		if s.v < s.low || s.v > s.top {
+			return fmt.Errorf("front.%s: %d: want %d to %d", s.name, s.v, s.low, s.top)
+		}
+	}
+	return nil
+}

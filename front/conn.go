@@ -1,0 +1,118 @@
+package front
+
+import (
+	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/ws"
+	"github.com/homing/homing/hub"
+)
+
+// state is where a connection is in its life. It only ever grows.
+type state uint8
+
+const (
+	stateRequest  state = iota // the request is arriving
+	stateVerify                // its token is being checked
+	stateRegister              // switched to WebSocket; the index does not name the user yet
+	stateOpen                  // the client may have read hello
+	stateClosing               // a close frame or a refusal is on its way; input is discarded
+	stateGone                  // closed and forgotten
+)
+
+// conn is one connection. The loop owns it. An idle one is this struct, its
+// place in the table and, for the first of a user, one entry of the user map.
+type conn struct {
+	user    hub.UserID // set while registered
+	service hub.Service
+	next    *conn   // the user's next connection
+	out     *outbox // nil while nothing waits to be written
+	side    *side   // nil once open, except over TLS
+	dec     ws.Decoder
+
+	id         int32 // place in the table
+	fd         int32 // -1 over TLS
+	generation uint32
+	deadline   uint32 // tick at which the present state ends; 0: it does not
+	heard      uint32 // tick of the last bytes read
+	pinged     uint32 // tick of the ping that nothing was heard since; 0: none
+	refilled   uint32 // tick up to which tokens are credited
+	tokens     uint16 // messages that the client may send now
+	state      state
+	protocol   uint8 // index into Worker.protocols
+	polling    bool  // the poller reports writability
+}
+
+// side is what a connection needs for a moment only, or only over TLS.
+type side struct {
+	head   []byte // the request so far, then whatever followed it
+	accept []byte // the reply that switches protocols
+	tls    *tlsStream
+}
+
+func (c *conn) token() poll.Token { return poll.MakeToken(int(c.id), c.generation) }
+
+func (c *conn) tls() *tlsStream {
+	if c.side == nil {
+		return nil
+	}
+	return c.side.tls
+}
+
+// held reports whether messages must wait for hello to go first.
+func (c *conn) held() bool { return c.state == stateRegister }
+
+// settle forgets what only the handshake needed.
+func (c *conn) settle() {
+	if c.side != nil && c.side.tls == nil {
+		c.side = nil
+		return
+	}
+	c.side.head, c.side.accept = nil, nil
+}
+
+// never is the due tick of a place that nothing is due for.
+const never = ^uint32(0)
+
+// table gives every connection a place, which its events name. Places are
+// reused; the generation tells their holders apart.
+type table struct {
+	conns      []*conn  // nil: free
+	due        []uint32 // the tick at which the connection must be looked at
+	free       []int32
+	generation uint32
+	count      int
+}
+
+func (t *table) add(c *conn) {
+	t.generation++
+	c.generation = t.generation
+	t.count++
+	if n := len(t.free); n > 0 {
+		c.id = t.free[n-1]
+		t.free = t.free[:n-1]
+		t.conns[c.id] = c
+		t.due[c.id] = never
+		return
+	}
+	c.id = int32(len(t.conns)) //nolint:gosec // bounded by the descriptors of a process
+	t.conns = append(t.conns, c)
+	t.due = append(t.due, never)
+}
+
+func (t *table) remove(c *conn) {
+	t.conns[c.id] = nil
+	t.due[c.id] = never
+	t.free = append(t.free, c.id)
+	t.count--
+}
+
+// get returns the connection that an event is for, or nil when it is gone.
+func (t *table) get(token poll.Token) *conn {
+	id := token.FD()
+	if id >= len(t.conns) {
+		return nil
+	}
+	if c := t.conns[id]; c != nil && c.generation == token.Generation() {
+		return c
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+package front
+
+import "math/rand/v2"
+
+// drain is how far a stop has come.
+type drain struct {
+	begun bool
+	until uint32 // tick at which what is left is cut off
+	told  int    // place up to which connections have been told
+}
+
+// drainTurn goes on with a stop: it stops accepting, then tells the
+// connections, a limited number per turn.
+func (w *Worker) drainTurn() {
+	if !w.drain.begun {
+		w.drain.begun = true
+		w.drain.until = w.now + w.limits.window + w.limits.drain
+		w.log.Info("draining", "connections", w.table.count, "window", w.cfg.DrainWindow)
+		for _, ln := range w.listeners {
+			w.leave(ln)
+		}
+	}
+	for budget := scanBudget; w.drain.told < len(w.table.conns); w.drain.told++ {
+		c := w.table.conns[w.drain.told]
+		if c == nil || c.state != stateOpen || c.deadline != 0 {
+			continue
+		}
+		if budget--; budget < 0 {
+			w.poller.Wake()
+			return
+		}
+		w.dismiss(c)
+	}
+}
+
+// dismiss tells c to come back after a time of its own within the window, at
+// which it is closed.
+func (w *Worker) dismiss(c *conn) {
+	left := w.drain.until - w.limits.drain
+	after := uint32(0)
+	if left > w.now {
+		after = rand.Uint32N(left - w.now) //nolint:gosec // a spread, not a secret
+	}
+	c.deadline = w.now + after
+	w.protocols[c.protocol].farewell(w, c, after)
+	w.arm(c)
+}
+
+// drained reports whether a stop has come to its end.
+func (w *Worker) drained() bool {
+	return w.drain.begun && (w.table.count == 0 || w.now >= w.drain.until)
+}

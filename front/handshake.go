@@ -1,0 +1,227 @@
+package front
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/ws"
+)
+
+// protocol is what clients speak on one path. Its methods are called by the
+// loop.
+type protocol interface {
+	// upgrade answers a request for its path: it switches c to WebSocket, has
+	// its token checked first, or returns why not, as a *ws.RequestError.
+	upgrade(w *Worker, c *conn, req *ws.Request) error
+	// message takes one text or binary message. The payload is only lent.
+	message(w *Worker, c *conn, msg *ws.Message)
+	// farewell tells c to come back after the given ticks.
+	farewell(w *Worker, c *conn, after uint32)
+}
+
+// subprotocol is what homing.v1 clients offer in Sec-WebSocket-Protocol, and
+// bearerPrefix begins the second one, which carries the token.
+const (
+	subprotocol  = "homing.v1"
+	bearerPrefix = "bearer."
+)
+
+// The refusals that are the worker's own; the rest come from ws and auth.
+var (
+	errHeaderTooLarge = &ws.RequestError{Status: http.StatusRequestHeaderFieldsTooLarge, Code: "header_too_large", Detail: "The request's head is longer than this server reads."}
+	errNotFound       = &ws.RequestError{Status: http.StatusNotFound, Code: "not_found", Detail: "There is nothing at this path; WebSocket clients connect to /ws."}
+	errOrigin         = &ws.RequestError{Status: http.StatusForbidden, Code: "origin_not_allowed", Detail: "Pages of this origin may not connect."}
+	errSubprotocol    = &ws.RequestError{Status: http.StatusBadRequest, Code: "unsupported_subprotocol", Detail: "Of the subprotocols offered none is homing.v1."}
+	errBusy           = &ws.RequestError{Status: http.StatusServiceUnavailable, Code: "busy", Detail: "Too many connections are being checked; try again.", Header: "Retry-After: 1"}
+	errTimeout        = &ws.RequestError{Status: http.StatusRequestTimeout, Code: "handshake_timeout", Detail: "The handshake took too long."}
+	errAuth           = &ws.RequestError{Status: http.StatusServiceUnavailable, Code: "auth_unavailable", Detail: "The token cannot be checked now; try again.", Header: "Retry-After: 1"}
+)
+
+// welcome starts the life of an accepted connection.
+func (w *Worker) welcome(fd int, overTLS bool) {
+	c := &conn{fd: int32(fd), heard: w.now, deadline: w.now + w.limits.handshake} //nolint:gosec // a descriptor
+	w.table.add(c)
+	w.m.accepted.Inc()
+	if overTLS {
+		w.startTLS(c)
+	} else if err := w.poller.Add(fd, c.token(), poll.ForRead); err != nil {
+		w.log.Error("poll a connection", "err", err)
+		w.drop(c, dropLost)
+		return
+	}
+	w.arm(c)
+}
+
+// request takes bytes of the request until it is whole, and answers it.
+func (w *Worker) request(c *conn, data []byte) {
+	if c.side == nil {
+		c.side = &side{}
+	}
+	if len(c.side.head) > 0 {
+		c.side.head = append(c.side.head, data...)
+		data = c.side.head
+	}
+	req, n, err := ws.ParseRequest(data)
+	switch {
+	case errors.Is(err, ws.ErrIncomplete) && len(data) < w.cfg.HandshakeLimit:
+		if len(c.side.head) == 0 {
+			c.side.head = bytes.Clone(data)
+		}
+		return
+	case errors.Is(err, ws.ErrIncomplete), err == nil && n > w.cfg.HandshakeLimit:
+		err = errHeaderTooLarge
+	case err == nil:
+		c.side.head = bytes.Clone(data[n:])
+		err = w.route(c, req)
+	}
+	if err != nil {
+		w.refuse(c, err)
+	}
+}
+
+func (w *Worker) route(c *conn, req *ws.Request) error {
+	if i, ok := w.paths[req.Path]; ok {
+		c.protocol = i
+	} else if !w.anyPath {
+		return errNotFound
+	}
+	if err := req.CheckUpgrade(); err != nil {
+		return err
+	}
+	if !w.origins.allow(req.Origin, req.Host) {
+		return errOrigin
+	}
+	return w.protocols[c.protocol].upgrade(w, c, req)
+}
+
+// refuse answers with a problem document and closes the connection once the
+// client has read it.
+func (w *Worker) refuse(c *conn, err error) {
+	result := "internal"
+	if re, ok := errors.AsType[*ws.RequestError](err); ok {
+		result = re.Code
+	}
+	w.m.handshakes.WithLabelValues(result).Inc()
+	w.endWith(c, ws.Problem(err))
+}
+
+// verifyJob is a token on its way to the verifiers.
+type verifyJob struct {
+	c     *conn
+	token string
+}
+
+// tokenOf takes the token from ?token= or from the subprotocols.
+func tokenOf(req *ws.Request) string {
+	for _, p := range req.Protocols {
+		if token, ok := strings.CutPrefix(p, bearerPrefix); ok {
+			return token
+		}
+	}
+	return req.Query("token")
+}
+
+// authenticate has the request's token checked off the loop; verified follows.
+func (w *Worker) authenticate(c *conn, req *ws.Request) error {
+	selected := ""
+	if len(req.Protocols) > 0 {
+		if selected = subprotocol; !slices.Contains(req.Protocols, subprotocol) {
+			return errSubprotocol
+		}
+	}
+	accept, err := req.Accept(selected)
+	if err != nil {
+		return err
+	}
+	c.side.accept = accept
+	c.state = stateVerify
+	select {
+	case w.jobs <- verifyJob{c, tokenOf(req)}:
+		return nil
+	default:
+		return errBusy
+	}
+}
+
+// verify checks tokens until the jobs end. ctx ends what takes too long.
+func (w *Worker) verify(ctx context.Context) {
+	for job := range w.jobs {
+		id, err := w.verifyOne(ctx, job.token)
+		w.post(func() { w.verified(job.c, id, err) })
+	}
+}
+
+func (w *Worker) verifyOne(ctx context.Context, token string) (auth.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.HandshakeTimeout)
+	defer cancel()
+	return w.deps.Auth.Verify(ctx, token)
+}
+
+// verified goes on with a connection whose token has been checked: it switches
+// to WebSocket, and hello follows once the index names the user.
+func (w *Worker) verified(c *conn, id auth.Identity, err error) {
+	if c.state != stateVerify {
+		return // it has gone or timed out meanwhile
+	}
+	if err != nil {
+		w.refuse(c, refusalOf(err))
+		return
+	}
+	early, ok := w.switchProtocols(c, stateRegister)
+	if !ok {
+		return
+	}
+	c.deadline = w.now + w.limits.register
+	w.users.add(c, id)
+	w.arm(c)
+	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
+		w.post(func() { w.registered(c, err) })
+	})
+	w.frames(c, early)
+}
+
+// switchProtocols writes the 101 reply and returns what the client sent after
+// its request, or false when the connection broke.
+func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
+	early = c.side.head
+	reply := message{data: c.side.accept, control: true}
+	c.settle()
+	c.tokens, c.refilled = uint16(w.cfg.MessageBurst), w.now //nolint:gosec // Validate bounds it
+	w.send(c, &reply)
+	if c.state == stateGone {
+		return nil, false
+	}
+	w.m.handshakes.WithLabelValues("ok").Inc()
+	c.state = next
+	return early, true
+}
+
+func refusalOf(err error) error {
+	e, ok := errors.AsType[*auth.Error](err)
+	if !ok {
+		return errAuth
+	}
+	return &ws.RequestError{
+		Status: http.StatusUnauthorized, Code: e.Code(), Detail: e.Error(),
+		Header: `WWW-Authenticate: Bearer error="invalid_token"`,
+	}
+}
+
+// registered greets a connection whose user the index names now.
+func (w *Worker) registered(c *conn, err error) {
+	if c.state != stateRegister {
+		return
+	}
+	if err != nil {
+		w.log.Warn("register a user", "user", c.user, "err", err)
+		w.close(c, ws.CloseTryAgainLater, "the hub is not available")
+		return
+	}
+	w.greet(c)
+}

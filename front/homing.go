@@ -1,0 +1,92 @@
+package front
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/homing/homing/front/ws"
+	"github.com/homing/homing/hub"
+)
+
+// homing is the protocol homing.v1: JSON text messages, each with a "t" that
+// says what it is. docs/protocol.md describes it.
+type homing struct{}
+
+func (homing) upgrade(w *Worker, c *conn, req *ws.Request) error { return w.authenticate(c, req) }
+
+// maxRef bounds what a client may have repeated to it.
+const maxRef = 128
+
+func (homing) message(w *Worker, c *conn, msg *ws.Message) {
+	if msg.Op == ws.OpBinary {
+		w.close(c, ws.CloseUnsupportedData, "binary messages are not understood")
+		return
+	}
+	var in struct {
+		T   *string         `json:"t"`
+		Ref json.RawMessage `json:"ref"`
+	}
+	if err := json.Unmarshal(msg.Payload, &in); err != nil || in.T == nil || len(in.Ref) > maxRef {
+		w.answer(c, `{"t":"error","code":"bad_json"`, nil)
+		return
+	}
+	switch *in.T {
+	case "ping":
+		w.answer(c, `{"t":"ok"`, in.Ref)
+	default:
+		w.answer(c, `{"t":"error","code":"unknown_type"`, in.Ref)
+	}
+}
+
+// answer sends a reply that begins with head, an open JSON object, and repeats
+// the client's reference when it gave one.
+func (w *Worker) answer(c *conn, head string, ref json.RawMessage) {
+	body := append(make([]byte, 0, len(head)+len(ref)+8), head...)
+	if len(ref) > 0 {
+		body = append(body, `,"ref":`...)
+		body = append(body, ref...)
+	}
+	body = append(body, '}')
+	w.send(c, &message{data: ws.Frame(ws.OpText, body)})
+}
+
+// greet sends hello, and then what has waited for it.
+func (w *Worker) greet(c *conn) {
+	c.state, c.deadline = stateOpen, 0
+	hello := message{data: ws.Frame(ws.OpText, w.hello(c)), control: true}
+	if c.out == nil {
+		w.send(c, &hello)
+	} else {
+		c.out.prepend(hello)
+		c.out.progress = w.now
+		w.flush(c)
+	}
+	w.opened(c)
+}
+
+// opened sees to a connection that is in service from now on.
+func (w *Worker) opened(c *conn) {
+	if c.state == stateOpen && w.draining.Load() {
+		w.dismiss(c)
+	}
+	w.arm(c)
+}
+
+func (w *Worker) hello(c *conn) []byte {
+	user, _ := json.Marshal(c.user) // a string always marshals
+	b := append(make([]byte, 0, 96+len(user)), `{"t":"hello","user":`...)
+	b = append(b, user...)
+	b = append(b, `,"conn":"`...)
+	b = append(b, w.deps.Process...)
+	b = append(b, '.')
+	b = strconv.AppendUint(b, uint64(c.generation), 36)
+	b = append(b, `","ping":`...)
+	b = strconv.AppendInt(b, w.cfg.PingInterval.Milliseconds(), 10)
+	return append(b, '}')
+}
+
+func (homing) farewell(w *Worker, c *conn, after uint32) {
+	b := append(make([]byte, 0, 48), `{"t":"reconnect","after_ms":`...)
+	b = strconv.AppendInt(b, int64(after)*tickLength.Milliseconds(), 10)
+	w.send(c, &message{data: ws.Frame(ws.OpText, append(b, '}')), class: hub.ClassDroppable})
+}

@@ -1,0 +1,220 @@
+package front
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/homing/homing/front/poll"
+)
+
+// Listener is a listening socket that a worker serves.
+type Listener struct {
+	FD  int  // non-blocking
+	TLS bool // connections start with a TLS handshake
+	// Shared says that somebody else, a master or another worker, holds the
+	// same socket: on stop the worker then leaves the queue to them.
+	Shared bool
+}
+
+// Listen opens the listeners that cfg names, for a worker without a master.
+func Listen(cfg *Config) ([]Listener, error) {
+	var out []Listener
+	for _, at := range []struct {
+		addr string
+		tls  bool
+	}{{cfg.Listen, false}, {cfg.TLSListen, true}} {
+		if at.addr == "" {
+			continue
+		}
+		fd, err := poll.Listen(at.addr, cfg.SocketOptions())
+		if err != nil {
+			for _, ln := range out {
+				_ = poll.Close(ln.FD)
+			}
+			return nil, err
+		}
+		out = append(out, Listener{FD: fd, TLS: at.tls})
+	}
+	return out, nil
+}
+
+// SocketOptions are the options of the listeners that cfg names.
+func (c *Config) SocketOptions() poll.Options {
+	return poll.Options{
+		Backlog:     c.Backlog,
+		SendBuffer:  c.SendBuffer,
+		KeepAlive:   4 * c.PingInterval, // the pings come first; this is for what they miss
+		UserTimeout: c.WriteTimeout,
+	}
+}
+
+// listener is a Listener as the loop sees it.
+type listener struct {
+	Listener
+	token poll.Token
+	open  bool // listening and polled
+	gone  bool // closed for good
+}
+
+// listen has the kernel give connections to ln, also when whoever held the
+// socket before had stopped that.
+func (w *Worker) listen(ln *listener) error {
+	if err := poll.Relisten(ln.FD, w.cfg.Backlog); err != nil {
+		return fmt.Errorf("listener on descriptor %d: %w", ln.FD, err)
+	}
+	if err := w.poller.Add(ln.FD, ln.token, poll.ForRead); err != nil {
+		return fmt.Errorf("listener on descriptor %d: %w", ln.FD, err)
+	}
+	ln.open = true
+	return nil
+}
+
+// unlisten takes ln out of the poller and, unless somebody else serves it too
+// and goes on, out of the port's group; the queue is accepted first.
+func (w *Worker) unlisten(ln *listener) {
+	if !ln.open {
+		return
+	}
+	ln.open = false
+	if err := w.poller.Remove(ln.FD); err != nil {
+		w.log.Error("stop polling a listener", "err", err)
+	}
+	err := poll.Unlisten(ln.FD, func(fd int, _ netip.AddrPort) { w.welcome(fd, ln.TLS) })
+	if err != nil { // out of descriptors: what still waits is reset, the rest goes elsewhere
+		w.log.Error("close a listener", "err", errors.Join(err, unix.Shutdown(ln.FD, unix.SHUT_RD)))
+	}
+}
+
+// leave stops accepting from ln for good.
+func (w *Worker) leave(ln *listener) {
+	switch {
+	case ln.gone:
+		return
+	case !ln.Shared:
+		w.unlisten(ln)
+	case ln.open:
+		ln.open = false
+		if err := w.poller.Remove(ln.FD); err != nil { // closing it is not enough: others hold the socket
+			w.log.Error("stop polling a listener", "err", err)
+		}
+	}
+	ln.gone = true
+	if err := poll.Close(ln.FD); err != nil {
+		w.log.Error("close a listener", "err", err)
+	}
+}
+
+func (w *Worker) closeListeners() {
+	for _, ln := range w.listeners {
+		if !ln.gone {
+			ln.open, ln.gone = false, true
+			_ = poll.Close(ln.FD) // nobody is left to tell
+		}
+	}
+}
+
+// accept takes a limited number of waiting connections; the rest makes the
+// listener ready again.
+func (w *Worker) accept(ln *listener, ev *poll.Event) {
+	if !ln.open {
+		return
+	}
+	if ev.Hangup { // another holder of a shared socket has shut it down
+		w.reopen(ln)
+		return
+	}
+	for range acceptBudget {
+		fd, _, err := poll.Accept(ln.FD)
+		if err != nil {
+			w.acceptFailed(err)
+			return
+		}
+		w.welcome(fd, ln.TLS)
+		if w.gate.full(w.table.count) {
+			w.shutGate()
+			return
+		}
+	}
+}
+
+func (w *Worker) acceptFailed(err error) {
+	if errors.Is(err, poll.ErrWouldBlock) {
+		return
+	}
+	w.m.acceptFailures.Inc()
+	w.log.Error("accept a connection", "err", err)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		w.gate.lower(w.table.count)
+		w.shutGate()
+	}
+}
+
+func (w *Worker) reopen(ln *listener) {
+	_ = w.poller.Remove(ln.FD)
+	ln.open = false
+	if err := w.listen(ln); err != nil {
+		w.log.Error("listen again", "err", err)
+	}
+}
+
+// shutGate closes the listeners: the kernel spreads arrivals over the other
+// processes on the port. Pausing accept instead would strand them.
+func (w *Worker) shutGate() {
+	w.gate.shut = true
+	w.m.unlistens.Inc()
+	w.log.Warn("descriptors run short: listeners closed", "connections", w.table.count, "reopen_at", w.gate.low)
+	for _, ln := range w.listeners {
+		w.unlisten(ln)
+	}
+}
+
+// tendListeners opens the listeners again at the low-water mark.
+func (w *Worker) tendListeners() {
+	if w.draining.Load() || !w.gate.shut || w.table.count > w.gate.low {
+		return
+	}
+	w.gate.shut = false
+	w.m.relistens.Inc()
+	w.log.Info("listeners open again", "connections", w.table.count)
+	for _, ln := range w.listeners {
+		if err := w.listen(ln); err != nil {
+			w.log.Error("listen again", "err", err)
+		}
+	}
+}
+
+// gate says when connections come near the descriptors that there are.
+type gate struct {
+	high, low int // connections at which the listeners close and open again
+	shut      bool
+}
+
+// newGate allows for the descriptors that the process has open already. limit
+// 0 means the process's own.
+func newGate(limit int) (gate, error) {
+	if limit == 0 {
+		var r unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+			return gate{}, fmt.Errorf("read the limit of descriptors: %w", err)
+		}
+		limit = int(min(r.Cur, 1<<30)) //nolint:gosec // bounded here
+	}
+	used, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return gate{}, fmt.Errorf("count open descriptors: %w", err)
+	}
+	high := max(1, limit-limit/20-len(used))
+	return gate{high: high, low: high - high/20 - 1}, nil
+}
+
+func (g *gate) full(connections int) bool { return !g.shut && connections >= g.high }
+
+// lower learns from the kernel that there are fewer than was thought.
+func (g *gate) lower(connections int) {
+	g.high = max(1, min(g.high, connections-connections/20))
+	g.low = g.high - g.high/20 - 1
+}

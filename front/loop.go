@@ -1,0 +1,196 @@
+package front
+
+import (
+	"errors"
+	"time"
+
+	"github.com/homing/homing/front/poll"
+)
+
+const (
+	readBufferSize = 64 << 10
+	// tickLength is the grain of all deadlines of connections.
+	tickLength = 100 * time.Millisecond
+	// turnBudget is how many targets are written to before the loop looks at
+	// its sockets again: about 10 ms of work.
+	turnBudget = 1000
+	// acceptBudget is how many connections one turn accepts per listener.
+	acceptBudget = 128
+	// scanBudget is how many connections one turn looks at whose time has come.
+	scanBudget = 256
+)
+
+// loop is the state that only the goroutine of Run touches.
+type loop struct {
+	listeners []*listener
+	gate      gate
+	table     table
+	users     users
+	now       uint32 // ticks since the worker started; the first is 1
+	wakeAt    time.Time
+	scanned   uint32 // the tick of the last scan that was finished
+	scanAt    int    // where an unfinished scan goes on
+	reported  int    // connections last told to Presence
+	drain     drain
+
+	events   [256]poll.Event
+	buf      [readBufferSize]byte // what every socket is read into
+	frame    []byte               // what every envelope's frame is built in
+	vector   [][]byte
+	batch    [][]byte // envelopes being delivered
+	called   []func() // posts being called
+	budget   int      // targets until the loop looks at its sockets again
+	wrote    int      // messages written in full and not counted yet
+	retained bool     // an outbox holds the frame that is being delivered
+}
+
+// open prepares the loop on listeners, which it closes when it fails.
+func (w *Worker) open(listeners []Listener) (err error) {
+	for i, ln := range listeners {
+		w.listeners = append(w.listeners, &listener{Listener: ln, token: poll.MakeToken(-2-i, 0)})
+	}
+	defer func() {
+		if err != nil {
+			w.closeListeners()
+		}
+	}()
+	if w.gate, err = newGate(w.cfg.MaxDescriptors); err != nil {
+		return err
+	}
+	if w.poller, err = poll.New(); err != nil {
+		return err
+	}
+	for _, ln := range w.listeners {
+		if err = w.listen(ln); err != nil {
+			return errors.Join(err, w.poller.Close())
+		}
+	}
+	w.users = newUsers()
+	w.now = 1
+	w.vector = make([][]byte, 0, maxVector)
+	w.budget = turnBudget
+	return nil
+}
+
+// serve runs the loop until the worker has drained.
+func (w *Worker) serve() error {
+	w.wakeAt = time.Now().Add(tickLength)
+	for !w.drained() {
+		n, err := w.poller.Wait(w.events[:], w.wakeAt)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		w.attend(w.events[:n], began)
+		w.deliverWaiting()
+		w.m.written.Add(float64(w.wrote))
+		w.wrote = 0
+		w.m.turns.Observe(time.Since(began).Seconds())
+	}
+	return nil
+}
+
+// attend does everything but deliver: it advances the clock, reads, writes and
+// accepts what is ready, takes what was posted, and looks at what is due.
+func (w *Worker) attend(ready []poll.Event, now time.Time) {
+	w.now = 1 + uint32(now.Sub(w.started)/tickLength) //nolint:gosec // wraps after 13 years
+	if !w.wakeAt.After(now) {
+		w.wakeAt = now.Add(tickLength)
+	}
+	for i := range ready {
+		w.handle(&ready[i])
+	}
+	w.callPosted()
+	if w.draining.Load() {
+		w.drainTurn()
+	}
+	w.scan()
+}
+
+// breathe is called between targets of long deliveries. Every turnBudget calls
+// it attends to the sockets, without waiting.
+func (w *Worker) breathe() {
+	if w.budget--; w.budget > 0 {
+		return
+	}
+	w.budget = turnBudget
+	w.poller.Wake() // so that Wait returns at once
+	n, err := w.poller.Wait(w.events[:], w.wakeAt)
+	if err != nil {
+		return // the next turn meets it again and reports it
+	}
+	w.attend(w.events[:n], time.Now())
+}
+
+func (w *Worker) handle(ev *poll.Event) {
+	if id := ev.Token.FD(); id < 0 {
+		w.accept(w.listeners[-2-id], ev)
+		return
+	}
+	c := w.table.get(ev.Token)
+	if c == nil {
+		return
+	}
+	if ev.Readable || ev.Hangup {
+		w.read(c)
+	}
+	if ev.Writable && c.state != stateGone {
+		w.flush(c)
+	}
+}
+
+// callPosted calls what other goroutines have posted.
+func (w *Worker) callPosted() {
+	w.called = w.posts.take(w.called)
+	for _, f := range w.called {
+		f()
+	}
+	clear(w.called)
+}
+
+// scan looks at the connections that something is due for, once per tick. It
+// does a limited number and goes on in the next turn.
+func (w *Worker) scan() {
+	if w.scanned == w.now {
+		return
+	}
+	if w.scanAt == 0 {
+		w.everyTick()
+	}
+	budget := scanBudget
+	for ; w.scanAt < len(w.table.due); w.scanAt++ {
+		if w.table.due[w.scanAt] > w.now {
+			continue
+		}
+		if budget--; budget < 0 {
+			w.poller.Wake()
+			return
+		}
+		w.check(w.table.conns[w.scanAt])
+	}
+	w.scanAt, w.scanned = 0, w.now
+}
+
+func (w *Worker) everyTick() {
+	w.m.connections.Set(float64(w.table.count))
+	w.m.users.Set(float64(len(w.users.first)))
+	if n := w.table.count; n != w.reported {
+		w.reported = n
+		w.deps.Presence.SetConnections(n)
+	}
+	w.tendListeners()
+}
+
+// shut ends whatever the loop still holds, after its last turn.
+func (w *Worker) shut() {
+	for _, f := range w.posts.close() {
+		f()
+	}
+	for _, c := range w.table.conns {
+		if c != nil {
+			w.drop(c, dropClosed)
+		}
+	}
+	w.closeListeners()
+	w.deps.Presence.SetConnections(0)
+}

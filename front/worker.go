@@ -1,0 +1,197 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/hub"
+)
+
+// Presence is told what the worker holds, so that others can find it. Neither
+// method may block; done, when not nil, is called once from any goroutine when
+// the state that was set, or a later one of that user, can be found by others.
+type Presence interface {
+	Set(user hub.UserID, services []hub.ServiceCount, done func(error))
+	SetConnections(n int)
+}
+
+// Authenticator checks a token. It may block until ctx ends and is called
+// from several goroutines.
+type Authenticator interface {
+	Verify(ctx context.Context, token string) (auth.Identity, error)
+}
+
+// Deps is what a Worker works with. All fields are needed.
+type Deps struct {
+	Process  hub.ProcessID // named in hello, with the connection
+	Auth     Authenticator
+	Presence Presence
+	Log      *slog.Logger
+	Registry prometheus.Registerer
+}
+
+// Worker holds connections and writes to them what it is told to deliver.
+type Worker struct {
+	// Static.
+	cfg       Config
+	deps      Deps
+	log       *slog.Logger
+	m         *metrics
+	origins   origins
+	protocols []protocol
+	paths     map[string]uint8 // path to index of protocols
+	anyPath   bool             // every other path leads to the first protocol; else: 404
+	certs     *certificates    // nil without TLS
+	limits    limits
+	bounds    bounds
+	started   time.Time
+	poller    *poll.Poller // the loop's, but for Wake
+
+	// Shared; each is safe for concurrent use.
+	inbox    inbox
+	posts    posts
+	draining atomic.Bool // the worker was told to stop
+	jobs     chan verifyJob
+	helpers  sync.WaitGroup // verifiers and TLS connections
+
+	// Owned by the loop.
+	loop
+}
+
+// NewWorker prepares a worker on listeners, which it owns from now on. It
+// serves once Run is called.
+func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
+	w, err := newWorker(cfg, listeners, deps)
+	if err != nil {
+		return nil, err
+	}
+	w.protocols = []protocol{homing{}}
+	w.paths = map[string]uint8{"/ws": 0}
+	return w, nil
+}
+
+// NewEcho prepares a worker that sends every text and binary message back, on
+// any path and without tokens: the read and write path of a Worker, for
+// conformance suites and measurements. Of cfg's bounds on what a client may
+// send and receive only MaxMessage holds.
+func NewEcho(cfg Config, listeners []Listener, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
+	cfg.Origins = []string{"*"}
+	cfg.MessageRate = 0
+	cfg.OutboxBytes = max(cfg.OutboxBytes, 4*cfg.MaxMessage)
+	cfg.OutboxMessages = max(cfg.OutboxMessages, 1<<20)
+	w, err := newWorker(cfg, listeners, Deps{Log: log, Registry: reg, Presence: absent{}})
+	if err != nil {
+		return nil, err
+	}
+	w.protocols = []protocol{echo{}}
+	w.anyPath = true
+	return w, nil
+}
+
+// absent is the Presence of a worker that nobody looks up.
+type absent struct{}
+
+func (absent) Set(_ hub.UserID, _ []hub.ServiceCount, done func(error)) {
+	if done != nil {
+		done(nil)
+	}
+}
+func (absent) SetConnections(int) {}
+
+func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
+	if err := cfg.checkOrigins(); err != nil {
+		return nil, err
+	}
+	w := &Worker{
+		cfg: cfg, deps: deps, log: deps.Log,
+		origins: newOrigins(cfg.Origins),
+		limits:  newLimits(&cfg),
+		bounds:  bounds{cfg.OutboxBytes, cfg.OutboxMessages},
+		started: time.Now(),
+		inbox:   inbox{limit: cfg.InboxBytes},
+		jobs:    make(chan verifyJob, cfg.AuthQueue),
+	}
+	if cfg.TLSCert != "" {
+		certs, err := loadCertificates(cfg.TLSCert, cfg.TLSKey, deps.Log)
+		if err != nil {
+			return nil, err
+		}
+		w.certs = certs
+	}
+	if err := w.open(listeners); err != nil {
+		return nil, err
+	}
+	w.m = newMetrics(deps.Registry, w.inbox.size)
+	return w, nil
+}
+
+// Deliver hands over one envelope, which belongs to the worker from now on. It
+// never blocks and may be called from any goroutine; envelopes are delivered
+// in the order of the calls. One that finds the inbox full is dropped and
+// counted.
+func (w *Worker) Deliver(body []byte) {
+	first, ok := w.inbox.put(body)
+	if !ok {
+		w.m.lostEnvelopes.WithLabelValues("inbox_full").Inc()
+		return
+	}
+	if first {
+		w.poller.Wake()
+	}
+}
+
+// Drain begins the graceful stop that the end of Run's context begins as well.
+func (w *Worker) Drain() {
+	w.draining.Store(true)
+	w.poller.Wake()
+}
+
+// Adopt hands over an accepted, non-blocking connection, as if it had arrived
+// at a listener of this worker. It may be called from any goroutine; a worker
+// that has stopped closes the descriptor.
+func (w *Worker) Adopt(fd int, overTLS bool) {
+	if !w.post(func() { w.welcome(fd, overTLS) }) {
+		_ = poll.Close(fd) // nobody is left to serve it
+	}
+}
+
+// post has f called by the loop. It never blocks. It reports false when the
+// loop has ended and f will not be called.
+func (w *Worker) post(f func()) bool {
+	first, ok := w.posts.put(f)
+	if first {
+		w.poller.Wake()
+	}
+	return ok
+}
+
+// Run serves until ctx ends, then drains: it stops accepting, tells every
+// client to come back, spread over the drain window, closes them and returns
+// nil. It returns at the latest the window and the drain timeout after ctx
+// ended, earlier with an error when the event loop itself fails.
+func (w *Worker) Run(ctx context.Context) error {
+	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	for range w.cfg.AuthWorkers {
+		w.helpers.Go(func() { w.verify(helpers) })
+	}
+	stop := context.AfterFunc(ctx, w.Drain)
+	err := w.serve()
+	stop()
+	cancel()
+	w.shut()
+	close(w.jobs)
+	w.helpers.Wait()
+	if err = errors.Join(err, w.poller.Close()); err != nil {
+		return fmt.Errorf("front worker: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package front
+
+import (
+	"errors"
+
+	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/ws"
+	"github.com/homing/homing/hub"
+)
+
+// send writes m to c at once when nothing waits there; what the kernel does
+// not take waits in the outbox, by the policy of m's class. It may close c.
+func (w *Worker) send(c *conn, m *message) {
+	if c.out != nil || c.held() {
+		w.enqueue(c, m)
+		return
+	}
+	n, err := w.write(c, m.data)
+	w.m.writtenBytes.Add(float64(n))
+	switch {
+	case n == len(m.data):
+		if !m.control {
+			w.wrote++
+		}
+	case err != nil && !errors.Is(err, poll.ErrWouldBlock):
+		if !m.control {
+			w.m.dropped[dropLost][m.class].Inc()
+		}
+		w.drop(c, dropLost)
+	case n > 0:
+		w.outbox(c).begin(*m, n)
+		w.retained = true
+		w.await(c)
+	default:
+		w.enqueue(c, m)
+	}
+}
+
+// write hands p to the kernel or the TLS stream, which may take a front part.
+func (w *Worker) write(c *conn, p []byte) (int, error) {
+	if t := c.tls(); t != nil {
+		return t.write(p)
+	}
+	return poll.Write(int(c.fd), p)
+}
+
+// outbox returns c's outbox, a new one when nothing waited so far.
+func (w *Worker) outbox(c *conn) *outbox {
+	if c.out == nil {
+		c.out = &outbox{progress: w.now}
+		w.m.waiting.Inc()
+	}
+	return c.out
+}
+
+// enqueue has m wait, or applies what its class says when there is no room.
+func (w *Worker) enqueue(c *conn, m *message) {
+	v, evicted := w.outbox(c).push(*m, w.bounds)
+	if evicted > 0 {
+		w.m.dropped[dropEvicted][hub.ClassDroppable].Add(float64(evicted))
+	}
+	switch v {
+	case noRoom:
+		w.m.dropped[dropSlow][m.class].Inc()
+		w.closeSlow(c)
+		return
+	case givenUp:
+		w.m.dropped[dropFull][m.class].Inc()
+	case replaced:
+		if !m.control {
+			w.m.dropped[dropReplaced][m.class].Inc()
+		}
+	case queued:
+	}
+	w.retained = true
+	w.await(c)
+}
+
+// await has the loop told when c can be written to.
+func (w *Worker) await(c *conn) {
+	if c.held() {
+		return
+	}
+	if !c.polling && c.tls() == nil {
+		w.poll(c, poll.ForRead|poll.ForWrite)
+		c.polling = true
+	}
+	w.arm(c)
+}
+
+func (w *Worker) poll(c *conn, what poll.Interest) {
+	if err := w.poller.Modify(int(c.fd), c.token(), what); err != nil {
+		w.log.Error("poll a connection", "err", err)
+	}
+}
+
+// flush writes what waits, until the kernel takes no more.
+func (w *Worker) flush(c *conn) {
+	if c.out == nil || c.held() {
+		return
+	}
+	for !c.out.empty() {
+		n, err := w.writeQueue(c)
+		if n > 0 {
+			c.out.progress = w.now
+			w.m.writtenBytes.Add(float64(n))
+			w.m.written.Add(float64(c.out.wrote(n)))
+			continue
+		}
+		if errors.Is(err, poll.ErrWouldBlock) {
+			w.await(c)
+			return
+		}
+		w.drop(c, dropLost)
+		return
+	}
+	w.flushed(c)
+}
+
+func (w *Worker) writeQueue(c *conn) (int, error) {
+	bufs := c.out.vector(w.vector[:0])
+	defer clear(bufs)
+	if len(bufs) == 1 || c.tls() != nil {
+		return w.write(c, bufs[0])
+	}
+	return poll.Writev(int(c.fd), bufs)
+}
+
+// flushed drops the outbox when the last byte in it is written.
+func (w *Worker) flushed(c *conn) {
+	c.out = nil
+	w.m.waiting.Dec()
+	if c.polling {
+		c.polling = false
+		w.poll(c, poll.ForRead)
+	}
+	if c.state == stateClosing {
+		w.endWriting(c)
+	}
+	w.arm(c)
+}
+
+// close begins the closing handshake: a close frame after what waits already,
+// then the end of our side; the peer's end, or the close timeout, ends the
+// connection.
+func (w *Worker) close(c *conn, code ws.CloseCode, reason string) {
+	if c.state >= stateClosing {
+		return
+	}
+	w.m.closed(code)
+	w.endWith(c, ws.CloseFrame(code, reason))
+}
+
+// closeSlow closes a connection that cannot keep up: what waits is given up.
+func (w *Worker) closeSlow(c *conn) {
+	w.abandon(c, dropSlow)
+	w.close(c, closeSlowConsumer, "slow consumer")
+}
+
+// abandon gives up what waits, but for a message that has begun.
+func (w *Worker) abandon(c *conn, why reason) {
+	if c.out != nil {
+		w.m.lost(why, c.out.abandon(c.out.started()))
+	}
+}
+
+// endWith makes data the last that c is sent.
+func (w *Worker) endWith(c *conn, data []byte) {
+	w.unregister(c)
+	if c.held() { // nothing goes before hello, and there will be no hello
+		w.abandon(c, dropClosed)
+	}
+	c.state = stateClosing
+	c.deadline = w.now + w.limits.close
+	w.send(c, &message{data: data, control: true})
+	switch {
+	case c.state == stateGone:
+		return
+	case c.out == nil:
+		w.endWriting(c)
+	default:
+		w.flush(c) // of a connection that was held
+	}
+	w.arm(c)
+}
+
+// endWriting ends our side; the peer reads everything and then the end.
+func (w *Worker) endWriting(c *conn) {
+	if t := c.tls(); t != nil {
+		t.end()
+		return
+	}
+	if err := poll.CloseWrite(int(c.fd)); err != nil {
+		w.drop(c, dropLost)
+	}
+}
+
+// unregister makes c's user forget c, and the index learn of it.
+func (w *Worker) unregister(c *conn) {
+	if c.user == "" {
+		return
+	}
+	user := c.user
+	w.users.remove(c)
+	w.deps.Presence.Set(user, w.users.counts(user), nil)
+}
+
+// drop ends c at once. What waits is counted as given up for why.
+func (w *Worker) drop(c *conn, why reason) {
+	if c.state == stateGone {
+		return
+	}
+	if c.state == stateRegister || c.state == stateOpen {
+		w.m.closed(ws.CloseAbnormal)
+	}
+	w.unregister(c)
+	c.state = stateGone
+	if c.out != nil {
+		w.m.lost(why, c.out.abandon(c.out.head))
+		w.m.waiting.Dec()
+		c.out = nil
+	}
+	w.table.remove(c)
+	if t := c.tls(); t != nil {
+		t.abort()
+	}
+	if c.fd < 0 {
+		return
+	}
+	if err := poll.Close(int(c.fd)); err != nil {
+		w.log.Error("close a connection", "err", err)
+	}
+}
