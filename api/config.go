@@ -1,0 +1,90 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config is the server's configuration. Durations must be above zero unless
+// a field says otherwise.
+type Config struct {
+	Listen    string        `help:"Address to serve the API on." default:":8080"`
+	ReusePort bool          `help:"Share the address with other API processes (SO_REUSEPORT)." default:"true" negatable:""`
+	Keys      string        `help:"YAML file of the API keys; 'homing token key --name backend' makes one." placeholder:"FILE"`
+	KeysPoll  time.Duration `help:"How often to look whether the file of keys has changed." default:"2s"`
+	KeyRate   float64       `help:"Requests per second for a key that sets no rate of its own; 0 is without limit." default:"0"`
+	KeyBurst  int           `help:"Requests that such a key may make at once; 0 is a second's worth." default:"0"`
+
+	BodyLimit      int           `help:"Largest request body, and largest line of a batch, in bytes." default:"1572864"`
+	MaxInFlight    int           `help:"Requests served at once; more are refused with 503." default:"1024"`
+	RequestTimeout time.Duration `help:"How long one request, or one line of a batch, may take; at most 25s, because an idempotency key is held for 30s." default:"10s"`
+	BatchLines     int           `help:"Most lines of one batch." default:"100000"`
+	BatchIdle      time.Duration `help:"How long a batch may wait for its next line, or for its reader." default:"30s"`
+
+	ReadHeaderTimeout time.Duration `help:"How long a caller may take to send a request's header." default:"5s"`
+	ReadTimeout       time.Duration `help:"How long a caller may take to send a whole request." default:"15s"`
+	WriteTimeout      time.Duration `help:"From the end of the header until the reply is written." default:"40s"`
+	IdleTimeout       time.Duration `help:"How long an idle connection is kept." default:"120s"`
+
+	DrainDelay   time.Duration `help:"How long to go on serving after /readyz turned to 503 at shutdown; 0 is not at all." default:"0s"`
+	DrainTimeout time.Duration `help:"How long requests may take to finish at shutdown." default:"15s"`
+
+	// AllowLoopback lets callers on this machine in without a key. Only
+	// `homing dev` sets it.
+	AllowLoopback bool `kong:"-"`
+}
+
+// maxRequestTimeout keeps a request shorter than the 30 s that its
+// idempotency key is held.
+const maxRequestTimeout = 25 * time.Second
+
+// Validate reports every option that cannot be used, by name and value.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(name string, got any, want string) {
+		errs = append(errs, fmt.Errorf("api.%s: %v: want %s", name, got, want))
+	}
+	if c.Listen == "" {
+		bad("listen", `""`, "an address such as :8080")
+	}
+	for name, d := range c.timeouts() {
+		if d <= 0 {
+			bad(name, d, "more than 0")
+		}
+	}
+	if c.RequestTimeout > maxRequestTimeout {
+		bad("request-timeout", c.RequestTimeout, "at most "+maxRequestTimeout.String())
+	}
+	for name, n := range map[string]int{"body-limit": c.BodyLimit, "max-in-flight": c.MaxInFlight, "batch-lines": c.BatchLines} {
+		if n <= 0 {
+			bad(name, n, "more than 0")
+		}
+	}
+	if c.KeyRate < 0 {
+		bad("key-rate", c.KeyRate, "0 or more")
+	}
+	if c.KeyBurst < 0 {
+		bad("key-burst", c.KeyBurst, "0 or more")
+	}
+	if c.DrainDelay < 0 {
+		bad("drain-delay", c.DrainDelay, "0 or more")
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) timeouts() map[string]time.Duration {
+	return map[string]time.Duration{
+		"keys-poll":           c.KeysPoll,
+		"request-timeout":     c.RequestTimeout,
+		"batch-idle":          c.BatchIdle,
+		"read-header-timeout": c.ReadHeaderTimeout,
+		"read-timeout":        c.ReadTimeout,
+		"write-timeout":       c.WriteTimeout,
+		"idle-timeout":        c.IdleTimeout,
+		"drain-timeout":       c.DrainTimeout,
+	}
+}
+
+// errNoKeys is the refusal to serve without any way to authorize a caller.
+var errNoKeys = errors.New("api.keys: \"\": want a file of API keys; make a key with: homing token key --name backend")

@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/homing/homing/hub"
+)
+
+// fakeHub is a hub with a fixed set of users online. It keeps what it sent.
+type fakeHub struct {
+	online map[hub.UserID]hub.Presence
+
+	mu          sync.Mutex
+	sent        []hub.Notification
+	broadcasts  []hub.Notification
+	disconnects map[hub.UserID]string
+	err         error         // answer of every method, when set
+	notReady    error         // answer of Ready, when set
+	block       chan struct{} // when set, sending waits for it
+	panics      bool
+}
+
+func newFakeHub() *fakeHub {
+	const front = hub.ProcessID("AAAAAAAAAAA")
+	h := &fakeHub{online: make(map[hub.UserID]hub.Presence), disconnects: make(map[hub.UserID]string)}
+	h.online["ann"] = hub.Presence{User: "ann", Processes: []hub.Holding{
+		{Process: front, Services: []hub.ServiceCount{{Service: "shop", Count: 1}, {Service: "chess", Count: 2}}},
+		{Process: "BBBBBBBBBBB", Services: []hub.ServiceCount{{Service: "chess", Count: 1}}},
+	}}
+	h.online["a/b%c"] = hub.Presence{User: "a/b%c", Processes: []hub.Holding{
+		{Process: front, Services: []hub.ServiceCount{{Service: "", Count: 1}}},
+	}}
+	return h
+}
+
+// begin is what every method of the hub goes through.
+func (h *fakeHub) begin(ctx context.Context) error {
+	h.mu.Lock()
+	block, err, panics := h.block, h.err, h.panics
+	h.mu.Unlock()
+	if panics {
+		panic("the hub is broken")
+	}
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+func (h *fakeHub) set(f func(*fakeHub)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f(h)
+}
+
+func (h *fakeHub) notifications() []hub.Notification {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.sent)
+}
+
+func (h *fakeHub) Notify(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+	if err := h.begin(ctx); err != nil {
+		return hub.Summary{}, err
+	}
+	distinct := make(map[hub.UserID]bool)
+	sum := hub.Summary{ID: n.ID}
+	for _, u := range n.Users {
+		if distinct[u] {
+			continue
+		}
+		distinct[u] = true
+		if p, ok := h.online[u]; ok {
+			sum.Online++
+			sum.Processes = max(sum.Processes, len(p.Processes))
+		}
+	}
+	sum.Targets = len(distinct)
+	sum.Offline = sum.Targets - sum.Online
+	h.set(func(h *fakeHub) { h.sent = append(h.sent, *n) })
+	return sum, nil
+}
+
+func (h *fakeHub) Broadcast(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+	if err := h.begin(ctx); err != nil {
+		return hub.Summary{}, err
+	}
+	h.set(func(h *fakeHub) { h.broadcasts = append(h.broadcasts, *n) })
+	return hub.Summary{ID: n.ID, Targets: 5, Online: 5, Processes: 2}, nil
+}
+
+func (h *fakeHub) Presence(ctx context.Context, users []hub.UserID) ([]hub.Presence, error) {
+	if err := h.begin(ctx); err != nil {
+		return nil, err
+	}
+	out := make([]hub.Presence, len(users))
+	for i, u := range users {
+		out[i] = h.online[u]
+		out[i].User = u
+	}
+	return out, nil
+}
+
+func (h *fakeHub) Online(ctx context.Context, _ int) ([]hub.UserID, error) {
+	if err := h.begin(ctx); err != nil {
+		return nil, err
+	}
+	return []hub.UserID{"left-just-now", "ann", "a/b%c"}, nil
+}
+
+func (h *fakeHub) Disconnect(ctx context.Context, user hub.UserID, reason string) (int, error) {
+	if err := h.begin(ctx); err != nil {
+		return 0, err
+	}
+	h.set(func(h *fakeHub) { h.disconnects[user] = reason })
+	return len(h.online[user].Processes), nil
+}
+
+func (h *fakeHub) Ready(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.notReady
+}
+
+// fakeOnce remembers claims in memory, for ever.
+type fakeOnce struct {
+	mu      sync.Mutex
+	records map[string]*onceRecord
+	err     error
+}
+
+type onceRecord struct {
+	print [32]byte
+	done  bool
+	reply []byte
+}
+
+func newFakeOnce() *fakeOnce { return &fakeOnce{records: make(map[string]*onceRecord)} }
+
+func (o *fakeOnce) Begin(_ context.Context, scope, id string, print [32]byte) (hub.OnceState, []byte, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0, nil, o.err
+	}
+	r, ok := o.records[scope+":"+id]
+	switch {
+	case !ok:
+		o.records[scope+":"+id] = &onceRecord{print: print}
+		return hub.OnceFresh, nil, nil
+	case r.print != print:
+		return hub.OnceMismatch, nil, nil
+	case !r.done:
+		return hub.OnceInFlight, nil, nil
+	}
+	return hub.OnceDone, r.reply, nil
+}
+
+func (o *fakeOnce) Finish(_ context.Context, scope, id string, print [32]byte, reply []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.records[scope+":"+id] = &onceRecord{print: print, done: true, reply: slices.Clone(reply)}
+	return nil
+}
+
+func (o *fakeOnce) Abort(_ context.Context, scope, id string, _ [32]byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.records, scope+":"+id)
+	return nil
+}

@@ -1,0 +1,61 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// readyTimeout bounds the look at the hub: a probe wants an answer.
+const readyTimeout = time.Second
+
+type statusReply struct {
+	Status string `json:"status"`
+}
+
+// getHealth says that the process lives, whatever Redis does: restarting it
+// would not help.
+func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, statusReply{Status: "ok"})
+	return nil
+}
+
+// getReady says whether a notification could be taken now.
+func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
+	if s.draining.Load() {
+		return refuse(CodeNotReady, "shutting down")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := s.hub.Ready(ctx); err != nil {
+		return refuse(CodeNotReady, "%s", truncate(err.Error(), 500))
+	}
+	writeJSON(w, statusReply{Status: "ready"})
+	return nil
+}
+
+func getOpenAPI(w http.ResponseWriter, _ *http.Request) error {
+	writeBody(w, http.StatusOK, "application/yaml", openAPI)
+	return nil
+}
+
+type problemsReply struct {
+	Problems []ProblemKind `json:"problems"`
+}
+
+func getProblems(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, problemsReply{Problems: Problems})
+	return nil
+}
+
+// getProblem is where a problem's type points.
+func getProblem(w http.ResponseWriter, r *http.Request) error {
+	kind, ok := problemKinds[Code(chi.URLParam(r, "code"))]
+	if !ok {
+		return refuse(CodeNotFound, "no such problem")
+	}
+	writeJSON(w, kind)
+	return nil
+}

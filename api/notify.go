@@ -1,0 +1,129 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/homing/homing/api/apikey"
+	"github.com/homing/homing/hub"
+)
+
+// operation is one way to send: how a request is read, and what the hub does
+// with it.
+type operation struct {
+	kind   string
+	decode func(body []byte) (*hub.Notification, error)
+	send   func(ctx context.Context, n *hub.Notification) (hub.Summary, error)
+}
+
+func (s *Server) notifyOperation() operation {
+	return operation{kind: "notify", decode: DecodeNotify, send: s.hub.Notify}
+}
+
+func (s *Server) postNotify(w http.ResponseWriter, r *http.Request) error {
+	return s.post(w, r, s.notifyOperation())
+}
+
+func (s *Server) postBroadcast(w http.ResponseWriter, r *http.Request) error {
+	return s.post(w, r, operation{kind: "broadcast", decode: DecodeBroadcast, send: s.hub.Broadcast})
+}
+
+func (s *Server) post(w http.ResponseWriter, r *http.Request, op operation) error {
+	body := bodies.Get().(*bytes.Buffer)
+	defer releaseBody(body)
+	if err := readBody(w, r, body, s.cfg.BodyLimit); err != nil {
+		return err
+	}
+	reply, replayed, err := s.accept(r.Context(), caller(r.Context()), op, body.Bytes())
+	if err != nil {
+		return err
+	}
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	writeBody(w, http.StatusOK, "application/json", reply)
+	return nil
+}
+
+// accept takes one request from its bytes to the hub, and returns the reply
+// in JSON. It keeps no reference to body.
+func (s *Server) accept(ctx context.Context, key *apikey.Key, op operation, body []byte) (reply []byte, replayed bool, err error) {
+	n, err := op.decode(body)
+	if err != nil {
+		return nil, false, err
+	}
+	if !key.MaySpeakFor(n.From) {
+		return nil, false, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
+	}
+	if n.ID != "" {
+		return s.acceptOnce(ctx, key, op, n, fingerprint(op.kind, body))
+	}
+	n.ID = ulid.Make().String()
+	reply, err = s.dispatch(ctx, op, n)
+	return reply, false, err
+}
+
+func (s *Server) dispatch(ctx context.Context, op operation, n *hub.Notification) ([]byte, error) {
+	summary, err := op.send(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.accepted.WithLabelValues(op.kind).Inc()
+	s.metrics.targets.WithLabelValues(op.kind).Add(float64(summary.Targets))
+	return mustJSON(summary), nil
+}
+
+// fingerprint tells whether two requests with one id are the same.
+func fingerprint(kind string, body []byte) [32]byte {
+	h := sha256.New()
+	h.Write([]byte(kind + "\n"))
+	h.Write(body)
+	return [32]byte(h.Sum(nil))
+}
+
+// acceptOnce dispatches n unless a request with its id was accepted before;
+// then the reply is the one given to that request.
+func (s *Server) acceptOnce(ctx context.Context, key *apikey.Key, op operation, n *hub.Notification, print [32]byte) ([]byte, bool, error) {
+	state, reply, err := s.claims.Begin(ctx, key.Name(), n.ID, print)
+	if err != nil {
+		return nil, false, err
+	}
+	switch state {
+	case hub.OnceDone:
+		s.metrics.replayed.Inc()
+		return reply, true, nil
+	case hub.OnceInFlight:
+		return nil, false, &Error{Code: CodeIdempotencyInFlight, Field: "id", RetryAfter: time.Second}
+	case hub.OnceMismatch:
+		return nil, false, &Error{Code: CodeIdempotencyMismatch, Field: "id", Detail: "the id stands for a request with another body"}
+	case hub.OnceFresh:
+	}
+	reply, err = s.dispatch(ctx, op, n)
+	s.settle(ctx, key, n.ID, print, reply, err)
+	return reply, false, err
+}
+
+// settleTimeout bounds the write that ends a claim, which must be tried even
+// when the request's own time is over or its caller has gone.
+const settleTimeout = 2 * time.Second
+
+// settle ends a claim: what was sent is remembered, what failed may be tried
+// again. When it cannot be written the claim lapses by itself.
+func (s *Server) settle(ctx context.Context, key *apikey.Key, id string, print [32]byte, reply []byte, failed error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	var err error
+	if failed == nil {
+		err = s.claims.Finish(ctx, key.Name(), id, print, reply)
+	} else {
+		err = s.claims.Abort(ctx, key.Name(), id, print)
+	}
+	if err != nil {
+		s.trouble.Do(func() { s.log.WarnContext(ctx, "idempotency key not settled", "id", id, "err", err) })
+	}
+}
