@@ -1,0 +1,103 @@
+// Package load calls Homing's REST API as a game backend does: one call at a
+// time, or many on a schedule that does not wait for answers.
+package load
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/homing/homing/hub"
+)
+
+// Poster calls one API server. It is safe for concurrent use; Close it.
+type Poster struct {
+	base, key string
+	http      http.Client
+}
+
+// NewPoster returns a caller of the API server at base (http://host:port) with
+// an API key; empty: none. Each call is given up after timeout.
+func NewPoster(base, key string, timeout time.Duration) *Poster {
+	return &Poster{base: base, key: key, http: http.Client{
+		Timeout: timeout,
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
+			MaxIdleConnsPerHost: 512,
+			IdleConnTimeout:     30 * time.Second,
+		},
+	}}
+}
+
+// Close ends the connections kept for later calls.
+func (p *Poster) Close() { p.http.CloseIdleConnections() }
+
+// Refusal is an answer that is not 200.
+type Refusal struct {
+	Status int
+	Body   string
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return fmt.Sprintf("HTTP %d: %s", r.Status, r.Body) }
+
+// Notify posts the JSON of one notification. The notification was accepted
+// when the error is nil, and refused when it is a *Refusal; after another
+// error nobody knows.
+func (p *Poster) Notify(ctx context.Context, body []byte) (hub.Summary, error) {
+	var s hub.Summary
+	err := p.call(ctx, "/notify", body, &s)
+	return s, err
+}
+
+// Presence is what the API says about one user.
+type Presence struct {
+	User        hub.UserID `json:"user"`
+	Online      bool       `json:"online"`
+	Connections int        `json:"connections"`
+}
+
+// Presence asks where users are connected, in their order.
+func (p *Poster) Presence(ctx context.Context, users []hub.UserID) ([]Presence, error) {
+	body, err := json.Marshal(map[string]any{"users": users})
+	if err != nil {
+		return nil, fmt.Errorf("ask for presence: %w", err)
+	}
+	var reply struct {
+		Users []Presence `json:"users"`
+	}
+	err = p.call(ctx, "/users/query", body, &reply)
+	return reply.Users, err
+}
+
+func (p *Poster) call(ctx context.Context, path string, body []byte, reply any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("call %s: %w", path, err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if p.key != "" {
+		req.Header.Set("Authorization", "Bearer "+p.key)
+	}
+	resp, err := p.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("call %s: %w", path, err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	if err != nil {
+		return fmt.Errorf("call %s: read the answer: %w", path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return &Refusal{Status: resp.StatusCode, Body: string(raw)}
+	}
+	if err := json.Unmarshal(raw, reply); err != nil {
+		return fmt.Errorf("call %s: answer: %w", path, err)
+	}
+	return nil
+}
