@@ -1,0 +1,115 @@
+package hub
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestClassRoundTrip(t *testing.T) {
+	for _, c := range []Class{ClassMust, ClassLatest, ClassDroppable} {
+		if got, err := ParseClass(c.String()); got != c || err != nil {
+			t.Errorf("ParseClass(%q) = %v, %v", c.String(), got, err)
+		}
+	}
+	if got, err := ParseClass(""); got != ClassMust || err != nil {
+		t.Errorf("ParseClass of nothing = %v, %v, want must", got, err)
+	}
+	for _, bad := range []string{"Must", "urgent", "class(3)"} {
+		if _, err := ParseClass(bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("ParseClass(%q): %v, want ErrInvalid", bad, err)
+		}
+	}
+	if got := Class(9).String(); got != "class(9)" {
+		t.Errorf("unknown class reads %q", got)
+	}
+}
+
+func TestNotificationCheckBody(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	for _, tc := range []struct {
+		name  string
+		n     Notification
+		field string // that the error begins with; empty: valid
+	}{
+		{"least", Notification{Data: json.RawMessage(`1`)}, ""},
+		{"most", Notification{
+			ID: long(MaxID), Type: long(MaxType), From: "a", Key: long(MaxKey), Class: ClassLatest,
+			Services: slices.Repeat([]Service{"s"}, MaxServices), Data: json.RawMessage(long(MaxData)),
+		}, ""},
+		{"no data", Notification{}, "data:"},
+		{"data too long", Notification{Data: json.RawMessage(long(MaxData + 1))}, "data:"},
+		{"id too long", Notification{ID: long(MaxID + 1), Data: json.RawMessage(`1`)}, "id:"},
+		{"id with a space", Notification{ID: "a b", Data: json.RawMessage(`1`)}, "id:"},
+		{"type too long", Notification{Type: long(MaxType + 1), Data: json.RawMessage(`1`)}, "type:"},
+		{"from", Notification{From: "Chess", Data: json.RawMessage(`1`)}, "from:"},
+		{"too many services", Notification{Services: slices.Repeat([]Service{"s"}, MaxServices+1), Data: json.RawMessage(`1`)}, "services:"},
+		{"empty service", Notification{Services: []Service{"s", ""}, Data: json.RawMessage(`1`)}, "services[1]:"},
+		{"key too long", Notification{Key: long(MaxKey + 1), Class: ClassLatest, Data: json.RawMessage(`1`)}, "key:"},
+		{"latest without key", Notification{Class: ClassLatest, Data: json.RawMessage(`1`)}, "key:"},
+		{"key without latest", Notification{Key: "k", Data: json.RawMessage(`1`)}, "key:"},
+		{"key with droppable", Notification{Key: "k", Class: ClassDroppable, Data: json.RawMessage(`1`)}, "key:"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := tc.n.CheckBody()
+			checkErr(t, err, tc.field == "", ErrInvalid)
+			if err != nil && !strings.HasPrefix(err.Error(), tc.field) {
+				t.Errorf("%q does not begin with %q", err, tc.field)
+			}
+		})
+	}
+}
+
+func TestCheckUsers(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		users []UserID
+		want  string
+	}{
+		{"one", []UserID{"a"}, ""},
+		{"most", slices.Repeat([]UserID{"a"}, MaxUsers), ""},
+		{"none", nil, "users:"},
+		{"too many", slices.Repeat([]UserID{"a"}, MaxUsers+1), "users:"},
+		{"a bad one", []UserID{"a", "b c"}, "users[1]:"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			err := CheckUsers(tc.users)
+			checkErr(t, err, tc.want == "", ErrInvalid)
+			if err != nil && !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("%q does not begin with %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestRender(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		n    Notification
+		want string
+	}{
+		{"least", Notification{ID: "1", Data: json.RawMessage(`null`)}, `{"t":"notify","id":"1","data":null}`},
+		{
+			"everything, data as given",
+			Notification{ID: "1", Type: "gift", From: "shop", Data: json.RawMessage(`{"a": [1, 2]}`)},
+			`{"t":"notify","id":"1","type":"gift","from":"shop","data":{"a": [1, 2]}}`,
+		},
+		{
+			"what JSON must escape",
+			Notification{ID: `"\`, Type: "a\n\x00\xff", Data: json.RawMessage(`1`)},
+			`{"t":"notify","id":"\"\\","type":"a\n\u0000\ufffd","data":1}`,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := tc.n.Render()
+			if string(got) != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+			if !json.Valid(got) {
+				t.Errorf("%s is not JSON", got)
+			}
+		})
+	}
+}
