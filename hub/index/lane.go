@@ -53,19 +53,6 @@ type lane struct {
 	drained  bool
 }
 
-// verification is the comparison of the shard with the ledger. There is a
-// reason for it when the shard's epoch moved on, when the lease had lapsed
-// (then a sweeper may have been here, or the shard was emptied), and when a
-// write has failed (it may yet arrive, after a later one).
-type verification struct {
-	epoch  uint64       // of the shard when all was last begun to be compared
-	at     time.Time    // begin one then; zero: no reason
-	todo   []hub.UserID // what is left of the present one
-	next   time.Time    // not before then
-	wrong  int          // found by it so far
-	active bool
-}
-
 func newLane(g *Registrar, i int) *lane {
 	return &lane{g: g, shard: g.shards[i], home: i == 0, wake: make(chan struct{}, 1)}
 }
@@ -138,7 +125,7 @@ func (l *lane) outcome(wait time.Duration, err error) time.Duration {
 // work does what is due and returns how long there is nothing more to do.
 func (l *lane) work(ctx context.Context) (time.Duration, error) {
 	now := time.Now()
-	if !now.Before(l.renewAt) {
+	if l.shard.Epoch() != l.verify.epoch || !now.Before(l.renewAt) {
 		if err := l.renew(ctx, now); err != nil {
 			return 0, err
 		}
@@ -147,7 +134,7 @@ func (l *lane) work(ctx context.Context) (time.Duration, error) {
 	if err := l.flush(ctx); err != nil {
 		return 0, err
 	}
-	if l.verify.active && !now.Before(l.verify.next) {
+	if l.verify.active() && !now.Before(l.verify.next) {
 		if err := l.verifySome(ctx); err != nil {
 			return 0, err
 		}
@@ -166,10 +153,8 @@ func (l *lane) work(ctx context.Context) (time.Duration, error) {
 // idle is how long until something is due of itself.
 func (l *lane) idle() time.Duration {
 	due := l.renewAt
-	if v := &l.verify; v.active && v.next.Before(due) {
-		due = v.next
-	} else if !v.active && !v.at.IsZero() && v.at.Before(due) {
-		due = v.at
+	if t := l.verify.due(); !t.IsZero() && t.Before(due) {
+		due = t
 	}
 	return max(0, time.Until(due))
 }
@@ -193,7 +178,7 @@ func (l *lane) renew(ctx context.Context, now time.Time) error {
 	}
 	if l.stood && !stood {
 		g.log.Warn("index: the lease had lapsed", "shard", l.shard.Name())
-		l.verify.request(now)
+		l.verify.lapsed = true
 	}
 	l.renewAt = now.Add(g.timing.renew)
 	l.ledger.forgetDepartures(now.Add(-keepDeparted))
@@ -218,7 +203,7 @@ func (l *lane) flush(ctx context.Context) error {
 		if err != nil {
 			l.ledger.putBack(&l.round)
 			l.g.met.flushErrors.Inc()
-			l.verify.request(time.Now().Add(l.g.timing.doubt))
+			l.verify.doubt = time.Now().Add(l.g.timing.doubt)
 			return unavailable("writing entries", err)
 		}
 		l.g.met.flushSeconds.Observe(time.Since(start).Seconds())

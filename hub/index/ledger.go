@@ -108,6 +108,7 @@ func (l *ledger) take(r *round, limit int) {
 	defer l.mu.Unlock()
 	n := min(limit, len(l.queue))
 	r.changes = append(r.changes, l.queue[:n]...)
+	clear(l.queue[:n])
 	l.queue = l.queue[n:]
 	if len(l.queue) == 0 {
 		l.queue = nil

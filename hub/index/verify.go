@@ -5,13 +5,32 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/hub"
 )
 
-// request asks for a verification at t, unless one is due earlier.
-func (v *verification) request(t time.Time) {
-	if v.at.IsZero() || t.Before(v.at) {
-		v.at = t
+// verification is the comparison of a shard with its ledger. There is a reason
+// for one when the shard's epoch moved on, so that its last writes may be lost;
+// when the lease had lapsed, so that a sweeper may have been here, or the shard
+// was emptied; and some time after a write has failed, because it may yet
+// arrive, after a later one.
+type verification struct {
+	epoch  uint64    // of the shard when the last one began
+	lapsed bool      // the lease had lapsed since
+	doubt  time.Time // begin one then; zero: no write has failed since
+
+	todo []hub.UserID // what is left of the present one; empty: none
+	next time.Time    // go on with it then
+}
+
+func (v *verification) active() bool { return len(v.todo) > 0 }
+
+// due is when there is something to do, zero for never.
+func (v *verification) due() time.Time {
+	if v.active() {
+		return v.next
 	}
+	return v.doubt
 }
 
 // beginVerifying starts to compare everything when there is a reason, from the
@@ -19,10 +38,17 @@ func (v *verification) request(t time.Time) {
 func (l *lane) beginVerifying(now time.Time) {
 	v := &l.verify
 	epoch := l.shard.Epoch()
-	if epoch == v.epoch && (v.at.IsZero() || now.Before(v.at)) {
+	doubtful := !v.doubt.IsZero() && !now.Before(v.doubt)
+	if epoch == v.epoch && !v.lapsed && !doubtful {
 		return
 	}
-	*v = verification{epoch: epoch, todo: l.ledger.everyone(), next: now, active: true}
+	v.epoch, v.lapsed, v.todo, v.next = epoch, false, l.ledger.everyone(), now
+	if doubtful {
+		v.doubt = time.Time{} // one that is not due yet stays
+	}
+	if v.active() {
+		l.g.log.Info("index: verifying", "shard", l.shard.Name(), "epoch", epoch, "users", len(v.todo))
+	}
 }
 
 // verifySome compares the next few users and queues those that are wrong.
@@ -42,15 +68,12 @@ func (l *lane) verifySome(ctx context.Context) error {
 		return unavailable("verifying entries", err)
 	}
 	wrong := l.ledger.compare(users, values, l.g.self.ID)
-	v.wrong += wrong
 	l.g.met.verified.Add(float64(len(users)))
 	l.g.met.repaired.Add(float64(wrong))
-	v.todo = v.todo[len(users):]
 	v.next = time.Now().Add(max(verifyPause, time.Since(start)))
-	if len(v.todo) > 0 {
-		return nil
+	if v.todo = v.todo[len(users):]; len(v.todo) == 0 {
+		v.todo = nil
+		l.g.log.Info("index: verified", "shard", l.shard.Name(), "epoch", v.epoch)
 	}
-	l.g.log.Info("index: verified", "shard", l.shard.Name(), "epoch", v.epoch, "repaired", v.wrong)
-	v.active, v.todo, v.wrong = false, nil, 0
 	return nil
 }
