@@ -1,0 +1,92 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+)
+
+// lane is the way from one API server to one worker.
+type lane struct{ api, holder int }
+
+// traffic is what happened on a lane.
+type traffic struct {
+	wanted  []time.Time // a notification for a connection there was due, accepted or not
+	arrived []time.Time
+	until   time.Time // the last connection's end, or the load's
+}
+
+// longestGap returns the longest time for which a lane delivered nothing
+// though something was wanted: from the first notification that was due after
+// an arrival to the next arrival, or to the end. Refused notifications are
+// wanted too, so that an API that refuses everything has a gap as well.
+func (a *account) longestGap() time.Duration {
+	lanes := make(map[lane]*traffic)
+	at := func(api, holder int) *traffic {
+		l := lane{api, holder}
+		if lanes[l] == nil {
+			lanes[l] = &traffic{}
+		}
+		return lanes[l]
+	}
+	for _, m := range a.messages {
+		for _, u := range m.Users {
+			for _, s := range a.sheets[u] {
+				if s.holder != 0 && m.names(s.Conn) && a.joined(s.Conn, m) && s.openAt(m.Due) {
+					at(m.API, s.holder).want(m.Due, a.end(s.Conn))
+				}
+			}
+		}
+	}
+	for _, sheets := range a.sheets {
+		for _, s := range sheets {
+			for _, r := range s.Receipts {
+				if m := a.messages[r.Key]; m != nil && s.holder != 0 {
+					t := at(m.API, s.holder)
+					t.arrived = append(t.arrived, r.At)
+				}
+			}
+		}
+	}
+	var longest time.Duration
+	for _, t := range lanes {
+		longest = max(longest, t.longestGap())
+	}
+	return longest
+}
+
+func (c *Conn) openAt(t time.Time) bool { return c.closed.IsZero() || c.closed.After(t) }
+
+// end is when waiting for something on the connection ends.
+func (a *account) end(c *Conn) time.Time {
+	if c.closed.IsZero() || c.closed.After(a.rules.End) {
+		return a.rules.End
+	}
+	return c.closed
+}
+
+func (t *traffic) want(due, until time.Time) {
+	t.wanted = append(t.wanted, due)
+	if until.After(t.until) {
+		t.until = until
+	}
+}
+
+// longestGap walks wanted and arrived side by side.
+func (t *traffic) longestGap() time.Duration {
+	slices.SortFunc(t.wanted, time.Time.Compare)
+	slices.SortFunc(t.arrived, time.Time.Compare)
+	var longest time.Duration
+	wanted := t.wanted
+	for _, at := range t.arrived {
+		if len(wanted) > 0 && wanted[0].Before(at) {
+			longest = max(longest, at.Sub(wanted[0]))
+		}
+		for len(wanted) > 0 && !wanted[0].After(at) {
+			wanted = wanted[1:]
+		}
+	}
+	if len(wanted) > 0 {
+		longest = max(longest, t.until.Sub(wanted[0]))
+	}
+	return longest
+}

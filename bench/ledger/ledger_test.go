@@ -1,0 +1,296 @@
+package ledger
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/homing/homing/hub"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func at(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
+
+func rules() Rules {
+	return Rules{Joined: 500 * time.Millisecond, Stayed: 2 * time.Second, End: at(10_000)}
+}
+
+// world builds books by hand: times in milliseconds.
+type world struct{ Book }
+
+func (w *world) conn(user hub.UserID, service hub.Service, opened, closed int) *Conn {
+	c := w.Open(user, service)
+	c.Opened, c.holder = at(opened), 1
+	if closed > 0 {
+		c.closed = at(closed)
+	}
+	return c
+}
+
+func (w *world) send(sender, n, due int, o Outcome, service hub.Service, users ...hub.UserID) {
+	w.Enter(&Message{Key: Key{sender, n}, Users: users, Service: service, Due: at(due), Answered: at(due + 5), Outcome: o})
+}
+
+func (c *Conn) got(sender, n, ms int) {
+	c.Receipts = append(c.Receipts, Receipt{Key{sender, n}, at(ms)})
+}
+
+func TestSettle(t *testing.T) {
+	cases := map[string]struct {
+		build func(w *world)
+		want  Entry // without the gap and the instants of loss
+	}{
+		"exact": {func(w *world) {
+			a, a2, b := w.conn("a", "", 0, 0), w.conn("a", "", 0, 0), w.conn("b", "", 0, 0)
+			w.send(0, 0, 1000, Accepted, "", "a", "b", "nobody")
+			w.send(0, 1, 1100, Accepted, "", "b")
+			for _, c := range []*Conn{a, a2, b} {
+				c.got(0, 0, 1010)
+			}
+			b.got(0, 1, 1110)
+		}, Entry{Notifications: 2, Accepted: 4, Written: 4}},
+
+		"lost on one of two devices": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			w.conn("a", "", 0, 0)
+			w.send(0, 0, 1000, Accepted, "", "a")
+			a.got(0, 0, 1010)
+		}, Entry{Notifications: 1, Accepted: 2, Written: 1, Lost: 1}},
+
+		"twice on one connection": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			w.send(0, 0, 1000, Accepted, "", "a")
+			a.got(0, 0, 1010)
+			a.got(0, 0, 1020)
+			a.got(0, 0, 1030)
+		}, Entry{Notifications: 1, Accepted: 1, Written: 1, Duplicated: 2}},
+
+		"once on each of two connections is no duplicate": {func(w *world) {
+			w.conn("a", "", 0, 1500).got(0, 0, 1010)
+			w.conn("a", "", 1600, 0).got(0, 0, 1700)
+			w.send(0, 0, 1000, Accepted, "", "a")
+		}, Entry{Notifications: 1}},
+
+		"out of order": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			for n := range 4 {
+				w.send(0, n, 1000+n, Accepted, "", "a")
+			}
+			for _, n := range []int{0, 2, 1, 3} {
+				a.got(0, n, 1010+n)
+			}
+		}, Entry{Notifications: 4, Accepted: 4, Written: 4, Reordered: 1}},
+
+		"two senders have no order between them": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			w.send(0, 1, 1000, Accepted, "", "a")
+			w.send(1, 0, 1001, Accepted, "", "a")
+			a.got(0, 1, 1010)
+			a.got(1, 0, 1011)
+		}, Entry{Notifications: 2, Accepted: 2, Written: 2}},
+
+		"an unanswered one may come late, once": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			w.send(0, 0, 1000, Unknown, "", "a")
+			w.send(0, 1, 1100, Accepted, "", "a")
+			a.got(0, 1, 1110)
+			a.got(0, 0, 1200)
+			a.got(0, 0, 1210)
+		}, Entry{Notifications: 1, Unanswered: 1, Accepted: 1, Written: 1, Duplicated: 1}},
+
+		"a refused one may stay away": {func(w *world) {
+			w.conn("a", "", 0, 0)
+			w.send(0, 0, 1000, Refused, "", "a")
+		}, Entry{Refused: 1}},
+
+		"at the wrong user": {func(w *world) {
+			a, b := w.conn("a", "", 0, 0), w.conn("b", "", 0, 0)
+			w.send(0, 0, 1000, Accepted, "", "a")
+			a.got(0, 0, 1010)
+			b.got(0, 0, 1010)
+		}, Entry{Notifications: 1, Accepted: 1, Written: 1, Misdelivered: 1}},
+
+		"at the wrong service": {func(w *world) {
+			chess, poker, none := w.conn("a", "chess", 0, 0), w.conn("a", "poker", 0, 0), w.conn("a", "", 0, 0)
+			w.send(0, 0, 1000, Accepted, "chess", "a")
+			chess.got(0, 0, 1010)
+			poker.got(0, 0, 1010)
+			none.got(0, 0, 1010)
+		}, Entry{Notifications: 1, Accepted: 1, Written: 1, Misdelivered: 2}},
+
+		"never sent": {func(w *world) {
+			w.conn("a", "", 0, 0).got(7, 7, 1000)
+		}, Entry{Misdelivered: 1}},
+
+		"joined too late, left too soon": {func(w *world) {
+			w.conn("a", "", 600, 0)
+			w.conn("a", "", 0, 2000)
+			w.conn("a", "", 0, 3006)
+			w.send(0, 0, 1000, Accepted, "", "a")
+		}, Entry{Notifications: 1, Accepted: 1, Lost: 1}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var w world
+			c.build(&w)
+			got := w.Settle(rules())
+			if c.want.Lost > 0 && (got.LostFrom != at(1000) || got.LostLast != at(1000)) {
+				t.Errorf("lost from %v to %v", got.LostFrom, got.LostLast)
+			}
+			got.LongestGap, got.LostFrom, got.LostLast = 0, time.Time{}, time.Time{}
+			if got != c.want {
+				t.Errorf("entry = %+v\nwant    %+v", got, c.want)
+			}
+			broken := c.want.Lost+c.want.Duplicated+c.want.Reordered+c.want.Misdelivered > 0
+			if got.Clean() == broken {
+				t.Errorf("Clean = %v", got.Clean())
+			}
+		})
+	}
+}
+
+func TestGap(t *testing.T) {
+	cases := map[string]struct {
+		build func(w *world)
+		want  time.Duration
+	}{
+		"steady": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			for n := range 50 {
+				w.send(0, n, 1000+n*100, Accepted, "", "a")
+				a.got(0, n, 1003+n*100)
+			}
+		}, 3 * time.Millisecond},
+		"quiet is no gap": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			w.send(0, 0, 1000, Accepted, "", "a")
+			w.send(0, 1, 9000, Accepted, "", "a")
+			a.got(0, 0, 1002)
+			a.got(0, 1, 9002)
+		}, 2 * time.Millisecond},
+		"outage, refused meanwhile": {func(w *world) {
+			a := w.conn("a", "", 0, 0)
+			for n := range 40 {
+				due := 1000 + n*100
+				if due >= 2000 && due < 4000 {
+					w.send(0, n, due, Refused, "", "a")
+					continue
+				}
+				w.send(0, n, due, Accepted, "", "a")
+				a.got(0, n, due+1)
+			}
+		}, 2001 * time.Millisecond},
+		"one worker of two silent": {func(w *world) {
+			a, b := w.conn("a", "", 0, 0), w.conn("b", "", 0, 0)
+			b.holder = 2
+			for n := range 40 {
+				w.send(0, n, 1000+n*100, Accepted, "", "a", "b")
+				b.got(0, n, 1000+n*100+1)
+				if n < 10 || n >= 25 {
+					a.got(0, n, 1000+n*100+1)
+				}
+			}
+		}, 1501 * time.Millisecond},
+		"silent to the end": {func(w *world) {
+			w.conn("a", "", 0, 0)
+			w.send(0, 0, 4000, Accepted, "", "a")
+		}, 6 * time.Second},
+		"the dead worker's lane ends with its connections": {func(w *world) {
+			w.conn("a", "", 0, 4010)
+			w.send(0, 0, 4000, Accepted, "", "a")
+			w.send(0, 1, 5000, Accepted, "", "a")
+		}, 10 * time.Millisecond},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			var w world
+			c.build(&w)
+			if got := w.Settle(rules()).LongestGap; got != c.want {
+				t.Errorf("gap = %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestSettleFindsEveryFault makes random faults in a random exact run and
+// expects each to be counted.
+func TestSettleFindsEveryFault(t *testing.T) {
+	for seed := range uint64(200) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		var w world
+		conns := make(map[hub.UserID][]*Conn)
+		var users []hub.UserID
+		for i := range 20 {
+			u := hub.UserID(fmt.Sprint("u", i))
+			users = append(users, u)
+			for range 1 + r.IntN(3) {
+				conns[u] = append(conns[u], w.conn(u, "", 0, 0))
+			}
+		}
+		var want Entry
+		for n := range 100 {
+			u := users[r.IntN(len(users))]
+			w.send(n%3, n, 1000+n, Accepted, "", u)
+			want.Notifications++
+			for _, c := range conns[u] {
+				want.Accepted++
+				switch r.IntN(10) {
+				case 0:
+					want.Lost++
+				case 1:
+					want.Written++
+					want.Duplicated++
+					c.got(n%3, n, 1000+n)
+					c.got(n%3, n, 1000+n)
+				case 2:
+					want.Written++
+					want.Misdelivered++
+					c.got(n%3, n, 1000+n)
+					stranger := conns[users[(indexOf(users, u)+1)%len(users)]][0]
+					stranger.got(n%3, n, 1000+n)
+				default:
+					want.Written++
+					c.got(n%3, n, 1000+n)
+				}
+			}
+		}
+		got := w.Settle(rules())
+		got.LongestGap, got.LostFrom, got.LostLast = 0, time.Time{}, time.Time{}
+		if got != want {
+			t.Fatalf("seed %d: entry = %+v\nwant %+v", seed, got, want)
+		}
+	}
+}
+
+func indexOf(users []hub.UserID, u hub.UserID) int {
+	for i := range users {
+		if users[i] == u {
+			return i
+		}
+	}
+	return -1
+}
+
+func TestClosedByHolder(t *testing.T) {
+	var w world
+	w.conn("a", "", 0, 1000)
+	w.conn("b", "", 0, 3000)
+	c := w.conn("c", "", 0, 0)
+	c.HeldBy(9)
+	if c.Holder() != 9 {
+		t.Error("holder not kept")
+	}
+	if got := w.Closed(at(2000)); len(got) != 1 || got[1] != 1 {
+		t.Errorf("Closed = %v", got)
+	}
+	c.Close()
+	if got := w.Closed(at(4000)); got[9] != 1 {
+		t.Errorf("Closed = %v", got)
+	}
+}

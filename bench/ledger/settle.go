@@ -1,0 +1,158 @@
+package ledger
+
+import (
+	"slices"
+	"time"
+
+	"github.com/homing/homing/hub"
+)
+
+// Rules say which connections count as held throughout a notification.
+type Rules struct {
+	// Joined is how long before the notification the connection's hello must
+	// have been read: look-ups read replicas, which are a moment behind.
+	Joined time.Duration
+	// Stayed is how long after the answer the connection must have lasted: one
+	// that ends sooner may have ended with the message still on its way.
+	Stayed time.Duration
+	// End is when the load ended; gaps are counted up to here.
+	End time.Time
+}
+
+// Entry is the result of settling a book. Accepted, Written and Lost count
+// deliveries: a notification once for each connection that it was due on.
+type Entry struct {
+	Notifications int // accepted by the API
+	Refused       int // answered with an error
+	Unanswered    int // not answered
+
+	Accepted     int // due: accepted, and the connection held throughout
+	Written      int // of those, arrived
+	Lost         int // of those, never arrived
+	Duplicated   int // arrivals beyond the first on one connection
+	Reordered    int // arrivals after a later one of the same sender
+	Misdelivered int // arrivals where they did not belong
+
+	LongestGap         time.Duration // see gaps
+	LostFrom, LostLast time.Time     // when the first and the last lost one was due; zero: none
+}
+
+// Clean reports whether every accepted notification arrived exactly once, in
+// order, and only where it belonged.
+func (e Entry) Clean() bool {
+	return e.Lost == 0 && e.Duplicated == 0 && e.Reordered == 0 && e.Misdelivered == 0
+}
+
+// account is a book being settled.
+type account struct {
+	rules    Rules
+	messages map[Key]*Message
+	sheets   map[hub.UserID][]*sheet
+	entry    Entry
+}
+
+// sheet is one connection with its arrivals counted.
+type sheet struct {
+	*Conn
+	arrived map[Key]int
+}
+
+// Settle accounts for every message entered. Callers and clients must have
+// stopped.
+func (b *Book) Settle(rules Rules) Entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := &account{
+		rules:    rules,
+		messages: make(map[Key]*Message, len(b.messages)),
+		sheets:   make(map[hub.UserID][]*sheet),
+	}
+	for _, m := range b.messages {
+		a.messages[m.Key] = m
+	}
+	for _, c := range b.conns {
+		a.read(c)
+	}
+	for _, m := range b.messages {
+		a.demand(m)
+	}
+	a.entry.LongestGap = a.longestGap()
+	return a.entry
+}
+
+// read counts what arrived on a connection.
+func (a *account) read(c *Conn) {
+	s := &sheet{Conn: c, arrived: make(map[Key]int, len(c.Receipts))}
+	a.sheets[c.User] = append(a.sheets[c.User], s)
+	newest := make(map[int]int) // by sender, the highest N so far
+	for _, r := range c.Receipts {
+		m := a.messages[r.Key]
+		if m == nil || !m.names(c) {
+			a.entry.Misdelivered++
+			continue
+		}
+		s.arrived[r.Key]++
+		if s.arrived[r.Key] > 1 {
+			a.entry.Duplicated++
+			continue
+		}
+		if last, ok := newest[r.Sender]; ok && r.N < last {
+			if m.Outcome == Accepted {
+				a.entry.Reordered++
+			}
+			continue
+		}
+		newest[r.Sender] = r.N
+	}
+}
+
+// names reports whether the message is for the connection.
+func (m *Message) names(c *Conn) bool {
+	return (m.Service == "" || m.Service == c.Service) && slices.Contains(m.Users, c.User)
+}
+
+// demand counts on which connections a message was due and whether it came.
+func (a *account) demand(m *Message) {
+	switch m.Outcome {
+	case Accepted:
+		a.entry.Notifications++
+	case Refused:
+		a.entry.Refused++
+		return
+	default:
+		a.entry.Unanswered++
+		return
+	}
+	for _, u := range m.Users {
+		for _, s := range a.sheets[u] {
+			if m.names(s.Conn) && a.heldThroughout(s.Conn, m) {
+				a.charge(m, s)
+			}
+		}
+	}
+}
+
+func (a *account) charge(m *Message, s *sheet) {
+	a.entry.Accepted++
+	if s.arrived[m.Key] > 0 {
+		a.entry.Written++
+		return
+	}
+	a.entry.Lost++
+	if a.entry.LostFrom.IsZero() || m.Due.Before(a.entry.LostFrom) {
+		a.entry.LostFrom = m.Due
+	}
+	if m.Due.After(a.entry.LostLast) {
+		a.entry.LostLast = m.Due
+	}
+}
+
+func (a *account) heldThroughout(c *Conn, m *Message) bool {
+	return a.joined(c, m) && (c.closed.IsZero() || c.closed.After(m.Answered.Add(a.rules.Stayed)))
+}
+
+// joined reports whether the connection had been there for long enough when
+// the message was sent.
+func (a *account) joined(c *Conn, m *Message) bool {
+	return !c.Opened.Add(a.rules.Joined).After(m.Due)
+}
