@@ -2,9 +2,12 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/homing/homing/hub"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -16,34 +19,132 @@ type Identity struct {
 	Expires time.Time   // zero: never
 }
 
-// Verifier checks tokens. It is safe for concurrent use.
-type Verifier struct{}
+// claims are those that we read (RFC 7519 §4.1): sub is the user.
+type claims struct {
+	jwt.RegisteredClaims
+	Service string `json:"svc,omitempty"`
+}
 
-// New reads the key files. It makes no request: Run fetches the key set.
+// maxToken bounds the work for one token, in bytes.
+const maxToken = 8 << 10
+
+// Verifier checks tokens. It is safe for concurrent use.
+type Verifier struct {
+	parser  *jwt.Parser
+	keys    keys
+	maxAge  time.Duration
+	leeway  time.Duration
+	metrics *metrics
+}
+
+// New checks cfg and reads the key files. It makes no request: Run fetches the
+// key set.
 func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Verifier, error) {
-	return &Verifier{}, nil
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := newMetrics(reg)
+	k, err := loadKeys(&cfg, log, m)
+	if err != nil {
+		return nil, err
+	}
+	return &Verifier{
+		parser: jwt.NewParser(parserOptions(&cfg, k.methods())...),
+		keys:   k, maxAge: cfg.MaxAge, leeway: cfg.Leeway, metrics: m,
+	}, nil
+}
+
+func parserOptions(cfg *Config, methods []string) []jwt.ParserOption {
+	options := []jwt.ParserOption{
+		jwt.WithValidMethods(methods),
+		jwt.WithLeeway(cfg.Leeway),
+		jwt.WithIssuedAt(), // refuses an 'iat' in the future
+	}
+	if !cfg.AllowNoExpiry {
+		options = append(options, jwt.WithExpirationRequired())
+	}
+	if cfg.Issuer != "" {
+		options = append(options, jwt.WithIssuer(cfg.Issuer))
+	}
+	if cfg.Audience != "" {
+		options = append(options, jwt.WithAudience(cfg.Audience))
+	}
+	return options
 }
 
 // Run keeps the key set of the JWKS URL fresh until ctx ends; it returns nil
 // then. Without a URL it only waits. The set that was fetched last stays in
 // use while its server is down.
 func (v *Verifier) Run(ctx context.Context) error {
-	<-ctx.Done()
+	if v.keys.set == nil {
+		<-ctx.Done()
+		return nil
+	}
+	v.keys.set.run(ctx)
 	return nil
 }
 
-// VerifyNow checks a token against the keys known at the moment. It never
-// blocks. Its errors wrap an *Error. An ErrUnknownKey may be cured by Verify,
-// when MayWait.
-func (v *Verifier) VerifyNow(token string) (Identity, error) { return Identity{}, ErrMissing }
-
 // MayWait reports whether Verify may wait: a JWKS URL is configured.
-func (v *Verifier) MayWait() bool { return false }
+func (v *Verifier) MayWait() bool { return v.keys.set != nil }
+
+// VerifyNow checks a token against the keys known at the moment. It never
+// blocks. Its errors wrap an *Error, or ErrKeysUnavailable. An ErrUnknownKey
+// may be cured by Verify, when MayWait.
+func (v *Verifier) VerifyNow(token string) (Identity, error) {
+	id, err := v.verify(token)
+	v.metrics.verified(err)
+	return id, err
+}
 
 // Verify is VerifyNow, except that a token that names an unknown key waits for
-// one fresh fetch of the key set, until ctx ends at the latest. Fetches are
-// shared and rate-limited, so a stream of such tokens costs no more than one
-// request per jwks-min-interval.
+// one fetch of the key set, until ctx ends at the latest. Fetches are shared,
+// and at least jwks-min-interval apart: within it, such a token is refused at
+// once, and the fetch follows. Run must be running.
 func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
-	return v.VerifyNow(token)
+	id, err := v.verify(token)
+	if v.MayWait() && (errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrKeysUnavailable)) && v.keys.set.refetched(ctx) {
+		id, err = v.verify(token)
+	}
+	v.metrics.verified(err)
+	return id, err
+}
+
+func (v *Verifier) verify(token string) (Identity, error) {
+	if token == "" {
+		return Identity{}, ErrMissing
+	}
+	if len(token) > maxToken {
+		return Identity{}, fmt.Errorf("%w: %d bytes, want at most %d", ErrMalformed, len(token), maxToken)
+	}
+	var c claims
+	q := query{keys: &v.keys}
+	if _, err := v.parser.ParseWithClaims(token, &c, q.find); err != nil {
+		return Identity{}, q.explain(err)
+	}
+	return v.identity(&c)
+}
+
+// identity checks what the parser leaves to us.
+func (v *Verifier) identity(c *claims) (Identity, error) {
+	id := Identity{User: hub.UserID(c.Subject), Service: hub.Service(c.Service)}
+	if err := id.User.Check(); err != nil {
+		return Identity{}, fmt.Errorf("%w: sub: %w", ErrBadClaims, err)
+	}
+	if id.Service != "" {
+		if err := id.Service.Check(); err != nil {
+			return Identity{}, fmt.Errorf("%w: svc: %w", ErrBadClaims, err)
+		}
+	}
+	if v.maxAge > 0 {
+		if c.IssuedAt == nil {
+			return Identity{}, fmt.Errorf("%w: iat: missing", ErrBadClaims)
+		}
+		if age := time.Since(c.IssuedAt.Time); age > v.maxAge+v.leeway {
+			return Identity{}, fmt.Errorf("%w: issued %v ago, want at most %v", ErrExpired, age.Round(time.Second), v.maxAge)
+		}
+	}
+	if c.ExpiresAt != nil {
+		id.Expires = c.ExpiresAt.Time
+	}
+	return id, nil
 }
