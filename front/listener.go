@@ -124,7 +124,9 @@ func (w *Worker) accept(ln *listener, ev *poll.Event) {
 		return
 	}
 	if ev.Hangup { // another holder of a shared socket has shut it down
-		w.reopen(ln)
+		if !w.draining.Load() {
+			w.reopen(ln)
+		}
 		return
 	}
 	for range acceptBudget {

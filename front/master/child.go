@@ -1,0 +1,181 @@
+package master
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// child is one worker process.
+type child struct {
+	cmd     *exec.Cmd
+	control *net.UnixConn
+	admin   string // path of its admin socket
+	since   time.Time
+	told    atomic.Bool // it was told to stop
+	gone    chan struct{}
+}
+
+// The environment of a worker.
+const (
+	envSlot      = "HOMING_FRONT_WORKER"    // its slot's number
+	envListeners = "HOMING_FRONT_LISTENERS" // "plain" or "tls" for each descriptor from 4 on
+	envAdmin     = "HOMING_FRONT_ADMIN"     // path of the Unix socket for metrics and pprof
+)
+
+// startChild starts a worker for s: this program again, with the same
+// arguments. Its events go to s.events.
+func startChild(s *slot) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the executable: %w", err)
+	}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close() //nolint:errcheck // the child has its own
+	c := &child{
+		cmd:     exec.Command(self, os.Args[1:]...), //nolint:gosec,noctx // ourselves; ends by signal, not by a context
+		control: ours,
+		admin:   filepath.Join(s.master.dir, fmt.Sprintf("%d-%d.sock", s.index, s.started)),
+		gone:    make(chan struct{}),
+	}
+	files, kinds := s.files()
+	defer closeAll(files)
+	c.cmd.ExtraFiles = append([]*os.File{theirs}, files...)
+	c.cmd.Env = append(os.Environ(), envSlot+"="+strconv.Itoa(s.index), envListeners+"="+kinds, envAdmin+"="+c.admin)
+	c.cmd.Stdout, c.cmd.Stderr = os.Stdout, os.Stderr
+	// A master that dies takes its workers with it: gracefully, they drain.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if err := c.cmd.Start(); err != nil {
+		_ = ours.Close()
+		return nil, fmt.Errorf("start %s: %w", self, err)
+	}
+	c.since = time.Now()
+	go c.watch(s)
+	return c, nil
+}
+
+// files duplicates the slot's sockets for a child and names their kinds.
+func (s *slot) files() (files []*os.File, kinds string) {
+	var names []string
+	for _, l := range s.listeners {
+		name := "plain"
+		if l.tls {
+			name = "tls"
+		}
+		names = append(names, name)
+		fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 0) //nolint:gosec // a descriptor is not negative
+		if err != nil {
+			fd = -1 // os/exec reports it
+		}
+		files = append(files, os.NewFile(uintptr(fd), name)) //nolint:gosec // as above
+	}
+	return files, strings.Join(names, ",")
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// socketPair makes the control socket's two ends.
+func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a control socket: %w", err)
+	}
+	theirs = os.NewFile(uintptr(fds[1]), "control") //nolint:gosec // a descriptor is not negative
+	ours, err = unixConn(fds[0])
+	if err != nil {
+		_ = theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}
+
+// unixConn takes over a descriptor.
+func unixConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "control") //nolint:gosec // a descriptor is not negative
+	defer f.Close()                         //nolint:errcheck // FileConn has its own
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("open the control socket: %w", err)
+	}
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		_ = conn.Close()
+		return nil, fmt.Errorf("open the control socket: a %T, want a Unix socket", conn)
+	}
+	return uc, nil
+}
+
+// watch turns what c says, and its end, into events, until it has exited.
+func (c *child) watch(s *slot) {
+	late := time.AfterFunc(s.master.cfg.ReadyTimeout, func() { c.tell(s, "late") })
+	var buf [16]byte
+	for {
+		n, err := c.control.Read(buf[:])
+		if err != nil || n == 0 {
+			break
+		}
+		late.Stop()
+		c.tell(s, string(buf[:n]))
+	}
+	_ = c.cmd.Wait() // status reads the state
+	late.Stop()
+	close(c.gone)
+	_ = c.control.Close()
+	s.events <- event{c, "exited"}
+}
+
+// tell gives an event to the slot, unless c has exited meanwhile.
+func (c *child) tell(s *slot, what string) {
+	select {
+	case s.events <- event{c, what}:
+	case <-c.gone:
+	}
+}
+
+// stop tells c to stop, and kills it when it has not after timeout. It does
+// not wait.
+func (c *child) stop(timeout time.Duration) {
+	c.told.Store(true)
+	c.signal(unix.SIGTERM)
+	go func() {
+		select {
+		case <-c.gone:
+		case <-time.After(timeout):
+			c.signal(unix.SIGKILL)
+		}
+	}()
+}
+
+func (c *child) signal(sig os.Signal) { _ = c.cmd.Process.Signal(sig) } // an error says that it has exited
+
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
+// status says how c exited; only after gone is closed.
+func (c *child) status() string { return c.cmd.ProcessState.String() }
+
+// give passes a connection to the worker. The caller closes its own descriptor.
+func (c *child) give(fd int, overTLS bool) bool {
+	kind := []byte("plain")
+	if overTLS {
+		kind = []byte("tls")
+	}
+	_ = c.control.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _, err := c.control.WriteMsgUnix(kind, unix.UnixRights(fd), nil)
+	return err == nil
+}
