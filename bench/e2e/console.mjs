@@ -1,0 +1,179 @@
+// Drives the page of a running `homing dev` in headless Chromium: two users in
+// two pages, a notification from the form, and the list of who is online.
+//
+//   node console.mjs http://127.0.0.1:8080 [--screenshot DIR]
+//
+// It prints each thing it checked and exits with 1 at the first that fails.
+// CHROMIUM names the browser, /usr/bin/chromium unless set.
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { chromium } from "playwright-core";
+
+const flags = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { screenshot: { type: "string" } },
+});
+if (positionals.length !== 1) {
+  console.error("usage: node console.mjs API-URL [--screenshot DIR]");
+  process.exit(2);
+}
+const api = positionals[0].replace(/\/$/, "");
+
+// Names of this run, so that it may share a server with other users.
+const run = process.pid.toString(36);
+const ann = `ann-${run}`;
+const bob = `bob-${run}`;
+
+const complaints = []; // what the pages put on their consoles
+
+async function openPage(browser, options) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(10_000);
+  page.on("console", (m) => {
+    if (["error", "warning"].includes(m.type())) complaints.push(`${m.type()}: ${m.text()}`);
+  });
+  page.on("pageerror", (err) => complaints.push(`exception: ${err.message}`));
+  return page;
+}
+
+async function connect(page, user, service) {
+  const form = page.getByRole("form", { name: "Be a player" });
+  await form.getByLabel("User").fill(user);
+  await form.getByLabel("Service").fill(service);
+  await page.getByRole("button", { name: "Connect" }).click();
+  await page.getByText(`connected as ${user}`).waitFor();
+}
+
+async function send(page, { to, type, from, data }) {
+  const form = page.getByRole("form", { name: "Send a notification" });
+  await form.getByLabel("Users").fill(to.join(", "));
+  await form.getByLabel("Type").fill(type);
+  await form.getByLabel("From").fill(from);
+  await form.getByLabel("Data").fill(data);
+  await form.getByRole("button", { name: "Send" }).click();
+}
+
+const note = (page, type) => page.locator(".note").filter({ has: page.locator(".note-type", { hasText: type }) });
+
+async function inOnlineList(page, user, service) {
+  const row = page.locator(".person", { hasText: user });
+  await row.getByText(service).waitFor();
+  return row;
+}
+
+async function shoot(page, name) {
+  if (!values.screenshot) return;
+  await mkdir(values.screenshot, { recursive: true });
+  await page.screenshot({ path: join(values.screenshot, `${name}.png`) });
+}
+
+async function check(what, body) {
+  try {
+    await body();
+  } catch (err) {
+    console.log(`FAILED  ${what}`);
+    throw err;
+  }
+  console.log(`ok      ${what}`);
+}
+
+async function checks(browser) {
+  const first = await openPage(browser, { colorScheme: "light" });
+  const second = await openPage(browser, { colorScheme: "dark" });
+
+  await check("two users connect in two pages", async () => {
+    await first.goto(api);
+    await connect(first, ann, "chess");
+    await second.goto(api);
+    await connect(second, bob, "shop");
+  });
+
+  await check("both pages list both users with their services", async () => {
+    for (const page of [first, second]) {
+      await inOnlineList(page, ann, "chess");
+      await inOnlineList(page, bob, "shop");
+    }
+  });
+
+  await check("a notification from the form reaches both users", async () => {
+    await send(first, { to: [ann, bob, ann], type: "friend.online", from: "chess", data: '{"friend": "cleo", "rating": 1872}' });
+    await first.getByText(/Sent to 2 users: 2 online, 0 offline/).waitFor();
+    for (const page of [first, second]) {
+      await note(page, "friend.online").getByText("from chess").waitFor();
+      assert.deepEqual(JSON.parse(await note(page, "friend.online").locator("pre").textContent()), { friend: "cleo", rating: 1872 });
+    }
+  });
+
+  await check("a notification to one user reaches only that user", async () => {
+    await send(first, { to: [bob], type: "gift", from: "shop", data: '{"item": "golden rook", "text": "A present from ann"}' });
+    await first.getByText(/Sent to 1 user: 1 online/).waitFor();
+    await note(second, "gift").waitFor();
+    assert.equal(await note(first, "gift").count(), 0);
+  });
+
+  await check("what a notification holds is shown as text, never as markup", async () => {
+    await send(first, { to: [bob], type: "<img src=x>", from: "", data: "<b>bold</b> and not JSON" });
+    await note(second, "<img src=x>").getByText("<b>bold</b>").waitFor();
+    assert.equal(await second.locator(".note img, .note b").count(), 0);
+  });
+  await shoot(first, "console");
+  await shoot(second, "console-dark");
+
+  await check("a refusal is told under the form", async () => {
+    await send(first, { to: [ann], type: "x", from: "Not A Service", data: "1" });
+    await first.getByText(/Invalid value: from: /).waitFor();
+    complaints.splice(0, complaints.length, ...complaints.filter((c) => !c.includes("400")));
+  });
+
+  await check("a second device of a user is counted", async () => {
+    const third = await openPage(browser, { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 });
+    await third.goto(`${api}/?user=${ann}&service=chess`); // the address alone connects
+    await third.getByText(`connected as ${ann}`).waitFor();
+    await (await inOnlineList(first, ann, "chess ×2")).getByText("2 devices").waitFor();
+    await send(second, { to: [ann], type: "match.move", from: "chess", data: '{"move": "e4", "clock": [300, 298]}' });
+    for (const page of [first, third]) await note(page, "match.move").waitFor();
+    const overflow = await third.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.equal(overflow, 0, "the page scrolls sideways on a phone");
+    await shoot(third, "console-phone");
+    await third.context().close();
+  });
+
+  await check("a user who disconnects leaves the list", async () => {
+    await second.getByRole("button", { name: "Disconnect" }).click();
+    await second.getByText("not connected").waitFor();
+    await first.locator(".person", { hasText: bob }).waitFor({ state: "detached" });
+  });
+
+  await check("a user sent away by a backend is told so and stays away", async () => {
+    const res = await fetch(`${api}/users/${ann}/connections?reason=signed+in+elsewhere`, { method: "DELETE" });
+    assert.equal(res.status, 200);
+    await first.getByText("signed in elsewhere").waitFor();
+    await first.getByRole("button", { name: "Connect", exact: true }).waitFor();
+  });
+
+  await check("nothing was complained about on the consoles", () => assert.deepEqual(complaints, []));
+}
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: flags });
+try {
+  await checks(browser);
+} catch (err) {
+  console.error(err);
+  console.error("consoles:", complaints);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}

@@ -1,0 +1,19 @@
+// The page, as `homing dev` serves it, in headless Chromium.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { startDev } from "./homing.mjs";
+
+let homing;
+before(async () => { homing = await startDev(); });
+after(() => homing?.stop());
+
+test("the page", { timeout: 120_000 }, async () => {
+  const script = fileURLToPath(new URL("console.mjs", import.meta.url));
+  const child = spawn(process.execPath, [script, homing.api], { stdio: "inherit" });
+  const [code] = await once(child, "exit");
+  assert.equal(code, 0, `the page's checks failed; the server said:\n${homing.log()}`);
+});
