@@ -1,0 +1,183 @@
+package index
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+	"github.com/homing/homing/redisx/redistest"
+)
+
+// quick is a timing that tests can wait for.
+var quick = timing{
+	lease:   900 * time.Millisecond,
+	renew:   300 * time.Millisecond,
+	refresh: 100 * time.Millisecond,
+	sweep:   400 * time.Millisecond,
+	audit:   time.Hour,
+	doubt:   300 * time.Millisecond,
+}
+
+// world is an index on a Redis of the test's own.
+type world struct {
+	t    testing.TB
+	r    *redisx.Redis
+	keys hub.Keys
+	met  *prometheus.Registry
+}
+
+func newWorld(t testing.TB, cfg redisx.Config) *world {
+	t.Helper()
+	return &world{t: t, r: redistest.Open(t, cfg), keys: hub.NewKeys(cfg.Prefix), met: prometheus.NewRegistry()}
+}
+
+// onServer is a world on one Redis server.
+func onServer(t testing.TB) *world {
+	t.Helper()
+	return newWorld(t, redistest.Config(t, redistest.Server(t)))
+}
+
+// onShards is a world on n data shards.
+func onShards(t testing.TB, n int) *world {
+	t.Helper()
+	cfg := redistest.Config(t, redistest.Server(t))
+	for len(cfg.Data) < n {
+		cfg.Data = append(cfg.Data, redistest.Server(t))
+	}
+	return newWorld(t, cfg)
+}
+
+// index runs an Index until the test ends and waits until it answers.
+func (w *world) index(timing timing) *Index {
+	w.t.Helper()
+	ix := New(w.r, w.keys, slog.New(slog.DiscardHandler), w.met)
+	ix.timing = timing
+	w.run(ix.Run)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := ix.WaitReady(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+	return ix
+}
+
+// process is a Registrar with the means to end it.
+type process struct {
+	*Registrar
+	id  hub.ProcessID
+	end func() // as a crash does: nothing more is written
+}
+
+// process runs a Registrar until the test ends, or end is called.
+func (w *world) process(timing timing) process {
+	w.t.Helper()
+	id := hub.NewProcessID()
+	self := hub.Process{ID: id, Node: "test", PID: 1, Role: "front", Started: time.Now().Unix()}
+	g := NewRegistrar(w.r, w.keys, self, slog.New(slog.DiscardHandler), w.met)
+	g.timing = timing
+	p := process{Registrar: g, id: id, end: w.run(g.Run)}
+	eventually(w.t, 5*time.Second, "the process has its lease", g.Ready)
+	return p
+}
+
+// run runs f until the test ends or the function returned is called.
+func (w *world) run(f func(context.Context) error) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := f(ctx); err != nil {
+			w.t.Errorf("Run: %v", err)
+		}
+	}()
+	end = sync.OnceFunc(func() { cancel(); <-done })
+	w.t.Cleanup(end)
+	return end
+}
+
+// set is Set, waiting until it is written.
+func (p process) set(t testing.TB, user hub.UserID, services ...hub.ServiceCount) {
+	t.Helper()
+	done := make(chan error, 1)
+	p.Set(user, services, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatalf("set %s: %v", user, err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatalf("set %s: not written after 5 s", user)
+	}
+}
+
+// where lists which processes Locate finds for user.
+func where(t testing.TB, ix *Index, user hub.UserID, services ...hub.Service) []hub.ProcessID {
+	t.Helper()
+	p, err := ix.Locate(t.Context(), []hub.UserID{user}, services)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []hub.ProcessID
+	for _, g := range p.Groups {
+		if !slices.Equal(g.Users, []hub.UserID{user}) {
+			t.Fatalf("group of %s holds %q", g.Process, g.Users)
+		}
+		out = append(out, g.Process)
+	}
+	if p.Online+p.Offline != 1 || (p.Online == 1) != (len(out) > 0) {
+		t.Fatalf("%d online, %d offline, %d groups", p.Online, p.Offline, len(out))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// master is a client of shard i's master.
+func (w *world) master(i int) *redis.Client {
+	w.t.Helper()
+	c, err := w.r.Data.Shards()[i].Master()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// dump returns every user's value on every shard, and everything else that
+// the index keeps.
+func (w *world) dump() (users map[hub.UserID]string, others []string) {
+	w.t.Helper()
+	ctx := context.Background()
+	users = make(map[hub.UserID]string)
+	for i := range w.r.Data.Shards() {
+		c := w.master(i)
+		keys, err := c.Keys(ctx, "*").Result()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, k := range keys {
+			if user, ok := w.keys.UserOf(k); ok {
+				users[user] = c.Get(ctx, k).Val()
+			} else {
+				others = append(others, k)
+			}
+		}
+	}
+	return users, others
+}
+
+// eventually waits until ok, and fails when that takes longer than limit.
+func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
