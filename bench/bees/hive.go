@@ -66,7 +66,7 @@ func (h *Hive) PIDs() []int {
 // Target says whom to connect to and how.
 type Target struct {
 	Fronts []string // ws://host:port/path, all with the same path
-	Secret []byte   // signs players' tokens (HS256); empty: no tokens
+	Secret []byte   // signs players' tokens (HS256); empty: a token is the user's name
 	Conns  int      // clients in all, users 0 and on
 	Rate   float64  // connects a second; 0: as fast as they succeed
 }

@@ -3,6 +3,7 @@ package bees
 import (
 	"math/rand/v2"
 	"strconv"
+	"strings"
 
 	"github.com/homing/homing/hub"
 )
@@ -60,5 +61,15 @@ func (p *Picker) Users(n uint32, dst []hub.UserID) []hub.UserID {
 	return dst
 }
 
+const userPrefix = "bee"
+
 // User names the user of connection i.
-func User(i int) hub.UserID { return hub.UserID("bee" + strconv.Itoa(i)) }
+func User(i int) hub.UserID { return hub.UserID(userPrefix + strconv.Itoa(i)) }
+
+// Number is the inverse of User; it reports false for names that User does
+// not build.
+func Number(u string) (int, bool) {
+	digits, ok := strings.CutPrefix(u, userPrefix)
+	n, err := strconv.Atoi(digits)
+	return n, ok && err == nil && n >= 0
+}

@@ -73,3 +73,21 @@ func hexAddress(s string) (string, error) {
 	}
 	return fmt.Sprintf("%d.%d.%d.%d:%d", a&255, a>>8&255, a>>16&255, a>>24, p), nil
 }
+
+// Listeners counts the IPv4 sockets that listen on the local port; with
+// SO_REUSEPORT there may be several.
+func Listeners(port int) (int, error) {
+	raw, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return 0, fmt.Errorf("list listeners: %w", err)
+	}
+	const listening = "0A"
+	local, n := fmt.Sprintf(":%04X", port), 0
+	for line := range strings.Lines(string(raw)) {
+		f := strings.Fields(line)
+		if len(f) > 3 && f[3] == listening && strings.HasSuffix(f[1], local) {
+			n++
+		}
+	}
+	return n, nil
+}
