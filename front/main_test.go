@@ -1,0 +1,361 @@
+package front
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	gws "github.com/gobwas/ws"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"go.uber.org/goleak"
+
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/hub"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeAuth takes tokens of the form user or user@service.
+type fakeAuth struct{ hold chan struct{} }
+
+func (f fakeAuth) Verify(ctx context.Context, token string) (auth.Identity, error) {
+	user, service, _ := strings.Cut(token, "@")
+	switch user {
+	case "":
+		return auth.Identity{}, auth.ErrMissing
+	case "bad":
+		return auth.Identity{}, auth.ErrBadSignature
+	case "expired":
+		return auth.Identity{}, auth.ErrExpired
+	case "broken":
+		return auth.Identity{}, errors.New("key server down")
+	case "slow":
+		select {
+		case <-f.hold:
+		case <-ctx.Done():
+			return auth.Identity{}, ctx.Err()
+		}
+	}
+	return auth.Identity{User: hub.UserID(user), Service: hub.Service(service)}, nil
+}
+
+// fakePresence is an index in memory. While it is away, registrations wait.
+type fakePresence struct {
+	mu      sync.Mutex
+	users   map[hub.UserID][]hub.ServiceCount
+	sets    int
+	away    bool
+	waiting []func(error)
+}
+
+func (p *fakePresence) Set(user hub.UserID, services []hub.ServiceCount, done func(error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sets++
+	if len(services) == 0 {
+		delete(p.users, user)
+	} else {
+		p.users[user] = services
+	}
+	switch {
+	case done == nil:
+	case p.away:
+		p.waiting = append(p.waiting, done)
+	default:
+		done(nil)
+	}
+}
+
+func (p *fakePresence) SetConnections(int) {}
+
+func (p *fakePresence) back(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.away = false
+	for _, done := range p.waiting {
+		done(err)
+	}
+	p.waiting = nil
+}
+
+func (p *fakePresence) of(user hub.UserID) []hub.ServiceCount {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.users[user]
+}
+
+func (p *fakePresence) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.users)
+}
+
+// rig is a running worker.
+type rig struct {
+	*Worker
+	t        testing.TB
+	addr     string
+	presence *fakePresence
+	auth     fakeAuth
+	reg      *prometheus.Registry
+	stop     func() error // ends the worker and returns Run's error
+}
+
+func testConfig(t testing.TB) Config {
+	t.Helper()
+	var cfg Config
+	if err := kong.ApplyDefaults(&cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Listen = "127.0.0.1:0"
+	cfg.DrainWindow = 0
+	cfg.DrainTimeout = time.Second
+	cfg.CloseTimeout = 500 * time.Millisecond
+	return cfg
+}
+
+func start(t testing.TB, change func(*Config)) *rig {
+	t.Helper()
+	return startWith(t, change, NewWorker)
+}
+
+func startWith(t testing.TB, change func(*Config), create func(Config, []Listener, Deps) (*Worker, error)) *rig {
+	t.Helper()
+	cfg := testConfig(t)
+	if change != nil {
+		change(&cfg)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	listeners, err := Listen(&cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := poll.LocalAddr(listeners[len(listeners)-1].FD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{
+		t: t, addr: at.String(), reg: prometheus.NewRegistry(),
+		presence: &fakePresence{users: make(map[hub.UserID][]hub.ServiceCount)},
+		auth:     fakeAuth{hold: make(chan struct{})},
+	}
+	r.Worker, err = create(cfg, listeners, Deps{
+		Process: "process-abc", Auth: r.auth, Presence: r.presence, Log: testLog(t), Registry: r.reg,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.run()
+	return r
+}
+
+func (r *rig) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	r.stop = sync.OnceValue(func() error {
+		cancel()
+		return <-ended
+	})
+	r.t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			r.t.Errorf("worker: %v", err)
+		}
+	})
+}
+
+func testLog(t testing.TB) *slog.Logger {
+	t.Helper()
+	if os.Getenv("HOMING_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// metric is the sum of a metric over the series that carry all the labels,
+// given as name, value, name, value…
+func (r *rig) metric(name string, labels ...string) float64 {
+	r.t.Helper()
+	families, err := r.reg.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			match := true
+			for i := 0; i < len(labels); i += 2 {
+				found := false
+				for _, l := range m.GetLabel() {
+					found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
+				}
+				match = match && found
+			}
+			if match {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// wait polls until ok reports true.
+func wait(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited 10s for %s", what)
+		}
+	}
+}
+
+// client is one WebSocket connection of somebody else's code.
+type client struct {
+	net.Conn
+	t  testing.TB
+	br io.Reader
+}
+
+type buffered struct{ r io.Reader }
+
+func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+// dial connects without waiting for hello. query is appended to /ws.
+func (r *rig) dial(query string) *client {
+	r.t.Helper()
+	conn, br, _, err := (gws.Dialer{Timeout: 5 * time.Second}).Dial(context.Background(), "ws://"+r.addr+"/ws"+query)
+	if err != nil {
+		r.t.Fatalf("dial %s: %v", query, err)
+	}
+	return newClient(r.t, conn, br)
+}
+
+func newClient(t testing.TB, conn net.Conn, br *bufio.Reader) *client {
+	t.Cleanup(func() { _ = conn.Close() })
+	c := &client{Conn: conn, t: t, br: conn}
+	if br != nil {
+		c.br = io.MultiReader(io.LimitReader(br, int64(br.Buffered())), conn)
+	}
+	return c
+}
+
+// join connects as user (or user@service) and reads hello.
+func (r *rig) join(token string) *client {
+	r.t.Helper()
+	c := r.dial("?token=" + token)
+	hello := c.json()
+	if hello["t"] != "hello" {
+		r.t.Fatalf("first message %v, want hello", hello)
+	}
+	return c
+}
+
+// frame reads one frame within five seconds.
+func (c *client) frame() (gws.Frame, error) {
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	return gws.ReadFrame(buffered{c.br})
+}
+
+// next reads one frame and fails the test when there is none.
+func (c *client) next() gws.Frame {
+	c.t.Helper()
+	f, err := c.frame()
+	if err != nil {
+		c.t.Fatalf("read a frame: %v", err)
+	}
+	return f
+}
+
+// json reads one text message.
+func (c *client) json() map[string]any {
+	c.t.Helper()
+	f := c.next()
+	if f.Header.OpCode != gws.OpText {
+		c.t.Fatalf("frame %v %q, want text", f.Header.OpCode, f.Payload)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(f.Payload, &m); err != nil {
+		c.t.Fatalf("message %q: %v", f.Payload, err)
+	}
+	return m
+}
+
+// closed reads until the close frame and returns its code and reason.
+func (c *client) closed() (int, string) {
+	c.t.Helper()
+	for {
+		f := c.next()
+		if f.Header.OpCode == gws.OpClose {
+			code, reason := gws.ParseCloseFrameData(f.Payload)
+			return int(code), reason
+		}
+	}
+}
+
+// wantClose reads until the close frame, checks it, and that EOF follows.
+func (c *client) wantClose(code int) {
+	c.t.Helper()
+	if got, reason := c.closed(); got != code {
+		c.t.Fatalf("closed with %d %q, want %d", got, reason, code)
+	}
+	if _, err := c.frame(); !errors.Is(err, io.EOF) {
+		c.t.Fatalf("after the close frame: %v, want EOF", err)
+	}
+}
+
+func (c *client) text(s string) {
+	c.t.Helper()
+	c.write(gws.MaskFrame(gws.NewTextFrame([]byte(s))))
+}
+
+func (c *client) write(f gws.Frame) {
+	c.t.Helper()
+	if err := gws.WriteFrame(c.Conn, f); err != nil {
+		c.t.Fatalf("write a frame: %v", err)
+	}
+}
+
+// quiet fails the test when something arrives within d.
+func (c *client) quiet(d time.Duration) {
+	c.t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(d))
+	if f, err := gws.ReadFrame(buffered{c.br}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.t.Fatalf("frame %v %q, error %v; want silence", f.Header.OpCode, f.Payload, err)
+	}
+}
+
+// note builds an envelope for users.
+func note(data string, users ...hub.UserID) hub.Envelope {
+	n := hub.Notification{ID: "n1", Data: json.RawMessage(data)}
+	return hub.Envelope{Kind: hub.KindNotify, ID: n.ID, Users: users, Payload: n.Render()}
+}
+
+func (r *rig) deliver(e hub.Envelope) { r.Deliver(e.Append(nil)) }
+
+func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
+
+func counter(t testing.TB, c prometheus.Counter) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := c.Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
+}
