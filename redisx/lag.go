@@ -1,0 +1,48 @@
+package redisx
+
+import "time"
+
+// history is the replication offsets that a master had, oldest first, as far
+// back as lag is worth telling apart.
+type history struct{ samples []sample }
+
+type sample struct {
+	at     time.Time
+	offset int64
+}
+
+const historySize = 64
+
+func (h *history) add(at time.Time, offset int64) {
+	if len(h.samples) == historySize {
+		copy(h.samples, h.samples[1:])
+		h.samples = h.samples[:historySize-1]
+	}
+	h.samples = append(h.samples, sample{at, offset})
+}
+
+// lag says how far behind a replica was that had offset at the time at, in
+// bytes and in time. It knows the master only at the moments of its samples:
+// the lag is never more than it says by the time between two, and zero when
+// the replica had all that the newest sample before at had.
+func (h *history) lag(at time.Time, offset int64) (int64, time.Duration) {
+	var bytes int64
+	var since time.Time
+	for _, s := range h.samples {
+		if s.at.After(at) {
+			break
+		}
+		if s.offset <= offset {
+			since, bytes = time.Time{}, 0
+			continue
+		}
+		if since.IsZero() {
+			since = s.at
+		}
+		bytes = s.offset - offset
+	}
+	if since.IsZero() {
+		return 0, 0
+	}
+	return bytes, at.Sub(since)
+}

@@ -1,0 +1,105 @@
+package redisx
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// timeouts are those of Config.
+type timeouts struct{ dial, read, write time.Duration }
+
+// dialect is a shard's target with what Config says of all of them: how to
+// open connections to its servers.
+type dialect struct {
+	*target
+	timeouts
+	poolSize int
+}
+
+// options are those of a client to the server at addr. Retries are off at
+// every level: whoever calls knows better where to go next, and a failover
+// lasts as long as the slowest layer waits. RESP3 has lost messages in go-redis.
+func (d *dialect) options(addr string) *redis.Options {
+	return &redis.Options{
+		Addr:                  addr,
+		Username:              d.user,
+		Password:              d.password,
+		DB:                    d.db,
+		TLSConfig:             serverName(d.tls, addr),
+		Protocol:              2,
+		MaxRetries:            -1,
+		DialerRetries:         1,
+		DialTimeout:           d.dial,
+		ReadTimeout:           d.read,
+		WriteTimeout:          d.write,
+		ContextTimeoutEnabled: true,
+		PoolSize:              d.poolSize,
+		MaxActiveConns:        d.poolSize,
+		PoolTimeout:           d.read,
+		PipelinePoolSize:      -1,
+		DisableIdentity:       true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	}
+}
+
+// sentinelOptions are those of a Pub/Sub connection to a Sentinel.
+func (d *dialect) sentinelOptions(addr string) *redis.Options {
+	o := d.options(addr)
+	o.Username, o.Password, o.DB = d.sentinelUser, d.sentinelPassword, 0
+	o.TLSConfig = serverName(d.sentinelTLS, addr)
+	return o
+}
+
+// serverName makes c, which may be nil, expect the certificate of addr unless
+// it names another.
+func serverName(c *tls.Config, addr string) *tls.Config {
+	if c == nil || c.ServerName != "" {
+		return c
+	}
+	c = c.Clone()
+	c.ServerName, _, _ = net.SplitHostPort(addr)
+	return c
+}
+
+// dialSentinel opens a connection for the Sentinel library, which knows no
+// context: what it dials, within the dial timeout, ends with ctx.
+func (d *dialect) dialSentinel(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.dial)
+	defer cancel()
+	dialer := &net.Dialer{}
+	if d.sentinelTLS == nil {
+		return dialer.DialContext(ctx, "tcp", addr)
+	}
+	secure := &tls.Dialer{NetDialer: dialer, Config: serverName(d.sentinelTLS, addr)}
+	return secure.DialContext(ctx, "tcp", addr)
+}
+
+// Roles as ROLE and INFO name them.
+const (
+	roleMaster  = "master"
+	roleReplica = "slave"
+)
+
+// checkRole asks a new connection what its server is. Servers that know no
+// ROLE are taken at their word: only a single address may be one.
+func (d *dialect) checkRole(ctx context.Context, cn *redis.Conn, want string) error {
+	reply, err := cn.Do(ctx, "ROLE").Slice()
+	if err != nil {
+		if d.master == "" && redis.HasErrorPrefix(err, "unknown command") {
+			return nil
+		}
+		return fmt.Errorf("ask for the role: %w", err)
+	}
+	if len(reply) == 0 || reply[0] != want {
+		return fmt.Errorf("%w: want %s", ErrWrongRole, want)
+	}
+	return nil
+}
