@@ -9,6 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	_ "github.com/homing/homing/redisx/internal/quiet" // go-redis prints otherwise
 )
 
 // timeouts are those of Config.

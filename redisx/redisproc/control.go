@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"syscall"
-	"time"
 )
 
 // Stop halts the process with SIGSTOP: its sockets stay open and answer
@@ -77,6 +76,3 @@ func (s *Server) signal(sig syscall.Signal) error {
 	}
 	return nil
 }
-
-// killWait is how long a detached process may take to end before SIGKILL.
-const killWait = 3 * time.Second

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	_ "github.com/homing/homing/redisx/internal/quiet" // go-redis prints otherwise
 )
 
 // Ports that FreePort chooses from: below the ephemeral range, so that no
@@ -79,6 +80,3 @@ func (s *Server) clientTLS() *tls.Config {
 	}
 	return c
 }
-
-// errStillRunning marks a process that did not end in time.
-var errStillRunning = errors.New("still running")

@@ -1,6 +1,7 @@
 package redisproc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -59,7 +61,7 @@ type Server struct {
 	exited chan struct{}
 }
 
-// StartServer starts a redis-server and returns when it answers PING; ctx
+// StartServer starts a redis-server and returns when it answers; ctx
 // bounds only that wait. The caller kills it.
 func StartServer(ctx context.Context, o ServerOptions) (*Server, error) {
 	return start(ctx, "redis-server", o, serverConfig)
@@ -169,21 +171,26 @@ func (s *Server) run(ctx context.Context) error {
 	return s.waitAnswer(ctx, exited)
 }
 
+var errOther = errors.New("another process has the port")
+
 const pollInterval = 10 * time.Millisecond
 
 func (s *Server) waitAnswer(ctx context.Context, exited <-chan struct{}) error {
 	client := s.Client()
 	defer client.Close()
+	self := fmt.Sprintf("process_id:%d\r\n", s.PID())
 	for {
-		err := client.Ping(ctx).Err()
-		if err == nil {
+		info, err := client.Info(ctx, "server").Result()
+		if err == nil && strings.Contains(info, self) {
 			return nil
 		}
+		// An answer of another process means that ours is about to find the
+		// port taken, and exit.
 		select {
 		case <-exited:
 			return fmt.Errorf("start %s: it exited: %s", s.opts.Name, s.logTail())
 		case <-ctx.Done():
-			return fmt.Errorf("start %s: %w; last answer: %w", s.opts.Name, ctx.Err(), err)
+			return fmt.Errorf("start %s: %w; last answer: %w", s.opts.Name, ctx.Err(), cmp.Or(err, errOther))
 		case <-time.After(pollInterval):
 		}
 	}

@@ -78,3 +78,31 @@ func Prefix(tb testing.TB) string {
 	tb.Helper()
 	return "t" + rand.Text()[:10]
 }
+
+// Topology starts a data master and one pub/sub master, or the masters that o
+// names, each with 2 replicas unless o says otherwise, and 3 Sentinels. All are
+// killed at the test's end. It takes about half a second.
+func Topology(tb testing.TB, o redisproc.TopologyOptions) *redisproc.Topology {
+	tb.Helper()
+	if len(o.Masters) == 0 {
+		o.Masters = []redisproc.MasterSpec{{Name: "data", Replicas: 2}, {Name: "pubsub-1", Replicas: 2}}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	t, err := redisproc.StartTopology(ctx, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(t.Close)
+	return t
+}
+
+// TopologyConfig is the default configuration on t: its first master serves
+// data, the others pub/sub.
+func TopologyConfig(tb testing.TB, t *redisproc.Topology) redisx.Config {
+	tb.Helper()
+	urls := t.URLs()
+	cfg := Config(tb, urls[0])
+	cfg.PubSub = urls[1:]
+	return cfg
+}
