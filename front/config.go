@@ -36,7 +36,7 @@ type Config struct {
 	OutboxMessages int `help:"Messages that may wait for one slow connection." default:"1024"`
 	InboxBytes     int `help:"Bytes of envelopes that may wait for the worker's loop; beyond it envelopes are dropped and counted." default:"67108864"`
 
-	SendBuffer     int `help:"Bytes of the kernel's send buffer per connection, as given to SO_SNDBUF. The kernel's own choice grows to megabytes for a client that does not read." default:"16384"`
+	SendBuffer     int `help:"Bytes of the kernel's send buffer per connection, as given to SO_SNDBUF. 0: the kernel's own choice, which grows to megabytes for a client that does not read." default:"16384"`
 	Backlog        int `help:"Connections that the kernel queues before they are accepted (capped by net.core.somaxconn)." default:"4096"`
 	MaxDescriptors int `help:"Descriptors the worker may use; at 95% of them it closes its listener and opens it again at 90%. 0: the process's limit (ulimit -n)." default:"0"`
 
@@ -119,7 +119,7 @@ func (c *Config) checkSizes() error {
 		{"outbox-bytes", c.OutboxBytes, 1024, 1 << 30},
 		{"outbox-messages", c.OutboxMessages, 1, 1 << 20},
 		{"inbox-bytes", c.InboxBytes, 1 << 16, 1 << 40},
-		{"send-buffer", c.SendBuffer, 2048, 1 << 26},
+		{"send-buffer", c.SendBuffer, 0, 1 << 26},
 		{"backlog", c.Backlog, 1, 1 << 16},
 		{"max-descriptors", c.MaxDescriptors, 0, 1 << 30},
 	} {

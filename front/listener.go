@@ -47,8 +47,8 @@ func (c *Config) SocketOptions() poll.Options {
 	return poll.Options{
 		Backlog:     c.Backlog,
 		SendBuffer:  c.SendBuffer,
-		KeepAlive:   4 * c.PingInterval, // the pings come first; this is for what they miss
-		UserTimeout: c.WriteTimeout,
+		KeepAlive:   4 * c.PingInterval,             // the pings come first; this is for what they miss
+		UserTimeout: c.PingInterval + c.PongTimeout, // likewise
 	}
 }
 

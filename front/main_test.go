@@ -21,7 +21,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
 
@@ -80,6 +79,12 @@ func (p *fakePresence) Set(user hub.UserID, services []hub.ServiceCount, done fu
 
 func (p *fakePresence) SetConnections(int) {}
 
+func (p *fakePresence) goAway() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.away = true
+}
+
 func (p *fakePresence) back(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,11 +133,11 @@ func testConfig(t testing.TB) Config {
 
 func start(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
-	return startWith(t, change, NewWorker)
-}
-
-func startWith(t testing.TB, change func(*Config), create func(Config, []Listener, Deps) (*Worker, error)) *rig {
-	t.Helper()
+	r := &rig{
+		t: t, reg: newRegistry(),
+		presence: &fakePresence{users: make(map[hub.UserID][]hub.ServiceCount)},
+		auth:     fakeAuth{hold: make(chan struct{})},
+	}
 	cfg := testConfig(t)
 	if change != nil {
 		change(&cfg)
@@ -144,16 +149,7 @@ func startWith(t testing.TB, change func(*Config), create func(Config, []Listene
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, err := poll.LocalAddr(listeners[len(listeners)-1].FD)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{
-		t: t, addr: at.String(), reg: prometheus.NewRegistry(),
-		presence: &fakePresence{users: make(map[hub.UserID][]hub.ServiceCount)},
-		auth:     fakeAuth{hold: make(chan struct{})},
-	}
-	r.Worker, err = create(cfg, listeners, Deps{
+	r.Worker, err = NewWorker(cfg, listeners, Deps{
 		Process: "process-abc", Auth: r.auth, Presence: r.presence, Log: testLog(t), Registry: r.reg,
 	})
 	if err != nil {
@@ -163,7 +159,23 @@ func startWith(t testing.TB, change func(*Config), create func(Config, []Listene
 	return r
 }
 
+// startEcho runs an echo worker.
+func startEcho(t testing.TB) *rig {
+	t.Helper()
+	cfg := testConfig(t)
+	cfg.MaxMessage = 16 << 20
+	r := &rig{t: t, reg: newRegistry()}
+	var err error
+	if r.Worker, err = NewEcho(cfg, testLog(t), r.reg); err != nil {
+		t.Fatal(err)
+	}
+	r.run()
+	return r
+}
+
 func (r *rig) run() {
+	addrs := r.Addresses()
+	r.addr = addrs[len(addrs)-1].String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,15 +80,20 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	return w, nil
 }
 
-// NewEcho prepares a worker that sends every text and binary message back, on
-// any path and without tokens: the read and write path of a Worker, for
-// conformance suites and measurements. Of cfg's bounds on what a client may
-// send and receive only MaxMessage holds.
-func NewEcho(cfg Config, listeners []Listener, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
+// NewEcho opens cfg's listeners and prepares a worker that sends every text and
+// binary message back, on any path and without tokens: the read and write path
+// of a Worker, for conformance suites and measurements. Of cfg's bounds on what
+// a client may send and receive only MaxMessage holds.
+func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
 	cfg.Origins = []string{"*"}
 	cfg.MessageRate = 0
+	cfg.SendBuffer = 0
 	cfg.OutboxBytes = max(cfg.OutboxBytes, 4*cfg.MaxMessage)
 	cfg.OutboxMessages = max(cfg.OutboxMessages, 1<<20)
+	listeners, err := Listen(&cfg)
+	if err != nil {
+		return nil, err
+	}
 	w, err := newWorker(cfg, listeners, Deps{Log: log, Registry: reg, Presence: absent{}})
 	if err != nil {
 		return nil, err
@@ -95,6 +101,18 @@ func NewEcho(cfg Config, listeners []Listener, log *slog.Logger, reg prometheus.
 	w.protocols = []protocol{echo{}}
 	w.anyPath = true
 	return w, nil
+}
+
+// Addresses returns what the worker listens on, in the order of its listeners.
+// Only before Run.
+func (w *Worker) Addresses() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, ln := range w.listeners {
+		if addr, err := poll.LocalAddr(ln.FD); err == nil {
+			out = append(out, addr)
+		}
+	}
+	return out
 }
 
 // absent is the Presence of a worker that nobody looks up.

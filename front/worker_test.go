@@ -185,7 +185,7 @@ func TestPeerThatDoesNotAnswerCloseIsCut(t *testing.T) {
 
 func TestHelloWaitsForTheIndex(t *testing.T) {
 	r := start(t, nil)
-	r.presence.away = true
+	r.presence.goAway()
 	c := r.dial("?token=ann")
 	c.quiet(50 * time.Millisecond)
 	r.deliver(note(`1`, "ann"))
@@ -201,7 +201,7 @@ func TestHelloWaitsForTheIndex(t *testing.T) {
 
 func TestIndexAwayTooLong(t *testing.T) {
 	r := start(t, func(c *Config) { c.RegisterTimeout = 200 * time.Millisecond })
-	r.presence.away = true
+	r.presence.goAway()
 	c := r.dial("?token=ann")
 	r.deliver(note(`1`, "ann"))
 	c.wantClose(1013)
