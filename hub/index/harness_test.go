@@ -13,6 +13,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx"
+	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
 )
 
@@ -53,6 +54,21 @@ func onShards(t testing.TB, n int) *world {
 		cfg.Data = append(cfg.Data, redistest.Server(t))
 	}
 	return newWorld(t, cfg)
+}
+
+// replicated starts a data master with two replicas and three Sentinels.
+func replicated(t testing.TB) (*redisproc.Topology, redisx.Config) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	top, err := redisproc.StartTopology(ctx, redisproc.TopologyOptions{
+		Masters: []redisproc.MasterSpec{{Name: "data", Replicas: 2}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(top.Close)
+	return top, redistest.Config(t, top.URLs()[0])
 }
 
 // index runs an Index until the test ends and waits until it answers.

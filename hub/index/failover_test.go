@@ -1,0 +1,129 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/homing/homing/hub"
+)
+
+// short leases lapse on the replicas before Sentinel has promoted one.
+var short = timing{
+	lease:   1500 * time.Millisecond,
+	renew:   500 * time.Millisecond,
+	refresh: 200 * time.Millisecond,
+	sweep:   500 * time.Millisecond,
+	audit:   time.Hour,
+	doubt:   500 * time.Millisecond,
+}
+
+// TestDataFailover kills the data master under load and looks up all the
+// while: nobody is offline at any time, although no lease could be renewed,
+// and who came and went meanwhile is there or not as it should be.
+func TestDataFailover(t *testing.T) {
+	top, cfg := replicated(t)
+	w := newWorld(t, cfg)
+	ix := w.index(short)
+	a, b := w.process(short), w.process(short)
+	var constant []hub.UserID
+	for i := range 1000 {
+		u := hub.UserID(fmt.Sprint("user", i))
+		constant = append(constant, u)
+		[]process{a, b}[i%2].Set(u, one("chess"), nil)
+	}
+	eventually(t, 10*time.Second, "all are written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
+	eventually(t, 20*time.Second, "a missing lease would be a death", ix.steady)
+	epoch := w.r.Data.Shards()[0].Epoch()
+
+	watch := w.run(watcher(t, ix, constant))
+	traffic := w.run(func(ctx context.Context) error { return comeAndGo(ctx, a) })
+	time.Sleep(200 * time.Millisecond)
+	killed := time.Now()
+	top.Groups[0].Master.Crash()
+	eventually(t, 20*time.Second, "there is another master", func() bool {
+		sh := w.r.Data.Shards()[0]
+		return sh.Epoch() != epoch && sh.Stable() > 0
+	})
+	took := time.Since(killed)
+	eventually(t, 10*time.Second, "writes pass again", func() bool { return a.Ready() && pendingOf(a) < 100 })
+	t.Logf("another master after %v, writing again after %v", took.Round(time.Millisecond), time.Since(killed).Round(time.Millisecond))
+	time.Sleep(2 * short.lease) // till a missing lease is a death again
+	traffic()
+	eventually(t, 10*time.Second, "all is written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
+	watch()
+
+	want := wantedOf(a, b)
+	eventually(t, 10*time.Second, "Redis says what the processes hold", func() bool {
+		got, _ := w.dump()
+		if len(got) != len(want) {
+			return false
+		}
+		for u, value := range want {
+			if got[u] != value {
+				return false
+			}
+		}
+		return true
+	})
+	if ps := ix.Processes("front"); len(ps) != 2 {
+		t.Errorf("%d live processes, want 2", len(ps))
+	}
+}
+
+// watcher looks constant up without a pause and fails the test when one of
+// them is offline. A lookup may fail.
+func watcher(t *testing.T, ix *Index, constant []hub.UserID) func(context.Context) error {
+	return func(ctx context.Context) error {
+		lookups, failed := 0, 0
+		for ctx.Err() == nil {
+			p, err := ix.Locate(ctx, constant, nil)
+			switch {
+			case ctx.Err() != nil:
+			case err != nil:
+				failed++
+			case p.Offline > 0:
+				t.Errorf("lookup %d: %d of %d offline", lookups, p.Offline, len(constant))
+				return nil
+			}
+			lookups++
+			time.Sleep(2 * time.Millisecond)
+		}
+		t.Logf("%d lookups, %d failed", lookups, failed)
+		return nil
+	}
+}
+
+// comeAndGo connects a new user every millisecond and disconnects every other
+// of them a little later.
+func comeAndGo(ctx context.Context, p process) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		p.Set(hub.UserID(fmt.Sprint("new", i)), one("go"), nil)
+		if i >= 100 && i%2 == 0 {
+			p.Set(hub.UserID(fmt.Sprint("new", i-100)), nil, nil)
+		}
+	}
+}
+
+// wantedOf is what the ledgers of processes that share no user say.
+func wantedOf(processes ...process) map[hub.UserID]string {
+	want := make(map[hub.UserID]string)
+	for _, p := range processes {
+		for _, l := range p.lanes {
+			l.ledger.mu.Lock()
+			for u, h := range l.ledger.held {
+				want[u] = string(p.id) + "=" + l.ledger.texts.get(h.text)
+			}
+			l.ledger.mu.Unlock()
+		}
+	}
+	return want
+}
