@@ -48,13 +48,17 @@ func upgradeRequired(code, detail string) *RequestError {
 
 func isWebSocket(v string) bool { return strings.EqualFold(v, "websocket") }
 
+// hasUpgrade reports whether v is a list of options with "upgrade" in it.
 func hasUpgrade(v string) bool {
+	found := false
 	for option := range strings.SplitSeq(v, ",") {
-		if strings.EqualFold(strings.Trim(option, " \t"), "upgrade") {
-			return true
+		option = strings.Trim(option, " \t")
+		if !isToken(option) {
+			return false
 		}
+		found = found || strings.EqualFold(option, "upgrade")
 	}
-	return false
+	return found
 }
 
 func isKey(v string) bool {
