@@ -1,0 +1,116 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/homing/homing/redisx/redisproc"
+)
+
+// downAfter is how long a Redis must be silent before a Sentinel acts.
+const downAfter = time.Second
+
+// DataMaster is the name of the data master, ShardMaster that of pub/sub
+// shard i.
+const DataMaster = "data"
+
+// ShardMaster returns the name of the master of pub/sub shard i.
+func ShardMaster(i int) string { return "pubsub-" + strconv.Itoa(i+1) }
+
+// masters lists the names of all masters, data first.
+func (s *Stack) masters() []string {
+	names := []string{DataMaster}
+	for i := range s.opts.Shards {
+		names = append(names, ShardMaster(i))
+	}
+	return names
+}
+
+// startRedis starts masters with replicas and three Sentinels, or, without
+// replicas, masters alone.
+func (s *Stack) startRedis(ctx context.Context) (err error) {
+	dir := s.file("redis")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make a directory for Redis: %w", err)
+	}
+	if s.opts.Replicas == 0 {
+		return s.startMasters(ctx, dir)
+	}
+	o := redisproc.TopologyOptions{Sentinels: 3, DownAfter: downAfter, Dir: dir}
+	for _, name := range s.masters() {
+		o.Masters = append(o.Masters, redisproc.MasterSpec{Name: name, Replicas: s.opts.Replicas})
+	}
+	if s.topology, err = redisproc.StartTopology(ctx, o); err != nil {
+		return fmt.Errorf("start Redis: %w", err)
+	}
+	return nil
+}
+
+func (s *Stack) startMasters(ctx context.Context, dir string) error {
+	for _, name := range s.masters() {
+		srv, err := redisproc.StartServer(ctx, redisproc.ServerOptions{Name: name, Dir: dir})
+		if err != nil {
+			return fmt.Errorf("start Redis: %w", err)
+		}
+		s.alone = append(s.alone, srv)
+	}
+	return nil
+}
+
+func (s *Stack) stopRedis() {
+	if s.topology != nil {
+		s.topology.Close()
+	}
+	for _, srv := range s.alone {
+		srv.Kill()
+	}
+}
+
+// urls are the addresses of the data master and of the pub/sub masters.
+func (s *Stack) urls() (data, pubsub []string) {
+	var all []string
+	if s.topology != nil {
+		all = s.topology.URLs()
+	}
+	for _, srv := range s.alone {
+		all = append(all, "redis://"+srv.Addr())
+	}
+	return all[:1], all[1:]
+}
+
+// Master returns the server that is the named master now.
+func (s *Stack) Master(ctx context.Context, name string) (*redisproc.Server, error) {
+	if s.topology != nil {
+		srv, err := s.topology.Current(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("find the master %s: %w", name, err)
+		}
+		return srv, nil
+	}
+	for i, n := range s.masters() {
+		if n == name {
+			return s.alone[i], nil
+		}
+	}
+	return nil, fmt.Errorf("find the master %s: no such name", name)
+}
+
+// RedisPIDs returns all data and pub/sub servers that run, replicas too;
+// Sentinels are left out.
+func (s *Stack) RedisPIDs() []int {
+	var pids []int
+	if s.topology != nil {
+		for _, g := range s.topology.Groups {
+			for _, srv := range g.Servers() {
+				pids = append(pids, srv.PID())
+			}
+		}
+	}
+	for _, srv := range s.alone {
+		pids = append(pids, srv.PID())
+	}
+	return pids
+}
