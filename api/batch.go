@@ -100,8 +100,8 @@ func (b *batch) serve(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
 	defer cancel()
 	reply, replayed, err := b.accept(ctx, key, b.notifyOperation(), b.line)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return ctx.Err()
+	if err != nil && gone(ctx, err) {
+		return err
 	}
 	if err != nil {
 		b.refuse(b.explain(ctx, err))
@@ -176,6 +176,7 @@ func (b *batch) next() error {
 		case errors.Is(err, io.EOF) && len(b.line) > 0:
 			return nil
 		}
+		b.line = bytes.TrimSuffix(b.line, []byte("\n"))
 		return err
 	}
 }

@@ -73,7 +73,9 @@ func withDev() option {
 	return func(_ *testing.T, cfg *Config, deps *Deps) {
 		cfg.AllowLoopback = true
 		deps.Dev = &Dev{
-			Token:    func(u hub.UserID, s hub.Service) (string, error) { return "token-of-" + string(u) + "/" + string(s), nil },
+			Token: func(u hub.UserID, s hub.Service) (string, error) {
+				return "token-of-" + string(u) + "/" + string(s), nil
+			},
 			FrontURL: "ws://127.0.0.1:8081/ws",
 		}
 	}

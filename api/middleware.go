@@ -173,11 +173,18 @@ func (s *Server) limitRate(next http.Handler) http.Handler {
 func (s *Server) answer(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
-		if err == nil || errors.Is(r.Context().Err(), context.Canceled) {
-			return // answered, or the caller has gone
+		if err == nil || gone(r.Context(), err) {
+			return
 		}
 		s.refused(w, s.explain(r.Context(), err))
 	}
+}
+
+// gone says whether err comes of the caller's leaving. A refusal of ours never
+// does, though net/http ends the context also when a body arrives too slowly.
+func gone(ctx context.Context, err error) bool {
+	var e *Error
+	return errors.Is(ctx.Err(), context.Canceled) && !errors.As(err, &e)
 }
 
 // explain maps err to what the caller sees, and logs a cause that the caller

@@ -1,0 +1,138 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/oklog/ulid/v2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/homing/homing/hub"
+)
+
+func summary(t *testing.T, out reply) hub.Summary {
+	t.Helper()
+	wantOK(t, out)
+	var s hub.Summary
+	if err := json.Unmarshal(out.body, &s); err != nil {
+		t.Fatalf("%s: %v", out.body, err)
+	}
+	return s
+}
+
+func TestNotify(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/notify", "/v1/notify"} {
+		got := summary(t, w.post(path, `{"users":["ann","bob","ann"],"type":"t","data":{"a":1}}`))
+		if _, err := ulid.ParseStrict(got.ID); err != nil {
+			t.Errorf("id %q: %v", got.ID, err)
+		}
+		got.ID = ""
+		if d := cmp.Diff(hub.Summary{Targets: 2, Online: 1, Offline: 1, Processes: 2}, got); d != "" {
+			t.Error(d)
+		}
+	}
+	if sent := w.hub.notifications(); len(sent) != 2 || sent[0].ID == sent[1].ID || string(sent[0].Data) != `{"a":1}` {
+		t.Errorf("sent %+v", sent)
+	}
+	m := w.server.metrics
+	if n := testutil.ToFloat64(m.accepted.WithLabelValues("notify")); n != 2 {
+		t.Errorf("accepted %v", n)
+	}
+	if n := testutil.ToFloat64(m.targets.WithLabelValues("notify")); n != 4 {
+		t.Errorf("targets %v", n)
+	}
+	if n := testutil.ToFloat64(m.requests.WithLabelValues("/notify", "200")); n != 2 {
+		t.Errorf("requests %v", n)
+	}
+}
+
+func TestMediaTypes(t *testing.T) {
+	w := newWorld(t)
+	for ct, ok := range map[string]bool{
+		"application/json":                   true,
+		"Application/JSON; charset=UTF-8":    true,
+		"application/json;charset=\"utf-8\"": true,
+		"application/json; charset=latin1":   false,
+		"application/x-ndjson":               false,
+		"text/json":                          false,
+		"":                                   false,
+		";;;":                                false,
+	} {
+		r := w.request(http.MethodPost, "/notify", someone)
+		r.Header.Set("Content-Type", ct)
+		out := w.send(r)
+		if ok {
+			wantOK(t, out)
+		} else {
+			wantCode(t, out, CodeUnsupportedMediaType)
+		}
+	}
+	r := w.request(http.MethodPost, "/notify", someone)
+	r.Header.Set("Content-Encoding", "gzip")
+	wantCode(t, w.send(r), CodeUnsupportedMediaType)
+}
+
+func TestBroadcast(t *testing.T) {
+	w := newWorld(t)
+	got := summary(t, w.post("/broadcast", `{"services":["chess"],"data":"hi","id":"b-1"}`))
+	if d := cmp.Diff(hub.Summary{ID: "b-1", Targets: 5, Online: 5, Processes: 2}, got); d != "" {
+		t.Error(d)
+	}
+	if b := w.hub.broadcasts; len(b) != 1 || b[0].Services[0] != "chess" || b[0].Users != nil {
+		t.Errorf("sent %+v", b)
+	}
+}
+
+func TestIdempotency(t *testing.T) {
+	w := newWorld(t)
+	body := `{"id":"o-1","users":["ann"],"data":1}`
+	first := w.post("/notify", body)
+	second := w.post("/v1/notify", body)
+	wantOK(t, first)
+	wantOK(t, second)
+	if first.header.Get("Idempotency-Replayed") != "" || second.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("replayed: %q, %q", first.header, second.header)
+	}
+	if string(first.body) != string(second.body) {
+		t.Errorf("%s, then %s", first.body, second.body)
+	}
+	if sent := w.hub.notifications(); len(sent) != 1 || sent[0].ID != "o-1" {
+		t.Errorf("sent %+v", sent)
+	}
+	// The same id in a broadcast is another request, and one that a batch
+	// repeats is the same.
+	wantCode(t, w.post("/broadcast", `{"id":"o-1","data":1}`), CodeIdempotencyMismatch)
+	if lines := w.batch(body + "\n"); len(lines) != 1 || !strings.HasPrefix(lines[0], `{"line":1,"replayed":true,"id":"o-1"`) {
+		t.Errorf("batch: %s", lines)
+	}
+}
+
+func TestFailureGivesTheIDBack(t *testing.T) {
+	w := newWorld(t)
+	body := `{"id":"o-1","users":["ann"],"data":1}`
+	w.hub.set(func(h *fakeHub) { h.err = fmt.Errorf("send: %w", hub.ErrUnavailable) })
+	wantCode(t, w.post("/notify", body), CodeUnavailable)
+	w.hub.set(func(h *fakeHub) { h.err = nil })
+	out := w.post("/notify", body)
+	wantOK(t, out)
+	if out.header.Get("Idempotency-Replayed") != "" {
+		t.Error("replayed a failure")
+	}
+}
+
+// TestIdempotencyNeedsItsStore: with an id and no way to remember it, nothing
+// may be sent.
+func TestIdempotencyNeedsItsStore(t *testing.T) {
+	w := newWorld(t)
+	w.once.err = fmt.Errorf("claim: %w", hub.ErrUnavailable)
+	wantCode(t, w.post("/notify", `{"id":"o-1","users":["ann"],"data":1}`), CodeUnavailable)
+	if sent := w.hub.notifications(); len(sent) != 0 {
+		t.Errorf("sent %+v", sent)
+	}
+	wantOK(t, w.post("/notify", someone))
+}
