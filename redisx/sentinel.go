@@ -45,14 +45,19 @@ func (w *watcher) run(ctx context.Context, report func(statement)) {
 	}()
 	defer func() { <-listening }()
 
-	lib := w.library(ctx)
-	defer lib.Close()
+	pool := w.pool(ctx)
+	defer pool.Close()
+	lib := &sentinel.Sentinel{
+		Addrs:      []string{w.addr},
+		MasterName: w.d.master,
+		Pool:       func(string) *redigo.Pool { return pool },
+	}
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
 	for event := false; ctx.Err() == nil; {
-		o, err := w.ask(lib)
+		o, err := w.ask(lib, pool)
 		if err != nil && ctx.Err() == nil {
-			o, err = w.ask(lib) // the first may have met a connection that had ended
+			o, err = w.ask(lib, pool) // the first may have met a connection that had ended
 		}
 		report(statement{addr: w.addr, opinion: o, err: err, event: event})
 		select {
@@ -65,10 +70,11 @@ func (w *watcher) run(ctx context.Context, report func(statement)) {
 	}
 }
 
-// library is the Sentinel client for this one address. Its connections end
-// with ctx at the latest after a timeout.
-func (w *watcher) library(ctx context.Context) *sentinel.Sentinel {
-	dial := func() (redigo.Conn, error) {
+// pool keeps one connection to the Sentinel, where the library would ping
+// before each question. What it dials fails once ctx has ended; a question
+// under way then ends with the read timeout at the latest.
+func (w *watcher) pool(ctx context.Context) *redigo.Pool {
+	return &redigo.Pool{MaxIdle: 1, Dial: func() (redigo.Conn, error) {
 		return redigo.DialContext(ctx, "tcp", w.addr,
 			redigo.DialContextFunc(func(ctx context.Context, _, addr string) (net.Conn, error) {
 				return w.d.dialSentinel(ctx, addr)
@@ -78,17 +84,10 @@ func (w *watcher) library(ctx context.Context) *sentinel.Sentinel {
 			redigo.DialUsername(w.d.sentinelUser),
 			redigo.DialPassword(w.d.sentinelPassword),
 		)
-	}
-	return &sentinel.Sentinel{
-		Addrs:      []string{w.addr},
-		MasterName: w.d.master,
-		Pool: func(string) *redigo.Pool {
-			return &redigo.Pool{MaxIdle: 1, Dial: dial}
-		},
-	}
+	}}
 }
 
-func (w *watcher) ask(lib *sentinel.Sentinel) (opinion, error) {
+func (w *watcher) ask(lib *sentinel.Sentinel, pool *redigo.Pool) (opinion, error) {
 	var o opinion
 	var err error
 	if o.master, err = lib.MasterAddr(); err != nil {
@@ -104,22 +103,28 @@ func (w *watcher) ask(lib *sentinel.Sentinel) (opinion, error) {
 	for _, r := range replicas {
 		o.replicas = append(o.replicas, replicaOpinion{addr: r.Addr(), available: r.Available()})
 	}
-	if o.sentinels, err = lib.SentinelAddrs(); err != nil {
-		return o, err
-	}
-	for i, a := range o.sentinels {
-		o.sentinels[i] = bracket(a)
-	}
-	return o, nil
+	o.sentinels, err = w.askSentinels(pool)
+	return o, err
 }
 
-// bracket repairs the library's host:port of an IPv6 address.
-func bracket(addr string) string {
-	i := strings.LastIndexByte(addr, ':')
-	if i < 0 || !strings.Contains(addr[:i], ":") || addr[0] == '[' {
-		return addr
+// askSentinels asks for the other Sentinels of the master: the library's own
+// SentinelAddrs and Discover fail with the redigo of today on every reply.
+func (w *watcher) askSentinels(pool *redigo.Pool) ([]string, error) {
+	c := pool.Get()
+	defer c.Close()
+	reply, err := redigo.Values(c.Do("SENTINEL", "sentinels", w.d.master))
+	if err != nil {
+		return nil, fmt.Errorf("ask for the other Sentinels: %w", err)
 	}
-	return net.JoinHostPort(addr[:i], addr[i+1:])
+	addrs := make([]string, len(reply))
+	for i, r := range reply {
+		m, err := redigo.StringMap(r, nil)
+		if err != nil {
+			return nil, fmt.Errorf("read of another Sentinel: %w", err)
+		}
+		addrs[i] = net.JoinHostPort(m["ip"], m["port"])
+	}
+	return addrs, nil
 }
 
 // events are the announcements of a Sentinel after which it is worth asking.
