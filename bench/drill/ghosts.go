@@ -1,0 +1,110 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/bench/stack"
+	"github.com/homing/homing/hub"
+)
+
+// ghosts compares the index, as it stands in Redis, with the truth: an entry
+// that names a process without a lease, an entry of a user that holds no
+// connection, and a user without an entry.
+func (d *drill) ghosts(ctx context.Context) ([]string, error) {
+	srv, err := d.stack.Master(ctx, stack.DataMaster)
+	if err != nil {
+		return nil, err
+	}
+	c := srv.Client()
+	defer c.Close()
+	entries, err := readIndex(ctx, c, d.stack.Keys())
+	if err != nil {
+		return nil, err
+	}
+	live, err := liveProcesses(ctx, c, d.stack.Keys(), entries)
+	if err != nil {
+		return nil, err
+	}
+	return findGhosts(entries, live, d.fleet.users()), nil
+}
+
+// readIndex returns the processes that each user's entry names.
+func readIndex(ctx context.Context, c *redis.Client, keys hub.Keys) (map[hub.UserID][]hub.ProcessID, error) {
+	entries := make(map[hub.UserID][]hub.ProcessID)
+	scan := c.Scan(ctx, 0, keys.UserPattern(), 1000).Iterator()
+	var users []string
+	for scan.Next(ctx) {
+		users = append(users, scan.Val())
+	}
+	if err := scan.Err(); err != nil {
+		return nil, fmt.Errorf("scan the index: %w", err)
+	}
+	if len(users) == 0 {
+		return entries, nil
+	}
+	values, err := c.MGet(ctx, users...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the index: %w", err)
+	}
+	for i, key := range users {
+		user, ok := keys.UserOf(key)
+		if entry, isString := values[i].(string); ok && isString {
+			entries[user] = processesOf(entry)
+		}
+	}
+	return entries, nil
+}
+
+// processesOf reads "<process>=… <process>=…".
+func processesOf(entry string) []hub.ProcessID {
+	var ids []hub.ProcessID
+	for part := range strings.FieldsSeq(entry) {
+		id, _, _ := strings.Cut(part, "=")
+		ids = append(ids, hub.ProcessID(id))
+	}
+	return ids
+}
+
+// liveProcesses says which of the processes that entries name have a lease.
+func liveProcesses(ctx context.Context, c *redis.Client, keys hub.Keys, entries map[hub.UserID][]hub.ProcessID) (map[hub.ProcessID]bool, error) {
+	live := make(map[hub.ProcessID]bool)
+	for _, ids := range entries {
+		for _, id := range ids {
+			if _, known := live[id]; known {
+				continue
+			}
+			n, err := c.Exists(ctx, keys.Lease(id)).Result()
+			if err != nil {
+				return nil, fmt.Errorf("read the lease of %s: %w", id, err)
+			}
+			live[id] = n == 1
+		}
+	}
+	return live, nil
+}
+
+func findGhosts(entries map[hub.UserID][]hub.ProcessID, live map[hub.ProcessID]bool, connected []hub.UserID) []string {
+	var ghosts []string
+	here := make(map[hub.UserID]bool, len(connected))
+	for _, u := range connected {
+		here[u] = true
+		if len(entries[u]) == 0 {
+			ghosts = append(ghosts, fmt.Sprintf("%s is connected and has no entry", u))
+		}
+	}
+	for u, ids := range entries {
+		if !here[u] {
+			ghosts = append(ghosts, fmt.Sprintf("%s is not connected and has an entry", u))
+		}
+		for _, id := range ids {
+			if !live[id] {
+				ghosts = append(ghosts, fmt.Sprintf("%s is at process %s, which is dead", u, id))
+			}
+		}
+	}
+	return ghosts
+}

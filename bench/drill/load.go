@@ -1,0 +1,138 @@
+package drill
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/homing/homing/bench/ledger"
+	"github.com/homing/homing/bench/load"
+	"github.com/homing/homing/hub"
+)
+
+const (
+	targets     = 12 // online users that a notification names
+	strangers   = 1  // users that do not exist, named besides
+	padding     = 120
+	postTimeout = 5 * time.Second
+)
+
+// senders are the game backends of a drill. Each sends one notification after
+// another to one API server, on its own open-loop schedule.
+type senders struct {
+	book     *ledger.Book
+	users    []hub.UserID
+	posters  []*load.Poster // one per API server
+	each     float64        // notifications per second of one sender
+	count    int
+	running  sync.WaitGroup
+	accepted atomic.Int64
+	refused  atomic.Int64 // or not answered
+
+	mu      sync.Mutex
+	lastErr error // of the last one not accepted
+}
+
+func newSenders(book *ledger.Book, users []hub.UserID, apis []string, key string, rate float64, count int) *senders {
+	s := &senders{book: book, users: users, each: rate / float64(count), count: count}
+	for _, url := range apis {
+		s.posters = append(s.posters, load.NewPoster(url, key, postTimeout))
+	}
+	return s
+}
+
+// start sends until ctx ends; wait then waits for the answers still to come.
+func (s *senders) start(ctx context.Context) {
+	for i := range s.count {
+		s.running.Go(func() { s.send(ctx, i) })
+	}
+}
+
+func (s *senders) wait() {
+	s.running.Wait()
+	for _, p := range s.posters {
+		p.Close()
+	}
+}
+
+// send is one sender's life. Senders start apart, so that their calls
+// interleave.
+func (s *senders) send(ctx context.Context, sender int) {
+	apart := time.Duration(float64(sender) / float64(s.count) / s.each * float64(time.Second))
+	if !load.SleepUntil(ctx, time.Now().Add(apart)) {
+		return
+	}
+	schedule := load.Schedule{Rate: s.each, Duration: time.Hour, Callers: 1}
+	schedule.Run(ctx, func(ctx context.Context, n int, due time.Time) {
+		s.post(context.WithoutCancel(ctx), ledger.Key{Sender: sender, N: n}, due)
+	})
+}
+
+// post sends one notification and enters it with its answer. Every fourth is
+// for one service's connections only.
+func (s *senders) post(ctx context.Context, key ledger.Key, due time.Time) {
+	m := &ledger.Message{Key: key, API: key.Sender % len(s.posters), Users: s.pick(), Due: due}
+	if key.N%4 == 3 {
+		m.Service = services[1+key.N/4%(len(services)-1)]
+	}
+	_, err := s.posters[m.API].Notify(ctx, request(m))
+	m.Answered, m.Outcome = time.Now(), outcome(err)
+	s.book.Enter(m)
+	if err == nil {
+		s.accepted.Add(1)
+		return
+	}
+	s.refused.Add(1)
+	s.mu.Lock()
+	s.lastErr = err
+	s.mu.Unlock()
+}
+
+func outcome(err error) ledger.Outcome {
+	if err == nil {
+		return ledger.Accepted
+	}
+	if _, ok := errors.AsType[*load.Refusal](err); ok {
+		return ledger.Refused
+	}
+	return ledger.Unknown
+}
+
+// pick draws users, each once, and adds some that nobody is.
+func (s *senders) pick() []hub.UserID {
+	picked := make(map[int]bool, targets)
+	var users []hub.UserID
+	for len(users) < min(targets, len(s.users)) {
+		if i := rand.IntN(len(s.users)); !picked[i] {
+			picked[i] = true
+			users = append(users, s.users[i])
+		}
+	}
+	for range strangers {
+		users = append(users, hub.UserID(fmt.Sprintf("stranger%d", rand.IntN(1_000_000))))
+	}
+	return users
+}
+
+var pad = strings.Repeat("x", padding)
+
+// request is the JSON of a notification.
+func request(m *ledger.Message) []byte {
+	body := struct {
+		Users    []hub.UserID  `json:"users"`
+		Services []hub.Service `json:"services,omitempty"`
+		Type     string        `json:"type"`
+		Data     payload       `json:"data"`
+	}{m.Users, nil, "drill", payload{Sender: m.Sender, N: m.N, Pad: pad}}
+	if m.Service != "" {
+		body.Services = []hub.Service{m.Service}
+	}
+	raw, _ := json.Marshal(body) // strings and numbers always marshal
+	return raw
+}

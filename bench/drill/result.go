@@ -1,0 +1,119 @@
+package drill
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/homing/homing/bench/ledger"
+)
+
+// What a scenario's Promise may be.
+const (
+	Kept   = "kept"
+	Broken = "broken"
+)
+
+// Result is one scenario's outcome. Accepted, Written and Lost count
+// deliveries: an accepted notification once for each connection that its user
+// held throughout.
+type Result struct {
+	Scenario string `json:"scenario"`
+	Skipped  bool   `json:"skipped"`
+
+	Accepted       int    `json:"accepted"`
+	Written        int    `json:"written"`
+	Lost           int    `json:"lost"`
+	Duplicated     int    `json:"duplicated"`
+	Reordered      int    `json:"reordered"`
+	Misdelivered   int    `json:"misdelivered"`
+	FailedConnects int    `json:"failed_connects"`
+	LongestGapMS   int64  `json:"longest_gap_ms"` // between one API server and one worker
+	Promise        string `json:"promise"`
+
+	Connections   int `json:"connections"`
+	Notifications int `json:"notifications"` // accepted
+	Refused       int `json:"refused"`       // answered with an error
+	Unanswered    int `json:"unanswered"`
+
+	// Instants after the fault, in milliseconds; absent when they do not apply.
+	LostFromMS      *int64 `json:"lost_from_ms,omitempty"`
+	LostUntilMS     *int64 `json:"lost_until_ms,omitempty"`
+	RecoveredMS     *int64 `json:"recovered_ms,omitempty"`      // clients are connected, or can connect, again
+	OfflineWithinMS *int64 `json:"offline_within_ms,omitempty"` // users of a dead worker count as offline
+	SweptMS         *int64 `json:"swept_ms,omitempty"`          // the index names no dead process any more
+	Ghosts          *int   `json:"ghosts,omitempty"`            // index entries of dead processes or absent users, at the end
+
+	Broke []string `json:"broke,omitempty"` // what else was promised and not kept
+}
+
+func ms(d time.Duration) *int64 {
+	v := d.Milliseconds()
+	return &v
+}
+
+// settle takes the ledger's entry over.
+func (r *Result) settle(e ledger.Entry, fault time.Time) {
+	r.Accepted, r.Written, r.Lost = e.Accepted, e.Written, e.Lost
+	r.Duplicated, r.Reordered, r.Misdelivered = e.Duplicated, e.Reordered, e.Misdelivered
+	r.Notifications, r.Refused, r.Unanswered = e.Notifications, e.Refused, e.Unanswered
+	r.LongestGapMS = e.LongestGap.Milliseconds()
+	if e.Lost > 0 && !fault.IsZero() {
+		r.LostFromMS, r.LostUntilMS = ms(e.LostFrom.Sub(fault)), ms(e.LostLast.Sub(fault))
+	}
+	r.Promise = Kept
+	if !e.Clean() || len(r.Broke) > 0 {
+		r.Promise = Broken
+	}
+}
+
+// breaks records a promise that was not kept.
+func (r *Result) breaks(format string, args ...any) {
+	r.Broke = append(r.Broke, fmt.Sprintf(format, args...))
+}
+
+func writeTable(results []*Result, w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "scenario\taccepted\twritten\tlost\tduplicated\treordered\tmisdelivered\tfailed connects\tlongest gap\tpromise\t")
+	for _, r := range results {
+		if r.Skipped {
+			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\tskipped\t\n", r.Scenario)
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d ms\t%s\t\n", r.Scenario, r.Accepted, r.Written, r.Lost,
+			r.Duplicated, r.Reordered, r.Misdelivered, r.FailedConnects, r.LongestGapMS, r.Promise)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("print results: %w", err)
+	}
+	for _, r := range results {
+		if notes := r.notes(); notes != "" {
+			fmt.Fprintf(w, "%s: %s\n", r.Scenario, notes)
+		}
+	}
+	return nil
+}
+
+// notes says in words what has no column.
+func (r *Result) notes() string {
+	var notes []string
+	add := func(format string, v *int64) {
+		if v != nil {
+			notes = append(notes, fmt.Sprintf(format, *v))
+		}
+	}
+	if r.Refused+r.Unanswered > 0 {
+		notes = append(notes, fmt.Sprintf("%d notifications refused, %d unanswered", r.Refused, r.Unanswered))
+	}
+	add("lost from %d ms after the fault", r.LostFromMS)
+	add("until %d ms", r.LostUntilMS)
+	add("users of the dead worker offline after %d ms", r.OfflineWithinMS)
+	add("connected again after %d ms", r.RecoveredMS)
+	add("index clean after %d ms", r.SweptMS)
+	if r.Ghosts != nil && *r.Ghosts > 0 {
+		notes = append(notes, fmt.Sprintf("%d ghosts in the index", *r.Ghosts))
+	}
+	return strings.Join(append(notes, r.Broke...), "; ")
+}

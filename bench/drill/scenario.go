@@ -1,0 +1,223 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/homing/homing/bench/ledger"
+	"github.com/homing/homing/bench/stack"
+)
+
+// scenario is one way to break things. All run on the same topology under the
+// same load; they differ in the fault and in what else is checked.
+type scenario struct {
+	name  string
+	about string
+	// fault breaks something under load and may stay to watch; it returns
+	// early when ctx ends. nil: nothing breaks.
+	fault func(ctx context.Context, d *drill) error
+	// check looks at what the ledger does not see, after the load has ended
+	// and while everything still runs. nil: nothing.
+	check func(ctx context.Context, d *drill) error
+}
+
+func scenarios() []scenario {
+	return []scenario{
+		{"steady", "nothing breaks", nil, checkSteady},
+		{"kill-worker", "one of the front workers is killed (SIGKILL)", killWorker, checkIndex},
+		{"pubsub-failover", "the master of a pub/sub shard is killed", killPubSub, checkIndex},
+		{"data-failover", "the master of data Redis is killed", killData, checkIndex},
+	}
+}
+
+const (
+	apis, workers = 2, 4
+	shards        = 2
+	replicas      = 2
+	senderCount   = 32
+
+	warmUp         = 3 * time.Second
+	connectTimeout = 60 * time.Second
+	settleTimeout  = 5 * time.Second
+	checkTimeout   = 45 * time.Second
+)
+
+// drill is a scenario under way.
+type drill struct {
+	scenario
+	opts    Options
+	stderr  io.Writer
+	started time.Time
+
+	stack   *stack.Stack
+	book    ledger.Book
+	fleet   *fleet
+	senders *senders
+	result  Result
+	faultAt time.Time // zero: no fault yet
+	loadEnd time.Time
+}
+
+// say prints a line of progress.
+func (d *drill) say(format string, args ...any) {
+	fmt.Fprintf(d.stderr, "%s %5.1fs  %s\n", d.name, time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// play runs one scenario from nothing to nothing.
+func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Result, error) {
+	d := &drill{scenario: s, opts: opts, stderr: stderr, started: time.Now(), result: Result{Scenario: s.name}}
+	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, apis, workers)
+	var err error
+	d.stack, err = stack.Start(ctx, stack.Options{
+		Binary: opts.Binary, APIs: apis, Workers: workers, Shards: shards, Replicas: replicas, LogDir: opts.LogDir,
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = d.run(ctx)
+	keep := err != nil || d.result.Promise == Broken
+	if keep {
+		d.say("logs are kept in %s", d.stack.LogDir())
+	}
+	d.say("stopping")
+	return &d.result, errors.Join(err, d.stack.Stop(keep))
+}
+
+// run is the scenario on a stack that is ready.
+func (d *drill) run(ctx context.Context) error {
+	clients, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	d.fleet = newFleet(&d.book, d.stack.Front(), d.stack.Secret(), d.opts.Conns)
+	d.result.Connections = len(d.fleet.devices)
+	d.fleet.start(clients)
+	defer d.fleet.wait()
+	defer hangUp()
+	if err := d.gather(ctx); err != nil {
+		return err
+	}
+	if err := d.load(ctx); err != nil {
+		return err
+	}
+	if d.check != nil {
+		checking, cancel := context.WithTimeout(ctx, checkTimeout)
+		defer cancel()
+		if err := d.check(checking, d); err != nil {
+			return err
+		}
+	}
+	hangUp()
+	d.fleet.wait()
+	d.account()
+	return nil
+}
+
+// gather waits until everybody is connected and known by its worker.
+func (d *drill) gather(ctx context.Context) error {
+	d.say("connecting %d clients of %d users", len(d.fleet.devices), len(d.fleet.users()))
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := d.fleet.waitOpen(ctx, len(d.fleet.devices)); err != nil {
+		return err
+	}
+	return d.locate()
+}
+
+func (d *drill) locate() error {
+	pids, err := d.stack.Workers()
+	if err != nil {
+		return err
+	}
+	return d.fleet.locate(d.stack.FrontPort(), pids)
+}
+
+// load runs the senders, and the fault in the midst of them.
+func (d *drill) load(ctx context.Context) error {
+	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.APIs(), d.stack.Key(), d.opts.Rate, senderCount)
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	d.senders.start(sending)
+	var watching sync.WaitGroup
+	watching.Go(func() { d.watch(sending) })
+	err := d.breakThings(ctx)
+	stop()
+	d.senders.wait()
+	watching.Wait()
+	d.loadEnd = time.Now()
+	if err != nil {
+		return err
+	}
+	return d.drain(ctx)
+}
+
+// breakThings makes the fault after a while of load, and lets the load go on
+// for a while after it.
+func (d *drill) breakThings(ctx context.Context) error {
+	if err := pause(ctx, warmUp); err != nil {
+		return err
+	}
+	end := time.Now().Add(d.opts.After)
+	if d.fault != nil {
+		if err := d.fault(ctx, d); err != nil {
+			return err
+		}
+	}
+	if err := pause(ctx, time.Until(end)); err != nil {
+		return err
+	}
+	return d.stack.Alive()
+}
+
+// watch prints a line a second, and finds the workers of new connections.
+func (d *drill) watch(ctx context.Context) {
+	var before int64
+	for pause(ctx, time.Second) == nil {
+		now := d.fleet.received.Load()
+		d.say("  %d connected, %d deliveries/s, %d notifications accepted, %d not", d.fleet.open.Load(), now-before,
+			d.senders.accepted.Load(), d.senders.refused.Load())
+		before = now
+		if err := d.locate(); err != nil {
+			d.say("  %v", err)
+		}
+	}
+}
+
+// drain waits until nothing has arrived for a while.
+func (d *drill) drain(ctx context.Context) error {
+	deadline := time.Now().Add(settleTimeout)
+	for before := int64(-1); time.Now().Before(deadline); {
+		now := d.fleet.received.Load()
+		if now == before {
+			return nil
+		}
+		before = now
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// account settles the books; all clients and senders have stopped.
+func (d *drill) account() {
+	d.result.FailedConnects += int(d.fleet.failed.Load())
+	d.result.settle(d.book.Settle(ledger.Rules{
+		Joined: 500 * time.Millisecond,
+		Stayed: 2 * time.Second,
+		End:    d.loadEnd,
+	}), d.faultAt)
+	d.say("%d of %d deliveries written: promise %s", d.result.Written, d.result.Accepted, d.result.Promise)
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
