@@ -136,7 +136,7 @@ type reader struct {
 
 func (r *reader) count(limit int) int {
 	v, n := binary.Uvarint(r.rest)
-	if r.bad || n <= 0 || n > 1 && r.rest[n-1] == 0 || v > uint64(limit) { // a last byte of 0 is needless
+	if r.bad || n <= 0 || n > 1 && r.rest[n-1] == 0 || v > uint64(limit) { //nolint:gosec // never negative; a last byte of 0 is needless
 		r.bad = true
 		return 0
 	}

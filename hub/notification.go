@@ -55,7 +55,7 @@ func ParseClass(s string) (Class, error) {
 		return ClassMust, nil
 	}
 	if i := slices.Index(classNames[:], s); i >= 0 {
-		return Class(i), nil
+		return Class(i), nil //nolint:gosec // an index of classNames
 	}
 	return 0, fmt.Errorf("%w: class %q, want must, latest or droppable", ErrInvalid, s)
 }
@@ -118,13 +118,8 @@ type Process struct {
 // CheckBody validates all but the users: what a notification and a broadcast
 // have in common. Errors wrap ErrInvalid and begin with the field's name.
 func (n *Notification) CheckBody() error {
-	if len(n.ID) > MaxID {
-		return tooLong("id", len(n.ID), MaxID)
-	}
-	for i := range len(n.ID) {
-		if n.ID[i] < '!' || n.ID[i] > '~' {
-			return fmt.Errorf("id: %w: byte %#02x at %d, want printable ASCII without space", ErrInvalid, n.ID[i], i)
-		}
+	if err := checkID(n.ID); err != nil {
+		return err
 	}
 	if len(n.Type) > MaxType {
 		return tooLong("type", len(n.Type), MaxType)
@@ -134,13 +129,8 @@ func (n *Notification) CheckBody() error {
 			return fmt.Errorf("from: %w: %w", ErrInvalid, err)
 		}
 	}
-	if len(n.Services) > MaxServices {
-		return fmt.Errorf("services: %w: %d services, want at most %d", ErrInvalid, len(n.Services), MaxServices)
-	}
-	for i, s := range n.Services {
-		if err := s.Check(); err != nil {
-			return fmt.Errorf("services[%d]: %w: %w", i, ErrInvalid, err)
-		}
+	if err := checkServices(n.Services); err != nil {
+		return err
 	}
 	switch {
 	case len(n.Data) == 0:
@@ -153,6 +143,30 @@ func (n *Notification) CheckBody() error {
 		return fmt.Errorf("key: %w: class latest needs the key it replaces by", ErrInvalid)
 	case n.Class != ClassLatest && n.Key != "":
 		return fmt.Errorf("key: %w: only class latest takes a key", ErrInvalid)
+	}
+	return nil
+}
+
+func checkID(id string) error {
+	if len(id) > MaxID {
+		return tooLong("id", len(id), MaxID)
+	}
+	for i := range len(id) {
+		if id[i] < '!' || id[i] > '~' {
+			return fmt.Errorf("id: %w: byte %#02x at %d, want printable ASCII without space", ErrInvalid, id[i], i)
+		}
+	}
+	return nil
+}
+
+func checkServices(services []Service) error {
+	if len(services) > MaxServices {
+		return fmt.Errorf("services: %w: %d services, want at most %d", ErrInvalid, len(services), MaxServices)
+	}
+	for i, s := range services {
+		if err := s.Check(); err != nil {
+			return fmt.Errorf("services[%d]: %w: %w", i, ErrInvalid, err)
+		}
 	}
 	return nil
 }

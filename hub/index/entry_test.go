@@ -24,7 +24,9 @@ func TestHoldsRoundTrip(t *testing.T) {
 		{"none", nil, "", nil},
 		{"no service", []hub.ServiceCount{{Count: 2}}, "*2", []hub.ServiceCount{{Count: 2}}},
 		{
-			"sorted by name", []hub.ServiceCount{{Service: "go", Count: 1}, {Service: "chess", Count: 12}}, "chess*12,go*1",
+			"sorted by name",
+			[]hub.ServiceCount{{Service: "go", Count: 1}, {Service: "chess", Count: 12}},
+			"chess*12,go*1",
 			[]hub.ServiceCount{{Service: "chess", Count: 12}, {Service: "go", Count: 1}},
 		},
 		{"counts below 1 are nothing", []hub.ServiceCount{{Service: "a"}, {Service: "b", Count: 1}, {Service: "c", Count: -1}}, "b*1", []hub.ServiceCount{{Service: "b", Count: 1}}},

@@ -35,40 +35,40 @@ type world struct {
 	met  *prometheus.Registry
 }
 
-func newWorld(t testing.TB, cfg redisx.Config) *world {
-	t.Helper()
-	return &world{t: t, r: redistest.Open(t, cfg), keys: hub.NewKeys(cfg.Prefix), met: prometheus.NewRegistry()}
+func newWorld(tb testing.TB, cfg redisx.Config) *world {
+	tb.Helper()
+	return &world{t: tb, r: redistest.Open(tb, cfg), keys: hub.NewKeys(cfg.Prefix), met: prometheus.NewRegistry()}
 }
 
 // onServer is a world on one Redis server.
-func onServer(t testing.TB) *world {
-	t.Helper()
-	return newWorld(t, redistest.Config(t, redistest.Server(t)))
+func onServer(tb testing.TB) *world {
+	tb.Helper()
+	return newWorld(tb, redistest.Config(tb, redistest.Server(tb)))
 }
 
 // onShards is a world on n data shards.
-func onShards(t testing.TB, n int) *world {
-	t.Helper()
-	cfg := redistest.Config(t, redistest.Server(t))
+func onShards(tb testing.TB, n int) *world {
+	tb.Helper()
+	cfg := redistest.Config(tb, redistest.Server(tb))
 	for len(cfg.Data) < n {
-		cfg.Data = append(cfg.Data, redistest.Server(t))
+		cfg.Data = append(cfg.Data, redistest.Server(tb))
 	}
-	return newWorld(t, cfg)
+	return newWorld(tb, cfg)
 }
 
 // replicated starts a data master with two replicas and three Sentinels.
-func replicated(t testing.TB) (*redisproc.Topology, redisx.Config) {
-	t.Helper()
+func replicated(tb testing.TB) (*redisproc.Topology, redisx.Config) {
+	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	top, err := redisproc.StartTopology(ctx, redisproc.TopologyOptions{
 		Masters: []redisproc.MasterSpec{{Name: "data", Replicas: 2}},
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(top.Close)
-	return top, redistest.Config(t, top.URLs()[0])
+	tb.Cleanup(top.Close)
+	return top, redistest.Config(tb, top.URLs()[0])
 }
 
 // index runs an Index until the test ends and waits until it answers.
@@ -120,36 +120,36 @@ func (w *world) run(f func(context.Context) error) (end func()) {
 }
 
 // set is Set, waiting until it is written.
-func (p process) set(t testing.TB, user hub.UserID, services ...hub.ServiceCount) {
-	t.Helper()
+func (p process) set(tb testing.TB, user hub.UserID, services ...hub.ServiceCount) {
+	tb.Helper()
 	done := make(chan error, 1)
 	p.Set(user, services, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		if err != nil {
-			t.Fatalf("set %s: %v", user, err)
+			tb.Fatalf("set %s: %v", user, err)
 		}
 	case <-time.After(5 * time.Second):
-		t.Fatalf("set %s: not written after 5 s", user)
+		tb.Fatalf("set %s: not written after 5 s", user)
 	}
 }
 
 // where lists which processes Locate finds for user.
-func where(t testing.TB, ix *Index, user hub.UserID, services ...hub.Service) []hub.ProcessID {
-	t.Helper()
-	p, err := ix.Locate(t.Context(), []hub.UserID{user}, services)
+func where(tb testing.TB, ix *Index, user hub.UserID, services ...hub.Service) []hub.ProcessID {
+	tb.Helper()
+	p, err := ix.Locate(tb.Context(), []hub.UserID{user}, services)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var out []hub.ProcessID
 	for _, g := range p.Groups {
 		if !slices.Equal(g.Users, []hub.UserID{user}) {
-			t.Fatalf("group of %s holds %q", g.Process, g.Users)
+			tb.Fatalf("group of %s holds %q", g.Process, g.Users)
 		}
 		out = append(out, g.Process)
 	}
 	if p.Online+p.Offline != 1 || (p.Online == 1) != (len(out) > 0) {
-		t.Fatalf("%d online, %d offline, %d groups", p.Online, p.Offline, len(out))
+		tb.Fatalf("%d online, %d offline, %d groups", p.Online, p.Offline, len(out))
 	}
 	slices.Sort(out)
 	return out
@@ -189,11 +189,11 @@ func (w *world) dump() (users map[hub.UserID]string, others []string) {
 }
 
 // eventually waits until ok, and fails when that takes longer than limit.
-func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, limit time.Duration, what string, ok func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", limit, what)
+			tb.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 }

@@ -249,5 +249,5 @@ func unavailable(doing string, err error) error {
 // jittered returns d give or take a quarter, so that processes started
 // together do not stay in step.
 func jittered(d time.Duration) time.Duration {
-	return d - d/4 + rand.N(d/2+1) //nolint:gosec // no secret
+	return d - d/4 + rand.N(d/2+1)
 }

@@ -26,10 +26,10 @@ const (
 	keepDeparted = 30 * time.Second
 	// maxWaiting bounds the callbacks that wait for a shard that is away.
 	maxWaiting = 1 << 16
-	// After a failure the next attempt comes after backoffMin, doubled each
-	// time up to backoffMax; at once when the shard has changed.
-	backoffMin = 25 * time.Millisecond
-	backoffMax = 500 * time.Millisecond
+	// After a failure the next attempt comes after backoffLeast, doubled each
+	// time up to backoffMost; at once when the shard has changed.
+	backoffLeast = 25 * time.Millisecond
+	backoffMost  = 500 * time.Millisecond
 )
 
 // lane brings one data shard to what the ledger says. One goroutine does
@@ -50,7 +50,6 @@ type lane struct {
 	stood    bool      // the lease has been taken
 	pending  int       // this lane's share of the gauge
 	verify   verification
-	drained  bool
 }
 
 func newLane(g *Registrar, i int) *lane {
@@ -117,7 +116,7 @@ func (l *lane) outcome(wait time.Duration, err error) time.Duration {
 	for _, done := range l.ledger.giveUp(maxWaiting) {
 		done(unavailable("index: registering", err))
 	}
-	backoff := min(backoffMin<<min(l.failures, 10), backoffMax)
+	backoff := min(backoffLeast<<min(l.failures, 10), backoffMost)
 	l.failures++
 	return jittered(backoff)
 }
@@ -210,7 +209,7 @@ func (l *lane) flush(ctx context.Context) error {
 		l.g.met.written(&l.round)
 	}
 	l.ledger.settle(&l.round, time.Now())
-	l.round.finish(nil)
+	l.round.finish()
 	l.gauge(l.ledger.pending())
 	return nil
 }

@@ -268,11 +268,11 @@ func (r *round) reset() {
 	r.changes, r.users, r.holds = r.changes[:0], r.users[:0], r.holds[:0]
 }
 
-// finish empties r and calls back whoever waited for it.
-func (r *round) finish(err error) {
+// finish empties r, which was written, and calls back whoever waited for it.
+func (r *round) finish() {
 	for _, c := range r.changes {
 		if c.done != nil {
-			c.done(err)
+			c.done(nil)
 		}
 	}
 	r.reset()

@@ -41,7 +41,7 @@ func TestLedgerWritesTheLastOfManySets(t *testing.T) {
 		t.Fatal(diff)
 	}
 	l.settle(&r, time.Now())
-	r.finish(nil)
+	r.finish()
 	if diff := cmp.Diff(recorder{"first": {nil}, "second": {nil}}, rec); diff != "" {
 		t.Error(diff)
 	}
@@ -67,7 +67,7 @@ func TestLedgerKeepsAFailedRoundInOrder(t *testing.T) {
 		t.Error(diff)
 	}
 	l.settle(&r, time.Now())
-	r.finish(nil)
+	r.finish()
 	if diff := cmp.Diff(recorder{"anna": {nil}, "anna again": {nil}, "bob": {nil}}, rec); diff != "" {
 		t.Error(diff)
 	}
@@ -102,7 +102,7 @@ func TestLedgerCompare(t *testing.T) {
 	l.set("gone", nil, nil)
 	l.take(&r, 10)
 	l.settle(&r, time.Now())
-	r.finish(nil)
+	r.finish()
 	l.set("queued", one("b"), nil)
 	mine := string(pidA) + "=a*1"
 	wrong := l.compare(
@@ -169,7 +169,7 @@ func TestLedgerAgainstModel(t *testing.T) {
 			written[u] = r.holds[i]
 		}
 		l.settle(&r, time.Now())
-		r.finish(nil)
+		r.finish()
 	}
 	for range 20_000 {
 		u := hub.UserID(fmt.Sprint("u", rng.IntN(20)))
@@ -224,7 +224,7 @@ func TestLedgerBytesPerUser(t *testing.T) {
 		if i%1000 == 999 {
 			l.take(&r, 1000)
 			l.settle(&r, time.Now())
-			r.finish(nil)
+			r.finish()
 		}
 	}
 	per := float64(heap()-before) / users

@@ -112,7 +112,7 @@ func (ix *Index) fetchAll(ctx context.Context, l *lookup, users []hub.UserID) er
 	l.parts = grow(l.parts, len(ix.shards))
 	for i, u := range users {
 		p := &l.parts[ix.shardOf(u)]
-		p.users = append(p.users, int32(i)) //nolint:gosec // at most hub.MaxUsers
+		p.users = append(p.users, int32(i))
 		p.add(ix.keys, u)
 	}
 	errs := make([]error, len(ix.shards))
@@ -192,7 +192,7 @@ func (l *lookup) group(t *table, users []hub.UserID, services []hub.Service) Pla
 	online := 0
 	for i, value := range l.values {
 		before := len(l.hits)
-		l.groupUser(t, int32(i), value, services) //nolint:gosec // at most hub.MaxUsers
+		l.groupUser(t, int32(i), value, services)
 		if len(l.hits) > before {
 			online++
 		}

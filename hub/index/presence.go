@@ -86,25 +86,32 @@ const walkPage = 500
 func (ix *Index) walk(ctx context.Context, sh *redisx.Shard, f func(keys, values []string) error) error {
 	var stop error // kept from Read, which would take it for the replica's
 	err := sh.Read(ctx, func(ctx context.Context, c *redis.Client) error {
-		for cursor := uint64(0); ; {
-			keys, next, err := c.Scan(ctx, cursor, ix.keys.UserPattern(), walkPage).Result()
-			if err != nil {
-				return err
-			}
-			values, err := mget(ctx, c, keys)
+		stop = nil
+		for cursor := uint64(0); stop == nil; {
+			keys, values, next, err := ix.page(ctx, c, cursor)
 			if err != nil {
 				return err
 			}
 			stop = f(keys, values)
-			if cursor = next; cursor == 0 || stop != nil {
-				return nil
+			if cursor = next; cursor == 0 {
+				break
 			}
 		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return stop
+}
+
+func (ix *Index) page(ctx context.Context, c *redis.Client, cursor uint64) (keys, values []string, next uint64, err error) {
+	keys, next, err = c.Scan(ctx, cursor, ix.keys.UserPattern(), walkPage).Result()
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	values, err = mget(ctx, c, keys)
+	return keys, values, next, err
 }
 
 // mget reads the strings under keys, "" where there is none.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -66,7 +67,7 @@ func (ix *Index) sweepIfDue(ctx context.Context) error {
 // does for about period.
 func (ix *Index) takeTurn(ctx context.Context, job string, period time.Duration) (mine bool, err error) {
 	err = ix.leaseShard().Write(ctx, func(ctx context.Context, c *redis.Client) error {
-		mine, err = c.SetNX(ctx, ix.keys.Turn(job), 1, period).Result() //nolint:staticcheck // SETNX with a TTL is SET NX PX
+		mine, err = c.SetNX(ctx, ix.keys.Turn(job), 1, period).Result()
 		return err
 	})
 	if err != nil {
@@ -214,7 +215,7 @@ func (s *sweep) remove(ctx context.Context, sh *redisx.Shard, keys []string, dea
 			return err
 		}
 		n := min(scriptUsers, len(keys))
-		names := append(leases[:len(leases):len(leases)], keys[:n]...)
+		names := append(slices.Clip(leases), keys[:n]...)
 		err := sh.Write(ctx, func(ctx context.Context, c *redis.Client) error {
 			removed, err := sweepScript.Run(ctx, c, names, argv...).Int64()
 			s.removed += removed
