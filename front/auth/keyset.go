@@ -145,9 +145,7 @@ func (s *keySet) stop() {
 
 // fetch replaces the keys by what the URL answers, and releases those who wait.
 func (s *keySet) fetch(ctx context.Context) error {
-	s.mu.Lock()
-	s.fetching = true
-	s.mu.Unlock()
+	s.begin()
 	keys, err := s.get(ctx)
 	if err == nil {
 		err = s.storage.KeyReplaceAll(ctx, keys)
@@ -162,6 +160,17 @@ func (s *keySet) fetch(ctx context.Context) error {
 	close(s.next)
 	s.next = make(chan struct{})
 	return err
+}
+
+// begin answers those who have asked so far: their fetch is this one.
+func (s *keySet) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fetching = true
+	select {
+	case <-s.ask:
+	default:
+	}
 }
 
 func groupByAlg(keys []jwkset.JWK) map[string][]jwt.VerificationKey {
