@@ -107,6 +107,18 @@ func (s *Sender) Send(ctx context.Context, out []Outgoing) error {
 	return nil
 }
 
+// Ready returns nil when at least one shard has a master to publish to, else
+// an error that wraps hub.ErrUnavailable.
+func (s *Sender) Ready() error {
+	var last error
+	for _, l := range s.lanes {
+		if _, last = l.shard.Master(); last == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no pub/sub shard has a master: %w: %w", hub.ErrUnavailable, last)
+}
+
 // enqueueLocked gives o its sequence number and its place in the queue of the
 // pair's lane, in one step, so that the queue's order is the sequence's.
 func (s *Sender) enqueueLocked(o Outgoing, b *batch, now time.Time) {

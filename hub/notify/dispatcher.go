@@ -1,0 +1,162 @@
+// Package notify takes a notification from "these users" to "these processes
+// were told": it looks the users up, groups them by process, and sends each
+// process one envelope.
+package notify
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/relay"
+)
+
+// Dispatcher sends notifications. It is safe for concurrent use and keeps
+// nothing between calls.
+type Dispatcher struct {
+	index   *index.Index
+	sender  *relay.Sender
+	metrics metrics
+}
+
+// New returns a dispatcher that finds users with ix and reaches their
+// processes through s. Both must be running.
+func New(ix *index.Index, s *relay.Sender, reg prometheus.Registerer) *Dispatcher {
+	return &Dispatcher{index: ix, sender: s, metrics: newMetrics(reg)}
+}
+
+// Notify tells every process that holds one of n's users. n must have passed
+// CheckBody and CheckUsers. A user named twice counts once.
+//
+// It returns when every envelope was published. On an error some processes
+// may have been told and others not; the error wraps hub.ErrUnavailable when
+// Redis was the cause, and trying again may help.
+func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+	started := time.Now()
+	users := distinct(n.Users)
+	where, err := d.index.Locate(ctx, users, n.Services)
+	if err != nil {
+		return hub.Summary{}, fmt.Errorf("look up %d users: %w", len(users), err)
+	}
+	if err := d.sender.Send(ctx, envelopes(n, where.Groups)); err != nil {
+		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
+	}
+	d.metrics.seconds.Observe(time.Since(started).Seconds())
+	d.metrics.targets.WithLabelValues("online").Add(float64(where.Online))
+	d.metrics.targets.WithLabelValues("offline").Add(float64(where.Offline))
+	return hub.Summary{
+		ID:        n.ID,
+		Targets:   len(users),
+		Online:    where.Online,
+		Offline:   where.Offline,
+		Processes: len(where.Groups),
+	}, nil
+}
+
+// Broadcast tells every front process to write n to all its connections, or
+// to those of n.Services. Users are ignored. In the summary Targets and Online
+// are the connections that the processes reported with their last lease, of
+// any service.
+func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+	e := envelope(hub.KindBroadcast, n, n.Render())
+	body := e.Append(nil)
+	connections := 0
+	var out []relay.Outgoing
+	for _, p := range d.index.Processes(hub.RoleFront) {
+		connections += p.Connections
+		out = append(out, relay.Outgoing{To: p.ID, Body: body})
+	}
+	if err := d.sender.Send(ctx, out); err != nil {
+		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
+	}
+	d.metrics.broadcasts.Inc()
+	return hub.Summary{ID: n.ID, Targets: connections, Online: connections, Processes: len(out)}, nil
+}
+
+// Disconnect asks every process that holds user to close the user's
+// connections, telling them reason (up to 123 bytes), and returns how many
+// processes were asked.
+func (d *Dispatcher) Disconnect(ctx context.Context, user hub.UserID, reason string) (int, error) {
+	where, err := d.index.Locate(ctx, []hub.UserID{user}, nil)
+	if err != nil {
+		return 0, fmt.Errorf("look up user %s: %w", user, err)
+	}
+	var out []relay.Outgoing
+	for _, g := range where.Groups {
+		e := hub.Envelope{Kind: hub.KindDisconnect, Users: g.Users, Payload: []byte(reason)}
+		out = append(out, relay.Outgoing{To: g.Process, Body: e.Append(nil)})
+	}
+	if err := d.sender.Send(ctx, out); err != nil {
+		return 0, fmt.Errorf("disconnect user %s: %w", user, err)
+	}
+	return len(out), nil
+}
+
+// Presence says where each of users is connected, in their order.
+func (d *Dispatcher) Presence(ctx context.Context, users []hub.UserID) ([]hub.Presence, error) {
+	return d.index.Presence(ctx, users)
+}
+
+// Online returns up to limit users who are connected now, in no order. It
+// scans the index and is meant for pages and operators, not for traffic.
+func (d *Dispatcher) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
+	return d.index.Online(ctx, limit)
+}
+
+// Ready returns what keeps notifications from being delivered now, or nil: it
+// looks a user up and asks for a shard to publish on.
+func (d *Dispatcher) Ready(ctx context.Context) error {
+	if _, err := d.index.Locate(ctx, []hub.UserID{"-"}, nil); err != nil {
+		return fmt.Errorf("look-up: %w", err)
+	}
+	return d.sender.Ready()
+}
+
+// envelopes builds one message for each group of users, around one rendering
+// of n.
+func envelopes(n *hub.Notification, groups []index.Group) []relay.Outgoing {
+	if len(groups) == 0 {
+		return nil
+	}
+	out := make([]relay.Outgoing, len(groups))
+	e := envelope(hub.KindNotify, n, n.Render())
+	for i, g := range groups {
+		e.Users = g.Users
+		out[i] = relay.Outgoing{To: g.Process, Body: e.Append(make([]byte, 0, size(&e)))}
+	}
+	return out
+}
+
+func envelope(kind hub.Kind, n *hub.Notification, payload []byte) hub.Envelope {
+	return hub.Envelope{Kind: kind, Class: n.Class, ID: n.ID, Key: n.Key, Services: n.Services, Payload: payload}
+}
+
+// size guesses e's length on the wire from above for usual user ids, so that
+// building it allocates once.
+func size(e *hub.Envelope) int {
+	return 64 + len(e.ID) + len(e.Key) + len(e.Payload) + 24*(len(e.Users)+len(e.Services))
+}
+
+// distinct returns users without repeats. When there are none, which is the
+// rule, it returns the very slice it was given.
+func distinct(users []hub.UserID) []hub.UserID {
+	seen := make(map[hub.UserID]struct{}, len(users))
+	for _, u := range users {
+		seen[u] = struct{}{}
+	}
+	if len(seen) == len(users) {
+		return users
+	}
+	out := make([]hub.UserID, 0, len(seen))
+	for _, u := range users {
+		if _, first := seen[u]; first {
+			delete(seen, u)
+			out = append(out, u)
+		}
+	}
+	return out
+}
