@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/api"
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/notify"
+	"github.com/homing/homing/hub/relay"
+	"github.com/homing/homing/redisx"
+)
+
+type apiCmd struct {
+	API   api.Config    `embed:"" prefix:"api-" group:"API"`
+	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
+	Admin adminConfig   `embed:"" prefix:"admin-" group:"Admin"`
+}
+
+// Help is shown below the flags.
+func (*apiCmd) Help() string {
+	return `An API server takes POST /notify from game backends, looks the users up in data
+Redis, and publishes one message per front worker process that holds some of
+them. Run as many as you like; they share nothing but Redis.
+
+Example, on one Redis:
+
+  homing token key --name backend --file keys.yaml
+  homing api --api-keys keys.yaml --redis-data redis://127.0.0.1:6379`
+}
+
+func (c *apiCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+	reg := newRegistry()
+	back, serving := newBackground(ctx)
+	defer func() { err = errors.Join(err, back.stop()) }()
+
+	r, err := openRedis(back, c.Redis, log, reg)
+	if err != nil {
+		return err
+	}
+	srv, err := newAPI(back, c.API, r, hub.NewKeys(c.Redis.Prefix), nil, log, reg)
+	if err != nil {
+		return err
+	}
+	back.run("admin", func(ctx context.Context) error {
+		return serveAdmin(ctx, c.Admin, adminHandler(reg), log)
+	})
+	return srv.Run(serving)
+}
+
+// openRedis starts following the Redis that c names. It does not wait for it:
+// a server that starts while Redis is away says so at /readyz and goes on.
+func openRedis(back *background, c redisx.Config, log *slog.Logger, reg prometheus.Registerer) (*redisx.Redis, error) {
+	r, err := redisx.New(c, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	back.run("redis", r.Run)
+	return r, nil
+}
+
+// newAPI puts an API server together on top of r. dev is nil but in homing dev.
+func newAPI(back *background, c api.Config, r *redisx.Redis, keys hub.Keys, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*api.Server, error) {
+	ix := index.New(r, keys, log, reg)
+	sender := relay.NewSender(r, keys, hub.NewProcessID(), log, reg)
+	srv, err := api.New(c, api.Deps{
+		Hub:  notify.New(ix, sender, reg),
+		Once: notify.NewOnce(r, keys),
+		Log:  log,
+		Reg:  reg,
+		Dev:  dev,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	back.run("index", ix.Run)
+	back.run("relay sender", sender.Run)
+	return srv, nil
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/homing/homing/api"
+	"github.com/homing/homing/front"
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+	"github.com/homing/homing/redisx/embedded"
+)
+
+// devCmd is an API server and a front worker in one process, on a Redis of
+// their own: the same code as in production, wired to be tried.
+type devCmd struct {
+	APIListen   string      `help:"Address of the API and the page." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	FrontListen string      `help:"Address that players connect to." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
+	RedisURL    string      `help:"Use this Redis instead of a private one, as in --redis-data of the servers." placeholder:"URL"`
+	Admin       adminConfig `embed:"" prefix:"admin-" group:"Admin"`
+}
+
+// devDrain is how long clients are given to go when homing dev stops.
+const devDrain = 300 * time.Millisecond
+
+// Help is shown below the flags.
+func (*devCmd) Help() string {
+	return `Without --redis-url it starts a private Redis that keeps everything in memory:
+redis-server where one is installed, a stand-in inside this process otherwise.
+
+From this machine no API key is needed, and GET /dev/token?user=NAME answers a
+player's token. The secret that signs them is drawn at each start.`
+}
+
+// devConfig is the configuration of every part, with the defaults of the
+// servers where development needs nothing else.
+type devConfig struct {
+	API   api.Config    `embed:"" prefix:"api-"`
+	Front front.Config  `embed:"" prefix:"front-"`
+	Auth  auth.Config   `embed:"" prefix:"auth-"`
+	Redis redisx.Config `embed:"" prefix:"redis-"`
+}
+
+func (c *devCmd) config(redisURL string) (devConfig, error) {
+	d := devConfig{Auth: auth.Config{Secret: []byte(newSecret())}}
+	if err := kong.ApplyDefaults(&d); err != nil {
+		return devConfig{}, fmt.Errorf("defaults: %w", err)
+	}
+	d.Redis.Data = []string{redisURL}
+	d.API.Listen, d.API.ReusePort, d.API.AllowLoopback = c.APIListen, false, true
+	d.Front.Listen, d.Front.DrainWindow, d.Front.DrainTimeout = c.FrontListen, devDrain, devDrain
+	d.Front.CloseTimeout = devDrain
+	d.Front.Origins = []string{"*"} // the page comes from the API's address
+	return d, nil
+}
+
+func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger) (err error) {
+	url, stopRedis, err := c.redis(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer stopRedis()
+	d, err := c.config(url)
+	if err != nil {
+		return err
+	}
+	reg := newRegistry()
+	back, serving := newBackground(ctx)
+	defer func() { err = errors.Join(err, back.stop()) }()
+	back.run("admin", func(ctx context.Context) error {
+		return serveAdmin(ctx, c.Admin, adminHandler(reg), log)
+	})
+	w, srv, err := c.build(serving, back, d, log, reg)
+	if err != nil {
+		return err
+	}
+	g, serving := errgroup.WithContext(serving)
+	g.Go(func() error { return w.run(func() error { return w.front.Run(serving) }) })
+	g.Go(func() error { return srv.Run(serving) })
+	g.Go(func() error {
+		if w.waitReady(serving) == nil {
+			c.greet(s, srv)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+// redis returns the URL of the Redis to use and what stops it.
+func (c *devCmd) redis(ctx context.Context, log *slog.Logger) (url string, stop func(), err error) {
+	if c.RedisURL != "" {
+		return c.RedisURL, func() {}, nil
+	}
+	url, stop, err = embedded.Start(ctx, log)
+	if err != nil {
+		return "", nil, fmt.Errorf("start a private Redis: %w", err)
+	}
+	return url, stop, nil
+}
+
+// build puts the front worker and the API server together, both listening.
+func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *slog.Logger, reg prometheus.Registerer) (*worker, *api.Server, error) {
+	r, err := openRedis(back, d.Redis, log, reg)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := r.WaitReady(ctx); err != nil {
+		return nil, nil, err
+	}
+	listeners, err := front.Listen(&d.Front)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--front-listen: %w", err)
+	}
+	verifier, err := auth.New(d.Auth, log, reg)
+	if err != nil {
+		return nil, nil, err
+	}
+	keys := hub.NewKeys(d.Redis.Prefix)
+	w, err := newWorker(back, d.Front, listeners, verifier, r, keys, log, reg)
+	if err != nil {
+		return nil, nil, err
+	}
+	srv, err := newAPI(back, d.API, r, keys, c.tokens(d.Auth.Secret), log, reg)
+	if err != nil {
+		return nil, nil, err
+	}
+	return w, srv, srv.Listen(ctx)
+}
+
+// devTokenTTL outlasts any sitting with the page.
+const devTokenTTL = 24 * time.Hour
+
+// tokens lets the API hand out player tokens.
+func (c *devCmd) tokens(secret []byte) *api.Dev {
+	return &api.Dev{
+		FrontURL: "ws://" + reachable(c.FrontListen) + "/ws",
+		Token: func(user hub.UserID, service hub.Service) (string, error) {
+			return auth.Mint(secret, auth.Identity{User: user, Service: service}, devTokenTTL)
+		},
+	}
+}
+
+func (c *devCmd) greet(s streams, srv *api.Server) {
+	base := "http://" + reachable(srv.Addr().String())
+	fmt.Fprintf(s.err, `
+Homing is up.
+
+  Page           %s/
+  API            %s  (POST /notify)
+  Players        ws://%s/ws
+
+Open the page, connect as "alice", and send her something:
+
+  curl %s/notify -H 'Content-Type: application/json' \
+    -d '{"users":["alice"],"type":"gift","data":{"gift":"sword"}}'
+
+Ctrl-C stops everything.
+
+`, base, base, reachable(c.FrontListen), base)
+}
+
+// reachable is addr as a client on this machine would dial it.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/homing/homing/front"
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/master"
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+)
+
+type frontCmd struct {
+	Master master.Config `embed:"" group:"Workers"`
+	Front  front.Config  `embed:"" prefix:"front-" group:"Front"`
+	Auth   auth.Config   `embed:"" prefix:"auth-" group:"Player tokens"`
+	Redis  redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
+	Admin  adminConfig   `embed:"" prefix:"admin-" group:"Admin"`
+}
+
+// Help is shown below the flags.
+func (*frontCmd) Help() string {
+	return `A front server is a master that starts worker processes sharing one port
+(SO_REUSEPORT). Each worker holds tens of thousands of WebSockets at /ws. The
+master restarts workers that die, and on SIGHUP replaces them one by one
+without a failed connect: use it after changing the configuration or the
+binary. SIGTERM drains: clients are told to reconnect, spread over
+--front-drain-window.
+
+Players show a JWT, as ?token= or as the subprotocol bearer.<jwt>. Claims: sub
+(the user), svc (the game, optional), exp.
+
+Example, on one Redis:
+
+  homing token secret > player.secret
+  homing front --workers 4 --auth-hs256-secret-file player.secret \
+    --redis-data redis://127.0.0.1:6379
+  homing token player alice --secret-file player.secret`
+}
+
+// Run is the master, or one of its workers when a master started this process.
+func (c *frontCmd) Run(ctx context.Context, log *slog.Logger) error {
+	if _, ok := master.WorkerSlot(); ok {
+		return c.runWorker(ctx, log)
+	}
+	return c.runMaster(ctx, log)
+}
+
+func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger) error {
+	// What a worker would refuse is refused here, once, before any is started.
+	if _, err := auth.New(c.Auth, log, newRegistry()); err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
+	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry())
+	if err != nil {
+		return err
+	}
+	for _, a := range m.Addresses() {
+		log.Info("front listening", "address", a.Addr, "tls", a.TLS)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.Run(ctx) })
+	g.Go(func() error { return serveAdmin(ctx, c.Admin, m.Handler(), log) })
+	return g.Wait()
+}
+
+func (c *frontCmd) addresses() (out []master.Address) {
+	if c.Front.Listen != "" {
+		out = append(out, master.Address{Addr: c.Front.Listen})
+	}
+	if c.Front.TLSListen != "" {
+		out = append(out, master.Address{Addr: c.Front.TLSListen, TLS: true})
+	}
+	return out
+}
+
+// runWorker serves the slot that the master gave this process. It says it is
+// ready once messages reach it, and then until the master stops it.
+func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger) (err error) {
+	child, err := master.Inherit()
+	if err != nil {
+		return err
+	}
+	log = log.With("worker", child.Slot)
+	reg := newRegistry()
+	back, serving := newBackground(ctx)
+	defer func() { err = errors.Join(err, back.stop()) }()
+
+	ln, err := child.AdminListener(serving)
+	if err != nil {
+		return err
+	}
+	back.run("admin", func(ctx context.Context) error { return serveHTTP(ctx, ln, adminHandler(reg)) })
+	r, err := openRedis(back, c.Redis, log, reg)
+	if err != nil {
+		return err
+	}
+	verifier, err := auth.New(c.Auth, log, reg)
+	if err != nil {
+		return err
+	}
+	w, err := newWorker(back, c.Front, child.Listeners, verifier, r, hub.NewKeys(c.Redis.Prefix), log, reg)
+	if err != nil {
+		return err
+	}
+	if err := w.waitReady(serving); err != nil {
+		return err
+	}
+	if err := child.Ready(); err != nil {
+		return err
+	}
+	return w.run(func() error { return child.Run(serving, w.front) })
+}

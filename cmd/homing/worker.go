@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/front"
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/relay"
+	"github.com/homing/homing/redisx"
+)
+
+// signOffTimeout is how long a worker that stops may take to strike its users
+// from the index. After it the lease lapses and the sweeper does it.
+const signOffTimeout = 5 * time.Second
+
+// worker is one front worker with what ties it to the hub.
+type worker struct {
+	front     *front.Worker
+	registrar *index.Registrar
+	receiver  *relay.Receiver
+}
+
+// newWorker puts a front worker together on top of r. It owns listeners from
+// now on.
+func newWorker(back *background, c front.Config, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
+	self := hub.Process{
+		ID:      hub.NewProcessID(),
+		Node:    nodeName(),
+		PID:     os.Getpid(),
+		Role:    hub.RoleFront,
+		Started: time.Now().Unix(),
+	}
+	registrar := index.NewRegistrar(r, keys, self, log, reg)
+	w, err := front.NewWorker(c, listeners, front.Deps{
+		Process:  self.ID,
+		Auth:     verifier,
+		Presence: registrar,
+		Log:      log,
+		Registry: reg,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("front: %w", err)
+	}
+	receiver := relay.NewReceiver(r, keys, self.ID, func(m relay.Message) { w.Deliver(m.Body) }, log, reg)
+	back.run("tokens", verifier.Run)
+	back.run("registrar", registrar.Run)
+	back.run("relay receiver", receiver.Run)
+	return &worker{front: w, registrar: registrar, receiver: receiver}, nil
+}
+
+// run calls serve, which returns when the worker has stopped and its
+// connections have drained, then strikes the worker from the index.
+func (w *worker) run(serve func() error) error {
+	err := serve()
+	ctx, cancel := context.WithTimeout(context.Background(), signOffTimeout)
+	defer cancel()
+	return errors.Join(err, w.registrar.Close(ctx))
+}
+
+// waitReady blocks until what is sent to the worker reaches it, or ctx ends.
+func (w *worker) waitReady(ctx context.Context) error {
+	if err := w.receiver.WaitReady(ctx); err != nil {
+		return fmt.Errorf("subscribe to the worker's channel: %w", err)
+	}
+	return nil
+}
+
+// nodeName is the name that processes of this machine or pod go by.
+func nodeName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
