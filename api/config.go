@@ -24,7 +24,7 @@ type Config struct {
 
 	ReadHeaderTimeout time.Duration `help:"How long a caller may take to send a request's header." default:"5s"`
 	ReadTimeout       time.Duration `help:"How long a caller may take to send a whole request." default:"15s"`
-	WriteTimeout      time.Duration `help:"From the end of the header until the reply is written." default:"40s"`
+	WriteTimeout      time.Duration `help:"From the end of the header until the reply is written; more than read-timeout and request-timeout." default:"40s"`
 	IdleTimeout       time.Duration `help:"How long an idle connection is kept." default:"120s"`
 
 	DrainDelay   time.Duration `help:"How long to go on serving after /readyz turned to 503 at shutdown; 0 is not at all." default:"0s"`
@@ -55,6 +55,9 @@ func (c *Config) Validate() error {
 	}
 	if c.RequestTimeout > maxRequestTimeout {
 		bad("request-timeout", c.RequestTimeout, "at most "+maxRequestTimeout.String())
+	}
+	if c.WriteTimeout <= max(c.ReadTimeout, c.RequestTimeout) {
+		bad("write-timeout", c.WriteTimeout, "more than read-timeout and request-timeout")
 	}
 	for name, n := range map[string]int{"body-limit": c.BodyLimit, "max-in-flight": c.MaxInFlight, "batch-lines": c.BatchLines} {
 		if n <= 0 {

@@ -143,13 +143,14 @@ func decodeError(err error) *Error {
 func mismatch(e *json.SemanticError) string {
 	want := "another type"
 	if e.GoType != nil {
-		switch e.GoType.Kind() { //nolint:exhaustive // the kinds that requests have
+		switch e.GoType.Kind() {
 		case reflect.String:
 			want = "string"
 		case reflect.Slice:
 			want = "array"
 		case reflect.Struct:
 			want = "object"
+		default: // requests have no other kinds
 		}
 	}
 	return kindName(e.JSONKind) + ", want " + want
@@ -157,14 +158,15 @@ func mismatch(e *json.SemanticError) string {
 
 func kindName(k jsontext.Kind) string {
 	switch k {
-	case '{':
+	case jsontext.KindBeginObject:
 		return "object"
-	case '[':
+	case jsontext.KindBeginArray:
 		return "array"
-	case 't', 'f':
+	case jsontext.KindTrue, jsontext.KindFalse:
 		return "boolean"
+	default:
+		return k.String()
 	}
-	return k.String()
 }
 
 // fieldPath writes a JSON pointer as people do: /users/3 is users[3].

@@ -143,7 +143,7 @@ type onceRecord struct {
 
 func newFakeOnce() *fakeOnce { return &fakeOnce{records: make(map[string]*onceRecord)} }
 
-func (o *fakeOnce) Begin(_ context.Context, scope, id string, print [32]byte) (hub.OnceState, []byte, error) {
+func (o *fakeOnce) Begin(_ context.Context, scope, id string, mark [32]byte) (hub.OnceState, []byte, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err != nil {
@@ -152,9 +152,9 @@ func (o *fakeOnce) Begin(_ context.Context, scope, id string, print [32]byte) (h
 	r, ok := o.records[scope+":"+id]
 	switch {
 	case !ok:
-		o.records[scope+":"+id] = &onceRecord{print: print}
+		o.records[scope+":"+id] = &onceRecord{print: mark}
 		return hub.OnceFresh, nil, nil
-	case r.print != print:
+	case r.print != mark:
 		return hub.OnceMismatch, nil, nil
 	case !r.done:
 		return hub.OnceInFlight, nil, nil
@@ -162,10 +162,10 @@ func (o *fakeOnce) Begin(_ context.Context, scope, id string, print [32]byte) (h
 	return hub.OnceDone, r.reply, nil
 }
 
-func (o *fakeOnce) Finish(_ context.Context, scope, id string, print [32]byte, reply []byte) error {
+func (o *fakeOnce) Finish(_ context.Context, scope, id string, mark [32]byte, reply []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.records[scope+":"+id] = &onceRecord{print: print, done: true, reply: slices.Clone(reply)}
+	o.records[scope+":"+id] = &onceRecord{print: mark, done: true, reply: slices.Clone(reply)}
 	return nil
 }
 

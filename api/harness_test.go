@@ -33,28 +33,28 @@ type world struct {
 	spec   *spec
 }
 
-func defaults(t testing.TB) Config {
-	t.Helper()
+func defaults(tb testing.TB) Config {
+	tb.Helper()
 	var cfg Config
 	if err := kong.ApplyDefaults(&cfg); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return cfg
 }
 
 // keyFile writes a file of keys and returns it with the key itself.
-func keyFile(t testing.TB, change func(*apikey.Spec)) (file, key string) {
-	t.Helper()
+func keyFile(tb testing.TB, change func(*apikey.Spec)) (file, key string) {
+	tb.Helper()
 	key, spec, err := apikey.Generate("backend", apikey.AllScopes())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if change != nil {
 		change(&spec)
 	}
-	file = filepath.Join(t.TempDir(), "keys.yaml")
+	file = filepath.Join(tb.TempDir(), "keys.yaml")
 	if err := os.WriteFile(file, []byte("keys:\n"+spec.YAML()), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return file, key
 }
@@ -62,7 +62,7 @@ func keyFile(t testing.TB, change func(*apikey.Spec)) (file, key string) {
 type option func(t *testing.T, cfg *Config, deps *Deps)
 
 func withKey(change func(*apikey.Spec)) option {
-	return func(t *testing.T, cfg *Config, _ *Deps) { //nolint:thelper // an option, not a helper
+	return func(t *testing.T, cfg *Config, _ *Deps) {
 		var key string
 		cfg.Keys, key = keyFile(t, change)
 		t.Setenv("TEST_API_KEY", key)

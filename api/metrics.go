@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Help: "Requests being served.",
 		}),
 		accepted: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "homing_api_accepted_total",
+			Name: "homing_api_notifications_accepted_total",
 			Help: "Notifications the hub accepted, by kind (notify, broadcast).",
 		}, []string{"kind"}),
 		targets: f.NewCounterVec(prometheus.CounterOpts{

@@ -197,6 +197,7 @@ func (s *Server) explain(ctx context.Context, err error) *Error {
 	case CodeUnavailable, CodeTimeout:
 		// Once a second: in an outage every request fails alike.
 		s.trouble.Do(func() { s.log.WarnContext(ctx, "hub unavailable", "err", err) })
+	default: // the caller learns all there is to know
 	}
 	return e
 }

@@ -61,7 +61,7 @@ func (s *Server) accept(ctx context.Context, key *apikey.Key, op operation, body
 		return nil, false, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
 	}
 	if n.ID != "" {
-		return s.acceptOnce(ctx, key, op, n, fingerprint(op.kind, body))
+		return s.acceptOnce(ctx, claim{key.Name(), n.ID, fingerprint(op.kind, body)}, op, n)
 	}
 	n.ID = ulid.Make().String()
 	reply, err = s.dispatch(ctx, op, n)
@@ -86,10 +86,18 @@ func fingerprint(kind string, body []byte) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
+// claim is one request's hold on its idempotency key. Keys of different
+// callers do not meet.
+type claim struct {
+	scope       string
+	id          string
+	fingerprint [32]byte
+}
+
 // acceptOnce dispatches n unless a request with its id was accepted before;
 // then the reply is the one given to that request.
-func (s *Server) acceptOnce(ctx context.Context, key *apikey.Key, op operation, n *hub.Notification, print [32]byte) ([]byte, bool, error) {
-	state, reply, err := s.claims.Begin(ctx, key.Name(), n.ID, print)
+func (s *Server) acceptOnce(ctx context.Context, c claim, op operation, n *hub.Notification) (reply []byte, replayed bool, err error) {
+	state, reply, err := s.claims.Begin(ctx, c.scope, c.id, c.fingerprint)
 	if err != nil {
 		return nil, false, err
 	}
@@ -104,7 +112,7 @@ func (s *Server) acceptOnce(ctx context.Context, key *apikey.Key, op operation, 
 	case hub.OnceFresh:
 	}
 	reply, err = s.dispatch(ctx, op, n)
-	s.settle(ctx, key, n.ID, print, reply, err)
+	s.settle(ctx, c, reply, err)
 	return reply, false, err
 }
 
@@ -114,16 +122,16 @@ const settleTimeout = 2 * time.Second
 
 // settle ends a claim: what was sent is remembered, what failed may be tried
 // again. When it cannot be written the claim lapses by itself.
-func (s *Server) settle(ctx context.Context, key *apikey.Key, id string, print [32]byte, reply []byte, failed error) {
+func (s *Server) settle(ctx context.Context, c claim, reply []byte, failed error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	var err error
 	if failed == nil {
-		err = s.claims.Finish(ctx, key.Name(), id, print, reply)
+		err = s.claims.Finish(ctx, c.scope, c.id, c.fingerprint, reply)
 	} else {
-		err = s.claims.Abort(ctx, key.Name(), id, print)
+		err = s.claims.Abort(ctx, c.scope, c.id, c.fingerprint)
 	}
 	if err != nil {
-		s.trouble.Do(func() { s.log.WarnContext(ctx, "idempotency key not settled", "id", id, "err", err) })
+		s.trouble.Do(func() { s.log.WarnContext(ctx, "idempotency key not settled", "id", c.id, "err", err) })
 	}
 }

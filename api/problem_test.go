@@ -152,11 +152,11 @@ func TestEveryProblem(t *testing.T) {
 	}
 	for _, kind := range Problems {
 		t.Run(string(kind.Code), func(t *testing.T) {
-			make, ok := cases[kind.Code]
+			provoke, ok := cases[kind.Code]
 			if !ok {
 				t.Fatal("nothing makes the server give this answer")
 			}
-			p := wantCode(t, make(t), kind.Code)
+			p := wantCode(t, provoke(t), kind.Code)
 			if p.Type != "/problems/"+string(kind.Code) || p.Title != kind.Title {
 				t.Errorf("%+v", p)
 			}
@@ -286,7 +286,7 @@ func TestCallerWhoLeavesIsCounted(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
-	<-done
+	_ = <-done
 	gone := w.server.metrics.requests.WithLabelValues("/notify", "499")
 	for deadline := time.Now().Add(5 * time.Second); testutil.ToFloat64(gone) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

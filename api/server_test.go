@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -40,7 +41,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		t.Fatalf("defaults: %v", err)
 	}
 	cfg.Listen, cfg.RequestTimeout, cfg.BodyLimit, cfg.KeyRate, cfg.KeyBurst = "", 26*time.Second, 0, -1, -1
-	cfg.ReadTimeout, cfg.DrainDelay = 0, -time.Second
+	cfg.ReadTimeout, cfg.DrainDelay, cfg.WriteTimeout = 0, -time.Second, 20*time.Second
 	err := cfg.Validate()
 	if err == nil {
 		t.Fatal("no error")
@@ -48,10 +49,27 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	for _, want := range []string{
 		`api.listen: "": want`, "api.request-timeout: 26s: want at most 25s", "api.body-limit: 0: want more than 0",
 		"api.key-rate: -1: want", "api.key-burst: -1: want", "api.read-timeout: 0s: want more than 0", "api.drain-delay: -1s: want",
+		"api.write-timeout: 20s: want more than read-timeout",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\ndoes not say %q", err, want)
 		}
+	}
+}
+
+func TestConfigIsFlags(t *testing.T) {
+	var cli struct {
+		API Config `embed:"" prefix:"api-"`
+	}
+	p, err := kong.New(&cli)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Parse([]string{"--api-listen=127.0.0.1:8080", "--no-api-reuse-port", "--api-key-rate=1.5"}); err != nil {
+		t.Fatal(err)
+	}
+	if c := cli.API; c.Listen != "127.0.0.1:8080" || c.ReusePort || c.KeyRate != 1.5 || c.AllowLoopback {
+		t.Errorf("got %+v", c)
 	}
 }
 
@@ -67,7 +85,8 @@ func start(t *testing.T, cfg Config, h *fakeHub) (s *Server, stop func() error) 
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
+	run := s.Run
+	go func() { done <- run(ctx) }()
 	stopped := false
 	stop = func() error {
 		if stopped {

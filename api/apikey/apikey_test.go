@@ -93,11 +93,11 @@ func TestParseRefuses(t *testing.T) {
 
 func write(t *testing.T, file string, specs ...Spec) {
 	t.Helper()
-	text := "keys:\n"
+	text := []byte("keys:\n")
 	for _, s := range specs {
-		text += s.YAML()
+		text = append(text, s.YAML()...)
 	}
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
