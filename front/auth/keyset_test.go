@@ -336,16 +336,14 @@ func TestFilesStandBesideTheKeySet(t *testing.T) {
 
 func TestUnusableKeysOfASetArePassedOver(t *testing.T) {
 	a := newAccounts(t, map[string]crypto.Signer{"good": ecKey})
-	set := a.body[:len(a.body)-2]
-	for _, other := range []string{
+	set := []string{strings.TrimSuffix(a.body, "]}")}
+	set = append(set,
 		`{"kty":"oct","kid":"secret","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}`,
 		`{"kty":"EC","crv":"P-256","use":"enc","kid":"enc"}`,
 		`{"kty":"EC","crv":"P-256","kid":"torn","x":"AA","y":"AA"}`,
 		`{"kty":"new","kid":"future"}`,
-	} {
-		set += "," + other
-	}
-	a.answer(http.StatusOK, set+"]}")
+	)
+	a.answer(http.StatusOK, strings.Join(set, ",")+"]}")
 	v := runVerifier(t, a, nil)
 	if _, err := v.Verify(within(t, 5*time.Second), es256(t, ecKey, "good")); err != nil {
 		t.Errorf("the good key: %v", err)

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/homing/homing/hub"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/hub"
 )
 
 // Identity is what a valid token says.

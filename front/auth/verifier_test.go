@@ -41,20 +41,20 @@ func must[T any](v T, err error) T {
 }
 
 // defaults is the configuration of somebody who sets nothing.
-func defaults(t testing.TB) Config {
-	t.Helper()
+func defaults(tb testing.TB) Config {
+	tb.Helper()
 	var cfg Config
 	if err := kong.ApplyDefaults(&cfg); err != nil && !strings.Contains(err.Error(), "no key") {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return cfg
 }
 
-func newVerifier(t testing.TB, cfg Config) *Verifier {
-	t.Helper()
+func newVerifier(tb testing.TB, cfg Config) *Verifier {
+	tb.Helper()
 	v, err := New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return v
 }
@@ -73,21 +73,21 @@ func claimsWith(changes jwt.MapClaims) jwt.MapClaims {
 	return c
 }
 
-func sign(t testing.TB, method jwt.SigningMethod, key any, c jwt.MapClaims, header ...string) string {
-	t.Helper()
+func sign(tb testing.TB, method jwt.SigningMethod, key any, c jwt.MapClaims, header ...string) string {
+	tb.Helper()
 	token := jwt.NewWithClaims(method, c)
 	for i := 0; i < len(header); i += 2 {
 		token.Header[header[i]] = header[i+1]
 	}
 	signed, err := token.SignedString(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return signed
 }
 
-func hs256(t testing.TB, changes jwt.MapClaims) string {
-	return sign(t, jwt.SigningMethodHS256, testSecret, claimsWith(changes))
+func hs256(tb testing.TB, changes jwt.MapClaims) string {
+	return sign(tb, jwt.SigningMethodHS256, testSecret, claimsWith(changes))
 }
 
 func TestVerifyHS256(t *testing.T) {
@@ -194,22 +194,22 @@ func TestMintedTokensVerify(t *testing.T) {
 	}
 }
 
-func writeFile(t testing.TB, name string, data []byte) string {
-	t.Helper()
-	name = filepath.Join(t.TempDir(), name)
+func writeFile(tb testing.TB, name string, data []byte) string {
+	tb.Helper()
+	name = filepath.Join(tb.TempDir(), name)
 	if err := os.WriteFile(name, data, 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return name
 }
 
-func publicPEM(t testing.TB, keys ...crypto.Signer) []byte {
-	t.Helper()
+func publicPEM(tb testing.TB, keys ...crypto.Signer) []byte {
+	tb.Helper()
 	var out []byte
 	for _, key := range keys {
 		der, err := x509.MarshalPKIXPublicKey(key.Public())
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})...)
 	}
@@ -250,7 +250,7 @@ func TestKeysFromFiles(t *testing.T) {
 
 func TestFilesThatCannotServe(t *testing.T) {
 	private := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: must(x509.MarshalECPrivateKey(ecKey))})
-	small := must(rsa.GenerateKey(rand.Reader, 1024)) //nolint:gosec // too small is the point
+	small := must(rsa.GenerateKey(rand.Reader, 1024))
 	p384 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
 	for name, c := range map[string]struct {
 		secret, public []byte

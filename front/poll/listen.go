@@ -124,7 +124,7 @@ func sockaddr(addr *net.TCPAddr) (family int, sa unix.Sockaddr, err error) {
 		if err != nil {
 			return 0, nil, fmt.Errorf("zone %q: %w", addr.Zone, err)
 		}
-		sa6.ZoneId = uint32(ifi.Index) //nolint:gosec // an interface index is positive and small
+		sa6.ZoneId = uint32(ifi.Index)
 	}
 	return unix.AF_INET6, sa6, nil
 }
@@ -205,9 +205,9 @@ func LocalAddr(fd int) (netip.AddrPort, error) {
 	}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil //nolint:gosec // a port
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil //nolint:gosec // a port
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
 	default:
 		return netip.AddrPort{}, fmt.Errorf("getsockname: address family of %T is not IP", sa)
 	}

@@ -24,14 +24,14 @@ const wakeToken = Token(1<<64 - 1)
 
 // MakeToken combines a descriptor (0 or more) with a generation.
 func MakeToken(fd int, generation uint32) Token {
-	return Token(generation)<<32 | Token(uint32(fd)) //nolint:gosec // descriptors fit 32 bits
+	return Token(generation)<<32 | Token(uint32(fd))
 }
 
 // FD is the descriptor that the token was made from.
-func (t Token) FD() int { return int(int32(uint32(t))) } //nolint:gosec // the inverse of MakeToken
+func (t Token) FD() int { return int(int32(uint32(t))) }
 
 // Generation is the generation that the token was made from.
-func (t Token) Generation() uint32 { return uint32(t >> 32) } //nolint:gosec // the upper half
+func (t Token) Generation() uint32 { return uint32(t >> 32) }
 
 // Interest is what a registration waits for. Errors and hang-ups are always
 // reported, also with an Interest of 0. Readiness is level-triggered: an event
@@ -111,7 +111,7 @@ func (p *Poller) attach() error {
 	if err := unix.SetNonblock(p.epfd, true); err != nil {
 		return fmt.Errorf("make the epoll descriptor non-blocking: %w", err)
 	}
-	p.file = os.NewFile(uintptr(p.epfd), "epoll") //nolint:gosec // a descriptor is not negative
+	p.file = os.NewFile(uintptr(p.epfd), "epoll")
 	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("register the epoll descriptor with the runtime: %w", err)
 	}
@@ -142,8 +142,8 @@ func (p *Poller) Remove(fd int) error {
 func (p *Poller) control(op, fd int, token Token, what Interest) error {
 	ev := unix.EpollEvent{
 		Events: uint32(what),
-		Fd:     int32(uint32(token)), //nolint:gosec // the two halves of epoll_data
-		Pad:    int32(token >> 32),   //nolint:gosec // as above
+		Fd:     int32(uint32(token)),
+		Pad:    int32(token >> 32),
 	}
 	if err := unix.EpollCtl(p.epfd, op, fd, &ev); err != nil {
 		return fmt.Errorf("epoll_ctl %s of descriptor %d: %w", controlNames[op], fd, err)
@@ -172,7 +172,7 @@ func (p *Poller) Wait(events []Event, deadline time.Time) (n int, err error) {
 	err = p.conn.Read(p.try)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = nil
-		p.pollNow(uintptr(p.epfd)) //nolint:gosec // a descriptor is not negative
+		p.pollNow(uintptr(p.epfd))
 	}
 	if err == nil {
 		err = p.err
@@ -195,7 +195,7 @@ func (p *Poller) pollNow(epfd uintptr) bool {
 		p.n, p.err = 0, errno
 		return true // never EINTR: it does not sleep
 	}
-	p.n, p.err = int(n), nil //nolint:gosec // at most len(p.raw)
+	p.n, p.err = int(n), nil
 	return p.n > 0
 }
 
@@ -204,7 +204,7 @@ func (p *Poller) deliver(events []Event) int {
 	n := 0
 	for i := range p.raw[:p.n] {
 		raw := &p.raw[i]
-		token := Token(uint32(raw.Pad))<<32 | Token(uint32(raw.Fd)) //nolint:gosec // the two halves of epoll_data
+		token := Token(uint32(raw.Pad))<<32 | Token(uint32(raw.Fd))
 		if token == wakeToken {
 			p.clearWake()
 			continue

@@ -16,34 +16,34 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func newPoller(t testing.TB) *Poller {
-	t.Helper()
+func newPoller(tb testing.TB) *Poller {
+	tb.Helper()
 	p, err := New()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { must(t, p.Close()) })
+	tb.Cleanup(func() { must(tb, p.Close()) })
 	return p
 }
 
 // pair returns two connected descriptors that are closed with the test.
-func pair(t testing.TB) (a, b int) {
-	t.Helper()
+func pair(tb testing.TB) (a, b int) {
+	tb.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = unix.Close(fds[0])
 		_ = unix.Close(fds[1])
 	})
 	return fds[0], fds[1]
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -312,7 +312,7 @@ func TestNoReadinessIsLost(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for w := range writers {
-		rng := rand.New(rand.NewPCG(uint64(w), 1)) //nolint:gosec // a test's choice of sockets
+		rng := rand.New(rand.NewPCG(uint64(w), 1))
 		wg.Go(func() { writeAtRandom(t, rng, peers, writes, p) })
 	}
 	events, buf, got := make([]Event, 64), make([]byte, 3), 0 // small: leaves events and bytes behind

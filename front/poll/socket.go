@@ -25,7 +25,7 @@ func Read(fd int, p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), //nolint:gosec // the kernel's calling convention
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
 			uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0) //nolint:gosec // as above
 		switch {
 		case errno == unix.EINTR:
@@ -34,7 +34,7 @@ func Read(fd int, p []byte) (int, error) {
 		case n == 0:
 			return 0, io.EOF
 		default:
-			return int(n), nil //nolint:gosec // at most len(p)
+			return int(n), nil
 		}
 	}
 }
@@ -47,12 +47,12 @@ func Write(fd int, p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), //nolint:gosec // the kernel's calling convention
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
 			uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0) //nolint:gosec // as above
 		switch errno {
 		case unix.EINTR:
 		case 0:
-			return int(n), nil //nolint:gosec // at most len(p)
+			return int(n), nil
 		default:
 			return 0, errno
 		}
@@ -83,12 +83,12 @@ func Writev(fd int, bufs [][]byte) (int, error) {
 	msg := unix.Msghdr{Iov: &vec[0]}
 	msg.SetIovlen(count)
 	for {
-		n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), //nolint:gosec // the kernel's calling convention
+		n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd),
 			uintptr(unsafe.Pointer(&msg)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT) //nolint:gosec // as above
 		switch errno {
 		case unix.EINTR:
 		case 0:
-			return int(n), nil //nolint:gosec // bounded by the buffers
+			return int(n), nil
 		default:
 			return 0, errno
 		}
@@ -103,13 +103,13 @@ func Accept(fd int) (conn int, from netip.AddrPort, err error) {
 	var sa unix.RawSockaddrAny
 	for {
 		size := uint32(unix.SizeofSockaddrAny)
-		n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), //nolint:gosec // the kernel's calling convention
+		n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd),
 			uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)), //nolint:gosec // as above
 			unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		switch errno {
 		case unix.EINTR, unix.ECONNABORTED, unix.EPROTO:
 		case 0:
-			return int(n), peer(&sa), nil //nolint:gosec // a descriptor
+			return int(n), peer(&sa), nil
 		default:
 			return -1, netip.AddrPort{}, errno
 		}

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -90,7 +90,7 @@ func TestListenAddresses(t *testing.T) {
 		{":0", "::1", "::1"},
 	} {
 		fd, addr := listen(t, c.listen, Options{})
-		conn, err := dial(t.Context(), net.JoinHostPort(c.dial, fmt.Sprint(addr.Port())))
+		conn, err := dial(t.Context(), net.JoinHostPort(c.dial, strconv.Itoa(int(addr.Port()))))
 		if err != nil {
 			t.Errorf("listen %s, dial %s: %v", c.listen, c.dial, err)
 			continue
@@ -120,12 +120,17 @@ func TestUnlistenSendsArrivalsToTheSiblings(t *testing.T) {
 	b, _ := listen(t, addr.String(), Options{})
 	connect := func(n int) (toA, toB int) {
 		t.Helper()
-		for range n {
+		conns := make([]net.Conn, n)
+		for i := range conns {
 			c, err := dial(t.Context(), addr.String())
 			must(t, err)
-			defer c.Close()
+			conns[i] = c
 		}
-		return drain(t, a), drain(t, b)
+		toA, toB = drain(t, a), drain(t, b)
+		for _, c := range conns {
+			must(t, c.Close())
+		}
+		return toA, toB
 	}
 	if toA, toB := connect(60); toA == 0 || toB == 0 || toA+toB != 60 {
 		t.Fatalf("both listen: %d and %d", toA, toB)

@@ -9,7 +9,7 @@ import (
 // CloseCode is a close status (RFC 6455 §7.4).
 type CloseCode uint16
 
-// The codes that this package and its callers send or recognise.
+// The codes that this package and its callers send or recognize.
 const (
 	CloseNormal          CloseCode = 1000
 	CloseGoingAway       CloseCode = 1001

@@ -91,30 +91,28 @@ func whole(p []byte, limit int) (msg Message, n int, err error) {
 	if err != nil {
 		return Message{}, 0, err
 	}
-	if start == 0 || !h.fin || h.op == OpContinuation || h.length > uint64(len(p)-start) {
+	if start == 0 || !h.fin || h.op == OpContinuation || h.length > int64(len(p)-start) {
 		return Message{}, 0, nil
 	}
 	if !h.op.isControl() && exceeds(0, h.length, limit) {
 		return Message{}, 0, ErrTooBig
 	}
-	n = start + int(h.length) //nolint:gosec // at most len(p)
+	n = start + int(h.length)
 	payload := p[start:n:n]
 	ws.Cipher(payload, h.mask, 0)
-	switch h.op {
-	case OpClose:
+	if h.op == OpClose {
 		msg, err = parseClose(payload)
 		return msg, n, err
-	case OpText:
-		if !utf8.Valid(payload) {
-			return Message{}, 0, ErrTextUTF8
-		}
+	}
+	if h.op == OpText && !utf8.Valid(payload) {
+		return Message{}, 0, ErrTextUTF8
 	}
 	return Message{Op: h.op, Payload: payload}, n, nil
 }
 
 // exceeds reports whether more bytes on top of have are over limit.
-func exceeds(have int, more uint64, limit int) bool {
-	return more > uint64(max(0, limit-have))
+func exceeds(have int, more int64, limit int) bool {
+	return more > int64(max(0, limit-have))
 }
 
 // assemble reads frame after frame until one completes a message.
@@ -136,7 +134,7 @@ func (d *Decoder) assemble(p []byte, limit int) (Message, []byte, error) {
 			return Message{}, nil, err
 		}
 		p = p[n:]
-		if uint64(part.got) < part.frame.length {
+		if int64(part.got) < part.frame.length {
 			return Message{}, nil, nil
 		}
 		msg, err := part.endFrame()
@@ -181,7 +179,7 @@ func (m *partial) takeHeader(p []byte, limit int) (n int, err error) {
 
 // takePayload takes the bytes of p that belong to the frame. n is how many.
 func (m *partial) takePayload(p []byte) (n int, err error) {
-	p = p[:min(uint64(len(p)), m.frame.length-uint64(m.got))]
+	p = p[:min(int64(len(p)), m.frame.length-int64(m.got))]
 	ws.Cipher(p, m.frame.mask, m.got)
 	m.got += len(p)
 	if m.frame.op.isControl() {

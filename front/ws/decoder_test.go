@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unsafe"
@@ -86,7 +87,8 @@ var streams = []struct {
 }{
 	{"two at once", [][]byte{text("a"), text("b")}, `1:0:"a" 1:0:"b" `},
 	{
-		"fragments", [][]byte{clientFrame(0x01, "Hel"), clientFrame(0x00, "lo "), clientFrame(0x80, "you"), text("next")},
+		"fragments",
+		[][]byte{clientFrame(0x01, "Hel"), clientFrame(0x00, "lo "), clientFrame(0x80, "you"), text("next")},
 		`1:0:"Hello you" 1:0:"next" `,
 	},
 	{"empty fragments", [][]byte{clientFrame(0x02, ""), clientFrame(0x00, ""), clientFrame(0x80, "")}, `2:0:"" `},
@@ -251,7 +253,7 @@ func TestWholeFramesDoNotAllocate(t *testing.T) {
 
 func BenchmarkNext(b *testing.B) {
 	for _, size := range []int{40, 200, 2000} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			frame := text(strings.Repeat("a", size))
 			buf := make([]byte, len(frame))
 			var d Decoder

@@ -92,7 +92,7 @@ func CloseFrame(code CloseCode, reason string) []byte {
 
 // frameHeader is what the header of a client's frame says.
 type frameHeader struct {
-	length uint64 // of the payload; at most 63 bits
+	length int64 // of the payload
 	mask   [maskSize]byte
 	op     OpCode
 	fin    bool
@@ -105,7 +105,7 @@ func parseHeader(p []byte) (h frameHeader, n int, err error) {
 	if len(p) < shortHeader {
 		return h, 0, nil
 	}
-	h.fin, h.op, h.length = p[0]&bitFin != 0, OpCode(p[0]&bitsOpCode), uint64(p[1]&bitsLen)
+	h.fin, h.op, h.length = p[0]&bitFin != 0, OpCode(p[0]&bitsOpCode), int64(p[1]&bitsLen)
 	switch {
 	case p[0]&bitsRsv != 0:
 		return h, 0, ErrReservedBits
@@ -139,9 +139,9 @@ func parseHeader(p []byte) (h frameHeader, n int, err error) {
 // it is one that RFC 6455 §5.2 allows there.
 func (h *frameHeader) extend(p []byte) bool {
 	if len(p) == 2 {
-		h.length = uint64(binary.BigEndian.Uint16(p))
+		h.length = int64(binary.BigEndian.Uint16(p))
 		return h.length >= len16
 	}
-	h.length = binary.BigEndian.Uint64(p)
-	return h.length > maxLen16 && h.length < 1<<63
+	h.length = int64(binary.BigEndian.Uint64(p)) //nolint:gosec // above 63 bits it is negative, and refused
+	return h.length > maxLen16
 }
