@@ -1,0 +1,272 @@
+package notify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/relay"
+	"github.com/homing/homing/redisx"
+	"github.com/homing/homing/redisx/redisproc"
+	"github.com/homing/homing/redisx/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func until(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func running(t *testing.T, f func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// process is a front worker without sockets: it holds users and keeps the
+// envelopes it receives.
+type process struct {
+	id        hub.ProcessID
+	registrar *index.Registrar
+	envelopes chan []byte
+}
+
+func newProcess(t *testing.T, r *redisx.Redis, keys hub.Keys) *process {
+	t.Helper()
+	p := &process{id: hub.NewProcessID(), envelopes: make(chan []byte, 100)}
+	self := hub.Process{ID: p.id, Node: "test", Role: hub.RoleFront}
+	p.registrar = index.NewRegistrar(r, keys, self, quiet, prometheus.NewRegistry())
+	running(t, p.registrar.Run)
+	rc := relay.NewReceiver(r, keys, p.id, func(m relay.Message) { p.envelopes <- m.Body }, quiet, prometheus.NewRegistry())
+	running(t, rc.Run)
+	if err := rc.WaitReady(until(t)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// hold has p hold one connection of each user, from service.
+func (p *process) hold(t *testing.T, service hub.Service, users ...hub.UserID) {
+	t.Helper()
+	done := make(chan error, len(users))
+	for _, u := range users {
+		p.registrar.Set(u, []hub.ServiceCount{{Service: service, Count: 1}}, func(err error) { done <- err })
+	}
+	for range users {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// next returns the next envelope and its users.
+func (p *process) next(t *testing.T) (hub.Delivery, []string) {
+	t.Helper()
+	select {
+	case b := <-p.envelopes:
+		d, err := hub.ParseEnvelope(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var users []string
+		for u := range d.Users {
+			users = append(users, string(u))
+		}
+		slices.Sort(users)
+		return d, users
+	case <-until(t).Done():
+		t.Fatal("no envelope arrived")
+	}
+	panic("unreachable")
+}
+
+func (p *process) wantNothing(t *testing.T) {
+	t.Helper()
+	select {
+	case b := <-p.envelopes:
+		t.Errorf("an envelope arrived: %q", b)
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// world is a Redis with a dispatcher on it.
+type world struct {
+	redis      *redisx.Redis
+	server     *redisproc.Server
+	keys       hub.Keys
+	dispatcher *Dispatcher
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	server := redistest.Process(t, redisproc.ServerOptions{})
+	r := redistest.Open(t, redistest.Config(t, "redis://"+server.Addr()))
+	w := &world{redis: r, server: server, keys: hub.NewKeys(redistest.Prefix(t))}
+	reg := prometheus.NewRegistry()
+	ix := index.New(r, w.keys, quiet, reg)
+	running(t, ix.Run)
+	if err := ix.WaitReady(until(t)); err != nil {
+		t.Fatal(err)
+	}
+	s := relay.NewSender(r, w.keys, hub.NewProcessID(), quiet, reg)
+	running(t, s.Run)
+	w.dispatcher = New(ix, s, reg)
+	return w
+}
+
+func TestNotifyTellsTheProcessesThatHoldTheUsers(t *testing.T) {
+	w := newWorld(t)
+	one, two := newProcess(t, w.redis, w.keys), newProcess(t, w.redis, w.keys)
+	one.hold(t, "chess", "alice", "bob")
+	two.hold(t, "go", "bob", "carol")
+
+	n := &hub.Notification{ID: "n1", Users: []hub.UserID{"alice", "bob", "carol", "dave", "bob"}, Type: "gift", Data: []byte(`{"a":1}`)}
+	sum, err := w.dispatcher.Notify(until(t), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(hub.Summary{ID: "n1", Targets: 4, Online: 3, Offline: 1, Processes: 2}, sum); d != "" {
+		t.Errorf("summary (-want +got):\n%s", d)
+	}
+	for p, want := range map[*process][]string{one: {"alice", "bob"}, two: {"bob", "carol"}} {
+		d, users := p.next(t)
+		if diff := cmp.Diff(want, users); diff != "" {
+			t.Errorf("users (-want +got):\n%s", diff)
+		}
+		if want := `{"t":"notify","id":"n1","type":"gift","data":{"a":1}}`; string(d.Payload) != want {
+			t.Errorf("payload %s, want %s", d.Payload, want)
+		}
+		p.wantNothing(t)
+	}
+}
+
+func TestNotifyReachesOnlyTheServicesNamed(t *testing.T) {
+	w := newWorld(t)
+	one, two := newProcess(t, w.redis, w.keys), newProcess(t, w.redis, w.keys)
+	one.hold(t, "chess", "alice")
+	two.hold(t, "go", "alice")
+	n := &hub.Notification{ID: "n1", Users: []hub.UserID{"alice"}, Services: []hub.Service{"go"}, Data: []byte(`1`)}
+	sum, err := w.dispatcher.Notify(until(t), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.Processes != 1 || sum.Online != 1 {
+		t.Errorf("summary %+v, want one process and one user online", sum)
+	}
+	if d, _ := two.next(t); string(d.Services[0]) != "go" {
+		t.Errorf("services %q, want go", d.Services)
+	}
+	one.wantNothing(t)
+}
+
+func TestBroadcastTellsEveryFrontProcess(t *testing.T) {
+	w := newWorld(t)
+	one, two := newProcess(t, w.redis, w.keys), newProcess(t, w.redis, w.keys)
+	one.hold(t, "", "alice")
+	two.hold(t, "", "bob")
+	for len(w.dispatcher.index.Processes(hub.RoleFront)) < 2 { // it reads the leases every second
+		time.Sleep(20 * time.Millisecond)
+	}
+	sum, err := w.dispatcher.Broadcast(until(t), &hub.Notification{ID: "b1", Data: []byte(`"hi"`)})
+	if err != nil || sum.Processes != 2 {
+		t.Fatalf("broadcast: %+v, %v; want two processes", sum, err)
+	}
+	for _, p := range []*process{one, two} {
+		if d, users := p.next(t); d.Kind != hub.KindBroadcast || len(users) != 0 {
+			t.Errorf("kind %d with users %v, want a broadcast without", d.Kind, users)
+		}
+	}
+}
+
+func TestDisconnectAsksTheHolders(t *testing.T) {
+	w := newWorld(t)
+	one := newProcess(t, w.redis, w.keys)
+	one.hold(t, "", "alice")
+	if n, err := w.dispatcher.Disconnect(until(t), "alice", "banned"); n != 1 || err != nil {
+		t.Fatalf("disconnect: %d, %v; want one process", n, err)
+	}
+	if d, users := one.next(t); d.Kind != hub.KindDisconnect || string(d.Payload) != "banned" || users[0] != "alice" {
+		t.Errorf("got kind %d, %q for %v", d.Kind, d.Payload, users)
+	}
+	if n, err := w.dispatcher.Disconnect(until(t), "nobody", ""); n != 0 || err != nil {
+		t.Errorf("disconnect of an absent user: %d, %v; want 0 and no error", n, err)
+	}
+}
+
+func TestWithoutRedisTheCallerIsToldToTryAgain(t *testing.T) {
+	w := newWorld(t)
+	if err := w.dispatcher.Ready(until(t)); err != nil {
+		t.Fatalf("ready: %v", err)
+	}
+	w.server.Kill()
+	n := &hub.Notification{ID: "n1", Users: []hub.UserID{"alice"}, Data: []byte(`1`)}
+	if _, err := w.dispatcher.Notify(until(t), n); !errors.Is(err, hub.ErrUnavailable) {
+		t.Errorf("notify: %v, want hub.ErrUnavailable", err)
+	}
+	if err := w.dispatcher.Ready(until(t)); !errors.Is(err, hub.ErrUnavailable) {
+		t.Errorf("ready: %v, want hub.ErrUnavailable", err)
+	}
+}
+
+func TestOnce(t *testing.T) {
+	server := redistest.Process(t, redisproc.ServerOptions{})
+	r := redistest.Open(t, redistest.Config(t, "redis://"+server.Addr()))
+	o := NewOnce(r, hub.NewKeys(redistest.Prefix(t)))
+	mine, other := [32]byte{1}, [32]byte{2}
+	begin := func(fingerprint [32]byte) string {
+		t.Helper()
+		state, reply, err := o.Begin(until(t), "backend", "id-1", fingerprint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(state, string(reply))
+	}
+	check := func(doing, got string, want hub.OnceState, reply string) {
+		t.Helper()
+		if got != fmt.Sprint(want, reply) {
+			t.Errorf("%s: %s, want %d %q", doing, got, want, reply)
+		}
+	}
+	check("first", begin(mine), hub.OnceFresh, "")
+	check("again, unfinished", begin(mine), hub.OnceInFlight, "")
+	check("another body, unfinished", begin(other), hub.OnceMismatch, "")
+	if err := o.Abort(until(t), "backend", "id-1", other); err != nil {
+		t.Fatal(err)
+	}
+	check("after somebody else gave up", begin(mine), hub.OnceInFlight, "")
+	if err := o.Abort(until(t), "backend", "id-1", mine); err != nil {
+		t.Fatal(err)
+	}
+	check("after giving up", begin(mine), hub.OnceFresh, "")
+	if err := o.Finish(until(t), "backend", "id-1", mine, []byte("reply")); err != nil {
+		t.Fatal(err)
+	}
+	check("after the end", begin(mine), hub.OnceDone, "reply")
+	check("another body, after the end", begin(other), hub.OnceMismatch, "")
+	server.Kill()
+	if _, _, err := o.Begin(until(t), "backend", "id-1", mine); !errors.Is(err, hub.ErrUnavailable) {
+		t.Errorf("without Redis: %v, want hub.ErrUnavailable", err)
+	}
+}
