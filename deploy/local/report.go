@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+)
+
+// status prints one line per process.
+func status(ctx context.Context, l layout, out io.Writer) error {
+	running, err := l.running()
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	for _, n := range l.nodes() {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", n.name, n.addr, state(ctx, n, running[n.name]))
+	}
+	return w.Flush()
+}
+
+func state(ctx context.Context, n node, running bool) string {
+	switch {
+	case !running:
+		return "not running"
+	case n.group == "":
+		return "Sentinel"
+	case isMaster(ctx, n.addr):
+		return "master"
+	default:
+		return "replica"
+	}
+}
+
+// writeConfig writes the configuration that points Homing's servers at the
+// topology, and prints what to do next.
+func writeConfig(l layout, dir string, out io.Writer) error {
+	file := filepath.Join(dir, "homing.yaml")
+	full := filepath.Dir(l.dir)
+	text := fmt.Sprintf(`# Written by make up: the local topology, for homing api and homing front.
+redis-data: %s
+redis-pubsub:
+  - %s
+  - %s
+api-keys: %s
+auth-hs256-secret-file: %s
+`, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"), filepath.Join(full, "keys.yaml"), filepath.Join(full, "player.secret"))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	fmt.Fprintf(out, nextSteps, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"), file, dir)
+	return nil
+}
+
+// nextSteps takes three URLs, the configuration file and its directory.
+const nextSteps = `
+Redis is up:
+  data      %[1]s
+  pub/sub   %[2]s
+            %[3]s
+
+Once, make the secrets that %[4]s names:
+  make build
+  (umask 077; bin/homing token secret > %[5]s/player.secret)
+  bin/homing token key --name backend --file %[5]s/keys.yaml    # shows the key once
+
+Then, each in a terminal of its own:
+  bin/homing api   --config %[4]s
+  bin/homing api   --config %[4]s
+  bin/homing front --config %[4]s --workers 4
+
+A player's token, and a notification:
+  bin/homing token player alice --secret-file %[5]s/player.secret
+  bin/homing notify alice --api-key KEY
+
+Stop Redis with: make down
+`
