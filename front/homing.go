@@ -66,7 +66,7 @@ func (w *Worker) greet(c *conn) {
 
 // opened sees to a connection that is in service from now on.
 func (w *Worker) opened(c *conn) {
-	if c.state == stateOpen && w.draining.Load() {
+	if c.state == stateOpen && w.drain.begun {
 		w.dismiss(c)
 	}
 	w.arm(c)

@@ -93,8 +93,7 @@ var pingFrame = ws.Frame(ws.OpPing, nil)
 // ping asks a silent client for a sign of life, or gives up one that was asked.
 func (w *Worker) ping(c *conn) {
 	if c.pinged != 0 {
-		w.abandon(c, dropStalled)
-		w.close(c, closeSilent, "no answer to a ping")
+		w.cut(c, dropStalled, closeSilent, "no answer to a ping")
 		return
 	}
 	c.pinged = w.now

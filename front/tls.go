@@ -147,9 +147,11 @@ func (w *Worker) writeTLS(c *conn, t *tlsStream) {
 			return
 		}
 		data, starved, ended := t.next(spare)
-		if _, err := t.conn.Write(data); err != nil {
-			_ = t.raw.Close()
-			return
+		if len(data) > 0 {
+			if _, err := t.conn.Write(data); err != nil {
+				_ = t.raw.Close()
+				return
+			}
 		}
 		spare = data
 		if starved {

@@ -62,7 +62,7 @@ func (w *Worker) enqueue(c *conn, m *message) {
 	switch v {
 	case noRoom:
 		w.m.dropped[dropSlow][m.class].Inc()
-		w.closeSlow(c)
+		w.cut(c, dropSlow, closeSlowConsumer, "slow consumer")
 		return
 	case givenUp:
 		w.m.dropped[dropFull][m.class].Inc()
@@ -141,8 +141,9 @@ func (w *Worker) flushed(c *conn) {
 }
 
 // close begins the closing handshake: a close frame after what waits already,
-// then the end of our side; the peer's end, or the close timeout, ends the
-// connection.
+// then the end of our side; the peer's end, or the close timeout after that,
+// ends the connection. Until then it may take as long as the peer takes
+// something within each write timeout.
 func (w *Worker) close(c *conn, code ws.CloseCode, reason string) {
 	if c.state >= stateClosing {
 		return
@@ -151,10 +152,15 @@ func (w *Worker) close(c *conn, code ws.CloseCode, reason string) {
 	w.endWith(c, ws.CloseFrame(code, reason))
 }
 
-// closeSlow closes a connection that cannot keep up: what waits is given up.
-func (w *Worker) closeSlow(c *conn) {
-	w.abandon(c, dropSlow)
-	w.close(c, closeSlowConsumer, "slow consumer")
+// cut closes a connection that does not keep up or has fallen silent: what
+// waits is given up, and the close timeout begins at once.
+func (w *Worker) cut(c *conn, why reason, code ws.CloseCode, text string) {
+	w.abandon(c, why)
+	w.close(c, code, text)
+	if c.state == stateClosing {
+		c.deadline = w.now + w.limits.close
+		w.arm(c)
+	}
 }
 
 // abandon gives up what waits, but for a message that has begun.
@@ -171,7 +177,7 @@ func (w *Worker) endWith(c *conn, data []byte) {
 		w.abandon(c, dropClosed)
 	}
 	c.state = stateClosing
-	c.deadline = w.now + w.limits.close
+	c.deadline = 0
 	w.send(c, &message{data: data, control: true})
 	switch {
 	case c.state == stateGone:
@@ -186,6 +192,7 @@ func (w *Worker) endWith(c *conn, data []byte) {
 
 // endWriting ends our side; the peer reads everything and then the end.
 func (w *Worker) endWriting(c *conn) {
+	c.deadline = w.now + w.limits.close
 	if t := c.tls(); t != nil {
 		t.end()
 		return
