@@ -35,8 +35,7 @@ type batch struct {
 // postBatch reads notifications, one per line, and writes one line for each,
 // in order: a reply or a problem, with the line's number. Lines are sent one
 // after the other, so that a user hears them in order. Empty lines count but
-// get no answer. A caller who reads replies while it writes never deadlocks;
-// replies are flushed whenever the server would wait for input.
+// get no answer. Answers are flushed whenever the server would wait for input.
 func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	if err := checkMediaType(r, "application/x-ndjson"); err != nil {
 		return err

@@ -143,7 +143,7 @@ func TestBatchStreams(t *testing.T) {
 	}
 }
 
-func TestBatchWithoutReaderKeepsGoing(t *testing.T) {
+func TestLargeBatch(t *testing.T) {
 	w := newWorld(t)
 	var body strings.Builder
 	for i := range 20_000 {
