@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx/redisproc"
 )
 
 // short leases lapse on the replicas before Sentinel has promoted one.
@@ -19,10 +22,27 @@ var short = timing{
 	doubt:   500 * time.Millisecond,
 }
 
-// TestDataFailover kills the data master under load and looks up all the
+// TestDataFailover takes the data master away under load and looks up all the
 // while: nobody is offline at any time, although no lease could be renewed,
 // and who came and went meanwhile is there or not as it should be.
 func TestDataFailover(t *testing.T) {
+	t.Run("killed", func(t *testing.T) {
+		testDataFailover(t, func(master *redisproc.Server) { master.Crash() }, func(*redisproc.Server) {})
+	})
+	t.Run("hung, and back as a master of old", func(t *testing.T) {
+		check := func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		testDataFailover(t,
+			func(master *redisproc.Server) { check(master.Stop()) },
+			func(master *redisproc.Server) { check(master.Cont()) })
+	})
+}
+
+func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
+	t.Helper()
 	top, cfg := replicated(t)
 	w := newWorld(t, cfg)
 	ix := w.index(short)
@@ -41,7 +61,7 @@ func TestDataFailover(t *testing.T) {
 	traffic := w.run(func(ctx context.Context) error { return comeAndGo(ctx, a) })
 	time.Sleep(200 * time.Millisecond)
 	killed := time.Now()
-	top.Groups[0].Master.Crash()
+	down(top.Groups[0].Master)
 	eventually(t, 20*time.Second, "there is another master", func() bool {
 		sh := w.r.Data.Shards()[0]
 		return sh.Epoch() != epoch && sh.Stable() > 0
@@ -49,24 +69,23 @@ func TestDataFailover(t *testing.T) {
 	took := time.Since(killed)
 	eventually(t, 10*time.Second, "writes pass again", func() bool { return a.Ready() && pendingOf(a) < 100 })
 	t.Logf("another master after %v, writing again after %v", took.Round(time.Millisecond), time.Since(killed).Round(time.Millisecond))
+	up(top.Groups[0].Master)
 	time.Sleep(2 * short.lease) // till a missing lease is a death again
 	traffic()
 	eventually(t, 10*time.Second, "all is written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
 	watch()
 
 	want := wantedOf(a, b)
-	eventually(t, 10*time.Second, "Redis says what the processes hold", func() bool {
+	var diff string
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		got, _ := w.dump()
-		if len(got) != len(want) {
-			return false
+		if diff = cmp.Diff(want, got); diff == "" {
+			break
 		}
-		for u, value := range want {
-			if got[u] != value {
-				return false
-			}
-		}
-		return true
-	})
+	}
+	if diff != "" {
+		t.Errorf("5 s later Redis does not say what the processes hold: %s", diff)
+	}
 	if ps := ix.Processes("front"); len(ps) != 2 {
 		t.Errorf("%d live processes, want 2", len(ps))
 	}

@@ -195,7 +195,7 @@ func (l *lane) renew(ctx context.Context, now time.Time) error {
 // an entry is replaced whole, so writing it twice does no harm.
 func (l *lane) flush(ctx context.Context) error {
 	l.ledger.take(&l.round, roundUsers)
-	l.gauge(len(l.round.changes) + l.ledger.pending())
+	l.gauge(l.ledger.pending())
 	if len(l.round.users) > 0 {
 		start := time.Now()
 		err := l.shard.Write(ctx, l.put)

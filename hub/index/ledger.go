@@ -15,6 +15,7 @@ type ledger struct {
 	held     map[hub.UserID]holding
 	texts    texts
 	queue    []change    // what is to be written, oldest first
+	taken    int         // changes on their way: in a round that is not settled yet
 	waiting  int         // changes in the queue that somebody waits for
 	closed   bool        // no more sets
 	departed []departure // users whose removal was written lately, oldest first
@@ -87,11 +88,11 @@ func (l *ledger) close() {
 	}
 }
 
-// pending is the number of changes that wait to be written.
+// pending is the number of changes that are not written yet.
 func (l *ledger) pending() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.queue)
+	return len(l.queue) + l.taken
 }
 
 // round is a set of users whose state is written together. It belongs to the
@@ -110,6 +111,7 @@ func (l *ledger) take(r *round, limit int) {
 	r.changes = append(r.changes, l.queue[:n]...)
 	clear(l.queue[:n])
 	l.queue = l.queue[n:]
+	l.taken = n
 	if len(l.queue) == 0 {
 		l.queue = nil
 	}
@@ -130,6 +132,7 @@ func (l *ledger) take(r *round, limit int) {
 func (l *ledger) putBack(r *round) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.taken = 0
 	for _, user := range r.users {
 		h := l.held[user]
 		h.queued = true
@@ -149,6 +152,7 @@ func (l *ledger) putBack(r *round) {
 func (l *ledger) settle(r *round, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.taken = 0
 	for i, user := range r.users {
 		if r.holds[i] != "" {
 			continue

@@ -48,11 +48,8 @@ func (ix *Index) sweepIfDue(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
-	s := sweep{ix: ix, epochs: ix.epochs(), verdicts: make(map[hub.ProcessID]bool)}
-	for _, p := range t.live {
-		s.verdicts[p.ID] = false
-	}
-	err = s.run(ctx, t)
+	s := ix.newSweep(t)
+	err = s.run(ctx)
 	ix.met.swept.Add(float64(s.removed))
 	if err != nil {
 		ix.met.sweepsFailed.Inc()
@@ -76,21 +73,28 @@ func (ix *Index) takeTurn(ctx context.Context, job string, period time.Duration)
 	return mine, nil
 }
 
-func (ix *Index) epochs() []uint64 {
-	out := make([]uint64, len(ix.shards))
-	for i, sh := range ix.shards {
-		out[i] = sh.Epoch()
-	}
-	return out
-}
-
 // sweep is one pass over all users' values.
 type sweep struct {
 	ix        *Index
+	dead      []hub.ProcessID        // known when it began
 	epochs    []uint64               // the shards' when it began
 	verdicts  map[hub.ProcessID]bool // true: dead
 	removed   int64
 	forgotten int64
+}
+
+func (ix *Index) newSweep(t *table) *sweep {
+	s := &sweep{ix: ix, verdicts: make(map[hub.ProcessID]bool)}
+	for _, sh := range ix.shards {
+		s.epochs = append(s.epochs, sh.Epoch())
+	}
+	for pid := range t.dead {
+		s.dead = append(s.dead, pid)
+	}
+	for _, p := range t.live {
+		s.verdicts[p.ID] = false
+	}
+	return s
 }
 
 // errUnsteady ends a sweep while a missing lease proves nothing.
@@ -98,21 +102,17 @@ var errUnsteady = errors.New("a data shard is failing over")
 
 // run removes the entries of every process without a lease, then takes those
 // that were dead when it began out of the set of processes.
-func (s *sweep) run(ctx context.Context, t *table) error {
-	dead := make([]hub.ProcessID, 0, len(t.dead))
-	for pid := range t.dead {
-		dead = append(dead, pid)
-	}
+func (s *sweep) run(ctx context.Context) error {
 	s.ix.stray.Store(false)
-	if err := s.runShards(ctx, dead); err != nil {
+	if err := s.runShards(ctx); err != nil {
 		s.ix.stray.Store(true) // come back for what was left
 		return err
 	}
-	return s.forget(ctx, dead)
+	return s.forget(ctx)
 }
 
-func (s *sweep) runShards(ctx context.Context, dead []hub.ProcessID) error {
-	if err := s.judge(ctx, dead); err != nil {
+func (s *sweep) runShards(ctx context.Context) error {
+	if err := s.judge(ctx, s.dead); err != nil {
 		return err
 	}
 	for _, sh := range s.ix.shards {
@@ -186,21 +186,28 @@ func (s *sweep) page(ctx context.Context, sh *redisx.Shard, keys, values []strin
 	if err := s.judge(ctx, named); err != nil {
 		return err
 	}
-	var stale []string
-	dead := make(map[hub.ProcessID]struct{})
-	for i, v := range values {
-		before := len(stale)
-		for pid := range entries(v) {
-			if s.verdicts[pid] {
-				dead[pid] = struct{}{}
-				stale = append(stale[:before], keys[i])
-			}
-		}
-	}
+	stale, dead := s.stale(keys, values)
 	if len(stale) == 0 {
 		return nil
 	}
 	return s.remove(ctx, sh, stale, dead)
+}
+
+// stale picks the keys whose values name dead processes, and these.
+func (s *sweep) stale(keys, values []string) (stale []string, dead map[hub.ProcessID]struct{}) {
+	dead = make(map[hub.ProcessID]struct{})
+	for i, v := range values {
+		names := false
+		for pid := range entries(v) {
+			if s.verdicts[pid] {
+				dead[pid], names = struct{}{}, true
+			}
+		}
+		if names {
+			stale = append(stale, keys[i])
+		}
+	}
+	return stale, dead
 }
 
 // remove takes the entries of dead out of the values under keys.
@@ -230,9 +237,9 @@ func (s *sweep) remove(ctx context.Context, sh *redisx.Shard, keys []string, dea
 }
 
 // forget takes swept processes out of the set of processes.
-func (s *sweep) forget(ctx context.Context, dead []hub.ProcessID) error {
+func (s *sweep) forget(ctx context.Context) error {
 	names, argv := []string{s.ix.keys.Processes()}, []any{}
-	for _, pid := range dead {
+	for _, pid := range s.dead {
 		if s.verdicts[pid] {
 			names = append(names, s.ix.keys.Lease(pid))
 			argv = append(argv, string(pid))
