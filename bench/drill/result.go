@@ -33,6 +33,10 @@ type Result struct {
 	LongestGapMS   int64  `json:"longest_gap_ms"` // between one API server and one worker
 	Promise        string `json:"promise"`
 
+	// HarnessStallMS is how long this program itself was not run by the machine
+	// at the worst: gaps no longer than this may not be the system's.
+	HarnessStallMS int64 `json:"harness_stall_ms"`
+
 	Connections   int `json:"connections"`
 	Notifications int `json:"notifications"` // accepted
 	Refused       int `json:"refused"`       // answered with an error
@@ -48,6 +52,9 @@ type Result struct {
 
 	Broke []string `json:"broke,omitempty"` // what else was promised and not kept
 }
+
+// stalled is a stall of the harness worth a word.
+const stalled = 200 * time.Millisecond
 
 func ms(d time.Duration) *int64 {
 	v := d.Milliseconds()
@@ -112,6 +119,9 @@ func (r *Result) notes() string {
 	add("users of the dead worker offline after %d ms", r.OfflineWithinMS)
 	add("connected again after %d ms", r.RecoveredMS)
 	add("index clean after %d ms", r.SweptMS)
+	if r.HarnessStallMS > stalled.Milliseconds() {
+		notes = append(notes, fmt.Sprintf("the machine stalled for up to %d ms meanwhile", r.HarnessStallMS))
+	}
 	if r.Ghosts != nil && *r.Ghosts > 0 {
 		notes = append(notes, fmt.Sprintf("%d ghosts in the index", *r.Ghosts))
 	}

@@ -57,6 +57,7 @@ type drill struct {
 	book    ledger.Book
 	fleet   *fleet
 	senders *senders
+	stalls  stallMeter
 	result  Result
 	faultAt time.Time // zero: no fault yet
 	loadEnd time.Time
@@ -142,6 +143,7 @@ func (d *drill) load(ctx context.Context) error {
 	d.senders.start(sending)
 	var watching sync.WaitGroup
 	watching.Go(func() { d.watch(sending) })
+	watching.Go(func() { d.stalls.run(sending) })
 	err := d.breakThings(ctx)
 	stop()
 	d.senders.wait()
@@ -204,6 +206,10 @@ func (d *drill) drain(ctx context.Context) error {
 // account settles the books; all clients and senders have stopped.
 func (d *drill) account() {
 	d.result.FailedConnects += int(d.fleet.failed.Load())
+	d.result.HarnessStallMS = d.stalls.longest().Milliseconds()
+	if n := d.senders.refused.Load(); n > 0 {
+		d.say("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
+	}
 	d.result.settle(d.book.Settle(ledger.Rules{
 		Joined: 500 * time.Millisecond,
 		Stayed: 2 * time.Second,

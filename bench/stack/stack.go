@@ -109,9 +109,9 @@ func (s *Stack) writeKeys() error {
 
 func (s *Stack) file(name string) string { return filepath.Join(s.opts.LogDir, name) }
 
-func (s *Stack) startAPIs(context.Context) error {
+func (s *Stack) startAPIs(ctx context.Context) error {
 	for i := range s.opts.APIs {
-		port, err := redisproc.FreePort("")
+		port, err := redisproc.FreePort(ctx, "")
 		if err != nil {
 			return fmt.Errorf("start api: %w", err)
 		}
@@ -127,8 +127,8 @@ func (s *Stack) startAPIs(context.Context) error {
 	return nil
 }
 
-func (s *Stack) startFront(context.Context) error {
-	port, err := redisproc.FreePort("")
+func (s *Stack) startFront(ctx context.Context) error {
+	port, err := redisproc.FreePort(ctx, "")
 	if err != nil {
 		return fmt.Errorf("start front: %w", err)
 	}
