@@ -95,10 +95,12 @@ func (c *Config) checkDurations() error {
 		{"drain-window", c.DrainWindow, true},
 		{"drain-timeout", c.DrainTimeout, true},
 	} {
-		if d.v < 0 || d.v == 0 && !d.zero {
+		switch {
+		case d.v < 0 && d.zero:
+			return fmt.Errorf("front.%s: %v: want 0 or more", d.name, d.v)
+		case d.v < 0 || d.v == 0 && !d.zero:
 			return fmt.Errorf("front.%s: %v: want more than 0", d.name, d.v)
-		}
-		if d.v > 24*time.Hour {
+		case d.v > 24*time.Hour:
 			return fmt.Errorf("front.%s: %v: want at most 24h", d.name, d.v)
 		}
 	}

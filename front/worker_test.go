@@ -253,3 +253,25 @@ func TestHalfClosedPeerIsClosed(t *testing.T) {
 		t.Error("the connection goes on")
 	}
 }
+
+func TestLongDeliveriesDoNotStarveReads(t *testing.T) {
+	r := start(t, nil)
+	c := r.join("ann")
+	e := note(`1`)
+	for i := range hub.MaxUsers {
+		e.Users = append(e.Users, hub.UserID(fmt.Sprint("u", i)))
+	}
+	body := e.Append(nil)
+	const n = 800
+	for range n {
+		r.Deliver(body)
+	}
+	c.text(`{"t":"ping"}`)
+	if m := c.json(); m["t"] != "ok" {
+		t.Fatalf("got %v", m)
+	}
+	if done := r.metric("homing_front_envelopes_total"); done == n {
+		t.Error("the answer came after all deliveries")
+	}
+	wait(t, "all deliveries", func() bool { return r.metric("homing_front_missed_targets_total") == n*hub.MaxUsers })
+}

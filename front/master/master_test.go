@@ -213,12 +213,13 @@ func frame(br *bufio.Reader) (string, error) {
 // connector joins and leaves all the time and counts.
 type connector struct {
 	joined, failed atomic.Int64
-	spare          func(began time.Time) bool // forgives a failure of a connect that began then
 	stop           func()
 }
 
-func (r *rig) connect(workers int) *connector {
-	c := &connector{spare: func(time.Time) bool { return false }}
+// A connect that began before killed, in Unix nanoseconds, may fail: what the
+// dead worker had accepted already dies with it.
+func (r *rig) connect(workers int, killed *atomic.Int64) *connector {
+	c := &connector{}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for range workers {
@@ -230,7 +231,7 @@ func (r *rig) connect(workers int) *connector {
 				case err == nil:
 					c.joined.Add(1)
 					_ = conn.Close()
-				case !c.spare(began):
+				case began.UnixNano() > killed.Load():
 					c.failed.Add(1)
 					r.t.Logf("connect: %v", err)
 				}
@@ -264,10 +265,8 @@ func TestWorkersShareThePort(t *testing.T) {
 
 func TestKilledWorkerIsReplacedAndNoLaterConnectFails(t *testing.T) {
 	r := start(t, nil)
-	c := r.connect(4)
 	var killed atomic.Int64
-	// A connection that the dead worker had accepted already dies with it.
-	c.spare = func(began time.Time) bool { return began.UnixNano() <= killed.Load() }
+	c := r.connect(4, &killed)
 	before := r.pids()
 	time.Sleep(200 * time.Millisecond)
 	if err := unix.Kill(before[1], unix.SIGKILL); err != nil {
@@ -293,7 +292,7 @@ func TestHangupReplacesAllWorkersAndNoConnectFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	c := r.connect(4)
+	c := r.connect(4, new(atomic.Int64))
 	before := r.pids()
 	if err := unix.Kill(os.Getpid(), unix.SIGHUP); err != nil {
 		t.Fatal(err)
@@ -334,8 +333,7 @@ func TestSlotThatCannotStartIsClosedAndItsQueueHandedOver(t *testing.T) {
 	}
 	pid := r.pids()[1]
 	var killed atomic.Int64
-	c := r.connect(8)
-	c.spare = func(began time.Time) bool { return began.UnixNano() <= killed.Load() }
+	c := r.connect(8, &killed)
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,223 @@
+package front
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/ws"
+	"github.com/homing/homing/hub"
+)
+
+// crowd is a worker whose loop is not running, with connections over loopback
+// that somebody drains: for measuring what the loop does, step by step.
+type crowd struct {
+	*Worker
+	peers []int // the clients' descriptors
+	users []hub.UserID
+}
+
+func newCrowd(t testing.TB, n int) *crowd {
+	t.Helper()
+	cfg := testConfig(t)
+	cfg.MaxDescriptors = 1 << 20
+	listeners, err := Listen(&cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &crowd{Worker: w}
+	t.Cleanup(func() {
+		w.shut()
+		_ = w.poller.Close()
+		for _, fd := range c.peers {
+			_ = unix.Close(fd)
+		}
+	})
+	sa, err := unix.Getsockname(listeners[0].FD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		c.add(t, listeners[0].FD, sa, i)
+	}
+	return c
+}
+
+// add has one more client connect and be greeted.
+func (c *crowd) add(t testing.TB, listener int, sa unix.Sockaddr, i int) {
+	t.Helper()
+	peer, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.peers = append(c.peers, peer)
+	if err := unix.Connect(peer, sa); err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.SetNonblock(peer, true)
+	var fd int
+	wait(t, "the connection", func() bool {
+		fd, _, err = poll.Accept(listener)
+		return err == nil
+	})
+	user := hub.UserID(fmt.Sprint("user-", i))
+	c.users = append(c.users, user)
+	c.welcome(fd, false)
+	conn := c.table.conns[len(c.table.conns)-1]
+	conn.state = stateRegister
+	c.Worker.users.add(conn, auth.Identity{User: user, Service: "chess"})
+	c.registered(conn, nil)
+}
+
+// drain reads what all peers have got.
+func (c *crowd) drain() {
+	var buf [64 << 10]byte
+	for _, fd := range c.peers {
+		for n, err := unix.Read(fd, buf[:]); err == nil && n == len(buf); {
+			n, err = unix.Read(fd, buf[:])
+		}
+	}
+}
+
+// envelope addresses 150 users of the crowd and as many others, from start on.
+func (c *crowd) envelope(start int) []byte {
+	e := note(`"` + strings.Repeat("x", 160) + `"`) // 200 bytes on the wire
+	for i := range 150 {
+		e.Users = append(e.Users, c.users[(start+i*7919)%len(c.users)], hub.UserID(fmt.Sprint("nobody-", start, i)))
+	}
+	return e.Append(nil)
+}
+
+func TestDeliverAllocatesNothingPerTarget(t *testing.T) {
+	c := newCrowd(t, 300)
+	few, many := note(`1`, c.users[:1]...), note(`1`, c.users...)
+	run := func(e hub.Envelope) float64 {
+		body := e.Append(nil)
+		return testing.AllocsPerRun(20, func() {
+			c.budget = turnBudget
+			c.deliver(body)
+			c.drain()
+		})
+	}
+	one, all := run(few), run(many)
+	if one > 3 || all != one {
+		t.Errorf("%v allocations for one target, %v for 300; want at most 3, and the same", one, all)
+	}
+}
+
+func TestConnectionIsSmall(t *testing.T) {
+	const want = 128
+	if size := unsafe.Sizeof(conn{}); size > want {
+		t.Errorf("a connection takes %d bytes, want at most %d", size, want)
+	}
+}
+
+// BenchmarkDeliver writes notifications of 200 bytes to 150 of 2,000 sockets,
+// and, for comparison in the same run, the same bytes to the same sockets with
+// nothing around the system call. ns/op is per target.
+func BenchmarkDeliver(b *testing.B) {
+	c := newCrowd(b, 2000)
+	for name, step := range map[string]func(body []byte, start int){
+		"worker": func(body []byte, _ int) { c.budget = 1 << 20; c.deliver(body) },
+		"bare": func(body []byte, start int) {
+			d, err := hub.ParseEnvelope(body)
+			if err != nil {
+				b.Fatal(err)
+			}
+			frame := ws.Frame(ws.OpText, d.Payload)
+			for i := range 150 {
+				conn := c.table.conns[(start+i*7919)%len(c.users)]
+				if _, err := poll.Write(int(conn.fd), frame); err != nil {
+					b.Fatal(err)
+				}
+			}
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			var bodies [][]byte
+			for i := range 64 {
+				bodies = append(bodies, c.envelope(i*31))
+			}
+			b.ReportAllocs()
+			for i := 0; i < b.N; i += 150 {
+				step(bodies[i/150%64], i/150%64*31)
+				b.StopTimer()
+				if i/150%10 == 0 {
+					c.drain()
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkIdleMemory reports what an idle connection takes in user space.
+func BenchmarkIdleMemory(b *testing.B) {
+	const n = 5000
+	before := heap()
+	c := newCrowd(b, n)
+	c.drain()
+	users := int64(len(c.users)) * (16 + 16) // the names that the benchmark holds
+	kib := float64(heap()-before-users) / n / 1024
+	for b.Loop() { // nothing: it is idle
+	}
+	b.ReportMetric(kib, "KiB/conn")
+	runtime.KeepAlive(c)
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc) //nolint:gosec // far from the limit
+}
+
+// BenchmarkHandshake connects, reads hello and leaves; user and system time of
+// this process, both ends, are reported per connect.
+func BenchmarkHandshake(b *testing.B) {
+	r := start(b, nil)
+	request := []byte("GET /ws?token=ann HTTP/1.1\r\n" + upgradeHead + "\r\n")
+	before := cpu(b)
+	for b.Loop() {
+		conn, err := net.Dial("tcp", r.addr)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := conn.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		var buf [512]byte
+		for got := 0; got < 190; { // the reply and hello
+			n, err := conn.Read(buf[:])
+			if err != nil {
+				b.Fatal(err)
+			}
+			got += n
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0) // no TIME_WAIT to run out of ports
+		_ = conn.Close()
+	}
+	b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(b.N), "cpu-us/op")
+}
+
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
