@@ -53,38 +53,42 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	_ = b.ctrl.Flush() // some callers send the first line only after the reply's header
-	b.run(r.Context())
-	_ = b.flush() // a caller who has gone
+	if b.run(r.Context()) != nil || b.flush() != nil {
+		panic(http.ErrAbortHandler) // answers are missing: the reply must not end as if it were whole
+	}
 	return nil
 }
 
 // run goes through the lines until the input ends or cannot be read further.
-func (b *batch) run(ctx context.Context) {
+// It returns an error only when the caller has gone.
+func (b *batch) run(ctx context.Context) error {
 	for {
 		err := b.next()
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, errGone):
-			return
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errGone):
+			return err
 		case errors.Is(err, errLineTooLong):
 			b.refuse(tooLarge(b.cfg.BodyLimit))
 			continue
 		case err != nil:
 			b.refuse(asError(bodyError(err, b.cfg.BodyLimit)))
-			return
+			return nil
 		}
 		if len(bytes.TrimSpace(b.line)) == 0 {
 			continue
 		}
 		if b.closing.Load() {
 			b.refuse(&Error{Code: CodeUnavailable, Detail: "shutting down: send this line and the rest again"})
-			return
+			return nil
 		}
 		if b.no > b.cfg.BatchLines {
 			b.refuse(refuse(CodeTooManyLines, "over %d lines", b.cfg.BatchLines))
-			return
+			return nil
 		}
 		if err := b.serve(ctx); err != nil {
-			return
+			return err
 		}
 	}
 }
@@ -160,10 +164,7 @@ func (b *batch) next() error {
 	b.line = b.line[:0]
 	tooLong := false
 	for {
-		if err := b.await(); err != nil {
-			return err
-		}
-		part, err := b.in.ReadSlice('\n')
+		part, err := b.read()
 		if tooLong = tooLong || len(b.line)+len(part) > b.cfg.BodyLimit+1; !tooLong {
 			b.line = append(b.line, part...)
 		}
@@ -180,17 +181,24 @@ func (b *batch) next() error {
 	}
 }
 
-// await flushes the answers and gives the caller time for more, unless the
-// rest of a line is here already.
-func (b *batch) await() error {
+// read returns what is here of a line, as ReadSlice does. When that means to
+// wait for the caller, it flushes the answers first.
+func (b *batch) read() ([]byte, error) {
 	held, _ := b.in.Peek(b.in.Buffered())
 	if bytes.IndexByte(held, '\n') >= 0 || len(held) == batchBuffer {
-		return nil
+		return b.in.ReadSlice('\n')
 	}
 	if err := b.flush(); err != nil {
-		return errGone
+		return nil, errGone
 	}
-	return b.extend(b.ctrl.SetReadDeadline)
+	if err := b.extend(b.ctrl.SetReadDeadline); err != nil {
+		return nil, errGone
+	}
+	part, err := b.in.ReadSlice('\n')
+	// After the end of the body net/http goes on reading, to learn when the
+	// caller goes. A deadline left behind would look like that.
+	_ = b.ctrl.SetReadDeadline(time.Time{})
+	return part, err
 }
 
 func (b *batch) flush() error {

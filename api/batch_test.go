@@ -203,6 +203,18 @@ func TestBatchThatStandsStillIsEnded(t *testing.T) {
 	}
 }
 
+// TestBatchOutlastsItsIdleTime: a batch that is sent at once and served
+// slowly does not stand still. Its last line, without an end, is read when
+// net/http already waits for the caller to go.
+func TestBatchOutlastsItsIdleTime(t *testing.T) {
+	w := newWorld(t,
+		withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 4, 1 }),
+		withConfig(func(c *Config) { c.BatchIdle = 100 * time.Millisecond }))
+	if lines := w.batch(someone + "\n" + someone + "\n" + someone); len(lines) != 3 || parseLine(t, lines[2]).Targets != 1 {
+		t.Errorf("got %s", lines)
+	}
+}
+
 func TestBatchNeedsNDJSON(t *testing.T) {
 	w := newWorld(t)
 	wantCode(t, w.post("/notify/batch", someone), CodeUnsupportedMediaType)

@@ -18,13 +18,11 @@ type Config struct {
 
 	BodyLimit      int           `help:"Largest request body, and largest line of a batch, in bytes." default:"1572864"`
 	MaxInFlight    int           `help:"Requests served at once; more are refused with 503." default:"1024"`
-	RequestTimeout time.Duration `help:"How long one request, or one line of a batch, may take; at most 25s, because an idempotency key is held for 30s." default:"10s"`
+	RequestTimeout time.Duration `help:"How long one request, its body included, or one line of a batch may take; at most 25s, because an idempotency key is held for 30s." default:"10s"`
 	BatchLines     int           `help:"Most lines of one batch." default:"100000"`
 	BatchIdle      time.Duration `help:"How long a batch may wait for its next line, or for its reader." default:"30s"`
 
 	ReadHeaderTimeout time.Duration `help:"How long a caller may take to send a request's header." default:"5s"`
-	ReadTimeout       time.Duration `help:"How long a caller may take to send a whole request." default:"15s"`
-	WriteTimeout      time.Duration `help:"From the end of the header until the reply is written; more than read-timeout and request-timeout." default:"40s"`
 	IdleTimeout       time.Duration `help:"How long an idle connection is kept." default:"120s"`
 
 	DrainDelay   time.Duration `help:"How long to go on serving after /readyz turned to 503 at shutdown; 0 is not at all." default:"0s"`
@@ -56,9 +54,6 @@ func (c *Config) Validate() error {
 	if c.RequestTimeout > maxRequestTimeout {
 		bad("request-timeout", c.RequestTimeout, "at most "+maxRequestTimeout.String())
 	}
-	if c.WriteTimeout <= max(c.ReadTimeout, c.RequestTimeout) {
-		bad("write-timeout", c.WriteTimeout, "more than read-timeout and request-timeout")
-	}
 	for name, n := range map[string]int{"body-limit": c.BodyLimit, "max-in-flight": c.MaxInFlight, "batch-lines": c.BatchLines} {
 		if n <= 0 {
 			bad(name, n, "more than 0")
@@ -82,8 +77,6 @@ func (c *Config) timeouts() map[string]time.Duration {
 		"request-timeout":     c.RequestTimeout,
 		"batch-idle":          c.BatchIdle,
 		"read-header-timeout": c.ReadHeaderTimeout,
-		"read-timeout":        c.ReadTimeout,
-		"write-timeout":       c.WriteTimeout,
 		"idle-timeout":        c.IdleTimeout,
 		"drain-timeout":       c.DrainTimeout,
 	}

@@ -28,29 +28,36 @@ func (s *Server) instrument(next http.Handler) http.Handler {
 		defer s.metrics.inFlight.Dec()
 		ww := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
-			if v := recover(); v != nil {
-				s.recovered(ww, r, v)
-			}
+			abort := s.recovered(ww, r, recover())
 			status := ww.Status()
 			if status == 0 {
 				status = statusGone
 			}
 			s.metrics.request(route(r), status, time.Since(started))
+			if abort {
+				panic(http.ErrAbortHandler)
+			}
 		}()
 		next.ServeHTTP(ww, r)
 	})
 }
 
-func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, v any) {
-	if v == http.ErrAbortHandler { //nolint:errorlint // net/http compares it so, too
-		panic(v)
+// recovered deals with what a handler panicked with, if it did, and says
+// whether to cut the connection off, so that nobody takes a reply for whole
+// that is not.
+func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, v any) (abort bool) {
+	switch v {
+	case nil:
+		return false
+	case http.ErrAbortHandler:
+		return true
 	}
 	s.log.Error("panic while serving", "route", route(r), "panic", v, "stack", string(debug.Stack()))
-	if w.Status() == 0 {
-		s.refused(w, &Error{Code: CodeInternal})
-		return
+	if w.Status() != 0 {
+		return true
 	}
-	panic(http.ErrAbortHandler) // part of a reply is out: cut it off, so that nobody takes it for whole
+	s.refused(w, &Error{Code: CodeInternal})
+	return false
 }
 
 // route is the pattern that r matched, the same with and without /v1, or
@@ -173,10 +180,13 @@ func (s *Server) limitRate(next http.Handler) http.Handler {
 func (s *Server) answer(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := h(w, r)
-		if err == nil || gone(r.Context(), err) {
-			return
+		switch {
+		case err == nil:
+		case gone(r.Context(), err):
+			panic(http.ErrAbortHandler) // to return would be to answer 200
+		default:
+			s.refused(w, s.explain(r.Context(), err))
 		}
-		s.refused(w, s.explain(r.Context(), err))
 	}
 }
 

@@ -202,7 +202,7 @@ func overloaded(t *testing.T) reply {
 
 // half sends a request whose body does not come whole.
 func half(t *testing.T, framing, part string, closes bool) reply {
-	w := newWorld(t, withConfig(func(c *Config) { c.ReadTimeout = 100 * time.Millisecond }))
+	w := newWorld(t, withConfig(func(c *Config) { c.ReadHeaderTimeout, c.RequestTimeout = 500*time.Millisecond, time.Millisecond }))
 	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -286,7 +286,9 @@ func TestCallerWhoLeavesIsCounted(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
-	_ = <-done
+	if err := <-done; err == nil {
+		t.Error("the caller got an answer")
+	}
 	gone := w.server.metrics.requests.WithLabelValues("/notify", "499")
 	for deadline := time.Now().Add(5 * time.Second); testutil.ToFloat64(gone) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

@@ -16,6 +16,9 @@ import (
 	"github.com/homing/homing/api/apikey"
 )
 
+// replyTimeout is how long a caller may take to read a reply.
+const replyTimeout = 10 * time.Second
+
 // Server is the REST server. New makes one, Run serves.
 type Server struct {
 	cfg     Config
@@ -130,12 +133,15 @@ func (s *Server) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// httpServer sets the deadlines of connections behind those of requests, so
+// that what takes too long is answered before the connection is cut.
 func (s *Server) httpServer() *http.Server {
+	read := s.cfg.ReadHeaderTimeout + s.cfg.RequestTimeout + time.Second
 	return &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.cfg.ReadHeaderTimeout,
-		ReadTimeout:       s.cfg.ReadTimeout,
-		WriteTimeout:      s.cfg.WriteTimeout,
+		ReadTimeout:       read,
+		WriteTimeout:      read + settleTimeout + replyTimeout,
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -41,15 +41,14 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		t.Fatalf("defaults: %v", err)
 	}
 	cfg.Listen, cfg.RequestTimeout, cfg.BodyLimit, cfg.KeyRate, cfg.KeyBurst = "", 26*time.Second, 0, -1, -1
-	cfg.ReadTimeout, cfg.DrainDelay, cfg.WriteTimeout = 0, -time.Second, 20*time.Second
+	cfg.IdleTimeout, cfg.DrainDelay = 0, -time.Second
 	err := cfg.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		`api.listen: "": want`, "api.request-timeout: 26s: want at most 25s", "api.body-limit: 0: want more than 0",
-		"api.key-rate: -1: want", "api.key-burst: -1: want", "api.read-timeout: 0s: want more than 0", "api.drain-delay: -1s: want",
-		"api.write-timeout: 20s: want more than read-timeout",
+		"api.key-rate: -1: want", "api.key-burst: -1: want", "api.idle-timeout: 0s: want more than 0", "api.drain-delay: -1s: want",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\ndoes not say %q", err, want)
