@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -75,6 +76,26 @@ func TestLocateOnOneShardAndOnThree(t *testing.T) {
 				t.Errorf("after both let go, user0 is at %q", got)
 			}
 		})
+	}
+}
+
+// TestOnTheStandIn: development without an installed Redis takes the same path.
+func TestOnTheStandIn(t *testing.T) {
+	w := newWorld(t, redistest.Config(t, "redis://"+miniredis.RunT(t).Addr()))
+	ix := w.index(quick)
+	p := w.process(quick)
+	p.set(t, "anna", one("chess")...)
+	if got := where(t, ix, "anna", "chess"); !slices.Equal(got, []hub.ProcessID{p.id}) {
+		t.Errorf("anna is at %q", got)
+	}
+	if got, err := ix.Online(t.Context(), 10); !slices.Equal(got, []hub.UserID{"anna"}) || err != nil {
+		t.Errorf("online: %q, %v", got, err)
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if users, _ := w.dump(); len(users) != 0 {
+		t.Errorf("left: %q", users)
 	}
 }
 
