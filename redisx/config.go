@@ -3,6 +3,7 @@ package redisx
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -93,10 +94,8 @@ func (c *Config) targets() (roles [3][]*target, err error) {
 				}
 				seen[raw] = t
 			}
-			for _, other := range roles[i] {
-				if other == t {
-					return roles, fmt.Errorf("%s[%d]: %s: the same shard twice", flag, j, redact(raw))
-				}
+			if slices.Contains(roles[i], t) {
+				return roles, fmt.Errorf("%s[%d]: %s: the same shard twice", flag, j, redact(raw))
 			}
 			roles[i] = append(roles[i], t)
 		}

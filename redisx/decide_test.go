@@ -13,7 +13,7 @@ func answering(role string) *member {
 
 func silent(failures int) *member {
 	m := answering(roleMaster)
-	m.failures, m.lastErr = failures, errors.New("timeout")
+	m.health.failures, m.lastErr = failures, errors.New("timeout")
 	return m
 }
 
@@ -62,9 +62,9 @@ func TestJudge(t *testing.T) {
 	}{
 		"healthy":                       {answering(roleReplica), master, false, true},
 		"healthy while no master is up": {answering(roleReplica), nil, false, true},
-		"one failure is forgiven":       {change(func(m *member) { m.failures = 1 }), master, false, true},
-		"two are not":                   {change(func(m *member) { m.failures = 2 }), master, false, false},
-		"nor is a refusal":              {change(func(m *member) { m.failures, m.refused = 1, true }), master, false, false},
+		"one failure is forgiven":       {change(func(m *member) { m.health.failures = 1 }), master, false, true},
+		"two are not":                   {change(func(m *member) { m.health.failures = 2 }), master, false, false},
+		"nor is a refusal":              {change(func(m *member) { m.health = health{failures: 1, refused: true} }), master, false, false},
 		"not asked":                     {change(func(m *member) { m.asked = false }), master, false, false},
 		"promoted":                      {answering(roleMaster), master, false, false},
 		"link down":                     {change(func(m *member) { m.known.linked = false }), master, false, false},

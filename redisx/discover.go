@@ -93,11 +93,8 @@ func (f *follower) begin(ctx context.Context) {
 
 func (f *follower) close(cancel func()) {
 	cancel()
-	f.tasks.Wait()
+	f.tasks.Wait() // they close the clients
 	f.shard.publish(&state{err: fmt.Errorf("redis %s: %w: stopped", f.shard.Name(), ErrNoMaster), epoch: f.epoch})
-	for _, m := range f.members {
-		_ = m.client.Close() // nobody waits for what it still carries
-	}
 }
 
 // watch starts to ask the Sentinel at addr, unless that is done already.
@@ -247,8 +244,8 @@ func (f *follower) startNode(ctx context.Context, addr string) *member {
 	ctx, stop := context.WithCancel(ctx)
 	n := newNode(f.shard.dialect, addr)
 	f.tasks.Go(func() {
-		n.watch(ctx, f.shard.dialect, func(p probe) { send(ctx, f.probes, p) })
-		_ = n.client.Close() // commands under way fail and go to another node
+		n.watch(ctx, func(p probe) { send(ctx, f.probes, p) })
+		_ = n.client().Close() // commands under way fail, as if the server had gone
 	})
 	return &member{node: n, stop: stop}
 }
@@ -278,7 +275,7 @@ func (f *follower) identify(master *member, now time.Time) {
 	if f.since.IsZero() {
 		f.since = now
 	}
-	if n := len(f.history.samples); n == 0 || f.history.samples[n-1].at != master.known.at {
+	if n := len(f.history.samples); n == 0 || !f.history.samples[n-1].at.Equal(master.known.at) {
 		f.history.add(master.known.at, master.known.offset)
 	}
 }
@@ -297,8 +294,7 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 		n := Node{Addr: addr, Role: Replica}
 		if addr == f.master {
 			n.Role = Master
-			n.Healthy = master != nil
-			if st.err != nil {
+			if n.Healthy = master != nil; !n.Healthy {
 				n.Reason = f.whyNoMaster()
 			}
 		} else {

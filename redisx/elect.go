@@ -21,12 +21,11 @@ type replicaOpinion struct {
 // member is what discovery remembers of one node.
 type member struct {
 	*node
-	stop     func()
-	known    probe // the last look that got an answer; zero before
-	asked    bool  // at least one look has ended
-	failures int   // looks in a row that got none
-	lastErr  error
-	refused  bool
+	stop    func()
+	known   probe // the last look that got an answer; zero before
+	asked   bool  // at least one look has ended
+	health  health
+	lastErr error // of the last look
 
 	healthy bool      // as last judged
 	since   time.Time // when healthy last became true
@@ -34,18 +33,15 @@ type member struct {
 
 // take remembers what a look found.
 func (m *member) take(p probe) {
-	m.asked, m.lastErr, m.refused = true, p.err, p.refused()
-	if p.err != nil {
-		m.failures++
-		return
+	m.asked, m.lastErr = true, p.err
+	m.health.take(&p)
+	if p.err == nil {
+		m.known = p
 	}
-	m.failures, m.known = 0, p
 }
 
-// alive reports whether the node answers. One unanswered look is forgiven.
-func (m *member) alive() bool {
-	return m.known.role != "" && (m.failures == 0 || m.failures == 1 && !m.refused)
-}
+// alive reports whether the node answers.
+func (m *member) alive() bool { return m.known.role != "" && m.health.alive() }
 
 // answersAs reports whether the node is alive and says that it has the role.
 func (m *member) answersAs(role string) bool { return m.alive() && m.known.role == role }

@@ -30,8 +30,7 @@ var refusals = []string{"READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "max 
 // unavailable reports whether err says that the server could not be reached or
 // could not serve, as against a reply to the command or the caller's own error.
 func unavailable(err error) bool {
-	var reply redis.Error
-	if errors.As(err, &reply) {
+	if reply, ok := errors.AsType[redis.Error](err); ok {
 		for _, r := range refusals {
 			if redis.HasErrorPrefix(reply, r) { // it looks behind "ERR "
 				return true
@@ -39,8 +38,8 @@ func unavailable(err error) bool {
 		}
 		return false
 	}
-	var netErr net.Error
-	return errors.As(err, &netErr) ||
+	_, ofNetwork := errors.AsType[net.Error](err)
+	return ofNetwork ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
 		errors.Is(err, ErrUnavailable)

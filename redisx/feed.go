@@ -16,7 +16,7 @@ const (
 	feedPatience = 500 * time.Millisecond // for its answer
 	feedSettle   = 2 * time.Second        // that a replica must be healthy before the master is left for it
 	feedAvoid    = 3 * time.Second        // for which a server that failed us is the last choice
-	feedDrain    = 200 * time.Millisecond // to read the rest from a server that is left
+	feedDrain    = 500 * time.Millisecond // to read the rest from a server that is left
 	feedRetry    = 50 * time.Millisecond  // first pause between attempts; doubles
 	feedRetryMax = 500 * time.Millisecond
 )
@@ -135,7 +135,7 @@ func (f *feed) serve(ctx context.Context, l *link) (next *link) {
 	var silent error
 	guards.Go(func() { silent = l.guard(ctx, feedQuiet, feedPatience) })
 	guards.Go(func() { next = f.improve(ctx, l) })
-	err := l.read(func(m *redis.Message) {
+	err := l.read(ctx, func(m *redis.Message) {
 		messages.Inc()
 		f.handler(f.index, m.Channel, []byte(m.Payload))
 	})

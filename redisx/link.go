@@ -53,7 +53,7 @@ func openLink(ctx context.Context, o *redis.Options, channels []string) (*link, 
 // prepare makes connections note when bytes come, and fail after the first:
 // on its own, go-redis would connect again before it tells us of a failure.
 func (l *link) prepare(o *redis.Options) {
-	o.PoolSize, o.MaxActiveConns = 1, 1
+	o.PoolSize = fewConns
 	dial := redis.NewDialer(o)
 	var used atomic.Bool
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -103,8 +103,8 @@ func (l *link) subscribe(ctx context.Context, channels []string, timeout time.Du
 
 // read hands every message to handle, in order, and blocks until the link
 // fails or is closed, which it returns as an error, or until it has read the
-// answer to retire: errRetired.
-func (l *link) read(handle func(*redis.Message)) error {
+// answer to retire: errRetired. The end of ctx alone does not end it.
+func (l *link) read(ctx context.Context, handle func(*redis.Message)) error {
 	for _, m := range l.early {
 		handle(m)
 	}
@@ -112,7 +112,7 @@ func (l *link) read(handle func(*redis.Message)) error {
 	for {
 		// Without a deadline: one that ends inside a message would tear it.
 		// guard closes the link when it has been silent for too long.
-		reply, err := l.pubsub.Receive(context.Background())
+		reply, err := l.pubsub.Receive(ctx)
 		if err != nil {
 			return err
 		}

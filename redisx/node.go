@@ -27,25 +27,42 @@ const (
 // node is one server of a shard: the client for its data traffic, and the
 // goroutine that asks after its health.
 type node struct {
-	addr   string
-	client *redis.Client
-	want   atomic.Pointer[string] // the role that new connections must find
-	kick   chan struct{}          // holds 1: look now
+	d       *dialect
+	addr    string
+	current atomic.Pointer[redis.Client]
+	want    atomic.Pointer[string] // the role that new connections must find
+	kick    chan struct{}          // holds 1: look now
 }
 
 func newNode(d *dialect, addr string) *node {
-	n := &node{addr: addr, kick: make(chan struct{}, 1)}
+	n := &node{d: d, addr: addr, kick: make(chan struct{}, 1)}
 	n.expect(roleReplica)
-	o := d.options(addr)
+	n.current.Store(n.connect())
+	return n
+}
+
+// client is the client for data traffic, until the node is left or renewed.
+func (n *node) client() *redis.Client { return n.current.Load() }
+
+// connect makes a client for data traffic.
+func (n *node) connect() *redis.Client {
+	o := n.d.options(n.addr)
 	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
-		err := d.checkRole(ctx, cn, *n.want.Load())
+		err := n.d.checkRole(ctx, cn, *n.want.Load())
 		if errors.Is(err, ErrWrongRole) {
 			n.hurry()
 		}
 		return err
 	}
-	n.client = redis.NewClient(o)
-	return n
+	return redis.NewClient(o)
+}
+
+// renew replaces the client of a node that is back after a failure. The old
+// one may hold connections that lead nowhere, and replays dial errors for up
+// to a second after the last.
+func (n *node) renew() {
+	old := n.current.Swap(n.connect())
+	_ = old.Close() // what it had under way failed long ago
 }
 
 // expect sets the role that connections opened from now on must find.
@@ -74,21 +91,25 @@ type probe struct {
 
 // watch looks at the node each second, sooner after a failure and when told to
 // hurry, and hands what it found to report, until ctx ends.
-func (n *node) watch(ctx context.Context, d *dialect, report func(probe)) {
-	o := d.options(n.addr)
-	o.PoolSize, o.MaxActiveConns = 1, 1
-	client := redis.NewClient(o)
-	defer client.Close()
-	for failures := 0; ; {
-		p := look(ctx, d, client)
+func (n *node) watch(ctx context.Context, report func(probe)) {
+	client := n.prober()
+	defer func() { client.Close() }()
+	for health := (health{}); ; {
+		p := look(ctx, n.d, client)
 		if ctx.Err() != nil {
 			return
 		}
 		p.node = n
+		if p.err == nil && !health.alive() {
+			n.renew()
+		}
+		health.take(&p)
 		report(p)
 		pause := probeInterval
-		if failures = nextFailures(failures, p.err); failures > 0 {
-			pause = min(pause, probeRetry<<(failures-1))
+		if health.failures > 0 {
+			client.Close()
+			client = n.prober()
+			pause = min(pause, probeRetry<<min(health.failures-1, 5))
 		}
 		if !n.wait(ctx, pause) {
 			return
@@ -96,13 +117,32 @@ func (n *node) watch(ctx context.Context, d *dialect, report func(probe)) {
 	}
 }
 
-// nextFailures counts failed looks in a row, as far as the pause depends on it.
-func nextFailures(failures int, err error) int {
-	if err == nil {
-		return 0
-	}
-	return min(failures+1, 5)
+// prober makes a client that asks after the node's health, so that it never
+// waits behind data traffic. After a failure another is made: a client replays
+// dial errors to us for up to a second.
+func (n *node) prober() *redis.Client {
+	o := n.d.options(n.addr)
+	o.PoolSize = fewConns
+	return redis.NewClient(o)
 }
+
+// health counts looks at a node that got no answer.
+type health struct {
+	failures int // in a row
+	refused  bool
+}
+
+func (h *health) take(p *probe) {
+	if p.err == nil {
+		*h = health{}
+		return
+	}
+	h.failures++
+	h.refused = p.refused()
+}
+
+// alive forgives one unanswered look, as a busy moment, but no refusal.
+func (h *health) alive() bool { return h.failures == 0 || h.failures == 1 && !h.refused }
 
 // wait pauses for d, give or take a twentieth so that processes do not ask in
 // step, or until told to hurry. It reports whether ctx goes on.
@@ -125,7 +165,7 @@ func (n *node) wait(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// look asks a server who it is, within the read timeout.
+// look asks a server who it is, within the dial and the read timeout.
 func look(ctx context.Context, d *dialect, client *redis.Client) probe {
 	p := probe{at: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, d.dial+d.read)

@@ -42,7 +42,6 @@ func (d *dialect) options(addr string) *redis.Options {
 		WriteTimeout:          d.write,
 		ContextTimeoutEnabled: true,
 		PoolSize:              d.poolSize,
-		MaxActiveConns:        d.poolSize,
 		PoolTimeout:           d.read,
 		PipelinePoolSize:      -1,
 		DisableIdentity:       true,
@@ -51,6 +50,10 @@ func (d *dialect) options(addr string) *redis.Options {
 		},
 	}
 }
+
+// fewConns is the pool size of clients that use one connection. With 1, go-redis
+// would begin to dial on its own, in the background, after a single failure.
+const fewConns = 4
 
 // sentinelOptions are those of a Pub/Sub connection to a Sentinel.
 func (d *dialect) sentinelOptions(addr string) *redis.Options {

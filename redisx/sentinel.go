@@ -160,7 +160,7 @@ func (w *watcher) follow(ctx context.Context, l *link) {
 		defer close(done)
 		_ = l.guard(ctx, listenQuiet, listenPatience) // however it ended, we subscribe again
 	}()
-	_ = l.read(func(m *redis.Message) {
+	_ = l.read(ctx, func(m *redis.Message) {
 		if concerns(m.Payload, w.d.master) {
 			w.hurry()
 		}

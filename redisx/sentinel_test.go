@@ -2,6 +2,7 @@ package redisx_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -166,7 +167,7 @@ func TestHungReplicaIsLeft(t *testing.T) {
 	if err := hung.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	defer hung.Cont()
+	t.Cleanup(func() { _ = hung.Cont() })
 	took := e.reaches(t, s, "c", 2*time.Second)
 	if e.Nodes()[0] == at {
 		t.Error("still at the hung replica")
@@ -188,8 +189,8 @@ func TestHungReplicaIsLeft(t *testing.T) {
 // delivers nothing.
 func TestDetachedReplicaIsLeft(t *testing.T) {
 	t.Parallel()
-	for _, to := range []string{"NO ONE", "127.0.0.1 1"} {
-		t.Run(to, func(t *testing.T) {
+	for _, to := range [][2]string{{"NO", "ONE"}, {"127.0.0.1", "1"}} {
+		t.Run(to[0], func(t *testing.T) {
 			t.Parallel()
 			top, r := one(t, 2)
 			s := r.PubSub.Shards()[0]
@@ -197,9 +198,7 @@ func TestDetachedReplicaIsLeft(t *testing.T) {
 			at := e.Nodes()[0]
 			c := server(top, at).Client()
 			defer c.Close()
-			var host, port string
-			fmt.Sscan(to, &host, &port)
-			if err := c.SlaveOf(t.Context(), host, port).Err(); err != nil {
+			if err := c.ReplicaOf(t.Context(), to[0], to[1]).Err(); err != nil {
 				t.Fatal(err)
 			}
 			took := e.reaches(t, s, "c", 3*time.Second)
@@ -222,7 +221,11 @@ func TestNoReplicaThenBack(t *testing.T) {
 	within(t, 3*time.Second, "the subscription goes to the master", func() bool {
 		return e.Nodes()[0] == master.Addr()
 	})
-	stop := publish(t, r.PubSub.Shards()[0], "c")
+	s := r.PubSub.Shards()[0]
+	if err := s.Write(t.Context(), set("k", "v")); !errors.Is(err, redisx.ErrUnavailable) || !strings.Contains(err.Error(), "NOREPLICAS") {
+		t.Errorf("write without a replica: %v, want NOREPLICAS as unavailable", err)
+	}
+	stop := publish(t, s, "c")
 	if err := replica.Restart(t.Context(), master.Addr()); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +274,7 @@ func publish(t *testing.T, s *redisx.Shard, channel string) (stop func() int) {
 
 func TestServersDownAtStart(t *testing.T) {
 	t.Parallel()
-	port, err := redisproc.FreePort("")
+	port, err := redisproc.FreePort(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +317,7 @@ func TestNodesAndMetrics(t *testing.T) {
 	if err := replica.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	defer replica.Cont()
+	t.Cleanup(func() { _ = replica.Cont() })
 	within(t, 4*time.Second, "the hung replica is not healthy", func() bool { return healthy(s) == 2 })
 	if v := gather(t, reg)[fmt.Sprintf("homing_redis_node_healthy{%s,replica,m}", replica.Addr())]; v != 0 {
 		t.Errorf("a hung replica is reported healthy")
@@ -348,4 +351,77 @@ func gather(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 		}
 	}
 	return all
+}
+
+// The old master that comes back, still a master and empty, is not believed.
+func TestOldMasterReturns(t *testing.T) {
+	t.Parallel()
+	top, r := one(t, 2)
+	s := r.Data.Shards()[0]
+	old := masterAddr(s)
+	server(top, old).Crash()
+	within(t, 8*time.Second, "another master", func() bool { a := masterAddr(s); return a != "" && a != old })
+	epoch := s.Epoch()
+	if err := server(top, old).Restart(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if a := masterAddr(s); a == old {
+			t.Fatal("the old master is the master again")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, n := range s.Nodes() {
+		if n.Addr == old && n.Healthy {
+			t.Error("the old master counts as a healthy replica while it answers as a master")
+		}
+	}
+	if s.Epoch() != epoch {
+		t.Errorf("epoch %d, was %d", s.Epoch(), epoch)
+	}
+}
+
+// Redis works on without Sentinels, and so do we.
+func TestSentinelsGone(t *testing.T) {
+	t.Parallel()
+	top, r := one(t, 1)
+	e := listen(t, r, "c")
+	for _, s := range top.Sentinels {
+		s.Crash()
+	}
+	for range 40 {
+		if err := r.Data.Shards()[0].Write(t.Context(), set("k", "v")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	e.reaches(t, r.PubSub.Shards()[0], "c", time.Second)
+	if !e.Ready() {
+		t.Error("the subscriber is not ready")
+	}
+}
+
+// The data of a hung master cannot be written, and is not waited for long.
+func TestHungMaster(t *testing.T) {
+	t.Parallel()
+	top, r := one(t, 2)
+	s := r.Data.Shards()[0]
+	old := masterAddr(s)
+	hung := server(top, old)
+	if err := hung.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hung.Cont() })
+	start := time.Now()
+	if err := s.Write(t.Context(), set("k", "v")); !errors.Is(err, redisx.ErrUnavailable) {
+		t.Errorf("write: %v, want ErrUnavailable", err)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("a write to a hung master took %s", took)
+	}
+	took := within(t, 8*time.Second, "a write succeeds", func() bool { return s.Write(t.Context(), set("k", "v")) == nil })
+	t.Logf("written after %s", took)
+	if masterAddr(s) == old {
+		t.Error("written to the hung master")
+	}
 }

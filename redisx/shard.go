@@ -68,14 +68,14 @@ func (s *Shard) Name() string { return s.dialect.name }
 
 // Master returns a client to the current master, or an error that wraps
 // ErrNoMaster and says why there is none. The client stays the Shard's: do not
-// close it, and ask again for each use, since it closes when the server leaves
-// the shard.
+// close it, and ask again for each use: it closes when the server leaves the
+// shard or comes back after a failure.
 func (s *Shard) Master() (*redis.Client, error) {
 	st := s.state.Load()
 	if st.master == nil {
 		return nil, st.err
 	}
-	return st.master.client, nil
+	return st.master.client(), nil
 }
 
 // Epoch increases whenever the master may not hold what was written before:
@@ -133,7 +133,7 @@ func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client
 		s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
 		return st.err
 	}
-	err := f(ctx, st.master.client)
+	err := f(ctx, st.master.client())
 	if err == nil || !unavailable(err) {
 		return err
 	}
@@ -157,7 +157,7 @@ func (s *Shard) Read(ctx context.Context, f func(context.Context, *redis.Client)
 	}
 	var err error
 	for _, n := range nodes {
-		if err = f(ctx, n.client); err == nil || !unavailable(err) {
+		if err = f(ctx, n.client()); err == nil || !unavailable(err) {
 			return err
 		}
 		err = failed(s.Name(), "read", n.addr, err)

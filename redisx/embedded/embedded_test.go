@@ -49,7 +49,12 @@ func works(t *testing.T, url string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- sub.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 	if err := sub.WaitReady(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -60,7 +60,7 @@ func Detached(dir string) ([]string, error) {
 }
 
 func readPID(file string) (int, error) {
-	b, err := os.ReadFile(file)
+	b, err := os.ReadFile(file) //nolint:gosec // the caller names the directory
 	if err != nil {
 		return 0, fmt.Errorf("read the pid file: %w", err)
 	}

@@ -26,7 +26,7 @@ const (
 
 // FreePort returns a port that nobody listened on at the time of the call.
 // An empty host is 127.0.0.1.
-func FreePort(host string) (int, error) {
+func FreePort(ctx context.Context, host string) (int, error) {
 	if host == "" {
 		host = "127.0.0.1"
 	}
@@ -35,7 +35,7 @@ func FreePort(host string) (int, error) {
 		port := minPort + rand.IntN(maxPort-minPort)
 		var l net.Listener
 		addr := net.JoinHostPort(host, strconv.Itoa(port))
-		if l, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr); err == nil {
+		if l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err == nil {
 			return port, l.Close()
 		}
 	}
@@ -64,6 +64,9 @@ func (s *Server) Client() *redis.Client {
 		DisableIdentity:  true,
 		PipelinePoolSize: -1,
 		DialTimeout:      time.Second,
+		// After as many failures go-redis replays the last one for a second,
+		// and a server that is starting refuses many.
+		PoolSize: 1000,
 		MaintNotificationsConfig: &maintnotifications.Config{
 			Mode: maintnotifications.ModeDisabled,
 		},

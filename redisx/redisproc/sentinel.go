@@ -19,8 +19,8 @@ type SentinelOptions struct {
 	// DownAfter is how long a server must not answer to be found down. 0: 1 s.
 	// Shorter than that, a busy machine is taken for a dead one.
 	DownAfter time.Duration
-	// FailoverTimeout bounds one attempt; half of it is also how long a demoted
-	// master stays a master. 0: 10 s.
+	// FailoverTimeout bounds one attempt; the next one for the same master
+	// comes after twice as long. 0: 10 s.
 	FailoverTimeout time.Duration
 	// Peers are the other Sentinels, if they are known already: otherwise they
 	// find each other within about 2 s.

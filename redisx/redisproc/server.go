@@ -80,7 +80,7 @@ func start(ctx context.Context, program string, o ServerOptions, config func(Ser
 	var err error
 	for range startAttempts {
 		if choose {
-			if o.Port, err = FreePort(o.Host); err != nil {
+			if o.Port, err = FreePort(ctx, o.Host); err != nil {
 				return nil, err
 			}
 		}
@@ -149,6 +149,10 @@ func (s *Server) run(ctx context.Context) error {
 	if s.opts.Detach {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	} else {
+		// A group of its own, so that the terminal's Ctrl-C leaves it to us.
+		// The death signal comes when the thread that starts it ends, which
+		// in Go is at the end of the process, unless the calling goroutine
+		// has locked its thread.
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	}
 	if err := cmd.Start(); err != nil {

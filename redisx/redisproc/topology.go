@@ -19,8 +19,9 @@ import (
 // TopologyOptions describe masters with their replicas, watched by Sentinels.
 type TopologyOptions struct {
 	Masters   []MasterSpec
-	Sentinels int           // 0: 3
-	DownAfter time.Duration // 0: 1 s; see SentinelOptions
+	Sentinels int // 0: 3
+	// DownAfter and FailoverTimeout: see SentinelOptions.
+	DownAfter, FailoverTimeout time.Duration
 	// Host to listen on; empty: 127.0.0.1.
 	Host string
 	// User and Password of the servers and of the Sentinels; see ServerOptions.
@@ -133,7 +134,7 @@ func (t *Topology) server(name string, spec MasterSpec) ServerOptions {
 // startSentinels tells each Sentinel of all servers and of its peers, so that
 // nothing waits for their periodic discovery.
 func (t *Topology) startSentinels(ctx context.Context) error {
-	options, err := t.sentinelOptions()
+	options, err := t.sentinelOptions(ctx)
 	if err != nil {
 		return err
 	}
@@ -152,7 +153,7 @@ func (t *Topology) startSentinels(ctx context.Context) error {
 	return nil
 }
 
-func (t *Topology) sentinelOptions() ([]SentinelOptions, error) {
+func (t *Topology) sentinelOptions(ctx context.Context) ([]SentinelOptions, error) {
 	var all []SentinelOptions
 	for i := range t.opts.Sentinels {
 		o := SentinelOptions{
@@ -161,10 +162,12 @@ func (t *Topology) sentinelOptions() ([]SentinelOptions, error) {
 			Quorum:        t.opts.Sentinels/2 + 1,
 			DownAfter:     t.opts.DownAfter,
 			ID:            newID(),
+
+			FailoverTimeout: t.opts.FailoverTimeout,
 		}
 		if o.Port == 0 { // the peers must know it before it starts
 			var err error
-			if o.Port, err = FreePort(o.Host); err != nil {
+			if o.Port, err = FreePort(ctx, o.Host); err != nil {
 				return nil, err
 			}
 		}
@@ -236,8 +239,8 @@ func (t *Topology) complete(ctx context.Context, c *redis.Client, g *Group) erro
 		return err
 	}
 	m := cmd.Val()
-	peers := fmt.Sprint(len(t.Sentinels) - 1)
-	if m["flags"] != "master" || m["num-slaves"] != fmt.Sprint(len(g.Replicas)) || m["num-other-sentinels"] != peers {
+	peers := strconv.Itoa(len(t.Sentinels) - 1)
+	if m["flags"] != "master" || m["num-slaves"] != strconv.Itoa(len(g.Replicas)) || m["num-other-sentinels"] != peers {
 		return fmt.Errorf("%s is %s with %s replicas and %s other Sentinels", g.Name, m["flags"], m["num-slaves"], m["num-other-sentinels"])
 	}
 	return t.allUp(ctx, c, g)
@@ -303,7 +306,7 @@ func (s *Server) masterOf(ctx context.Context, name string) (string, error) {
 	if err != nil || len(reply) != 2 {
 		return "", fmt.Errorf("ask %s for %s: %w", s.opts.Name, name, err)
 	}
-	return reply[0] + ":" + reply[1], nil
+	return net.JoinHostPort(reply[0], reply[1]), nil
 }
 
 // URL returns the sentinel:// URL of the named group, as redisx reads it.

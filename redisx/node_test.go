@@ -1,0 +1,110 @@
+package redisx
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/redisx/redisproc"
+)
+
+func startServer(t *testing.T) *redisproc.Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	p, err := redisproc.StartServer(ctx, redisproc.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p
+}
+
+func testDialect(addr string) *dialect {
+	const limit = 500 * time.Millisecond
+	return &dialect{
+		target:   &target{name: addr, addrs: []string{addr}},
+		timeouts: timeouts{dial: limit, read: limit, write: limit},
+		poolSize: 4,
+	}
+}
+
+// A new connection that finds another role than the one believed is refused,
+// and the node is looked at again.
+func TestWrongRole(t *testing.T) {
+	t.Parallel()
+	p := startServer(t)
+	n := newNode(testDialect(p.Addr()), p.Addr())
+	defer n.client().Close()
+	err := n.client().Ping(t.Context()).Err()
+	if !errors.Is(err, ErrWrongRole) || !unavailable(err) {
+		t.Errorf("error %v, want ErrWrongRole as unavailable", err)
+	}
+	if len(n.kick) != 1 {
+		t.Error("nobody looks at the node")
+	}
+	n.expect(roleMaster)
+	if err := n.client().Ping(t.Context()).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A server that sends nothing of its own is pinged, and one that answers is
+// not left; what it sent before a retirement is read.
+func TestLink(t *testing.T) {
+	t.Parallel()
+	p := startServer(t)
+	l, err := openLink(t.Context(), testDialect(p.Addr()).options(p.Addr()), []string{"a", "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guarded := make(chan error, 1)
+	go func() { guarded <- l.guard(t.Context(), 20*time.Millisecond, 500*time.Millisecond) }()
+	var got []string
+	ended := make(chan error, 1)
+	go func() {
+		ended <- l.read(t.Context(), func(m *redis.Message) { got = append(got, m.Channel) })
+	}()
+	time.Sleep(200 * time.Millisecond)
+	if s := l.silence(); s > 100*time.Millisecond {
+		t.Errorf("pinged each 20 ms, and silent for %s", s)
+	}
+	c := p.Client()
+	defer c.Close()
+	for _, channel := range []string{"a", "b", "a"} {
+		if err := c.Publish(t.Context(), channel, channel).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.retire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err = <-ended; !errors.Is(err, errRetired) || len(got) != 3 {
+		t.Errorf("read %v, %v", got, err)
+	}
+	l.close()
+	if err := <-guarded; err != nil {
+		t.Errorf("guard: %v", err)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{
+		redis.Nil, errors.New("of the caller"), redis.ErrCrossSlot, context.Canceled,
+	} {
+		if unavailable(err) {
+			t.Errorf("%v counts as unavailable", err)
+		}
+	}
+	for _, err := range []error{
+		redis.ErrClosed, redis.ErrPoolTimeout, context.DeadlineExceeded, ErrNoMaster, ErrWrongRole,
+	} {
+		if !unavailable(err) {
+			t.Errorf("%v does not count as unavailable", err)
+		}
+	}
+}
