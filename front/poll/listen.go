@@ -167,7 +167,8 @@ func (o Options) apply(fd int) error {
 // queue empty first and hands each one to take, which owns it.
 //
 // The caller removes fd from its poller beforehand: a socket that does not
-// listen is ready for ever. It keeps its port; Relisten or Close follows.
+// listen is ready for ever. It keeps its port; Relisten or Close follows. On an
+// error, such as EMFILE from the queue, it still listens.
 func Unlisten(fd int, take func(conn int, from netip.AddrPort)) error {
 	for {
 		conn, from, err := Accept(fd)
