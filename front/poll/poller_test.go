@@ -193,36 +193,44 @@ func TestErrorsNameTheDescriptor(t *testing.T) {
 	}
 }
 
-// TestNoWakeIsLost hands a counter to the owner many times, once per Wake,
-// and waits for each to be seen: a lost wake hangs.
+// TestNoWakeIsLost hands the owner one piece of work per Wake, each at another
+// moment of the owner's way from the last one to being parked: a lost wake
+// would leave it waiting.
 func TestNoWakeIsLost(t *testing.T) {
 	const rounds = 20_000
 	p := newPoller(t)
-	var given, seen atomic.Int64
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range rounds {
-			n := given.Add(1)
-			p.Wake()
-			for seen.Load() < n {
-				runtime.Gosched()
+	work, seen := make(chan int, 1), make(chan struct{}, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range rounds {
+			for range i % 1000 { // up to some microseconds
+				spin.Add(1)
 			}
+			work <- i
+			p.Wake()
+			<-seen
 		}
-	}()
+	})
 	var events [4]Event
-	for seen.Load() < rounds {
+	for done := 0; done < rounds; {
 		n, err := p.Wait(events[:], in(10*time.Second))
 		if err != nil || n != 0 {
 			t.Fatalf("Wait: %d events, %v", n, err)
 		}
-		if given.Load() == seen.Load() && given.Load() < rounds && time.Until(p.deadline) <= 0 {
-			t.Fatalf("woken %d times of %d, then not for 10 s", seen.Load(), rounds)
+		select {
+		case <-work:
+			done++
+			seen <- struct{}{}
+		default:
+			if time.Until(p.deadline) <= 0 {
+				t.Fatalf("woken %d times of %d, then not for 10 s", done, rounds)
+			}
 		}
-		seen.Store(given.Load())
 	}
-	<-done
+	wg.Wait()
 }
+
+var spin atomic.Int64
 
 func TestWakesCountAsOneAndReachALaterWait(t *testing.T) {
 	p := newPoller(t)
