@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/homing/homing/bench/bare"
@@ -109,7 +110,7 @@ func Run(ctx context.Context, name string, opts Options, stdout, stderr io.Write
 }
 
 func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Writer) error {
-	r := &run{opts: opts, stderr: stderr, started: time.Now()}
+	r := &run{opts: opts, stderr: &sharedWriter{w: stderr}, started: time.Now()}
 	err := s.measure(r, ctx)
 	if err = errors.Join(err, r.stop()); err != nil {
 		return fmt.Errorf("bench %s: %w", s.name, err)
@@ -118,6 +119,19 @@ func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Wr
 		return r.figures.writeJSON(stdout)
 	}
 	return r.figures.writeTable(stdout)
+}
+
+// sharedWriter lets this program and its helpers write to one place.
+type sharedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (s *sharedWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
 }
 
 // helperVar names, in the environment of a helper process, what it is to do.

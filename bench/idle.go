@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// settle is how long the system is left alone after the connects, so that
-// garbage of the handshakes is collected and registrations are written.
+// settle is how long the system is left alone after the connects, at most, so
+// that garbage of the handshakes is collected and registrations are written.
 const settle = 5 * time.Second
 
 // idle holds connections that say nothing: what each costs in memory, and
@@ -25,7 +25,7 @@ func (r *run) idle(ctx context.Context) error {
 		return err
 	}
 	r.say("resting for %v", r.opts.Duration)
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, min(settle, r.opts.Duration)); err != nil {
 		return err
 	}
 	cpu, err := r.rest(ctx)

@@ -1,0 +1,71 @@
+package stack
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "homing")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/homing/homing/cmd/homing").CombinedOutput(); err != nil {
+		t.Fatalf("build homing: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// TestStackOnPlainRedis starts the smallest stack and stops it.
+func TestStackOnPlainRedis(t *testing.T) {
+	s, err := Start(t.Context(), Options{Binary: build(t), APIs: 2, Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	workers, err := s.Workers()
+	if err != nil || len(workers) != 2 || len(s.APIs()) != 2 || len(s.APIPIDs()) != 2 || len(s.RedisPIDs()) != 2 {
+		t.Errorf("workers %v (%v), APIs %v %v, Redis %v", workers, err, s.APIs(), s.APIPIDs(), s.RedisPIDs())
+	}
+	front, err := s.FrontPIDs()
+	if err != nil || len(front) != 3 || s.Alive() != nil {
+		t.Errorf("front %v (%v), %v", front, err, s.Alive())
+	}
+	for _, name := range s.masters() {
+		if srv, err := s.Master(t.Context(), name); err != nil || srv.PID() == 0 {
+			t.Errorf("master %s: %v", name, err)
+		}
+	}
+	if _, err := s.Master(t.Context(), "nonsense"); err == nil {
+		t.Error("a master of no name was found")
+	}
+	pids := append(append(front, s.APIPIDs()...), s.RedisPIDs()...)
+	if err := s.Stop(false); err != nil {
+		t.Error(err)
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("process %d is still there: %v", pid, err)
+		}
+	}
+	if _, err := os.Stat(s.LogDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("logs are still there: %v", err)
+	}
+}
+
+func TestStartSaysWhatTheLogSays(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "homing")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho out of order >&2\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Start(t.Context(), Options{Binary: script})
+	if err == nil || !strings.Contains(err.Error(), "api-0 ended before it was ready") || !strings.Contains(err.Error(), "out of order") {
+		t.Fatalf("error = %v", err)
+	}
+}
