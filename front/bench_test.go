@@ -25,20 +25,20 @@ type crowd struct {
 	users []hub.UserID
 }
 
-func newCrowd(t testing.TB, n int) *crowd {
-	t.Helper()
-	cfg := testConfig(t)
+func newCrowd(tb testing.TB, n int) *crowd {
+	tb.Helper()
+	cfg := testConfig(tb)
 	cfg.MaxDescriptors = 1 << 20
 	listeners, err := Listen(&cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	w, err := NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}})
+	w, err := NewWorker(cfg, listeners, Deps{Log: testLog(tb), Registry: newRegistry(), Presence: absent{}})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c := &crowd{Worker: w}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		w.shut()
 		_ = w.poller.Close()
 		for _, fd := range c.peers {
@@ -47,28 +47,28 @@ func newCrowd(t testing.TB, n int) *crowd {
 	})
 	sa, err := unix.Getsockname(listeners[0].FD)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i := range n {
-		c.add(t, listeners[0].FD, sa, i)
+		c.add(tb, listeners[0].FD, sa, i)
 	}
 	return c
 }
 
 // add has one more client connect and be greeted.
-func (c *crowd) add(t testing.TB, listener int, sa unix.Sockaddr, i int) {
-	t.Helper()
+func (c *crowd) add(tb testing.TB, listener int, sa unix.Sockaddr, i int) {
+	tb.Helper()
 	peer, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	c.peers = append(c.peers, peer)
 	if err := unix.Connect(peer, sa); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_ = unix.SetNonblock(peer, true)
 	var fd int
-	wait(t, "the connection", func() bool {
+	wait(tb, "the connection", func() bool {
 		fd, _, err = poll.Accept(listener)
 		return err == nil
 	})
@@ -182,7 +182,7 @@ func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc) //nolint:gosec // far from the limit
+	return int64(m.HeapAlloc)
 }
 
 // BenchmarkHandshake connects, reads hello and leaves; user and system time of

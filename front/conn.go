@@ -93,7 +93,7 @@ func (t *table) add(c *conn) {
 		t.due[c.id] = never
 		return
 	}
-	c.id = int32(len(t.conns)) //nolint:gosec // bounded by the descriptors of a process
+	c.id = int32(len(t.conns))
 	t.conns = append(t.conns, c)
 	t.due = append(t.due, never)
 }

@@ -39,7 +39,7 @@ func (w *Worker) dismiss(c *conn) {
 	left := w.drain.until - w.limits.drain
 	after := uint32(0)
 	if left > w.now {
-		after = rand.Uint32N(left - w.now) //nolint:gosec // a spread, not a secret
+		after = rand.Uint32N(left - w.now)
 	}
 	c.deadline = w.now + after
 	w.protocols[c.protocol].farewell(w, c, after)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -63,7 +64,7 @@ func TestDrainDeliversWhatWaits(t *testing.T) {
 	wait(t, "delivery", func() bool { return r.metric("homing_front_targets_total") == n })
 	go func() { _ = r.stop() }()
 	for i := range n {
-		if id := c.json()["id"]; id != fmt.Sprint(i) {
+		if id := c.json()["id"]; id != strconv.Itoa(i) {
 			t.Fatalf("message %v in the place of %d", id, i)
 		}
 	}

@@ -45,7 +45,7 @@ var (
 
 // welcome starts the life of an accepted connection.
 func (w *Worker) welcome(fd int, overTLS bool) {
-	c := &conn{fd: int32(fd), heard: w.now, deadline: w.now + w.limits.handshake} //nolint:gosec // a descriptor
+	c := &conn{fd: int32(fd), heard: w.now, deadline: w.now + w.limits.handshake}
 	w.table.add(c)
 	w.m.accepted.Inc()
 	if overTLS {
@@ -192,7 +192,7 @@ func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
 	early = c.side.head
 	reply := message{data: c.side.accept, control: true}
 	c.settle()
-	c.tokens, c.refilled = uint16(w.cfg.MessageBurst), w.now //nolint:gosec // Validate bounds it
+	c.tokens, c.refilled = uint16(w.cfg.MessageBurst), w.now
 	w.send(c, &reply)
 	if c.state == stateGone {
 		return nil, false

@@ -200,7 +200,7 @@ func TestVerifiersBusy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		_, _ = io.WriteString(conn, request)
 		wait(t, "the token to be taken", func() bool {
 			return i == 1 || len(r.jobs) == 0 && r.metric("homing_front_accepted_connections_total") == 1

@@ -203,7 +203,7 @@ func newGate(limit int) (gate, error) {
 		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
 			return gate{}, fmt.Errorf("read the limit of descriptors: %w", err)
 		}
-		limit = int(min(r.Cur, 1<<30)) //nolint:gosec // bounded here
+		limit = int(min(r.Cur, 1<<30))
 	}
 	used, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

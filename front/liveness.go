@@ -28,7 +28,7 @@ func newLimits(c *Config) limits {
 
 // ticks rounds d up to whole ticks.
 func ticks(d time.Duration) uint32 {
-	return uint32((d + tickLength - 1) / tickLength) //nolint:gosec // Validate bounds it
+	return uint32((d + tickLength - 1) / tickLength)
 }
 
 // arm notes when c must be looked at next. Being heard of does not move that:
@@ -57,7 +57,7 @@ func (w *Worker) lively(c *conn) uint32 {
 	if c.pinged != 0 {
 		return c.pinged + w.limits.pong
 	}
-	return c.heard + w.limits.ping - uint32(c.id)%(w.limits.ping/10+1) //nolint:gosec // not negative
+	return c.heard + w.limits.ping - uint32(c.id)%(w.limits.ping/10+1)
 }
 
 // check does what is due for c.

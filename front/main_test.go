@@ -118,11 +118,11 @@ type rig struct {
 	stop     func() error // ends the worker and returns Run's error
 }
 
-func testConfig(t testing.TB) Config {
-	t.Helper()
+func testConfig(tb testing.TB) Config {
+	tb.Helper()
 	var cfg Config
 	if err := kong.ApplyDefaults(&cfg); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg.Listen = "127.0.0.1:0"
 	cfg.DrainWindow = 0
@@ -131,43 +131,43 @@ func testConfig(t testing.TB) Config {
 	return cfg
 }
 
-func start(t testing.TB, change func(*Config)) *rig {
-	t.Helper()
+func start(tb testing.TB, change func(*Config)) *rig {
+	tb.Helper()
 	r := &rig{
-		t: t, reg: newRegistry(),
+		t: tb, reg: newRegistry(),
 		presence: &fakePresence{users: make(map[hub.UserID][]hub.ServiceCount)},
 		auth:     fakeAuth{hold: make(chan struct{})},
 	}
-	cfg := testConfig(t)
+	cfg := testConfig(tb)
 	if change != nil {
 		change(&cfg)
 	}
 	if err := cfg.Validate(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	listeners, err := Listen(&cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.Worker, err = NewWorker(cfg, listeners, Deps{
-		Process: "process-abc", Auth: r.auth, Presence: r.presence, Log: testLog(t), Registry: r.reg,
+		Process: "process-abc", Auth: r.auth, Presence: r.presence, Log: testLog(tb), Registry: r.reg,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.run()
 	return r
 }
 
 // startEcho runs an echo worker.
-func startEcho(t testing.TB) *rig {
-	t.Helper()
-	cfg := testConfig(t)
+func startEcho(tb testing.TB) *rig {
+	tb.Helper()
+	cfg := testConfig(tb)
 	cfg.MaxMessage = 16 << 20
-	r := &rig{t: t, reg: newRegistry()}
+	r := &rig{t: tb, reg: newRegistry()}
 	var err error
-	if r.Worker, err = NewEcho(cfg, testLog(t), r.reg); err != nil {
-		t.Fatal(err)
+	if r.Worker, err = NewEcho(cfg, testLog(tb), r.reg); err != nil {
+		tb.Fatal(err)
 	}
 	r.run()
 	return r
@@ -190,8 +190,8 @@ func (r *rig) run() {
 	})
 }
 
-func testLog(t testing.TB) *slog.Logger {
-	t.Helper()
+func testLog(tb testing.TB) *slog.Logger {
+	tb.Helper()
 	if os.Getenv("HOMING_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
@@ -199,7 +199,7 @@ func testLog(t testing.TB) *slog.Logger {
 }
 
 // metric is the sum of a metric over the series that carry all the labels,
-// given as name, value, name, value…
+// given as name, value, name, value and so on.
 func (r *rig) metric(name string, labels ...string) float64 {
 	r.t.Helper()
 	families, err := r.reg.Gather()
@@ -229,11 +229,11 @@ func (r *rig) metric(name string, labels ...string) float64 {
 }
 
 // wait polls until ok reports true.
-func wait(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func wait(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10s for %s", what)
+			tb.Fatalf("waited 10s for %s", what)
 		}
 	}
 }
@@ -245,9 +245,15 @@ type client struct {
 	br io.Reader
 }
 
-type buffered struct{ r io.Reader }
-
-func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
+func readFrame(r io.Reader) (gws.Frame, error) {
+	h, err := gws.ReadHeader(r)
+	if err != nil {
+		return gws.Frame{}, err
+	}
+	f := gws.Frame{Header: h, Payload: make([]byte, h.Length)}
+	_, err = io.ReadFull(r, f.Payload)
+	return f, err
+}
 
 // dial connects without waiting for hello. query is appended to /ws.
 func (r *rig) dial(query string) *client {
@@ -259,9 +265,9 @@ func (r *rig) dial(query string) *client {
 	return newClient(r.t, conn, br)
 }
 
-func newClient(t testing.TB, conn net.Conn, br *bufio.Reader) *client {
-	t.Cleanup(func() { _ = conn.Close() })
-	c := &client{Conn: conn, t: t, br: conn}
+func newClient(tb testing.TB, conn net.Conn, br *bufio.Reader) *client {
+	tb.Cleanup(func() { _ = conn.Close() })
+	c := &client{Conn: conn, t: tb, br: conn}
 	if br != nil {
 		c.br = io.MultiReader(io.LimitReader(br, int64(br.Buffered())), conn)
 	}
@@ -282,7 +288,7 @@ func (r *rig) join(token string) *client {
 // frame reads one frame within five seconds.
 func (c *client) frame() (gws.Frame, error) {
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
-	return gws.ReadFrame(buffered{c.br})
+	return readFrame(c.br)
 }
 
 // next reads one frame and fails the test when there is none.
@@ -348,7 +354,7 @@ func (c *client) write(f gws.Frame) {
 func (c *client) quiet(d time.Duration) {
 	c.t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(d))
-	if f, err := gws.ReadFrame(buffered{c.br}); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if f, err := readFrame(c.br); !errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Fatalf("frame %v %q, error %v; want silence", f.Header.OpCode, f.Payload, err)
 	}
 }
@@ -363,11 +369,11 @@ func (r *rig) deliver(e hub.Envelope) { r.Deliver(e.Append(nil)) }
 
 func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
 
-func counter(t testing.TB, c prometheus.Counter) float64 {
-	t.Helper()
+func counter(tb testing.TB, c prometheus.Counter) float64 {
+	tb.Helper()
 	var m dto.Metric
 	if err := c.Write(&m); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return m.GetCounter().GetValue()
 }

@@ -3,8 +3,8 @@ package front
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +17,7 @@ import (
 // classNote builds an envelope of one class with about 1 KiB of data.
 func classNote(class hub.Class, key string, n int, users ...hub.UserID) hub.Envelope {
 	note := hub.Notification{
-		ID: fmt.Sprint(n), Class: class, Key: key,
+		ID: strconv.Itoa(n), Class: class, Key: key,
 		Data: json.RawMessage(`"` + strings.Repeat("x", 1000) + `"`),
 	}
 	return hub.Envelope{Kind: hub.KindNotify, Class: class, Key: key, ID: note.ID, Users: users, Payload: note.Render()}
@@ -83,7 +83,7 @@ func TestLatestTakesThePlaceOfItsKey(t *testing.T) {
 	for len(ids) < n+2 {
 		ids = append(ids, c.json()["id"].(string))
 	}
-	if got, want := ids[n:], []string{fmt.Sprint(n + 50), "1049"}; got[0] != want[0] || got[1] != want[1] {
+	if got, want := ids[n:], []string{strconv.Itoa(n + 50), "1049"}; got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("after the backlog %v, want %v", got, want)
 	}
 	c.quiet(50 * time.Millisecond)
@@ -107,10 +107,10 @@ func TestDroppableGivesUpTheOldest(t *testing.T) {
 		ids = append(ids, c.json()["id"].(string))
 	}
 	last := ids[len(ids)-2:]
-	if last[0] != fmt.Sprint(n+50) || last[1] != "9999" {
+	if last[0] != strconv.Itoa(n+50) || last[1] != "9999" {
 		t.Errorf("the last are %v, want the newest droppable and then the other", last)
 	}
-	if first := ids[n]; first != fmt.Sprint(n+given+1) {
+	if first := ids[n]; first != strconv.Itoa(n+given+1) {
 		t.Errorf("the first droppable is %s, want %d: the %d before it were older", first, n+given+1, given)
 	}
 	c.quiet(50 * time.Millisecond)
@@ -137,7 +137,7 @@ func TestSlowReaderGetsEverythingInOrder(t *testing.T) {
 	}
 	wait(t, "delivery", func() bool { return r.metric("homing_front_targets_total") == n })
 	for i := range n {
-		if id := c.json()["id"]; id != fmt.Sprint(i) {
+		if id := c.json()["id"]; id != strconv.Itoa(i) {
 			t.Fatalf("message %v in the place of %d", id, i)
 		}
 		if i%10 == 0 { // control frames go between

@@ -110,12 +110,12 @@ func (w *Worker) closedByPeer(c *conn, code ws.CloseCode) {
 // credit takes one of the messages that c may send now, and reports whether
 // there was one.
 func (w *Worker) credit(c *conn) bool {
-	rate := uint64(w.cfg.MessageRate) //nolint:gosec // not negative
+	rate := uint64(w.cfg.MessageRate)
 	if rate == 0 {
 		return true
 	}
 	if gained := uint64(w.now-c.refilled) * rate / ticksPerSecond; gained > 0 {
-		c.tokens = uint16(min(uint64(c.tokens)+gained, uint64(w.cfg.MessageBurst))) //nolint:gosec // Validate bounds it
+		c.tokens = uint16(min(uint64(c.tokens)+gained, uint64(w.cfg.MessageBurst)))
 		c.refilled = w.now
 	}
 	if c.tokens == 0 {

@@ -48,8 +48,8 @@ func (w *Worker) startTLS(c *conn) {
 }
 
 func newTLSStream(fd int, certs *certificates) (*tlsStream, error) {
-	f := os.NewFile(uintptr(fd), "connection") //nolint:gosec // a descriptor is not negative
-	raw, err := net.FileConn(f)                // which duplicates fd
+	f := os.NewFile(uintptr(fd), "connection")
+	raw, err := net.FileConn(f) // which duplicates fd
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("hand over descriptor %d: %w", fd, err)

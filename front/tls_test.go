@@ -8,11 +8,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
+	"errors"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,11 +23,11 @@ import (
 )
 
 // writeCert puts a fresh self-signed certificate into dir.
-func writeCert(t testing.TB, dir, name string) {
-	t.Helper()
+func writeCert(tb testing.TB, dir, name string) {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	tmpl := x509.Certificate{
 		SerialNumber: big.NewInt(1), DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -34,18 +35,18 @@ func writeCert(t testing.TB, dir, name string) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &tmpl, &tmpl, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	pkcs, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for file, block := range map[string]*pem.Block{
 		"cert.pem": {Type: "CERTIFICATE", Bytes: der},
 		"key.pem":  {Type: "PRIVATE KEY", Bytes: pkcs},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
@@ -64,7 +65,7 @@ func startTLS(t *testing.T, change func(*Config)) (*rig, string) {
 
 func (r *rig) joinTLS(token string) *client {
 	r.t.Helper()
-	d := gws.Dialer{Timeout: 5 * time.Second, TLSConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's own certificate
+	d := gws.Dialer{Timeout: 5 * time.Second, TLSConfig: &tls.Config{InsecureSkipVerify: true}}
 	conn, br, _, err := d.Dial(context.Background(), "wss://"+r.addr+"/ws?token="+token)
 	if err != nil {
 		r.t.Fatal(err)
@@ -101,7 +102,7 @@ func TestTLSBacklogArrivesInOrder(t *testing.T) {
 		r.deliver(classNote(hub.ClassMust, "", i, "ann"))
 	}
 	for i := range n {
-		if id := c.json()["id"]; id != fmt.Sprint(i) {
+		if id := c.json()["id"]; id != strconv.Itoa(i) {
 			t.Fatalf("message %v in the place of %d", id, i)
 		}
 	}
@@ -119,9 +120,9 @@ func TestTLSSlowReaderIsClosed(t *testing.T) {
 
 func TestTLSRefusalCanBeRead(t *testing.T) {
 	r, _ := startTLS(t, nil)
-	d := gws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's own certificate
+	d := gws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}}
 	_, _, _, err := d.Dial(context.Background(), "wss://"+r.addr+"/ws?token=bad")
-	if se, ok := err.(gws.StatusError); !ok || int(se) != 401 {
+	if !errors.Is(err, gws.StatusError(401)) {
 		t.Errorf("got %v, want status 401", err)
 	}
 }
@@ -133,7 +134,7 @@ func TestPlainTextOnTLSPort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		_, _ = conn.Write([]byte(hello))
 	}
 	wait(t, "both accepted", func() bool { return r.metric("homing_front_accepted_connections_total") == 2 })
@@ -143,7 +144,7 @@ func TestPlainTextOnTLSPort(t *testing.T) {
 func TestCertificateIsReadAgain(t *testing.T) {
 	r, dir := startTLS(t, nil)
 	name := func() string {
-		conn, err := tls.Dial("tcp", r.addr, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // a test's own certificate
+		conn, err := tls.Dial("tcp", r.addr, &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -144,7 +145,7 @@ func TestBadFrames(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.wantClose(tc.code)
-			if n := r.metric("homing_front_closes_total", "code", fmt.Sprint(tc.code)); n != 1 {
+			if n := r.metric("homing_front_closes_total", "code", strconv.Itoa(tc.code)); n != 1 {
 				t.Errorf("closes_total{code=%d} is %v", tc.code, n)
 			}
 		})

@@ -43,7 +43,7 @@ func startChild(s *slot) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() //nolint:errcheck // the child has its own
+	defer theirs.Close()
 	c := &child{
 		cmd:     exec.Command(self, os.Args[1:]...), //nolint:gosec,noctx // ourselves; ends by signal, not by a context
 		control: ours,
@@ -75,11 +75,11 @@ func (s *slot) files() (files []*os.File, kinds string) {
 			name = "tls"
 		}
 		names = append(names, name)
-		fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 0) //nolint:gosec // a descriptor is not negative
+		fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			fd = -1 // os/exec reports it
 		}
-		files = append(files, os.NewFile(uintptr(fd), name)) //nolint:gosec // as above
+		files = append(files, os.NewFile(uintptr(fd), name))
 	}
 	return files, strings.Join(names, ",")
 }
@@ -96,7 +96,7 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a control socket: %w", err)
 	}
-	theirs = os.NewFile(uintptr(fds[1]), "control") //nolint:gosec // a descriptor is not negative
+	theirs = os.NewFile(uintptr(fds[1]), "control")
 	ours, err = unixConn(fds[0])
 	if err != nil {
 		_ = theirs.Close()
@@ -107,8 +107,8 @@ func socketPair() (ours *net.UnixConn, theirs *os.File, err error) {
 
 // unixConn takes over a descriptor.
 func unixConn(fd int) (*net.UnixConn, error) {
-	f := os.NewFile(uintptr(fd), "control") //nolint:gosec // a descriptor is not negative
-	defer f.Close()                         //nolint:errcheck // FileConn has its own
+	f := os.NewFile(uintptr(fd), "control")
+	defer f.Close()
 	conn, err := net.FileConn(f)
 	if err != nil {
 		return nil, fmt.Errorf("open the control socket: %w", err)

@@ -13,6 +13,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,7 @@ const envFail = "HOMING_TEST_FAIL"
 func workerMain() error {
 	slot, _ := WorkerSlot()
 	if name := os.Getenv(envFail); name != "" {
-		if b, err := os.ReadFile(name); err == nil && string(b) == fmt.Sprint(slot) { //nolint:gosec // the test's own file
+		if b, err := os.ReadFile(name); err == nil && string(b) == strconv.Itoa(slot) {
 			return errors.New("told to fail")
 		}
 	}
@@ -250,7 +251,7 @@ func TestWorkersShareThePort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { _ = conn.Close() })
 		_, rest, _ := strings.Cut(hello, `"conn":"`)
 		process, _, _ := strings.Cut(rest, ".")
 		seen[process]++
@@ -424,7 +425,7 @@ func TestAdminMergesMetricsAndReachesProfiles(t *testing.T) {
 	srv := httptest.NewServer(r.Handler())
 	defer srv.Close()
 	get := func(path string) (int, string) {
-		res, err := srv.Client().Get(srv.URL + path) //nolint:noctx // a test
+		res, err := srv.Client().Get(srv.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}

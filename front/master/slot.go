@@ -215,12 +215,12 @@ func (s *slot) vacated() {
 
 func (s *slot) exited(c *child) {
 	s.alive--
-	level := slog.LevelInfo
-	if !c.told.Load() {
-		level = slog.LevelWarn
+	if c.told.Load() {
+		s.log.Info("worker exited", "pid", c.pid(), "status", c.status())
+	} else {
 		s.master.m.deaths.Inc()
+		s.log.Warn("worker died", "pid", c.pid(), "status", c.status())
 	}
-	s.log.Log(context.Background(), level, "worker exited", "pid", c.pid(), "status", c.status())
 	if time.Since(c.since) > steady {
 		s.backoff = 0
 	}
