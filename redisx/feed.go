@@ -30,9 +30,9 @@ const (
 	moveReplica   = "replica_back" // from the master, now that a replica is healthy
 )
 
-// feed is a Subscriber's subscription at one shard. At any time one goroutine
-// reads the current link and calls the handler, and one guards that link and
-// looks for a better one.
+// feed is a Subscriber's subscription at one shard. While there is a link,
+// one goroutine reads it and calls the handler, one watches that the server
+// answers, and one looks for a better server.
 type feed struct {
 	index    int
 	shard    *Shard
@@ -64,6 +64,10 @@ func newFeed(index int, shard *Shard, channels []string, h Handler, log *slog.Lo
 // run keeps subscribed until ctx ends.
 func (f *feed) run(ctx context.Context) {
 	up := f.metrics.subscribed.WithLabelValues(f.shard.Name())
+	defer func() {
+		f.current.Store(nil)
+		up.Set(0)
+	}()
 	var opened sync.Once
 	var next *link
 	for ctx.Err() == nil {

@@ -30,18 +30,19 @@ func one(t *testing.T, replicas int) (*redisproc.Topology, *redisx.Redis) {
 // ear is a subscriber that remembers what it heard.
 type ear struct {
 	*redisx.Subscriber
+	reg   *prometheus.Registry
 	mu    sync.Mutex
 	heard map[string]int
 }
 
 func listen(t *testing.T, r *redisx.Redis, channel string) *ear {
 	t.Helper()
-	e := &ear{heard: map[string]int{}}
+	e := &ear{reg: prometheus.NewRegistry(), heard: map[string]int{}}
 	e.Subscriber = redisx.NewSubscriber(r.PubSub, []string{channel}, func(_ int, _ string, payload []byte) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.heard[string(payload)]++
-	}, logger(t), nil)
+	}, logger(t), e.reg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
@@ -175,6 +176,10 @@ func TestHungReplicaIsLeft(t *testing.T) {
 	t.Logf("left after %s", took)
 	if took > 1500*time.Millisecond {
 		t.Errorf("left after %s, want 1.5 s", took)
+	}
+	metrics := gather(t, e.reg)
+	if metrics["homing_redis_subscription_moves_total{silent,m}"] != 1 || metrics["homing_redis_subscription_up{m}"] != 1 {
+		t.Errorf("metrics %v, want one silent move and a subscription", metrics)
 	}
 	// Reads go round it too.
 	for range 10 {
