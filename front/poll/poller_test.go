@@ -193,9 +193,9 @@ func TestErrorsNameTheDescriptor(t *testing.T) {
 	}
 }
 
-// TestNoWakeIsLost hands the owner one piece of work per Wake, each at another
-// moment of the owner's way from the last one to being parked: a lost wake
-// would leave it waiting.
+// TestNoWakeIsLost hands the owner one piece of work at a time, each at another
+// moment of its way from being parked through an idle wake to being parked
+// again: a lost wake would leave it waiting.
 func TestNoWakeIsLost(t *testing.T) {
 	const rounds = 20_000
 	p := newPoller(t)
@@ -203,7 +203,8 @@ func TestNoWakeIsLost(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for i := range rounds {
-			for range i % 1000 { // up to some microseconds
+			p.Wake()
+			for range i % 5000 { // up to some 20 microseconds
 				spin.Add(1)
 			}
 			work <- i
