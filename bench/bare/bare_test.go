@@ -37,12 +37,12 @@ func TestFlood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer srv.Stop()
+	defer func() { _ = srv.Stop() }()
 	hive, err := bees.Start([]string{os.Args[0]}, []string{helper + "=bee"}, 1, 200, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hive.Stop()
+	defer func() { _ = hive.Stop() }()
 	var url string
 	if err := srv.Call(t.Context(), "listen", nil, &url, nil); err != nil {
 		t.Fatal(err)

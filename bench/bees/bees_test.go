@@ -106,11 +106,14 @@ func (f *fakeFront) serve(c net.Conn) {
 	f.conns[user] = c
 	f.mu.Unlock()
 	for {
-		fr, err := ws.ReadFrame(c)
+		h, err := ws.ReadHeader(c)
 		if err != nil {
 			return
 		}
-		if fr.Header.OpCode == ws.OpPong {
+		if _, err := io.CopyN(io.Discard, c, h.Length); err != nil {
+			return
+		}
+		if h.OpCode == ws.OpPong {
 			f.mu.Lock()
 			f.pongs++
 			f.mu.Unlock()

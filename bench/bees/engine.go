@@ -242,16 +242,16 @@ func (e *engine) consume(i int, in []byte) ([]byte, error) {
 
 // reply reads the answer to the handshake, once it is whole.
 func (e *engine) reply(i int, in []byte) ([]byte, error) {
-	end := bytes.Index(in, []byte("\r\n\r\n"))
-	if end < 0 {
+	head, frames, whole := bytes.Cut(in, []byte("\r\n\r\n"))
+	if !whole {
 		return in, nil
 	}
-	if !bytes.HasPrefix(in, []byte("HTTP/1.1 101")) || !bytes.Contains(in[:end], accepted) {
-		line, _, _ := bytes.Cut(in, []byte("\r\n"))
+	if !bytes.HasPrefix(head, []byte("HTTP/1.1 101")) || !bytes.Contains(head, accepted) {
+		line, _, _ := bytes.Cut(head, []byte("\r\n"))
 		return nil, fmt.Errorf("handshake refused: %s", line)
 	}
 	e.bees[i].state = greeting
-	return in[end+4:], nil
+	return frames, nil
 }
 
 func (e *engine) frame(i int, f frame, now time.Time) error {

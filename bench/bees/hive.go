@@ -122,16 +122,21 @@ func (s *sums) add(i int, raw json.RawMessage) {
 	s.onProgress(sum)
 }
 
+var errFront = errors.New("front that bees cannot dial")
+
 // resolve turns ws:// addresses into what an engine dials.
 func resolve(fronts []string) (addrs []netip.AddrPort, path string, err error) {
 	for _, f := range fronts {
 		u, err := url.Parse(f)
-		if err != nil || u.Scheme != "ws" {
-			return nil, "", fmt.Errorf("front %q: want ws://host:port/path (%v)", f, err)
+		if err != nil {
+			return nil, "", fmt.Errorf("front: %w", err)
 		}
 		addr, err := netip.ParseAddrPort(strings.Replace(u.Host, "localhost", "127.0.0.1", 1))
-		if err != nil || !addr.Addr().Is4() {
-			return nil, "", fmt.Errorf("front %q: want an IPv4 address and port (%v)", f, err)
+		if err != nil {
+			return nil, "", fmt.Errorf("front %q: %w", f, err)
+		}
+		if u.Scheme != "ws" || !addr.Addr().Is4() {
+			return nil, "", fmt.Errorf("%w: %q: want ws:// and an IPv4 address", errFront, f)
 		}
 		addrs, path = append(addrs, addr), u.Path
 	}

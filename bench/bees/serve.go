@@ -41,12 +41,12 @@ const (
 
 // server is the main loop of a bee process.
 type server struct {
-	engine   *engine
-	dialling *dialling // nil: no connect under way
+	engine  *engine
+	dialing *dialing // nil: no connect under way
 }
 
-// dialling is a connect call in progress.
-type dialling struct {
+// dialing is a connect call in progress.
+type dialing struct {
 	req      child.Request
 	swarm    swarm
 	started  time.Time
@@ -83,7 +83,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 
 // pause is how long a turn may wait: it bounds how late a call or a connect is.
 func (s *server) pause() time.Duration {
-	if s.dialling != nil {
+	if s.dialing != nil {
 		return time.Millisecond
 	}
 	return 20 * time.Millisecond
@@ -110,7 +110,7 @@ func (s *server) do(r child.Request) {
 }
 
 func (s *server) connect(r child.Request) error {
-	d := &dialling{req: r, started: time.Now(), reported: time.Now()}
+	d := &dialing{req: r, started: time.Now(), reported: time.Now()}
 	if err := r.Read(&d.swarm); err != nil {
 		return err
 	}
@@ -118,14 +118,14 @@ func (s *server) connect(r child.Request) error {
 	e.bees = make([]bee, d.swarm.Count)
 	e.first, e.fronts, e.path = d.swarm.First, d.swarm.Fronts, d.swarm.Path
 	e.token = tokens(d.swarm.Secret)
-	s.dialling = d
+	s.dialing = d
 	return nil
 }
 
 // dialMore starts the connects that are due, and answers the call when every
 // client is registered or has failed.
 func (s *server) dialMore() {
-	d, e := s.dialling, s.engine
+	d, e := s.dialing, s.engine
 	if d == nil {
 		return
 	}
@@ -139,17 +139,17 @@ func (s *server) dialMore() {
 	}
 	if d.next == len(e.bees) && (e.under == 0 || time.Since(d.started) > d.length()+patience) {
 		d.req.Reply(report{Counts: e.count, Failed: e.failed})
-		s.dialling = nil
+		s.dialing = nil
 	}
 }
 
 // due reports whether the schedule wants the next connect now.
-func (d *dialling) due() bool {
+func (d *dialing) due() bool {
 	return d.swarm.Rate <= 0 || float64(d.next) <= time.Since(d.started).Seconds()*d.swarm.Rate
 }
 
 // length is how long the schedule takes.
-func (d *dialling) length() time.Duration {
+func (d *dialing) length() time.Duration {
 	if d.swarm.Rate <= 0 {
 		return 0
 	}

@@ -78,11 +78,11 @@ func AppendData(dst []byte, at int64, n uint32, size int) []byte {
 
 // parseStamp finds the stamp in a notify message.
 func parseStamp(text []byte) (stamp, bool) {
-	i := bytes.Index(text, stampStart)
-	if i < 0 {
+	_, data, ok := bytes.Cut(text, stampStart)
+	if !ok {
 		return stamp{}, false
 	}
-	at, rest := digits(text[i+len(stampStart):])
+	at, rest := digits(data)
 	if !bytes.HasPrefix(rest, stampNext) {
 		return stamp{}, false
 	}

@@ -44,7 +44,7 @@ type Process struct {
 // Start runs a program as a child that dies with this process. What it writes
 // to standard error goes to stderr.
 func Start(argv []string, env []string, stderr io.Writer) (*Process, error) {
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // Stop ends it; it must outlive the context of a call
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx,gosec // Stop ends it, after the context of any call; the caller chooses the program
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -182,7 +182,7 @@ func (d *drill) tryConnect(ctx context.Context, n int) error {
 // checkSteady wants no failure of any kind, and a clean index.
 func checkSteady(ctx context.Context, d *drill) error {
 	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastErr)
+		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
 	}
 	if n := d.senders.refused.Load(); n > 0 {
 		d.result.breaks("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)

@@ -26,7 +26,7 @@ type fleet struct {
 	secret  []byte
 	devices []*device
 
-	dialling chan struct{} // bounds the dials under way
+	dialing  chan struct{} // bounds the dials under way
 	running  sync.WaitGroup
 	open     atomic.Int64 // connections now
 	failed   atomic.Int64 // dials that failed
@@ -53,9 +53,9 @@ const dialsUnderWay = 64
 func newFleet(book *ledger.Book, front string, secret []byte, conns int) *fleet {
 	f := &fleet{
 		book: book, front: front, secret: secret,
-		dialling: make(chan struct{}, dialsUnderWay),
-		conns:    make(map[*ledger.Conn]string),
-		held:     make(map[hub.UserID]chan struct{}),
+		dialing: make(chan struct{}, dialsUnderWay),
+		conns:   make(map[*ledger.Conn]string),
+		held:    make(map[hub.UserID]chan struct{}),
 	}
 	for u := 0; len(f.devices) < conns; u++ {
 		devices := 1
@@ -146,8 +146,8 @@ func (f *fleet) hold(users []hub.UserID) (release func()) {
 }
 
 func (f *fleet) dial(ctx context.Context, d *device) (*client.Conn, error) {
-	f.dialling <- struct{}{}
-	defer func() { <-f.dialling }()
+	f.dialing <- struct{}{}
+	defer func() { <-f.dialing }()
 	conn, err := dialAs(ctx, f.front, f.secret, d.user, d.service)
 	if err != nil && ctx.Err() == nil {
 		f.failed.Add(1)
@@ -272,15 +272,20 @@ func (f *fleet) onlyAt(worker int) []hub.UserID {
 	return users
 }
 
+// lastFailure is why a dial failed last; nil when none did.
+func (f *fleet) lastFailure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lastErr
+}
+
 // waitOpen waits until n connections are open or ctx ends.
 func (f *fleet) waitOpen(ctx context.Context, n int) error {
 	for f.open.Load() < int64(n) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			return fmt.Errorf("%d of %d clients are connected (last failure: %w): %w", f.open.Load(), n, f.lastErr, ctx.Err())
+			return fmt.Errorf("%d of %d clients are connected (last failure: %v): %w", f.open.Load(), n, f.lastFailure(), ctx.Err()) //nolint:errorlint // only context matters to callers
 		}
 	}
 	return nil

@@ -98,7 +98,7 @@ func outcome(err error) ledger.Outcome {
 	if err == nil {
 		return ledger.Accepted
 	}
-	if _, ok := errors.AsType[*load.Refusal](err); ok {
+	if _, ok := errors.AsType[*load.RefusedError](err); ok {
 		return ledger.Refused
 	}
 	return ledger.Unknown

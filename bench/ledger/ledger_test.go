@@ -140,7 +140,7 @@ func TestSettle(t *testing.T) {
 			var w world
 			c.build(&w)
 			got := w.Settle(rules())
-			if c.want.Lost > 0 && (got.LostFrom != at(1000) || got.LostLast != at(1000)) {
+			if c.want.Lost > 0 && (!got.LostFrom.Equal(at(1000)) || !got.LostLast.Equal(at(1000))) {
 				t.Errorf("lost from %v to %v", got.LostFrom, got.LostLast)
 			}
 			got.LongestGap, got.LostFrom, got.LostLast = 0, time.Time{}, time.Time{}

@@ -77,9 +77,9 @@ func TestPoster(t *testing.T) {
 		case r.Header.Get("Authorization") != "Bearer hk_x":
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/notify" && string(body) == `{"users":["a"],"data":1}`:
-			io.WriteString(w, `{"id":"1","targets":1,"online":1,"offline":0,"processes":1}`)
+			_, _ = io.WriteString(w, `{"id":"1","targets":1,"online":1,"offline":0,"processes":1}`)
 		case r.URL.Path == "/users/query" && string(body) == `{"users":["a","b"]}`:
-			io.WriteString(w, `{"users":[{"user":"a","online":true,"connections":2},{"user":"b"}]}`)
+			_, _ = io.WriteString(w, `{"users":[{"user":"a","online":true,"connections":2},{"user":"b"}]}`)
 		default:
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
@@ -96,13 +96,13 @@ func TestPoster(t *testing.T) {
 		t.Errorf("Presence = %+v, %v", users, err)
 	}
 	_, err = p.Notify(t.Context(), []byte(`{}`))
-	if r, ok := errors.AsType[*Refusal](err); !ok || r.Status != 503 {
+	if r, ok := errors.AsType[*RefusedError](err); !ok || r.Status != 503 {
 		t.Errorf("error = %v, want a refusal 503", err)
 	}
 	anonymous := NewPoster(srv.URL, "", time.Second)
 	defer anonymous.Close()
 	_, err = anonymous.Notify(t.Context(), nil)
-	if r, ok := errors.AsType[*Refusal](err); !ok || r.Status != 401 {
+	if r, ok := errors.AsType[*RefusedError](err); !ok || r.Status != 401 {
 		t.Errorf("error = %v, want a refusal 401", err)
 	}
 }

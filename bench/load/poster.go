@@ -37,17 +37,17 @@ func NewPoster(base, key string, timeout time.Duration) *Poster {
 // Close ends the connections kept for later calls.
 func (p *Poster) Close() { p.http.CloseIdleConnections() }
 
-// Refusal is an answer that is not 200.
-type Refusal struct {
+// RefusedError is an answer that is not 200.
+type RefusedError struct {
 	Status int
 	Body   string
 }
 
 // Error implements error.
-func (r *Refusal) Error() string { return fmt.Sprintf("HTTP %d: %s", r.Status, r.Body) }
+func (e *RefusedError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.Status, e.Body) }
 
 // Notify posts the JSON of one notification. The notification was accepted
-// when the error is nil, and refused when it is a *Refusal; after another
+// when the error is nil, and refused when it is a *RefusedError; after another
 // error nobody knows.
 func (p *Poster) Notify(ctx context.Context, body []byte) (hub.Summary, error) {
 	var s hub.Summary
@@ -94,7 +94,7 @@ func (p *Poster) call(ctx context.Context, path string, body []byte, reply any) 
 		return fmt.Errorf("call %s: read the answer: %w", path, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return &Refusal{Status: resp.StatusCode, Body: string(raw)}
+		return &RefusedError{Status: resp.StatusCode, Body: string(raw)}
 	}
 	if err := json.Unmarshal(raw, reply); err != nil {
 		return fmt.Errorf("call %s: answer: %w", path, err)

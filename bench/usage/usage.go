@@ -127,5 +127,8 @@ func kilobytes(file, key string) (int64, error) {
 			return strconv.ParseInt(fields[1], 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("read memory use: no %s in %s (%v)", key, file, s.Err())
+	if s.Err() != nil {
+		return 0, fmt.Errorf("read memory use: %w", s.Err())
+	}
+	return 0, fmt.Errorf("read memory use: no %s in %s", key, file)
 }

@@ -31,8 +31,10 @@ func TestChildren(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
 	pids, err := Children(os.Getpid())
 	if err != nil || !slices.Contains(pids, cmd.Process.Pid) {
 		t.Fatalf("Children = %v, %v; want %d among them", pids, err, cmd.Process.Pid)

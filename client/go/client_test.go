@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -69,8 +70,12 @@ func (p *peer) bye(code ws.StatusCode, why string) {
 // read returns the client's next frame, unmasked.
 func (p *peer) read() ws.Frame {
 	_ = p.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	f, err := ws.ReadFrame(p.conn)
+	h, err := ws.ReadHeader(p.conn)
+	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
 	if err != nil {
+		return ws.Frame{}
+	}
+	if _, err := io.ReadFull(p.conn, f.Payload); err != nil {
 		return ws.Frame{}
 	}
 	if !f.Header.Masked {
@@ -85,7 +90,7 @@ func dial(t *testing.T, url string) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Abort() })
+	t.Cleanup(func() { _ = c.Abort() })
 	return c
 }
 
@@ -162,7 +167,7 @@ func TestViolations(t *testing.T) {
 			})
 			c := dial(t, url)
 			_, err := c.Receive(t.Context())
-			c.Abort()
+			_ = c.Abort()
 			if !errors.Is(err, ErrProtocol) || !Permanent(err) {
 				t.Fatalf("error = %v, want ErrProtocol", err)
 			}
@@ -181,7 +186,7 @@ func TestDialRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go srv.Serve(ln)
+	go func() { _ = srv.Serve(ln) }()
 	t.Cleanup(func() { srv.Close() })
 	_, err = Dial(t.Context(), Options{URL: "ws://" + ln.Addr().String() + "/ws", Token: StaticToken("secret")})
 	if r, ok := errors.AsType[*RefusedError](err); !ok || r.Status != 401 || !Permanent(err) {
@@ -214,7 +219,7 @@ func TestReceiveEndsWithContextAndSilence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c2.Abort()
+	t.Cleanup(func() { _ = c2.Abort() })
 	if _, err := c2.Receive(t.Context()); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("error = %v, want a deadline", err)
 	}
@@ -258,8 +263,8 @@ func TestClientReconnectsAndDropsRepeats(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	var b Backoff
 	lost := errors.New("lost")
-	for i, want := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 32000} {
-		got, want := b.Next(lost, nil), want*time.Millisecond
+	for i, millis := range []int{250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 32000} {
+		got, want := b.Next(lost, nil), time.Duration(millis)*time.Millisecond
 		if got < want/2 || got >= want*3/2 {
 			t.Errorf("pause %d = %v, want about %v", i, got, want)
 		}
@@ -296,8 +301,11 @@ func FuzzMessage(f *testing.F) {
 	f.Add([]byte("\x88\x02\x03\xe8"))
 	f.Add([]byte("\x01\x01{\x89\x00\x80\x01}"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		fr := frames{in: bufio.NewReader(strings.NewReader(string(stream))), limit: 4096,
-			onControl: func(ws.OpCode, []byte) error { return nil }}
+		fr := frames{
+			in:        bufio.NewReader(strings.NewReader(string(stream))),
+			limit:     4096,
+			onControl: func(ws.OpCode, []byte) error { return nil },
+		}
 		for {
 			text, err := fr.next()
 			if err != nil {
