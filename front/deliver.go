@@ -8,31 +8,35 @@ import (
 // deliverWaiting delivers every envelope that waits in the inbox.
 func (w *Worker) deliverWaiting() {
 	w.batch = w.inbox.take(w.batch)
-	for i, body := range w.batch {
-		w.deliver(body)
-		w.inbox.done(body)
-		w.batch[i] = nil
+	for i, p := range w.batch {
+		outcome := w.deliver(p.body)
+		w.inbox.done(p.body)
+		if p.done != nil {
+			p.done(outcome)
+		}
+		w.batch[i] = parcel{}
 		w.breathe()
 	}
 }
 
 // deliver does what one envelope asks.
-func (w *Worker) deliver(body []byte) {
+func (w *Worker) deliver(body []byte) (o hub.Outcome) {
 	d, err := hub.ParseEnvelope(body)
 	if err != nil {
 		w.m.lostEnvelopes.WithLabelValues("malformed").Inc()
 		w.log.Error("read an envelope", "err", err)
-		return
+		return o
 	}
 	w.m.envelopes[d.Kind].Inc()
 	switch d.Kind {
 	case hub.KindNotify:
-		w.notify(&d)
+		o.Missed = w.notify(&d)
 	case hub.KindBroadcast:
 		w.broadcast(&d)
 	case hub.KindDisconnect:
 		w.disconnect(&d)
 	}
+	return o
 }
 
 // frameOf builds the frame that every target of d shares.
@@ -50,14 +54,14 @@ func (w *Worker) sent() {
 	}
 }
 
-// notify writes to the connections of the users that are held here.
-func (w *Worker) notify(d *hub.Delivery) {
+// notify writes to the connections of the users that are held here, and
+// returns the users that are not.
+func (w *Worker) notify(d *hub.Delivery) (missed []hub.UserID) {
 	m := w.frameOf(d)
-	missed := 0
 	for user := range d.Users {
 		c := w.users.first[hub.UserID(user)]
 		if c == nil {
-			missed++
+			missed = append(missed, hub.UserID(user))
 		}
 		for c != nil {
 			next := c.next // send may close c
@@ -70,7 +74,8 @@ func (w *Worker) notify(d *hub.Delivery) {
 	}
 	w.sent()
 	w.m.targets.Add(float64(d.UserCount()))
-	w.m.missed.Add(float64(missed))
+	w.m.missed.Add(float64(len(missed)))
+	return missed
 }
 
 // broadcast writes to every connection. The table may change meanwhile:

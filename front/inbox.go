@@ -1,10 +1,20 @@
 package front
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/homing/homing/hub"
+)
 
 // envelopeOverhead is what one waiting envelope costs besides its bytes; with
 // it the bound on bytes bounds the count of small envelopes too.
 const envelopeOverhead = 64
+
+// parcel is one envelope on its way to the loop.
+type parcel struct {
+	body []byte
+	done func(hub.Outcome) // nil: nobody asks
+}
 
 // inbox holds envelopes between the relay's receiving goroutine and the loop.
 // Safe for concurrent use; put never blocks.
@@ -12,27 +22,27 @@ type inbox struct {
 	limit int
 
 	mu    sync.Mutex
-	queue [][]byte
+	queue []parcel
 	bytes int
 }
 
-// put queues body; first is true when the queue was empty, so that somebody
+// put queues p; first is true when the queue was empty, so that somebody
 // must wake the loop. It reports false when there is no room.
-func (in *inbox) put(body []byte) (first, ok bool) {
+func (in *inbox) put(p parcel) (first, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	cost := len(body) + envelopeOverhead
+	cost := len(p.body) + envelopeOverhead
 	if in.bytes+cost > in.limit {
 		return false, false
 	}
 	in.bytes += cost
-	in.queue = append(in.queue, body)
+	in.queue = append(in.queue, p)
 	return len(in.queue) == 1, true
 }
 
 // take returns all that waits and leaves spare, emptied, to be filled next.
 // What was taken counts against the limit until done is called with it.
-func (in *inbox) take(spare [][]byte) [][]byte {
+func (in *inbox) take(spare []parcel) []parcel {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if len(in.queue) == 0 {

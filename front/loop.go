@@ -37,7 +37,7 @@ type loop struct {
 	buf      [readBufferSize]byte // what every socket is read into
 	frame    []byte               // what every envelope's frame is built in
 	vector   [][]byte
-	batch    [][]byte // envelopes being delivered
+	batch    []parcel // envelopes being delivered
 	called   []func() // posts being called
 	budget   int      // targets until the loop looks at its sockets again
 	wrote    int      // messages written in full and not counted yet

@@ -42,15 +42,17 @@ type metrics struct {
 	writtenBytes  prometheus.Counter
 	dropped       [reasonCount][hub.ClassDroppable + 1]prometheus.Counter
 
-	envelopes      [hub.KindDisconnect + 1]prometheus.Counter
-	lostEnvelopes  *prometheus.CounterVec
-	targets        prometheus.Counter
-	missed         prometheus.Counter
-	turns          prometheus.Histogram
-	unlistens      prometheus.Counter
-	relistens      prometheus.Counter
-	acceptFailures prometheus.Counter
-	stalled        prometheus.Counter
+	envelopes     [hub.KindDisconnect + 1]prometheus.Counter
+	lostEnvelopes *prometheus.CounterVec
+
+	refusedEnvelopes prometheus.Counter
+	targets          prometheus.Counter
+	missed           prometheus.Counter
+	turns            prometheus.Histogram
+	unlistens        prometheus.Counter
+	relistens        prometheus.Counter
+	acceptFailures   prometheus.Counter
+	stalled          prometheus.Counter
 }
 
 const namespace, subsystem = "homing", "front"
@@ -70,13 +72,15 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 		written:       b.counter("written_messages_total", "Messages that the kernel took in full, control frames aside."),
 		writtenBytes:  b.counter("written_bytes_total", "Bytes that the kernel took."),
 
-		lostEnvelopes:  b.vec("dropped_envelopes_total", "Envelopes not delivered: inbox_full, malformed, or stopped.", "reason"),
-		targets:        b.counter("targets_total", "Users named in envelopes."),
-		missed:         b.counter("missed_targets_total", "Users named in envelopes of whom no connection is held here."),
-		unlistens:      b.counter("unlistens_total", "Times the listener was closed because descriptors ran short."),
-		relistens:      b.counter("relistens_total", "Times the listener was opened again."),
-		stalled:        b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
-		acceptFailures: b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
+		lostEnvelopes: b.vec("dropped_envelopes_total", "Envelopes not delivered: malformed.", "reason"),
+
+		refusedEnvelopes: b.counter("refused_envelopes_total", "Envelopes refused because the inbox was full; the relay sends them again."),
+		targets:          b.counter("targets_total", "Users named in envelopes."),
+		missed:           b.counter("missed_targets_total", "Users named in envelopes of whom no connection is held here."),
+		unlistens:        b.counter("unlistens_total", "Times the listener was closed because descriptors ran short."),
+		relistens:        b.counter("relistens_total", "Times the listener was opened again."),
+		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
+		acceptFailures:   b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
 	}
 	m.turns = b.histogram("loop_turn_seconds", "Time of one turn of the event loop, without the wait.")
 	dropped := b.vec("dropped_messages_total", "Messages not written, by reason and class.", "reason", "class")

@@ -152,19 +152,22 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	return w, nil
 }
 
-// Deliver hands over one envelope, which belongs to the worker from now on. It
-// never blocks and may be called from any goroutine; envelopes are delivered
-// in the order of the calls. One that finds the inbox full is dropped and
-// counted.
-func (w *Worker) Deliver(body []byte) {
-	first, ok := w.inbox.put(body)
+// Deliver hands over one envelope, which belongs to the worker from now on,
+// and reports whether there was room for it; one that was refused may come
+// again. It never blocks and may be called from any goroutine; envelopes are
+// delivered in the order of the calls. When one has been delivered, done, if
+// not nil, is called by the loop; it must not block. An envelope that still
+// waits when the worker has stopped is never done.
+func (w *Worker) Deliver(body []byte, done func(hub.Outcome)) bool {
+	first, ok := w.inbox.put(parcel{body: body, done: done})
 	if !ok {
-		w.m.lostEnvelopes.WithLabelValues("inbox_full").Inc()
-		return
+		w.m.refusedEnvelopes.Inc()
+		return false
 	}
 	if first {
 		w.poller.Wake()
 	}
+	return true
 }
 
 // Drain begins the graceful stop that the end of Run's context begins as well.

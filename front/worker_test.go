@@ -223,17 +223,17 @@ func TestInboxOverflowIsCounted(t *testing.T) {
 	defer w.poller.Close()
 	body := make([]byte, 1<<15)
 	for range 3 {
-		w.Deliver(body)
+		w.Deliver(body, nil)
 	}
-	if n := counter(t, w.m.lostEnvelopes.WithLabelValues("inbox_full")); n != 2 {
-		t.Errorf("%v envelopes counted as dropped, want 2", n)
+	if n := counter(t, w.m.refusedEnvelopes); n != 2 {
+		t.Errorf("%v envelopes counted as refused, want 2", n)
 	}
 }
 
 func TestMalformedEnvelopeIsCounted(t *testing.T) {
 	r := start(t, nil)
 	c := r.join("ann")
-	r.Deliver([]byte("nonsense"))
+	r.Deliver([]byte("nonsense"), nil)
 	r.deliver(note(`1`, "ann"))
 	if m := c.json(); m["t"] != "notify" {
 		t.Fatalf("got %v", m)
@@ -265,7 +265,7 @@ func TestLongDeliveriesDoNotStarveReads(t *testing.T) {
 	body := e.Append(nil)
 	const n = 800
 	for range n {
-		r.Deliver(body)
+		r.Deliver(body, nil)
 	}
 	c.text(`{"t":"ping"}`)
 	if m := c.json(); m["t"] != "ok" {

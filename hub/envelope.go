@@ -40,6 +40,11 @@ type Envelope struct {
 	Payload  []byte
 }
 
+// Outcome is what became of an envelope at the worker that received it.
+type Outcome struct {
+	Missed []UserID // users that it does not hold; of a notification only
+}
+
 const envelopeVersion = 1
 
 // ErrBadEnvelope marks bytes that are not an envelope of a known version.
