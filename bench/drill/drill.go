@@ -17,7 +17,7 @@ import (
 
 // Options choose the scenarios and how they run.
 type Options struct {
-	Scenarios []string `arg:"" optional:"" help:"Scenarios to run; none means all of them."`
+	Scenarios []string `arg:"" optional:"" help:"Scenarios to run: steady, kill-worker, pubsub-failover, data-failover; none means all of them."`
 
 	JSON       bool `help:"Print one JSON object instead of a table."`
 	AtMostOnce bool `help:"Run without the relay's acknowledgements: losses are reported and do not fail the command."`

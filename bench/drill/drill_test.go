@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -77,6 +78,10 @@ func TestChoose(t *testing.T) {
 	}
 	if !slices.Equal(Names(), []string{"steady", "kill-worker", "pubsub-failover", "data-failover"}) {
 		t.Errorf("Names = %v", Names())
+	}
+	field, _ := reflect.TypeFor[Options]().FieldByName("Scenarios")
+	if help := field.Tag.Get("help"); !strings.Contains(help, strings.Join(Names(), ", ")) {
+		t.Errorf("the help does not list the scenarios: %s", help)
 	}
 	two, err := choose([]string{"data-failover", "steady"})
 	if err != nil || len(two) != 2 || two[0].name != "data-failover" {

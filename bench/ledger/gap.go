@@ -15,43 +15,60 @@ type traffic struct {
 	until   time.Time // the last connection's end, or the load's
 }
 
+// lanes collects traffic as a book is read.
+type lanes map[lane]*traffic
+
+func (l lanes) at(api, holder int) *traffic {
+	k := lane{api, holder}
+	if l[k] == nil {
+		l[k] = &traffic{}
+	}
+	return l[k]
+}
+
 // longestGap returns the longest time for which a lane delivered nothing
 // though something was wanted: from the first notification that was due after
 // an arrival to the next arrival, or to the end. Refused notifications are
 // wanted too, so that an API that refuses everything has a gap as well.
 func (a *account) longestGap() time.Duration {
-	lanes := make(map[lane]*traffic)
-	at := func(api, holder int) *traffic {
-		l := lane{api, holder}
-		if lanes[l] == nil {
-			lanes[l] = &traffic{}
-		}
-		return lanes[l]
-	}
+	l := make(lanes)
 	for _, m := range a.messages {
-		for _, u := range m.Users {
-			for _, s := range a.sheets[u] {
-				if s.holder != 0 && m.names(s.Conn) && a.joined(s.Conn, m) && s.openAt(m.Due) {
-					at(m.API, s.holder).want(m.Due, a.end(s.Conn))
-				}
-			}
-		}
+		a.collectWanted(l, m)
 	}
 	for _, sheets := range a.sheets {
 		for _, s := range sheets {
-			for _, r := range s.Receipts {
-				if m := a.messages[r.Key]; m != nil && s.holder != 0 {
-					t := at(m.API, s.holder)
-					t.arrived = append(t.arrived, r.At)
-				}
-			}
+			a.collectArrived(l, s)
 		}
 	}
 	var longest time.Duration
-	for _, t := range lanes {
+	for _, t := range l {
 		longest = max(longest, t.longestGap())
 	}
 	return longest
+}
+
+// collectWanted enters a notification on the lane of every connection that
+// was there for it.
+func (a *account) collectWanted(l lanes, m *Message) {
+	for _, u := range m.Users {
+		for _, s := range a.sheets[u] {
+			if s.holder != 0 && m.names(s.Conn) && a.joined(s.Conn, m) && s.openAt(m.Due) {
+				l.at(m.API, s.holder).want(m.Due, a.end(s.Conn))
+			}
+		}
+	}
+}
+
+func (a *account) collectArrived(l lanes, s *sheet) {
+	if s.holder == 0 {
+		return
+	}
+	for _, r := range s.Receipts {
+		if m := a.messages[r.Key]; m != nil {
+			t := l.at(m.API, s.holder)
+			t.arrived = append(t.arrived, r.At)
+		}
+	}
 }
 
 func (c *Conn) openAt(t time.Time) bool { return c.closed.IsZero() || c.closed.After(t) }
