@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/homing/homing/front/poll"
@@ -54,6 +55,11 @@ func (w *Worker) open(listeners []Listener) (err error) {
 			w.closeListeners()
 		}
 	}()
+	if slices.ContainsFunc(listeners, func(l Listener) bool { return l.TLS }) {
+		if w.certs, err = loadCertificates(w.cfg.TLSCert, w.cfg.TLSKey, w.log); err != nil {
+			return err
+		}
+	}
 	if w.gate, err = newGate(w.cfg.MaxDescriptors); err != nil {
 		return err
 	}

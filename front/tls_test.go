@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -173,4 +174,17 @@ func TestTLSConnectionsEndWithTheWorker(t *testing.T) {
 		t.Errorf("got %v", m)
 	}
 	c.wantClose(1012)
+}
+
+func TestTLSListenerNeedsACertificate(t *testing.T) {
+	cfg := testConfig(t)
+	listeners, err := Listen(&cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listeners[0].TLS = true
+	_, err = NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}})
+	if err == nil || !strings.Contains(err.Error(), "front.tls-cert") {
+		t.Errorf("got %v, want an error that names front.tls-cert", err)
+	}
 }

@@ -126,9 +126,6 @@ func (absent) Set(_ hub.UserID, _ []hub.ServiceCount, done func(error)) {
 func (absent) SetConnections(int) {}
 
 func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
-	if err := cfg.checkOrigins(); err != nil {
-		return nil, err
-	}
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Log,
 		origins: newOrigins(cfg.Origins),
@@ -137,13 +134,6 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 		started: time.Now(),
 		inbox:   inbox{limit: cfg.InboxBytes},
 		jobs:    make(chan verifyJob, cfg.AuthQueue),
-	}
-	if cfg.TLSCert != "" {
-		certs, err := loadCertificates(cfg.TLSCert, cfg.TLSKey, deps.Log)
-		if err != nil {
-			return nil, err
-		}
-		w.certs = certs
 	}
 	if err := w.open(listeners); err != nil {
 		return nil, err

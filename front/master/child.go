@@ -55,8 +55,9 @@ func startChild(s *slot) (*child, error) {
 	c.cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	c.cmd.Env = append(os.Environ(), envSlot+"="+strconv.Itoa(s.index), envListeners+"="+kinds, envAdmin+"="+c.admin)
 	c.cmd.Stdout, c.cmd.Stderr = os.Stdout, os.Stderr
-	// A master that dies takes its workers with it: gracefully, they drain.
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	// A master that dies takes its workers with it: gracefully, they drain. In a
+	// group of their own they do not get what a terminal sends to the master.
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	if err := c.cmd.Start(); err != nil {
 		_ = ours.Close()
 		return nil, fmt.Errorf("start %s: %w", self, err)

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/http/pprof"
 	"os"
+	"os/exec"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -42,7 +43,28 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if os.Getenv(envMaster) != "" {
+		masterMain()
+	}
 	goleak.VerifyTestMain(m)
+}
+
+// envMaster makes the test binary a master that prints its workers' pids.
+const envMaster = "HOMING_TEST_MASTER"
+
+func masterMain() {
+	_ = os.Unsetenv(envMaster)
+	cfg := Config{Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute}
+	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		panic(err)
+	}
+	go func() { _ = m.Run(context.Background()) }()
+	for m.countServing() < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println((&rig{Master: m}).pids(), m.dir)
+	select {}
 }
 
 // envFail makes workers of one slot exit at once, while the file it names exists.
@@ -460,4 +482,26 @@ func value(t *testing.T, c prometheus.Counter) float64 {
 		t.Fatal(err)
 	}
 	return m.GetCounter().GetValue()
+}
+
+func TestWorkersEndWithAKilledMaster(t *testing.T) {
+	cmd := exec.Command(os.Args[0]) //nolint:noctx // killed below
+	cmd.Env = append(os.Environ(), envMaster+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var a, b int
+	var dir string
+	if _, err := fmt.Fscanf(out, "[%d %d] %s\n", &a, &b, &dir); err != nil {
+		t.Errorf("read the pids: %v", err)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	_ = os.RemoveAll(dir)
+	r := rig{t: t}
+	r.wait("the workers' end", func() bool { return unix.Kill(a, 0) != nil && unix.Kill(b, 0) != nil })
 }
