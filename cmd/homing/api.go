@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,10 +15,16 @@ import (
 	"github.com/homing/homing/redisx"
 )
 
-type apiCmd struct {
+// apiConfig is the configuration of an API server.
+type apiConfig struct {
 	API   api.Config    `embed:"" prefix:"api-" group:"API"`
 	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
-	Admin adminConfig   `embed:"" prefix:"admin-" group:"Admin"`
+	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
+}
+
+type apiCmd struct {
+	apiConfig `embed:""`
+	Admin     adminConfig `embed:"" prefix:"admin-" group:"Admin"`
 }
 
 // Help is shown below the flags.
@@ -43,7 +48,7 @@ func (c *apiCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := newAPI(back, c.API, r, hub.NewKeys(c.Redis.Prefix), nil, log, reg)
+	srv, err := newAPI(back, c.apiConfig, r, nil, log, reg)
 	if err != nil {
 		return err
 	}
@@ -65,20 +70,28 @@ func openRedis(back *background, c redisx.Config, log *slog.Logger, reg promethe
 }
 
 // newAPI puts an API server together on top of r. dev is nil but in homing dev.
-func newAPI(back *background, c api.Config, r *redisx.Redis, keys hub.Keys, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*api.Server, error) {
+func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*api.Server, error) {
+	keys := hub.NewKeys(c.Redis.Prefix)
 	ix := index.New(r, keys, log, reg)
-	sender := relay.NewSender(r, keys, hub.NewProcessID(), log, reg)
-	srv, err := api.New(c, api.Deps{
-		Hub:  notify.New(ix, sender, reg),
+	rl := relay.New(c.Relay, r, keys, hub.NewProcessID(), nobody, log, reg)
+	srv, err := api.New(c.API, api.Deps{
+		Hub:  notify.New(ix, rl, reg),
 		Once: notify.NewOnce(r, keys),
 		Log:  log,
 		Reg:  reg,
 		Dev:  dev,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("api: %w", err)
+		return nil, err
 	}
 	back.run("index", ix.Run)
-	back.run("relay sender", sender.Run)
+	back.run("relay", rl.Run)
 	return srv, nil
+}
+
+// nobody handles messages at a process that is sent none but acknowledgements,
+// which the relay keeps to itself.
+func nobody(m *relay.Message) bool {
+	m.Done()
+	return true
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
-	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/embedded"
 )
 
@@ -44,22 +43,21 @@ player's token. The secret that signs them is drawn at each start.`
 // devConfig is the configuration of every part, with the defaults of the
 // servers where development needs nothing else.
 type devConfig struct {
-	API   api.Config    `embed:"" prefix:"api-"`
-	Front front.Config  `embed:"" prefix:"front-"`
-	Auth  auth.Config   `embed:"" prefix:"auth-"`
-	Redis redisx.Config `embed:"" prefix:"redis-"`
+	api   apiConfig
+	front frontConfig
 }
 
 func (c *devCmd) config(redisURL string) (devConfig, error) {
-	d := devConfig{Auth: auth.Config{Secret: []byte(newSecret())}}
-	if err := kong.ApplyDefaults(&d); err != nil {
+	d := devConfig{front: frontConfig{Auth: auth.Config{Secret: []byte(newSecret())}}}
+	if err := errors.Join(kong.ApplyDefaults(&d.api), kong.ApplyDefaults(&d.front)); err != nil {
 		return devConfig{}, fmt.Errorf("defaults: %w", err)
 	}
-	d.Redis.Data = []string{redisURL}
-	d.API.Listen, d.API.ReusePort, d.API.AllowLoopback = c.APIListen, false, true
-	d.Front.Listen, d.Front.DrainWindow, d.Front.DrainTimeout = c.FrontListen, devDrain, devDrain
-	d.Front.CloseTimeout = devDrain
-	d.Front.Origins = []string{"*"} // the page comes from the API's address
+	d.api.Redis.Data = []string{redisURL}
+	d.front.Redis = d.api.Redis
+	d.api.API.Listen, d.api.API.ReusePort, d.api.API.AllowLoopback = c.APIListen, false, true
+	f := &d.front.Front
+	f.Listen, f.Origins = c.FrontListen, []string{"*"} // the page comes from the API's address
+	f.DrainWindow, f.DrainTimeout, f.CloseTimeout = devDrain, devDrain, devDrain
 	return d, nil
 }
 
@@ -109,31 +107,35 @@ func (c *devCmd) redis(ctx context.Context, log *slog.Logger) (url string, stop 
 
 // build puts the front worker and the API server together, both listening.
 func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *slog.Logger, reg prometheus.Registerer) (*worker, *api.Server, error) {
-	r, err := openRedis(back, d.Redis, log, reg)
+	r, err := openRedis(back, d.api.Redis, log, reg)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := r.WaitReady(ctx); err != nil {
 		return nil, nil, err
 	}
-	listeners, err := front.Listen(&d.Front)
+	listeners, err := front.Listen(&d.front.Front)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--front-listen: %w", err)
 	}
-	verifier, err := auth.New(d.Auth, log, reg)
+	verifier, err := auth.New(d.front.Auth, log, reg)
 	if err != nil {
 		return nil, nil, err
 	}
-	keys := hub.NewKeys(d.Redis.Prefix)
-	w, err := newWorker(back, d.Front, listeners, verifier, r, keys, log, reg)
+	w, err := newWorker(back, d.front, listeners, verifier, r, log, part("front", reg))
 	if err != nil {
 		return nil, nil, err
 	}
-	srv, err := newAPI(back, d.API, r, keys, c.tokens(d.Auth.Secret), log, reg)
+	srv, err := newAPI(back, d.api, r, c.tokens(d.front.Auth.Secret), log, part("api", reg))
 	if err != nil {
 		return nil, nil, err
 	}
 	return w, srv, srv.Listen(ctx)
+}
+
+// part labels the metrics of one part, since both have the hub's in one process.
+func part(name string, reg prometheus.Registerer) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"part": name}, reg)
 }
 
 // devTokenTTL outlasts any sitting with the page.

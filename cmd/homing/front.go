@@ -8,19 +8,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/master"
-	"github.com/homing/homing/hub"
-	"github.com/homing/homing/redisx"
 )
 
 type frontCmd struct {
-	Master master.Config `embed:"" group:"Workers"`
-	Front  front.Config  `embed:"" prefix:"front-" group:"Front"`
-	Auth   auth.Config   `embed:"" prefix:"auth-" group:"Player tokens"`
-	Redis  redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
-	Admin  adminConfig   `embed:"" prefix:"admin-" group:"Admin"`
+	Master      master.Config `embed:"" group:"Workers"`
+	frontConfig `embed:""`
+	Admin       adminConfig `embed:"" prefix:"admin-" group:"Admin"`
 }
 
 // Help is shown below the flags.
@@ -104,7 +99,7 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger) (err error) 
 	if err != nil {
 		return err
 	}
-	w, err := newWorker(back, c.Front, child.Listeners, verifier, r, hub.NewKeys(c.Redis.Prefix), log, reg)
+	w, err := newWorker(back, c.frontConfig, child.Listeners, verifier, r, log, reg)
 	if err != nil {
 		return err
 	}

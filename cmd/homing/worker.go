@@ -22,16 +22,25 @@ import (
 // from the index. After it the lease lapses and the sweeper does it.
 const signOffTimeout = 5 * time.Second
 
+// frontConfig is the configuration of a front worker.
+type frontConfig struct {
+	Front front.Config  `embed:"" prefix:"front-" group:"Front"`
+	Auth  auth.Config   `embed:"" prefix:"auth-" group:"Player tokens"`
+	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
+	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
+}
+
 // worker is one front worker with what ties it to the hub.
 type worker struct {
 	front     *front.Worker
 	registrar *index.Registrar
-	receiver  *relay.Receiver
+	relay     *relay.Relay
 }
 
 // newWorker puts a front worker together on top of r. It owns listeners from
 // now on.
-func newWorker(back *background, c front.Config, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
+func newWorker(back *background, c frontConfig, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
+	keys := hub.NewKeys(c.Redis.Prefix)
 	self := hub.Process{
 		ID:      hub.NewProcessID(),
 		Node:    nodeName(),
@@ -40,7 +49,7 @@ func newWorker(back *background, c front.Config, listeners []front.Listener, ver
 		Started: time.Now().Unix(),
 	}
 	registrar := index.NewRegistrar(r, keys, self, log, reg)
-	w, err := front.NewWorker(c, listeners, front.Deps{
+	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
@@ -50,11 +59,14 @@ func newWorker(back *background, c front.Config, listeners []front.Listener, ver
 	if err != nil {
 		return nil, fmt.Errorf("front: %w", err)
 	}
-	receiver := relay.NewReceiver(r, keys, self.ID, func(m relay.Message) { w.Deliver(m.Body) }, log, reg)
+	deliver := func(m *relay.Message) bool {
+		return w.Deliver(m.Body, func(hub.Outcome) { m.Done() })
+	}
+	rl := relay.New(c.Relay, r, keys, self.ID, deliver, log, reg)
 	back.run("tokens", verifier.Run)
 	back.run("registrar", registrar.Run)
-	back.run("relay receiver", receiver.Run)
-	return &worker{front: w, registrar: registrar, receiver: receiver}, nil
+	back.run("relay", rl.Run)
+	return &worker{front: w, registrar: registrar, relay: rl}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its
@@ -68,7 +80,7 @@ func (w *worker) run(serve func() error) error {
 
 // waitReady blocks until what is sent to the worker reaches it, or ctx ends.
 func (w *worker) waitReady(ctx context.Context) error {
-	if err := w.receiver.WaitReady(ctx); err != nil {
+	if err := w.relay.WaitReady(ctx); err != nil {
 		return fmt.Errorf("subscribe to the worker's channel: %w", err)
 	}
 	return nil

@@ -19,14 +19,14 @@ import (
 // nothing between calls.
 type Dispatcher struct {
 	index   *index.Index
-	sender  *relay.Sender
+	relay   *relay.Relay
 	metrics metrics
 }
 
 // New returns a dispatcher that finds users with ix and reaches their
-// processes through s. Both must be running.
-func New(ix *index.Index, s *relay.Sender, reg prometheus.Registerer) *Dispatcher {
-	return &Dispatcher{index: ix, sender: s, metrics: newMetrics(reg)}
+// processes through r. Both must be running.
+func New(ix *index.Index, r *relay.Relay, reg prometheus.Registerer) *Dispatcher {
+	return &Dispatcher{index: ix, relay: r, metrics: newMetrics(reg)}
 }
 
 // Notify tells every process that holds one of n's users. n must have passed
@@ -42,7 +42,7 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	if err != nil {
 		return hub.Summary{}, fmt.Errorf("look up %d users: %w", len(users), err)
 	}
-	if err := d.sender.Send(ctx, envelopes(n, where.Groups)); err != nil {
+	if err := d.relay.Send(ctx, envelopes(n, where.Groups)); err != nil {
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
 	d.metrics.seconds.Observe(time.Since(started).Seconds())
@@ -70,7 +70,7 @@ func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Su
 		connections += p.Connections
 		out = append(out, relay.Outgoing{To: p.ID, Body: body})
 	}
-	if err := d.sender.Send(ctx, out); err != nil {
+	if err := d.relay.Send(ctx, out); err != nil {
 		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
 	}
 	d.metrics.broadcasts.Inc()
@@ -90,7 +90,7 @@ func (d *Dispatcher) Disconnect(ctx context.Context, user hub.UserID, reason str
 		e := hub.Envelope{Kind: hub.KindDisconnect, Users: g.Users, Payload: []byte(reason)}
 		out = append(out, relay.Outgoing{To: g.Process, Body: e.Append(nil)})
 	}
-	if err := d.sender.Send(ctx, out); err != nil {
+	if err := d.relay.Send(ctx, out); err != nil {
 		return 0, fmt.Errorf("disconnect user %s: %w", user, err)
 	}
 	return len(out), nil
@@ -113,7 +113,7 @@ func (d *Dispatcher) Ready(ctx context.Context) error {
 	if _, err := d.index.Locate(ctx, []hub.UserID{"-"}, nil); err != nil {
 		return fmt.Errorf("look-up: %w", err)
 	}
-	return d.sender.Ready()
+	return d.relay.Ready()
 }
 
 // envelopes builds one message for each group of users, around one rendering

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -59,12 +60,26 @@ func newProcess(t *testing.T, r *redisx.Redis, keys hub.Keys) *process {
 	self := hub.Process{ID: p.id, Node: "test", Role: hub.RoleFront}
 	p.registrar = index.NewRegistrar(r, keys, self, quiet, prometheus.NewRegistry())
 	running(t, p.registrar.Run)
-	rc := relay.NewReceiver(r, keys, p.id, func(m relay.Message) { p.envelopes <- m.Body }, quiet, prometheus.NewRegistry())
-	running(t, rc.Run)
-	if err := rc.WaitReady(until(t)); err != nil {
+	newRelay(t, r, keys, p.id, func(m *relay.Message) bool {
+		p.envelopes <- m.Body
+		m.Done()
+		return true
+	})
+	return p
+}
+
+func newRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h relay.Handler) *relay.Relay {
+	t.Helper()
+	var cfg relay.Config
+	if err := kong.ApplyDefaults(&cfg); err != nil {
 		t.Fatal(err)
 	}
-	return p
+	rl := relay.New(cfg, r, keys, self, h, quiet, prometheus.NewRegistry())
+	running(t, rl.Run)
+	if err := rl.WaitReady(until(t)); err != nil {
+		t.Fatal(err)
+	}
+	return rl
 }
 
 // hold has p hold one connection of each user, from service.
@@ -130,9 +145,8 @@ func newWorld(t *testing.T) *world {
 	if err := ix.WaitReady(until(t)); err != nil {
 		t.Fatal(err)
 	}
-	s := relay.NewSender(r, w.keys, hub.NewProcessID(), quiet, reg)
-	running(t, s.Run)
-	w.dispatcher = New(ix, s, reg)
+	rl := newRelay(t, r, w.keys, hub.NewProcessID(), func(*relay.Message) bool { return true })
+	w.dispatcher = New(ix, rl, reg)
 	return w
 }
 

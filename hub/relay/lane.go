@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
@@ -18,9 +19,13 @@ const (
 	// maxPipeline bounds the publishes of one round trip, so that the first
 	// of them does not wait for thousands behind it.
 	maxPipeline = 256
+	// laneRest is how long a lane whose master did not answer is passed over
+	// while another lane is there.
+	laneRest = time.Second
 )
 
-// batch is what one Send waits for: every one of its items, on any lane.
+// batch is what one Send waits for: the first publish of every one of its
+// items, on any lane.
 type batch struct {
 	pending atomic.Int64
 	failed  atomic.Int64
@@ -34,6 +39,9 @@ func newBatch(n int) *batch {
 }
 
 func (b *batch) finish(sent bool) {
+	if b == nil {
+		return
+	}
 	if !sent {
 		b.failed.Add(1)
 	}
@@ -48,9 +56,10 @@ func (b *batch) failures() int { return int(b.failed.Load()) }
 type item struct {
 	channel string
 	payload []byte
-	order   []int // lanes by preference
-	tried   int   // how many of them had their turn
-	batch   *batch
+	order   []int  // lanes by preference
+	turn    int    // where in order to begin
+	tried   uint64 // the lanes that had their turn, as a bit set
+	batch   *batch // nil when nobody waits
 }
 
 // lane publishes to one shard: a bounded queue and one goroutine that sends
@@ -61,6 +70,7 @@ type lane struct {
 	published prometheus.Counter
 	errors    prometheus.Counter
 	wake      chan struct{} // holds one token when queue is not empty
+	rests     atomic.Int64  // Unix nanoseconds until which the lane is passed over
 
 	mu     sync.Mutex
 	queue  []*item
@@ -68,7 +78,7 @@ type lane struct {
 	closed bool
 }
 
-func newLane(shard *redisx.Shard, m senderMetrics) *lane {
+func newLane(shard *redisx.Shard, m metrics) *lane {
 	return &lane{
 		shard:     shard,
 		published: m.published.WithLabelValues(shard.Name()),
@@ -76,6 +86,9 @@ func newLane(shard *redisx.Shard, m senderMetrics) *lane {
 		wake:      make(chan struct{}, 1),
 	}
 }
+
+// resting reports whether the shard failed a moment ago.
+func (l *lane) resting(now time.Time) bool { return now.UnixNano() < l.rests.Load() }
 
 // push queues it, or reports false when the lane is full or has stopped.
 func (l *lane) push(it *item) bool {
@@ -100,6 +113,9 @@ func (l *lane) take() []*item {
 	n := min(len(l.queue), maxPipeline)
 	items := l.queue[:n:n]
 	l.queue = l.queue[n:]
+	if len(l.queue) == 0 {
+		l.queue = nil
+	}
 	for _, it := range items {
 		l.bytes -= len(it.payload)
 	}
@@ -146,6 +162,9 @@ func (l *lane) publish(ctx context.Context, items []*item, failed func(*item)) {
 		})
 		return err
 	})
+	if err != nil {
+		l.rests.Store(time.Now().Add(laneRest).UnixNano())
+	}
 	sent := 0
 	for i, it := range items {
 		if cmds[i] == nil || (err != nil && cmds[i].Err() != nil) {

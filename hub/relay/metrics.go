@@ -5,61 +5,63 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-type senderMetrics struct {
+type metrics struct {
 	published     *prometheus.CounterVec
 	publishErrors *prometheus.CounterVec
 	unsent        prometheus.Counter
-}
+	refused       prometheus.Counter
+	resent        *prometheus.CounterVec
+	givenUp       *prometheus.CounterVec
+	acks          prometheus.Counter
 
-func newSenderMetrics(reg prometheus.Registerer) senderMetrics {
-	f := promauto.With(reg)
-	return senderMetrics{
-		published: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "homing_relay_published_total",
-			Help: "Messages that a pub/sub shard's master took.",
-		}, []string{"shard"}),
-		publishErrors: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "homing_relay_publish_errors_total",
-			Help: "Messages that a pub/sub shard's master did not take; each goes to the next shard.",
-		}, []string{"shard"}),
-		unsent: f.NewCounter(prometheus.CounterOpts{
-			Name: "homing_relay_unsent_total",
-			Help: "Messages that no shard took; their sender was told.",
-		}),
-	}
-}
-
-type receiverMetrics struct {
-	received  *prometheus.CounterVec
+	received  [refused + 1]prometheus.Counter // by verdict
+	skipped   prometheus.Counter
 	malformed prometheus.Counter
-	missed    prometheus.Counter
-	late      prometheus.Counter
 	lag       prometheus.Histogram
 }
 
-func newReceiverMetrics(reg prometheus.Registerer) receiverMetrics {
+// Reasons to give a message up.
+const (
+	reasonWindow = "window" // not confirmed within the window
+	reasonDead   = "dead"   // its receiver died; whoever abandoned it has it
+)
+
+func newMetrics(reg prometheus.Registerer, retained func() float64) metrics {
 	f := promauto.With(reg)
-	return receiverMetrics{
-		received: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "homing_relay_received_total",
-			Help: "Messages received on this process's channel, by pub/sub shard.",
-		}, []string{"shard"}),
-		malformed: f.NewCounter(prometheus.CounterOpts{
-			Name: "homing_relay_malformed_total",
-			Help: "Messages dropped because they are not of a known version.",
-		}),
-		missed: f.NewCounter(prometheus.CounterOpts{
-			Name: "homing_relay_missed_total",
-			Help: "Sequence numbers skipped: messages that were sent to this process and did not arrive in their place.",
-		}),
-		late: f.NewCounter(prometheus.CounterOpts{
-			Name: "homing_relay_late_total",
-			Help: "Messages whose sequence number was not above the last one seen from their sender.",
-		}),
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_relay_retained_bytes",
+		Help: "Bytes of messages kept until their receivers confirm them.",
+	}, retained)
+	received := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_relay_received_total",
+		Help: "Messages that arrived, by what became of them: released in order, kept behind a gap, dropped as repeated, or refused for lack of room (they come again).",
+	}, []string{"verdict"})
+	m := metrics{
+		published:     counters(f, "published_total", "Packets that a pub/sub shard's master took.", "shard"),
+		publishErrors: counters(f, "publish_errors_total", "Packets that a pub/sub shard's master did not take; each goes to the next shard.", "shard"),
+		unsent:        counter(f, "unsent_total", "Packets that no shard took. Messages among them are kept and sent again."),
+		refused:       counter(f, "refused_total", "Messages refused because too many are kept; their sender was told."),
+		resent:        counters(f, "resent_total", "Messages sent again, because the receiver missed them or because it was silent.", "cause"),
+		givenUp:       counters(f, "given_up_total", "Messages that were never confirmed, by why they are kept no longer.", "reason"),
+		acks:          counter(f, "acks_total", "Acknowledgements sent."),
+		skipped:       counter(f, "skipped_total", "Sequence numbers that never arrived and whose sender is gone."),
+		malformed:     counter(f, "malformed_total", "Packets dropped because they are not of a known version."),
 		lag: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "homing_relay_lag_seconds",
-			Help:    "From the sender's clock when a message was sent to this process's clock when it arrived.",
+			Help:    "From the sender's clock when a message was published to this process's clock when it arrived.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
 	}
+	for v, name := range [...]string{released: "released", kept: "kept", repeated: "repeated", refused: "refused"} {
+		m.received[v] = received.WithLabelValues(name)
+	}
+	return m
+}
+
+func counter(f promauto.Factory, name, help string) prometheus.Counter {
+	return f.NewCounter(prometheus.CounterOpts{Name: "homing_relay_" + name, Help: help})
+}
+
+func counters(f promauto.Factory, name, help string, labels ...string) *prometheus.CounterVec {
+	return f.NewCounterVec(prometheus.CounterOpts{Name: "homing_relay_" + name, Help: help}, labels)
 }

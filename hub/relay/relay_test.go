@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -19,9 +18,9 @@ import (
 	"github.com/homing/homing/redisx/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-var quiet = slog.New(slog.DiscardHandler)
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // until gives a test's waits an end.
 func until(t *testing.T) context.Context {
@@ -31,76 +30,85 @@ func until(t *testing.T) context.Context {
 	return ctx
 }
 
-// running runs f until the test ends, and waits for it.
-func running(t *testing.T, f func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- f(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-// mailbox is a process that keeps what it receives.
-type mailbox struct {
-	id       hub.ProcessID
-	receiver *Receiver
+// process is one end of the relay, which keeps what it receives.
+type process struct {
+	id    hub.ProcessID
+	relay *Relay
 
 	mu   sync.Mutex
 	got  []string
 	more chan struct{}
 }
 
-func newMailbox(t *testing.T, r *redisx.Redis, keys hub.Keys) *mailbox {
+func newProcess(t *testing.T, cfg Config, r *redisx.Redis, keys hub.Keys) *process {
 	t.Helper()
-	m := &mailbox{id: hub.NewProcessID(), more: make(chan struct{}, 1)}
-	m.receiver = NewReceiver(r, keys, m.id, m.put, quiet, prometheus.NewRegistry())
-	running(t, m.receiver.Run)
-	if err := m.receiver.WaitReady(until(t)); err != nil {
+	p := &process{id: hub.NewProcessID(), more: make(chan struct{}, 1)}
+	p.relay = New(cfg, r, keys, p.id, p.take, modelLog, prometheus.NewRegistry())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.relay.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	if err := p.relay.WaitReady(until(t)); err != nil {
 		t.Fatal(err)
 	}
-	return m
+	return p
 }
 
-func (m *mailbox) put(msg Message) {
-	m.mu.Lock()
-	m.got = append(m.got, string(msg.Body))
-	m.mu.Unlock()
+func (p *process) take(m *Message) bool {
+	p.mu.Lock()
+	p.got = append(p.got, string(m.Body))
+	p.mu.Unlock()
+	m.Done()
 	select {
-	case m.more <- struct{}{}:
+	case p.more <- struct{}{}:
 	default:
 	}
+	return true
 }
 
-// waitFor returns the first n messages.
-func (m *mailbox) waitFor(t *testing.T, n int) []string {
+// want waits for n messages, then checks that they are the numbers from 0 on
+// and that no more come.
+func (p *process) want(t *testing.T, n int) {
 	t.Helper()
 	ctx := until(t)
 	for {
-		m.mu.Lock()
-		got := m.got
-		m.mu.Unlock()
+		p.mu.Lock()
+		got := p.got
+		p.mu.Unlock()
 		if len(got) >= n {
-			return got
+			break
 		}
 		select {
-		case <-m.more:
+		case <-p.more:
 		case <-ctx.Done():
 			t.Fatalf("%d messages arrived, want %d", len(got), n)
 		}
 	}
+	time.Sleep(2 * defaults.Quiet)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, got := range p.got {
+		if got != fmt.Sprint(i) {
+			t.Fatalf("message %d of %d is %q", i, len(p.got), got)
+		}
+	}
+	if len(p.got) != n {
+		t.Fatalf("%d messages arrived, want %d", len(p.got), n)
+	}
 }
+
+var defaults = Config{Window: 30 * time.Second, Memory: 64 << 20, Quiet: 250 * time.Millisecond}
 
 // shards starts n servers and opens them as so many pub/sub shards.
 func shards(t *testing.T, n int) (*redisx.Redis, []*redisproc.Server) {
 	t.Helper()
 	var servers []*redisproc.Server
 	cfg := redistest.Config(t, "")
-	cfg.Data = nil
 	for range n {
 		s := redistest.Process(t, redisproc.ServerOptions{})
 		servers = append(servers, s)
@@ -110,83 +118,110 @@ func shards(t *testing.T, n int) (*redisx.Redis, []*redisproc.Server) {
 	return redistest.Open(t, cfg), servers
 }
 
-func TestMessagesArriveInOrderWhereTheyWereSent(t *testing.T) {
+func number(i int) []byte { return fmt.Appendf(nil, "%d", i) }
+
+func TestMessagesArriveOnceAndInOrder(t *testing.T) {
 	r, _ := shards(t, 2)
 	keys := hub.NewKeys(redistest.Prefix(t))
-	a, b := newMailbox(t, r, keys), newMailbox(t, r, keys)
-	reg := prometheus.NewRegistry()
-	s := NewSender(r, keys, hub.NewProcessID(), quiet, reg)
-	running(t, s.Run)
-
+	a, b := newProcess(t, defaults, r, keys), newProcess(t, defaults, r, keys)
+	s := newProcess(t, defaults, r, keys)
 	const n = 2000
 	for i := range n {
-		body := fmt.Appendf(nil, "%d", i)
-		if err := s.Send(until(t), []Outgoing{{To: a.id, Body: body}, {To: b.id, Body: append(body, 'b')}}); err != nil {
+		if err := s.relay.Send(until(t), []Outgoing{{To: a.id, Body: number(i)}, {To: b.id, Body: number(i)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for i, got := range a.waitFor(t, n) {
-		if want := fmt.Sprint(i); got != want {
-			t.Fatalf("a's message %d is %q, want %q", i, got, want)
-		}
+	a.want(t, n)
+	b.want(t, n)
+	for len(s.relay.Unconfirmed()) > 0 { // want has waited long enough for the acks
+		t.Fatalf("unconfirmed at rest: %v", s.relay.Unconfirmed())
 	}
-	for i, got := range b.waitFor(t, n) {
-		if want := fmt.Sprint(i) + "b"; got != want {
-			t.Fatalf("b's message %d is %q, want %q", i, got, want)
-		}
-	}
-	if missed := testutil.ToFloat64(a.receiver.metrics.missed); missed != 0 {
-		t.Errorf("missed counter is %v, want 0", missed)
+	if kept := s.relay.retained(); kept != 0 {
+		t.Errorf("%v bytes kept at rest, want 0", kept)
 	}
 }
 
-func TestAShardThatIsDownIsPassedOver(t *testing.T) {
+func TestNothingIsLostWhenAShardDies(t *testing.T) {
 	r, servers := shards(t, 2)
 	keys := hub.NewKeys(redistest.Prefix(t))
-	reg := prometheus.NewRegistry()
-	s := NewSender(r, keys, hub.NewProcessID(), quiet, reg)
-	running(t, s.Run)
-	var boxes []*mailbox
-	for range 8 { // so that both shards are somebody's first choice
-		boxes = append(boxes, newMailbox(t, r, keys))
+	s := newProcess(t, defaults, r, keys)
+	var boxes []*process
+	for range 4 { // so that both shards are somebody's first choice
+		boxes = append(boxes, newProcess(t, defaults, r, keys))
 	}
-	servers[1].Kill()
-	for _, m := range boxes {
-		if err := s.Send(until(t), []Outgoing{{To: m.id, Body: []byte("x")}}); err != nil {
-			t.Fatal(err)
+	const n = 600
+	for i := range n {
+		if i == n/3 {
+			servers[1].Kill()
 		}
-		m.waitFor(t, 1)
+		for _, p := range boxes {
+			if err := s.relay.Send(until(t), []Outgoing{{To: p.id, Body: number(i)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Millisecond)
 	}
-	servers[0].Kill()
-	err := s.Send(until(t), []Outgoing{{To: boxes[0].id, Body: []byte("y")}})
-	if !errors.Is(err, ErrUnsent) || !errors.Is(err, hub.ErrUnavailable) {
-		t.Errorf("with every shard down: %v, want ErrUnsent and hub.ErrUnavailable", err)
-	}
-	if unsent := testutil.ToFloat64(s.metrics.unsent); unsent != 1 {
-		t.Errorf("unsent counter is %v, want 1", unsent)
+	for _, p := range boxes {
+		p.want(t, n)
 	}
 }
 
-func TestReceiverCountsWhatItMissed(t *testing.T) {
-	r, _ := shards(t, 1)
+func TestWhatNoShardTakesIsKeptUntilOneDoes(t *testing.T) {
+	r, servers := shards(t, 1)
 	keys := hub.NewKeys(redistest.Prefix(t))
-	m := newMailbox(t, r, keys)
-	from := hub.NewProcessID()
-	for _, seq := range []uint64{5, 6, 9, 8} {
-		msg := Message{From: from, Seq: seq, Sent: time.Now(), Body: []byte("x")}
-		m.receiver.receive(0, "", msg.Append(nil))
-	}
-	m.receiver.receive(0, "", []byte("nonsense"))
-	for name, c := range map[string]struct {
-		counter prometheus.Counter
-		want    float64
-	}{
-		"missed":    {m.receiver.metrics.missed, 2}, // 7 and 8; 8 came late
-		"late":      {m.receiver.metrics.late, 1},
-		"malformed": {m.receiver.metrics.malformed, 1},
-	} {
-		if got := testutil.ToFloat64(c.counter); got != c.want {
-			t.Errorf("%s counter is %v, want %v", name, got, c.want)
+	s, p := newProcess(t, defaults, r, keys), newProcess(t, defaults, r, keys)
+	servers[0].Crash()
+	for i := range 10 {
+		if err := s.relay.Send(until(t), []Outgoing{{To: p.id, Body: number(i)}}); err != nil {
+			t.Fatal(err)
 		}
+	}
+	if err := servers[0].Restart(until(t), ""); err != nil {
+		t.Fatal(err)
+	}
+	p.want(t, 10)
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	r, _ := shards(t, 1)
+	cfg := defaults
+	cfg.Memory = 1 << 20
+	s := newProcess(t, cfg, r, hub.NewKeys(redistest.Prefix(t)))
+	gone := hub.NewProcessID() // nobody confirms
+	body := make([]byte, 400<<10)
+	for range 2 {
+		if err := s.relay.Send(until(t), []Outgoing{{To: gone, Body: body}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := s.relay.Send(until(t), []Outgoing{{To: gone, Body: body}})
+	if !errors.Is(err, ErrFull) || !errors.Is(err, hub.ErrUnavailable) {
+		t.Fatalf("beyond the memory: %v, want ErrFull and hub.ErrUnavailable", err)
+	}
+	if n := testutil.ToFloat64(s.relay.metrics.refused); n != 1 {
+		t.Errorf("refused counter is %v, want 1", n)
+	}
+	if bodies := s.relay.Abandon(gone); len(bodies) != 2 {
+		t.Errorf("%d messages abandoned, want 2", len(bodies))
+	}
+	if kept := s.relay.retained(); kept != 0 {
+		t.Errorf("%v bytes kept after that, want 0", kept)
+	}
+}
+
+func TestAtMostOnceTellsTheCaller(t *testing.T) {
+	r, servers := shards(t, 1)
+	cfg := defaults
+	cfg.AtMostOnce = true
+	keys := hub.NewKeys(redistest.Prefix(t))
+	s, p := newProcess(t, cfg, r, keys), newProcess(t, cfg, r, keys)
+	if err := s.relay.Send(until(t), []Outgoing{{To: p.id, Body: number(0)}}); err != nil {
+		t.Fatal(err)
+	}
+	p.want(t, 1)
+	servers[0].Kill()
+	err := s.relay.Send(until(t), []Outgoing{{To: p.id, Body: number(1)}})
+	if !errors.Is(err, ErrUnsent) || !errors.Is(err, hub.ErrUnavailable) {
+		t.Errorf("with every shard down: %v, want ErrUnsent and hub.ErrUnavailable", err)
 	}
 }

@@ -1,0 +1,169 @@
+package relay
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Limits of one sender's reorder buffer. What does not fit is not confirmed
+// and comes again.
+const (
+	maxWaiting      = 8192
+	maxWaitingBytes = 16 << 20
+)
+
+// incoming is the receiving half of one pair: what arrived from one sender and
+// cannot be released yet because something before it is missing. But for
+// handled it is pure state, without clock, I/O or lock, so that a model can
+// drive it.
+type incoming struct {
+	next    uint64              // the sequence number to release next; 0: nothing met yet
+	waiting map[uint64]*Message // arrived ahead of next; nil when empty
+	bytes   int                 // of their bodies
+	moved   time.Time           // when next last moved, or the first message began to wait
+	seen    time.Time           // when anything last arrived
+	handled atomic.Uint64       // every message below it was handled; set by whoever handles
+	told    uint64              // the handled that the last ack told
+	remind  bool                // a repeat arrived: the sender has not heard the last ack
+}
+
+// verdict says what became of one message that arrived.
+type verdict int
+
+const (
+	released verdict = iota // in its turn: released, perhaps with others after it
+	kept                    // ahead of a gap: waiting
+	repeated                // released before, or waiting already
+	refused                 // no room, here or at the handler: it must come again
+)
+
+// accept takes one message and releases, through handle, every message whose
+// turn has come. handle reports false when it cannot take a message now; the
+// message then stays, or counts as not arrived.
+func (in *incoming) accept(m *Message, floor uint64, now time.Time, handle func(*Message) bool) verdict {
+	in.seen = now
+	if in.next == 0 {
+		in.next = floor
+		in.handled.Store(floor)
+		in.told = floor
+	}
+	if floor > in.next && !in.skipTo(floor, now, handle) {
+		return refused
+	}
+	switch {
+	case m.Seq < in.next:
+		in.remind = true
+		return repeated
+	case m.Seq > in.next:
+		return in.keep(m, now)
+	case len(in.waiting) == 0 && handle(m): // the rule: nothing missing, nothing waiting
+		in.next++
+		in.moved = now
+		return released
+	}
+	v := in.keep(m, now)
+	if v != refused && in.release(now, handle) > 0 {
+		v = released
+	}
+	return v
+}
+
+// keep puts m aside until its turn comes.
+func (in *incoming) keep(m *Message, now time.Time) verdict {
+	if _, ok := in.waiting[m.Seq]; ok {
+		return repeated
+	}
+	if len(in.waiting) >= maxWaiting || in.bytes+len(m.Body) > maxWaitingBytes {
+		return refused
+	}
+	if in.waiting == nil {
+		in.waiting = make(map[uint64]*Message)
+		in.moved = now
+	}
+	in.waiting[m.Seq] = m
+	in.bytes += len(m.Body)
+	return kept
+}
+
+// release hands over what waits at next and directly after it, and reports
+// how many messages that were.
+func (in *incoming) release(now time.Time, handle func(*Message) bool) (n int) {
+	for {
+		m, ok := in.waiting[in.next]
+		if !ok || !handle(m) {
+			return n
+		}
+		in.forget(m)
+		in.next++
+		in.moved = now
+		n++
+	}
+}
+
+// skipTo moves next up to floor: the sender will send nothing below it again.
+// What waits below floor is released on the way. It reports false, having gone
+// as far as it could, when handle refused one.
+func (in *incoming) skipTo(floor uint64, now time.Time, handle func(*Message) bool) bool {
+	for _, seq := range in.order() {
+		if seq >= floor {
+			break
+		}
+		in.next = seq
+		if in.release(now, handle) == 0 {
+			return false
+		}
+	}
+	in.next = max(in.next, floor)
+	in.moved = now
+	in.release(now, handle)
+	return true
+}
+
+// giveUp skips the first gap when it has stood for longer than patience, and
+// reports how many sequence numbers that were. Its sender is gone: a living
+// one would have sent a floor above the gap.
+func (in *incoming) giveUp(now time.Time, patience time.Duration, handle func(*Message) bool) (skipped uint64) {
+	if len(in.waiting) == 0 || now.Sub(in.moved) < patience {
+		return 0
+	}
+	first := in.order()[0]
+	skipped = first - in.next
+	in.skipTo(first, now, handle)
+	in.release(now, handle)
+	return skipped
+}
+
+// gaps returns the runs of missing sequence numbers between next and the last
+// message that waits, at most limit of them.
+func (in *incoming) gaps(limit int) (gaps []span) {
+	at := in.next
+	for _, seq := range in.order() {
+		if len(gaps) == limit {
+			break
+		}
+		if seq > at {
+			gaps = append(gaps, span{from: at, length: seq - at})
+		}
+		at = seq + 1
+	}
+	return gaps
+}
+
+func (in *incoming) forget(m *Message) {
+	delete(in.waiting, m.Seq)
+	in.bytes -= len(m.Body)
+	if len(in.waiting) == 0 {
+		in.waiting = nil
+	}
+}
+
+// order returns the sequence numbers that wait, ascending.
+func (in *incoming) order() []uint64 {
+	seqs := make([]uint64, 0, len(in.waiting))
+	for seq := range in.waiting {
+		seqs = append(seqs, seq)
+	}
+	slices.Sort(seqs)
+	return seqs
+}

@@ -1,0 +1,122 @@
+package relay
+
+import "time"
+
+// outgoing is the sending half of one pair: what this process sent to one
+// receiver and the receiver has not confirmed. It is pure state, without
+// clock, I/O or lock, so that a model can drive it.
+type outgoing struct {
+	next    uint64      // sequence number of the next message
+	unacked []*retained // not handled by the receiver: ascending, without holes
+	arrived uint64      // every message below it has arrived there
+	bytes   int         // of the bodies in unacked
+	used    time.Time   // when a message was last added
+	heard   time.Time   // when an ack last moved arrived, or the first message was added
+}
+
+// retained is one message kept until its receiver has handled it.
+type retained struct {
+	seq   uint64
+	body  []byte
+	first time.Time // when it was sent first
+	last  time.Time // when it was sent last
+	tries int       // how often it was sent
+}
+
+// newOutgoing starts a sequence at a number that no earlier sequence of the
+// same pair has reached: the time in microseconds, which grows faster than
+// any sequence. So a sender may forget an idle receiver and begin again.
+func newOutgoing(now time.Time) outgoing {
+	start := uint64(max(1, now.UnixMicro()))
+	return outgoing{next: start, arrived: start, used: now}
+}
+
+// add retains body as the next message and counts it as sent.
+func (o *outgoing) add(body []byte, now time.Time) *retained {
+	if len(o.unacked) == 0 {
+		o.heard = now
+	}
+	r := &retained{seq: o.next, body: body, first: now, last: now, tries: 1}
+	o.next++
+	o.unacked = append(o.unacked, r)
+	o.bytes += len(body)
+	o.used = now
+	return r
+}
+
+// floor is the lowest sequence number that may still be sent.
+func (o *outgoing) floor() uint64 {
+	if len(o.unacked) == 0 {
+		return o.next
+	}
+	return o.unacked[0].seq
+}
+
+// confirm takes an ack: it lets go of what was handled, remembers what
+// arrived, and returns the messages that the ack names as missing and that
+// were not sent again within the time of quiet, counting them as sent now. An
+// ack from before the present floor, or of what was never sent, changes nothing.
+func (o *outgoing) confirm(p *packet, now time.Time, quiet time.Duration) (again []*retained) {
+	if p.next > o.next {
+		return nil
+	}
+	if p.handled > o.floor() {
+		o.drop(int(p.handled - o.floor())) //nolint:gosec // at most len(unacked)
+	}
+	if p.next > o.arrived {
+		o.arrived = p.next
+		o.heard = now
+	}
+	for _, s := range p.missing {
+		for seq := max(s.from, o.arrived, o.floor()); seq < s.from+s.length && seq < o.next; seq++ {
+			again = o.resend(again, o.unacked[seq-o.floor()], now, quiet)
+		}
+	}
+	return again
+}
+
+// due returns what has not arrived and was not sent again for the time of
+// quiet, doubled for each try up to eight times, counting it as sent now.
+// limit bounds how many.
+func (o *outgoing) due(now time.Time, quiet time.Duration, limit int) (again []*retained) {
+	for seq := max(o.arrived, o.floor()); seq < o.next && len(again) < limit; seq++ {
+		r := o.unacked[seq-o.floor()]
+		again = o.resend(again, r, now, quiet<<min(r.tries-1, 3))
+	}
+	return again
+}
+
+func (o *outgoing) resend(again []*retained, r *retained, now time.Time, quiet time.Duration) []*retained {
+	if now.Sub(r.last) < quiet {
+		return again
+	}
+	r.last = now
+	r.tries++
+	return append(again, r)
+}
+
+// expire gives up the messages that were sent first before the time given,
+// and returns them.
+func (o *outgoing) expire(before time.Time) []*retained {
+	n := 0
+	for n < len(o.unacked) && o.unacked[n].first.Before(before) {
+		n++
+	}
+	return o.drop(n)
+}
+
+// abandon gives everything up, and returns it.
+func (o *outgoing) abandon() []*retained { return o.drop(len(o.unacked)) }
+
+// drop takes the first n messages off.
+func (o *outgoing) drop(n int) []*retained {
+	gone := o.unacked[:n:n]
+	o.unacked = o.unacked[n:]
+	for _, r := range gone {
+		o.bytes -= len(r.body)
+	}
+	if len(o.unacked) == 0 {
+		o.unacked = nil // let go of the array
+	}
+	return gone
+}

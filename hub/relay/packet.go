@@ -1,0 +1,145 @@
+package relay
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/homing/homing/hub"
+)
+
+// kind says what a packet is. Its values are on the wire.
+type kind uint8
+
+const (
+	kindData   kind = 1 // a message, numbered and kept until confirmed
+	kindAck    kind = 2 // what the receiver of data has, and misses
+	kindCanary kind = 3 // a probe that a process sends itself
+)
+
+// packet is what travels on a channel. Wire form, version 2; numbers are
+// unsigned varints:
+//
+//	version kind          one byte each
+//	sender                hub.ProcessIDLen bytes
+//	sent                  Unix time in microseconds, by the sender's clock
+//	data:   seq floor     then the body: the rest
+//	ack:    handled next  count {from length}…
+//	canary: nonce
+type packet struct {
+	kind kind
+	from hub.ProcessID
+	sent time.Time
+
+	// data
+	seq   uint64 // from 1, per sender and receiver
+	floor uint64 // nothing below it will be sent again; at most seq
+	body  []byte
+
+	// ack
+	handled uint64 // every message below it was handled or given up
+	next    uint64 // every message below it has arrived
+	missing []span // gaps above next, ascending; the first maxSpans of them
+
+	// canary
+	nonce uint64
+}
+
+// span is a run of sequence numbers.
+type span struct{ from, length uint64 }
+
+const (
+	packetVersion = 2
+	// maxHeader bounds the length of a data packet's header in bytes.
+	maxHeader = 2 + hub.ProcessIDLen + 3*binary.MaxVarintLen64
+	// maxSpans bounds the gaps that one ack names; the others come with the next.
+	maxSpans = 32
+)
+
+// ErrBadPacket marks bytes that are not a packet of a known version.
+var ErrBadPacket = errors.New("bad relay packet")
+
+// append appends p's wire form to dst and returns the extended slice.
+func (p *packet) append(dst []byte) []byte {
+	dst = append(dst, packetVersion, byte(p.kind))
+	dst = append(dst, p.from...)
+	dst = binary.AppendUvarint(dst, uint64(max(0, p.sent.UnixMicro())))
+	switch p.kind {
+	case kindData:
+		dst = binary.AppendUvarint(dst, p.seq)
+		dst = binary.AppendUvarint(dst, p.floor)
+		return append(dst, p.body...)
+	case kindAck:
+		dst = binary.AppendUvarint(dst, p.handled)
+		dst = binary.AppendUvarint(dst, p.next)
+		dst = binary.AppendUvarint(dst, uint64(len(p.missing)))
+		for _, s := range p.missing {
+			dst = binary.AppendUvarint(dst, s.from)
+			dst = binary.AppendUvarint(dst, s.length)
+		}
+	case kindCanary:
+		dst = binary.AppendUvarint(dst, p.nonce)
+	}
+	return dst
+}
+
+// parsePacket reads the wire form of one packet; body is a view of b. Every
+// error wraps ErrBadPacket.
+func parsePacket(b []byte) (packet, error) {
+	const fixed = 2 + hub.ProcessIDLen
+	if len(b) < fixed || b[0] != packetVersion {
+		return packet{}, fmt.Errorf("%w: %d bytes, want version %d", ErrBadPacket, len(b), packetVersion)
+	}
+	p := packet{kind: kind(b[1]), from: hub.ProcessID(b[2:fixed])}
+	if err := p.from.Check(); err != nil {
+		return packet{}, fmt.Errorf("%w: %w", ErrBadPacket, err)
+	}
+	r := numbers{rest: b[fixed:]}
+	p.sent = time.UnixMicro(int64(r.next(1 << 62))) //nolint:gosec // bounded
+	switch p.kind {
+	case kindData:
+		p.seq = r.next(1<<64 - 1)
+		p.floor = r.next(p.seq)
+		p.body = r.rest
+		r.bad = r.bad || p.floor == 0
+	case kindAck:
+		p.readAck(&r)
+	case kindCanary:
+		p.nonce = r.next(1<<64 - 1)
+		r.bad = r.bad || len(r.rest) != 0
+	default:
+		return packet{}, fmt.Errorf("%w: kind %d", ErrBadPacket, p.kind)
+	}
+	if r.bad {
+		return packet{}, fmt.Errorf("%w: truncated, out of range, or with bytes left over", ErrBadPacket)
+	}
+	return p, nil
+}
+
+func (p *packet) readAck(r *numbers) {
+	p.next = 0
+	p.handled = r.next(1<<64 - 1)
+	p.next = r.next(1<<64 - 1)
+	for range r.next(maxSpans) {
+		p.missing = append(p.missing, span{from: r.next(1<<64 - 1), length: r.next(1 << 32)})
+	}
+	r.bad = r.bad || p.handled > p.next || len(r.rest) != 0
+}
+
+// numbers takes varints off a packet. After the first that does not fit it is
+// bad and yields only zeros.
+type numbers struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *numbers) next(limit uint64) uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if r.bad || n <= 0 || v > limit {
+		r.bad = true
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}

@@ -1,0 +1,84 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/homing/homing/hub"
+)
+
+// WaitReady blocks until the process's channel is subscribed on every shard,
+// or ctx ends.
+func (r *Relay) WaitReady(ctx context.Context) error { return r.sub.WaitReady(ctx) }
+
+// Ready returns what keeps messages from being sent and acknowledged now, or
+// nil. The error wraps hub.ErrUnavailable.
+func (r *Relay) Ready() error {
+	if !r.sub.Ready() {
+		return fmt.Errorf("the subscription to acknowledgements does not answer: %w", hub.ErrUnavailable)
+	}
+	var last error
+	for _, l := range r.lanes {
+		if _, last = l.shard.Master(); last == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("no pub/sub shard has a master: %w: %w", hub.ErrUnavailable, last)
+}
+
+// receive takes one packet off a shard.
+func (r *Relay) receive(shard int, _ string, payload []byte) {
+	pk, err := parsePacket(payload)
+	if err != nil {
+		r.metrics.malformed.Inc()
+		r.log.Warn("relay packet dropped", "shard", r.shards[shard], "error", err)
+		return
+	}
+	now := time.Now()
+	switch pk.kind {
+	case kindData:
+		r.metrics.lag.Observe(max(0, now.Sub(pk.sent).Seconds()))
+		r.receiveData(&pk, now)
+	case kindAck:
+		r.receiveAck(&pk, now)
+	case kindCanary:
+	}
+}
+
+func (r *Relay) receiveData(pk *packet, now time.Time) {
+	r.mu.Lock()
+	in := r.in[pk.from]
+	if in == nil {
+		in = &incoming{}
+		r.in[pk.from] = in
+	}
+	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, stream: in, relay: r}
+	v := in.accept(m, pk.floor, now, r.handle)
+	r.mu.Unlock()
+	r.metrics.received[v].Inc()
+	if v != released { // what was released asks for an ack when it is done
+		r.kick()
+	}
+}
+
+// receiveAck lets go of what the receiver handled and sends again what it misses.
+func (r *Relay) receiveAck(pk *packet, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.out[pk.from]
+	if p == nil {
+		return
+	}
+	before := p.bytes
+	missing := p.confirm(pk, now, ackEvery)
+	r.bytes -= before - p.bytes
+	r.resendLocked(pk.from, p, missing, now, causeMissing)
+}
+
+func (r *Relay) resendLocked(to hub.ProcessID, p *pair, again []*retained, now time.Time, cause string) {
+	for _, m := range again {
+		r.post(r.dataItem(to, p, m, now, nil))
+	}
+	r.metrics.resent.WithLabelValues(cause).Add(float64(len(again)))
+}

@@ -1,0 +1,184 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+)
+
+// Config says how hard the relay tries. Every field must be above zero.
+type Config struct {
+	AtMostOnce bool          `help:"Forget what was published: what a failover loses is lost. For comparison."`
+	Window     time.Duration `help:"How long a message is kept and sent again while its receiver does not confirm it; then it is given up and counted." default:"30s"`
+	Memory     int           `help:"Bytes of messages kept in all; beyond it new ones are refused." default:"268435456"`
+	Quiet      time.Duration `help:"How long a message may stay unconfirmed before it is sent again on the next shard." default:"250ms"`
+}
+
+// Validate reports the first option that cannot work.
+func (c *Config) Validate() error {
+	switch {
+	case c.Window < time.Second:
+		return fmt.Errorf("relay.window: %v: want at least 1s", c.Window)
+	case c.Memory < 1<<20:
+		return fmt.Errorf("relay.memory: %d: want at least 1048576", c.Memory)
+	case c.Quiet < 2*ackEvery:
+		return fmt.Errorf("relay.quiet: %v: want at least %v", c.Quiet, 2*ackEvery)
+	}
+	return nil
+}
+
+const (
+	// ackEvery is how long a receiver gathers before it confirms, and the
+	// grain of every other wait.
+	ackEvery = 50 * time.Millisecond
+	// resendLimit bounds what is sent again to one receiver in one step.
+	resendLimit = 512
+	// turnFor is how long a pair stays on the shard it moved to because its
+	// own was silent.
+	turnFor = 15 * time.Second
+	// pairIdle is how long a receiver goes unaddressed before the sender
+	// forgets it.
+	pairIdle = time.Hour
+)
+
+// ErrFull marks a refusal: too many messages are kept already.
+var ErrFull = errors.New("too many messages wait for their receivers")
+
+// ErrUnsent marks messages that no shard's master took, in at-most-once mode.
+var ErrUnsent = errors.New("no pub/sub shard took the message")
+
+// Outgoing is one message to send: Body to the process To. The relay keeps
+// Body until its receiver has it; nobody may change it.
+type Outgoing struct {
+	To   hub.ProcessID
+	Body []byte
+}
+
+// Message is one message as its receiver gets it.
+type Message struct {
+	From hub.ProcessID
+	Seq  uint64
+	Body []byte // the receiver's to keep
+
+	stream *incoming
+	relay  *Relay
+}
+
+// Done confirms that the message was handled: its sender may forget it. It
+// never blocks and may be called from any goroutine; the messages of one
+// sender must be done in the order in which they were handed over.
+func (m *Message) Done() {
+	m.stream.handled.Store(m.Seq + 1)
+	m.relay.kick()
+}
+
+// Handler takes one message, or reports false when it has no room: then the
+// message comes again. It must not block nor call the relay. Messages of one
+// sender come in the order they were sent, each once.
+type Handler func(*Message) bool
+
+// Relay sends messages to other processes and receives this one's. It is safe
+// for concurrent use.
+type Relay struct {
+	cfg     Config
+	self    hub.ProcessID
+	keys    hub.Keys
+	log     *slog.Logger
+	metrics metrics
+	handle  Handler
+	shards  []string // their names, in the role's order
+	lanes   []*lane  // one per shard
+	sub     *redisx.Subscriber
+	post    func(*item)   // sends one packet: place, but for a model of the network
+	wake    chan struct{} // holds a token when there may be something to tend
+
+	mu    sync.Mutex // taken before a lane's
+	out   map[hub.ProcessID]*pair
+	in    map[hub.ProcessID]*incoming
+	bytes int // of the bodies kept in out
+}
+
+// pair is what the relay knows of one receiver.
+type pair struct {
+	outgoing
+	order  []int     // lanes from the most to the least preferred
+	turn   int       // how many of them were left because they were silent
+	turned time.Time // when the last was
+}
+
+// New returns the relay of process self over the pub/sub shards of r. It
+// works once Run runs.
+func New(cfg Config, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h Handler, log *slog.Logger, reg prometheus.Registerer) *Relay {
+	rl := newRelay(cfg, keys, self, h, log, reg)
+	for _, shard := range r.PubSub.Shards() {
+		rl.shards = append(rl.shards, shard.Name())
+		rl.lanes = append(rl.lanes, newLane(shard, rl.metrics))
+	}
+	rl.post = rl.place
+	rl.sub = redisx.NewSubscriber(r.PubSub, []string{keys.Channel(self)}, rl.receive, log, reg)
+	return rl
+}
+
+// newRelay returns a relay that is tied to no network yet.
+func newRelay(cfg Config, keys hub.Keys, self hub.ProcessID, h Handler, log *slog.Logger, reg prometheus.Registerer) *Relay {
+	rl := &Relay{
+		cfg: cfg, self: self, keys: keys, log: log, handle: h,
+		wake: make(chan struct{}, 1),
+		out:  make(map[hub.ProcessID]*pair),
+		in:   make(map[hub.ProcessID]*incoming),
+	}
+	rl.metrics = newMetrics(reg, rl.retained)
+	return rl
+}
+
+// retained is how many bytes of messages are kept.
+func (r *Relay) retained() float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return float64(r.bytes)
+}
+
+// Run sends and receives until ctx ends.
+func (r *Relay) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.sub.Run(ctx) })
+	for _, l := range r.lanes {
+		g.Go(func() error { return l.run(ctx, r.place) })
+	}
+	g.Go(func() error { return r.tend(ctx) })
+	return g.Wait()
+}
+
+// Send sends every message. It blocks until each was published, or kept for
+// later because no shard answers, which is about one round trip to Redis, or
+// until ctx ends. On ErrFull, which wraps hub.ErrUnavailable, nothing was sent.
+//
+// Two Sends to one receiver that do not overlap in time arrive in order.
+func (r *Relay) Send(ctx context.Context, out []Outgoing) error {
+	if len(out) == 0 {
+		return nil
+	}
+	b := newBatch(len(out))
+	if err := r.keep(out, b); err != nil {
+		return err
+	}
+	r.kick()
+	select {
+	case <-b.done:
+	case <-ctx.Done():
+		return fmt.Errorf("publish to %d processes: %w", len(out), ctx.Err())
+	}
+	if n := b.failures(); n > 0 && r.cfg.AtMostOnce {
+		return fmt.Errorf("publish to %d of %d processes: %w: %w", n, len(out), hub.ErrUnavailable, ErrUnsent)
+	}
+	return nil
+}

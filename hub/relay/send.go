@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/homing/homing/hub"
+)
+
+// keep numbers and retains every message of out and queues it on its lane, in
+// one step, so that a lane's order is the sequence's.
+func (r *Relay) keep(out []Outgoing, b *batch) error {
+	size := 0
+	for _, o := range out {
+		size += len(o.Body)
+	}
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.bytes+size > r.cfg.Memory {
+		r.metrics.refused.Add(float64(len(out)))
+		return fmt.Errorf("%w: %w: %d bytes kept, %d more, limit %d", hub.ErrUnavailable, ErrFull, r.bytes, size, r.cfg.Memory)
+	}
+	for _, o := range out {
+		p := r.pairLocked(o.To, now)
+		m := p.add(o.Body, now)
+		r.post(r.dataItem(o.To, p, m, now, b))
+		if r.cfg.AtMostOnce {
+			p.abandon()
+			continue
+		}
+		r.bytes += len(o.Body)
+	}
+	return nil
+}
+
+func (r *Relay) pairLocked(to hub.ProcessID, now time.Time) *pair {
+	p := r.out[to]
+	if p == nil {
+		p = &pair{outgoing: newOutgoing(now), order: r.preference(to)}
+		r.out[to] = p
+	}
+	if p.turn > 0 && now.Sub(p.turned) > turnFor {
+		p.turn = 0
+	}
+	return p
+}
+
+// dataItem is one sending of m.
+func (r *Relay) dataItem(to hub.ProcessID, p *pair, m *retained, now time.Time, b *batch) *item {
+	pk := packet{kind: kindData, from: r.self, sent: now, seq: m.seq, floor: p.floor(), body: m.body}
+	return r.item(to, &pk, p, b)
+}
+
+func (r *Relay) item(to hub.ProcessID, pk *packet, p *pair, b *batch) *item {
+	return &item{
+		channel: r.keys.Channel(to),
+		payload: pk.append(make([]byte, 0, maxHeader+len(pk.body))),
+		order:   p.order,
+		turn:    p.turn,
+		batch:   b,
+	}
+}
+
+// place queues it on the next lane that has not had it: one that answers
+// before one that did not a moment ago. With none left it is unsent for now.
+func (r *Relay) place(it *item) {
+	now := time.Now()
+	for _, resting := range []bool{false, true} {
+		for i := range it.order {
+			n := it.order[(it.turn+i)%len(it.order)]
+			if it.tried&(1<<n) != 0 || r.lanes[n].resting(now) != resting {
+				continue
+			}
+			it.tried |= 1 << n
+			if r.lanes[n].push(it) {
+				return
+			}
+		}
+	}
+	r.metrics.unsent.Inc()
+	it.batch.finish(false)
+}
+
+// preference ranks the lanes for receiver to by rendezvous hashing, so that a
+// pair keeps its shard for as long as the shard exists.
+func (r *Relay) preference(to hub.ProcessID) []int {
+	order := make([]int, len(r.shards))
+	score := make([]uint64, len(r.shards))
+	for i, name := range r.shards {
+		order[i] = i
+		score[i] = xxhash.Sum64String(string(r.self) + string(to) + name)
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		if score[a] > score[b] {
+			return -1
+		}
+		return 1
+	})
+	return order
+}
+
+// Abandon forgets process to, which is dead, and returns the bodies of the
+// messages that it did not confirm, in order. They are the caller's.
+func (r *Relay) Abandon(to hub.ProcessID) [][]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.out[to]
+	if p == nil {
+		return nil
+	}
+	delete(r.out, to)
+	r.bytes -= p.bytes
+	var bodies [][]byte
+	gone := p.abandon()
+	r.metrics.givenUp.WithLabelValues(reasonDead).Add(float64(len(gone)))
+	for _, m := range gone {
+		bodies = append(bodies, m.body)
+	}
+	return bodies
+}
+
+// Unconfirmed lists the receivers that have not confirmed everything.
+func (r *Relay) Unconfirmed() []hub.ProcessID {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []hub.ProcessID
+	for id, p := range r.out {
+		if len(p.unacked) > 0 {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}

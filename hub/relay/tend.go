@@ -1,0 +1,106 @@
+package relay
+
+import (
+	"context"
+	"time"
+
+	"github.com/homing/homing/hub"
+)
+
+// Causes of sending a message again.
+const (
+	causeMissing = "missing" // the receiver said so
+	causeSilence = "silence" // the receiver said nothing
+)
+
+// gapGrace is how long a gap may be a mere reordering between two shards
+// before the sender is told.
+const gapGrace = 20 * time.Millisecond
+
+// kick wakes tend. It never blocks.
+func (r *Relay) kick() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// tend confirms what was handled, and sends again what was not confirmed,
+// every ackEvery for as long as there is either, and sleeps otherwise.
+func (r *Relay) tend(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		}
+		for busy := true; busy; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case now := <-time.After(ackEvery):
+				busy = r.step(now)
+			}
+		}
+	}
+}
+
+// step does what is due now and reports whether more may come due.
+func (r *Relay) step(now time.Time) (busy bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for from, in := range r.in {
+		busy = r.tendIncoming(from, in, now) || busy
+	}
+	for to, p := range r.out {
+		busy = r.tendOutgoing(to, p, now) || busy
+	}
+	return busy
+}
+
+func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (busy bool) {
+	if r.cfg.AtMostOnce {
+		return false
+	}
+	in.release(now, r.handle) // what the handler had no room for
+	if skipped := in.giveUp(now, r.cfg.Window, r.handle); skipped > 0 {
+		r.metrics.skipped.Add(float64(skipped))
+	}
+	handled := in.handled.Load()
+	var gaps []span
+	if len(in.waiting) > 0 && now.Sub(in.moved) > gapGrace {
+		gaps = in.gaps(maxSpans)
+	}
+	if handled > in.told || in.remind || len(gaps) > 0 {
+		in.told, in.remind = handled, false
+		r.ack(from, in, gaps, now)
+	}
+	if now.Sub(in.seen) > pairIdle {
+		delete(r.in, from)
+	}
+	return len(in.waiting) > 0
+}
+
+// ack tells a sender what of its messages is here.
+func (r *Relay) ack(to hub.ProcessID, in *incoming, gaps []span, now time.Time) {
+	pk := packet{kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps}
+	r.post(r.item(to, &pk, r.pairLocked(to, now), nil))
+	r.metrics.acks.Inc()
+}
+
+func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy bool) {
+	before := p.bytes
+	gone := p.expire(now.Add(-r.cfg.Window))
+	r.bytes -= before - p.bytes
+	r.metrics.givenUp.WithLabelValues(reasonWindow).Add(float64(len(gone)))
+	if again := p.due(now, r.cfg.Quiet, resendLimit); len(again) > 0 {
+		if now.Sub(p.heard) >= r.cfg.Quiet {
+			p.turn, p.turned = p.turn+1, now
+		}
+		r.resendLocked(to, p, again, now, causeSilence)
+	}
+	if len(p.unacked) == 0 && now.Sub(p.used) > pairIdle {
+		delete(r.out, to)
+	}
+	return len(p.unacked) > 0
+}
