@@ -7,13 +7,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help run test unit e2e lint fmt bench drill up down status build image FORCE
 
-ARGS     ?=
-PKG      ?= ./...
-IMAGE    ?= homing:latest
+ARGS      ?=
+PKG       ?= ./...
+SCENARIOS ?= idle connect notify
+IMAGE     ?= homing:latest
 # The race detector needs a C compiler; without one Go turns cgo off.
-RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED 2>/dev/null)),-race)
-LINT     := go tool -modfile=tools/go.mod golangci-lint
-E2E      := bench/e2e
+RACE      := $(if $(filter 1,$(shell go env CGO_ENABLED 2>/dev/null)),-race)
+LINT      := go tool -modfile=tools/go.mod golangci-lint
+E2E       := bench/e2e
+CHROMIUM  ?= $(shell for b in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$b && break; done)
 
 define section
 @printf '\n== %s\n' "$(1)"
@@ -42,7 +44,7 @@ unit: ## run the Go tests only (PKG=./front/... narrows them)
 e2e: build $(E2E)/node_modules/.package-lock.json ## run the end-to-end tests only: Node WebSocket clients, headless Chromium
 	@tools/setup redis browser node
 	$(call section,end-to-end tests: $(E2E))
-	@npm test --silent --prefix $(E2E)
+	@CHROMIUM='$(CHROMIUM)' npm test --silent --prefix $(E2E)
 
 $(E2E)/node_modules/.package-lock.json: $(E2E)/package.json $(E2E)/package-lock.json
 	@tools/setup node
@@ -59,11 +61,11 @@ fmt: ## format the Go code in place
 	@tools/setup go
 	@$(LINT) fmt ./...
 
-bench: build ## measure; ARGS names the scenario and its flags
+bench: build ## measure this machine (SCENARIOS="idle connect notify", ARGS="--conns 20000")
 	@tools/setup redis
-	@bin/homing bench $(ARGS)
+	@for s in $(SCENARIOS); do printf '\n== homing bench %s %s\n' "$$s" '$(ARGS)'; bin/homing bench $$s $(ARGS); done
 
-drill: build ## break things under load and check the delivery promise; ARGS picks scenarios
+drill: build ## break things under load and account for every message (ARGS="kill-worker --json")
 	@tools/setup redis
 	@bin/homing drill $(ARGS)
 
