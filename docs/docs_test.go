@@ -264,3 +264,35 @@ func slug(heading string) string {
 	s := strings.ToLower(strings.TrimSpace(strings.TrimLeft(heading, "#")))
 	return strings.ReplaceAll(notInSlug.ReplaceAllString(s, ""), " ", "-")
 }
+
+var (
+	requirement = regexp.MustCompile(`(?m)^\t(\S+) (v\S+)( // indirect)?$`)
+	tableRow    = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (v\\S+) \\|")
+)
+
+func TestDependenciesAreThoseOfGoMod(t *testing.T) {
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]string{}
+	for _, m := range tableRow.FindAllStringSubmatch(string(text), -1) {
+		listed[m[1]] = m[2]
+	}
+	required := map[string]string{}
+	for _, m := range requirement.FindAllStringSubmatch(string(mod), -1) {
+		required[m[1]] = m[2]
+		if m[3] == "" && listed[m[1]] == "" {
+			t.Errorf("dependencies.md does not list %s", m[1])
+		}
+	}
+	for name, version := range listed {
+		if required[name] != version {
+			t.Errorf("dependencies.md lists %s at %s, go.mod requires %q", name, version, required[name])
+		}
+	}
+}
