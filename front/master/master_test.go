@@ -485,7 +485,7 @@ func value(t *testing.T, c prometheus.Counter) float64 {
 }
 
 func TestWorkersEndWithAKilledMaster(t *testing.T) {
-	cmd := exec.Command(os.Args[0]) //nolint:noctx // killed below
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), envMaster+"=1")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
