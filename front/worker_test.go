@@ -263,7 +263,7 @@ func TestLongDeliveriesDoNotStarveReads(t *testing.T) {
 		e.Users = append(e.Users, hub.UserID(fmt.Sprint("u", i)))
 	}
 	body := e.Append(nil)
-	const n = 800
+	const n = 200
 	for range n {
 		r.Deliver(body, nil)
 	}
