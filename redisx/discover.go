@@ -303,8 +303,12 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 			n.LagBytes, n.Lag = f.history.lag(m.known.at, m.known.offset)
 		}
 		f.note(m, &n, now)
-		if n.Healthy && n.Role == Replica {
+		switch {
+		case n.Role != Replica:
+		case n.Healthy:
 			st.replicas = append(st.replicas, m.node)
+		case m.answersAs(roleReplica):
+			st.stale = append(st.stale, m.node)
 		}
 		st.nodes = append(st.nodes, n)
 	}

@@ -110,10 +110,16 @@ func TestMasterKilled(t *testing.T) {
 	e.reaches(t, s, "c", time.Second)
 	epoch, old := s.Epoch(), masterAddr(s)
 	server(top, old).Crash()
+	reads := 0
 	took := within(t, 8*time.Second, "another master", func() bool {
+		if err := s.Read(t.Context(), func(ctx context.Context, c *redis.Client) error { return c.DBSize(ctx).Err() }); err != nil {
+			t.Errorf("read %d without a master: %v", reads, err)
+		}
+		reads++
 		a := masterAddr(s)
 		return a != "" && a != old
 	})
+	t.Logf("%d reads meanwhile", reads)
 	again := e.reaches(t, s, "c", 5*time.Second)
 	t.Logf("another master after %s, a message %s later", took, again)
 	if s.Epoch() <= epoch {

@@ -28,6 +28,7 @@ type Shard struct {
 type state struct {
 	master   *node   // nil when none is reachable
 	replicas []*node // the healthy ones
+	stale    []*node // replicas that answer but are not healthy: the last resort of reads
 	nodes    []Node  // all, by address
 	err      error   // why there is no master
 	epoch    uint64
@@ -142,46 +143,75 @@ func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client
 	return failed(s.Name(), "write", st.master.addr, err)
 }
 
+// readPause is between the two rounds of a Read during a failover: the replicas
+// drop their clients one after the other as they are given another role.
+const readPause = 25 * time.Millisecond
+
 // Read runs f with a client of a healthy replica chosen at random. When that
-// cannot be reached or cannot serve it runs f again on another, and at last on
-// the master, three times at most; so f must bear repetition. It returns the
-// last run's error, wrapped as Write does. Replies, redis.Nil among them, are
-// not tried again.
+// cannot be reached or cannot serve it runs f again on another, then on the
+// master. When no replica is healthy it goes on with those that answer at
+// least, twice: while a master is being replaced they are all cut off from it,
+// and what they hold is what there is. So f must bear repetition. Read returns
+// the last run's error, wrapped as Write does. Replies, redis.Nil among them,
+// are not tried again.
 func (s *Shard) Read(ctx context.Context, f func(context.Context, *redis.Client) error) error {
 	st := s.state.Load()
-	var order [3]*node
-	nodes := st.readOrder(order[:0])
-	if len(nodes) == 0 {
-		s.metrics.unavailable.WithLabelValues(s.Name(), "read").Inc()
-		return st.err
+	again, err := s.readOnce(ctx, st, f)
+	if !again || len(st.stale) == 0 {
+		return err
 	}
-	var err error
-	for _, n := range nodes {
+	select {
+	case <-ctx.Done():
+		return err
+	case <-time.After(readPause):
+	}
+	_, err = s.readOnce(ctx, s.state.Load(), f)
+	return err
+}
+
+// readOnce runs f on one node after the other until one serves. again is
+// whether none did and there is still time.
+func (s *Shard) readOnce(ctx context.Context, st *state, f func(context.Context, *redis.Client) error) (again bool, err error) {
+	var order [5]*node
+	err = st.err
+	for _, n := range st.readOrder(order[:0]) {
 		if err = f(ctx, n.client()); err == nil || !unavailable(err) {
-			return err
+			return false, err
 		}
 		err = failed(s.Name(), "read", n.addr, err)
 		n.hurry()
-		s.metrics.unavailable.WithLabelValues(s.Name(), "read").Inc()
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return err
+	s.metrics.unavailable.WithLabelValues(s.Name(), "read").Inc()
+	return ctx.Err() == nil, err
 }
 
-// readOrder appends two random healthy replicas and the master, as far as
-// there are any.
+// readOrder appends two random healthy replicas and the master, and, when no
+// replica is healthy, two that are not, as far as there are any.
 func (st *state) readOrder(to []*node) []*node {
-	if n := len(st.replicas); n > 0 {
-		i := rand.IntN(n)
-		to = append(to, st.replicas[i])
-		if n > 1 {
-			to = append(to, st.replicas[(i+1+rand.IntN(n-1))%n])
-		}
-	}
+	to = appendTwo(to, st.replicas)
+	healthy := len(to)
 	if st.master != nil {
 		to = append(to, st.master)
+	}
+	if healthy == 0 {
+		to = appendTwo(to, st.stale)
+	}
+	return to
+}
+
+// appendTwo appends two of nodes, chosen at random, as far as there are any.
+func appendTwo(to, nodes []*node) []*node {
+	n := len(nodes)
+	if n == 0 {
+		return to
+	}
+	i := rand.IntN(n)
+	to = append(to, nodes[i])
+	if n > 1 {
+		to = append(to, nodes[(i+1+rand.IntN(n-1))%n])
 	}
 	return to
 }
