@@ -29,7 +29,8 @@ func New(opts Options, h Handler) *Client { return &Client{opts: opts, handler: 
 
 // Run connects, and again after every loss, until ctx ends (then it returns
 // ctx's error) or the server refuses for good: an HTTP status or close code
-// that says trying again cannot help, such as 401 or 1008.
+// that says trying again cannot help, such as 401, which comes in spite of a
+// fresh token, or 4003, by which a backend disconnects a user.
 func (c *Client) Run(ctx context.Context) error {
 	var wait Backoff
 	opts := c.opts
@@ -96,14 +97,17 @@ func (c *Client) dispatch(m Message) {
 }
 
 // Permanent reports whether an error of Dial or Receive will not pass with
-// time: the server refused this client, or it does not speak the protocol.
+// time: the server refused this client, somebody ended the connection on
+// purpose, or one side does not speak the protocol.
 func Permanent(err error) bool {
 	if r, ok := errors.AsType[*RefusedError](err); ok {
 		return r.Status >= 400 && r.Status < 500 &&
 			r.Status != http.StatusRequestTimeout && r.Status != http.StatusTooManyRequests
 	}
 	switch CloseCode(err) {
-	case 1002, 1003, 1007, 1008, 1010: // the protocol, or policy
+	case 1000, 4003: // on purpose
+		return true
+	case 1002, 1003, 1007, 1008, 1009, 1010: // the protocol, or policy
 		return true
 	}
 	return errors.Is(err, ErrProtocol)
@@ -124,21 +128,28 @@ const (
 )
 
 // Next returns the pause after err, all of it jittered so that clients which
-// lost the same server do not return together: what hint asks for when there
-// is one; about a second after close code 1012 and five after 1013; else
-// 250 ms, doubled at each failure in a row up to half a minute.
+// lost the same server do not return together: what is left of hint's when
+// there is one; about a second after close code 1012; about five after 1013
+// and HTTP 503; else 250 ms, doubled at each failure in a row up to half a
+// minute.
 func (b *Backoff) Next(err error, hint *Reconnect) time.Duration {
 	b.failures++
 	switch code := CloseCode(err); {
 	case hint != nil:
-		return hint.After + jitter(hint.After/10)
+		return hint.left() + jitter(hint.After/10)
 	case code == 1012:
 		return jitter(2 * restart)
-	case code == 1013:
+	case code == 1013 || unavailable(err):
 		return overloaded/2 + jitter(overloaded)
 	}
 	pause := firstPause << min(b.failures-1, longestPow)
 	return pause/2 + jitter(pause)
+}
+
+// unavailable reports whether the server said that it cannot serve just now.
+func unavailable(err error) bool {
+	r, ok := errors.AsType[*RefusedError](err)
+	return ok && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests)
 }
 
 // Reset forgets past failures; call it after a connection that lasted.

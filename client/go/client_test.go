@@ -231,7 +231,8 @@ func TestClientReconnectsAndDropsRepeats(t *testing.T) {
 		p.text(`{"t":"notify","id":"same","data":1}`)
 		switch nth {
 		case 0:
-			p.text(`{"t":"reconnect","after_ms":10}`)
+			p.text(`{"t":"reconnect","after_ms":400}`)
+			time.Sleep(100 * time.Millisecond)
 			p.bye(1012, "restart")
 		case 1: // vanishes without a close frame
 			p.text(`{"t":"notify","id":"second","data":2}`)
@@ -255,8 +256,8 @@ func TestClientReconnectsAndDropsRepeats(t *testing.T) {
 	if got := strings.Join(ids, " "); ups != 3 || got != "same second third" {
 		t.Errorf("%d connections, notifications %q", ups, got)
 	}
-	if len(pauses) != 2 || pauses[0] < 10*time.Millisecond || pauses[0] > 11*time.Millisecond {
-		t.Errorf("pauses = %v, want the first as the server asked", pauses)
+	if len(pauses) != 2 || pauses[0] < 200*time.Millisecond || pauses[0] > 340*time.Millisecond {
+		t.Errorf("pauses = %v, want the first to be what is left of 400 ms", pauses)
 	}
 }
 
@@ -276,8 +277,33 @@ func TestBackoff(t *testing.T) {
 	if got := b.Next(&CloseError{Code: 1013}, nil); got < 2500*time.Millisecond || got >= 7500*time.Millisecond {
 		t.Errorf("after 1013: %v", got)
 	}
-	if got := b.Next(lost, &Reconnect{After: time.Minute}); got < time.Minute || got > 66*time.Second {
+	if got := b.Next(&RefusedError{Status: 503}, nil); got < 2500*time.Millisecond || got >= 7500*time.Millisecond {
+		t.Errorf("after HTTP 503: %v", got)
+	}
+	if got := b.Next(lost, &Reconnect{After: time.Minute}); got > 6*time.Second {
+		t.Errorf("after a hint that is long past: %v", got)
+	}
+	if got := b.Next(lost, &Reconnect{After: time.Minute, read: time.Now()}); got < 59*time.Second || got > 66*time.Second {
 		t.Errorf("after a hint: %v", got)
+	}
+}
+
+func TestPermanent(t *testing.T) {
+	for _, err := range []error{
+		&CloseError{Code: 1000}, &CloseError{Code: 4003}, &CloseError{Code: 1008}, &CloseError{Code: 1009},
+		&RefusedError{Status: 401}, &RefusedError{Status: 403}, &RefusedError{Status: 426}, ErrProtocol,
+	} {
+		if !Permanent(err) {
+			t.Errorf("%v passes with time", err)
+		}
+	}
+	for _, err := range []error{
+		&CloseError{Code: 1001}, &CloseError{Code: 1011}, &CloseError{Code: 1012}, &CloseError{Code: 1013},
+		&CloseError{Code: 4008}, &CloseError{Code: 4009}, &RefusedError{Status: 503}, &RefusedError{Status: 429}, io.EOF,
+	} {
+		if Permanent(err) {
+			t.Errorf("%v is permanent", err)
+		}
 	}
 }
 

@@ -28,8 +28,8 @@ type Options struct {
 	HandshakeTimeout time.Duration // until hello; 0 means 10 s
 	WriteTimeout     time.Duration // of one frame; 0 means 5 s
 	// Silence is how long the server may say nothing, pings included, before
-	// it counts as gone: 0 means twice its ping interval and 5 s more, a
-	// negative value for ever.
+	// it counts as gone: 0 means 15 s more than its ping interval, a negative
+	// value for ever.
 	Silence      time.Duration
 	MessageLimit int // bytes of one message; 0 means 1 MiB
 
@@ -143,7 +143,7 @@ func (c *Conn) readHello(ctx context.Context, silence time.Duration) error {
 	}
 	c.silence = silence
 	if silence == 0 && c.hello.Ping > 0 {
-		c.silence = 2*c.hello.Ping + 5*time.Second
+		c.silence = c.hello.Ping + 15*time.Second
 	}
 	return nil
 }

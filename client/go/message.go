@@ -26,9 +26,14 @@ type Notification struct {
 
 // Reconnect is a server's wish that the client leave and come back.
 type Reconnect struct {
-	After time.Duration // how long to wait first, so that not all come at once
+	After time.Duration // from when this was read; each client gets a time of its own
 	URL   string        // where to; empty means the same address
+
+	read time.Time
 }
+
+// left is how much of After is still to wait.
+func (r *Reconnect) left() time.Duration { return max(0, r.After-time.Since(r.read)) }
 
 // Message is what a server says after its hello. The pointer that belongs to
 // Kind is set; kinds that this package does not know carry only Raw.
@@ -78,7 +83,7 @@ func parseMessage(raw []byte) (Message, error) {
 	case "notify":
 		m.Notification = &Notification{ID: w.ID, Type: w.Type, From: w.From, Data: w.Data}
 	case "reconnect":
-		m.Reconnect = &Reconnect{After: max(0, time.Duration(w.AfterMS)*time.Millisecond), URL: w.URL}
+		m.Reconnect = &Reconnect{After: max(0, time.Duration(w.AfterMS)*time.Millisecond), URL: w.URL, read: time.Now()}
 	}
 	return m, nil
 }
