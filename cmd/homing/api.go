@@ -92,6 +92,6 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 // nobody handles messages at a process that is sent none but acknowledgements,
 // which the relay keeps to itself.
 func nobody(m *relay.Message) bool {
-	m.Done()
+	m.Done(nil)
 	return true
 }

@@ -60,7 +60,7 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 		return nil, fmt.Errorf("front: %w", err)
 	}
 	deliver := func(m *relay.Message) bool {
-		return w.Deliver(m.Body, func(hub.Outcome) { m.Done() })
+		return w.Deliver(m.Body, func(hub.Outcome) { m.Done(nil) })
 	}
 	rl := relay.New(c.Relay, r, keys, self.ID, deliver, log, reg)
 	back.run("tokens", verifier.Run)

@@ -62,7 +62,7 @@ func newProcess(t *testing.T, r *redisx.Redis, keys hub.Keys) *process {
 	running(t, p.registrar.Run)
 	newRelay(t, r, keys, p.id, func(m *relay.Message) bool {
 		p.envelopes <- m.Body
-		m.Done()
+		m.Done(nil)
 		return true
 	})
 	return p

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -14,18 +13,20 @@ const (
 )
 
 // incoming is the receiving half of one pair: what arrived from one sender and
-// cannot be released yet because something before it is missing. But for
-// handled it is pure state, without clock, I/O or lock, so that a model can
-// drive it.
+// cannot be released yet because something before it is missing, and what was
+// released and is not handled yet. It is pure state, without clock, I/O or
+// lock, so that a model can drive it.
 type incoming struct {
-	next    uint64              // the sequence number to release next; 0: nothing met yet
-	waiting map[uint64]*Message // arrived ahead of next; nil when empty
-	bytes   int                 // of their bodies
-	moved   time.Time           // when next last moved, or the first message began to wait
-	seen    time.Time           // when anything last arrived
-	handled atomic.Uint64       // every message below it was handled; set by whoever handles
-	told    uint64              // the handled that the last ack told
-	remind  bool                // a repeat arrived: the sender has not heard the last ack
+	next     uint64              // the sequence number to release next; 0: nothing met yet
+	waiting  map[uint64]*Message // arrived ahead of next; nil when empty
+	bytes    int                 // of their bodies
+	moved    time.Time           // when next last moved, or the first message began to wait
+	seen     time.Time           // when anything last arrived
+	open     []*Message          // released and not handled, or behind one that is not; ascending
+	told     uint64              // the handled number that the last ack told
+	answered bool                // a reply was not told yet
+	replies  []reply             // that the sender may not have received
+	remind   bool                // a repeat arrived: the sender has not heard the last ack
 }
 
 // verdict says what became of one message that arrived.
@@ -43,9 +44,9 @@ const (
 // message then stays, or counts as not arrived.
 func (in *incoming) accept(m *Message, floor uint64, now time.Time, handle func(*Message) bool) verdict {
 	in.seen = now
+	in.replies = slices.DeleteFunc(in.replies, func(r reply) bool { return r.seq < floor })
 	if in.next == 0 {
 		in.next = floor
-		in.handled.Store(floor)
 		in.told = floor
 	}
 	if floor > in.next && !in.skipTo(floor, now, handle) {
@@ -57,9 +58,7 @@ func (in *incoming) accept(m *Message, floor uint64, now time.Time, handle func(
 		return repeated
 	case m.Seq > in.next:
 		return in.keep(m, now)
-	case len(in.waiting) == 0 && handle(m): // the rule: nothing missing, nothing waiting
-		in.next++
-		in.moved = now
+	case len(in.waiting) == 0 && in.hand(m, now, handle): // the rule: nothing missing, nothing waiting
 		return released
 	}
 	v := in.keep(m, now)
@@ -67,6 +66,43 @@ func (in *incoming) accept(m *Message, floor uint64, now time.Time, handle func(
 		v = released
 	}
 	return v
+}
+
+// hand gives m, whose turn it is, to handle.
+func (in *incoming) hand(m *Message, now time.Time, handle func(*Message) bool) bool {
+	in.open = append(in.open, m) // before: handle may be done with it at once
+	if !handle(m) {
+		in.open = in.open[:len(in.open)-1]
+		return false
+	}
+	in.next = m.Seq + 1
+	in.moved = now
+	return true
+}
+
+// settle notes that m was handled, with a reply if its sender wants one.
+func (in *incoming) settle(m *Message, body []byte) {
+	m.done = true
+	if m.wants {
+		in.replies = append(in.replies, reply{seq: m.Seq, body: body})
+		in.answered = true
+	}
+	n := 0
+	for n < len(in.open) && in.open[n].done {
+		in.open[n] = nil
+		n++
+	}
+	if in.open = in.open[n:]; len(in.open) == 0 {
+		in.open = nil
+	}
+}
+
+// handled is the number below which every message was handled or given up.
+func (in *incoming) handled() uint64 {
+	if len(in.open) > 0 {
+		return in.open[0].Seq
+	}
+	return in.next
 }
 
 // keep puts m aside until its turn comes.
@@ -91,12 +127,10 @@ func (in *incoming) keep(m *Message, now time.Time) verdict {
 func (in *incoming) release(now time.Time, handle func(*Message) bool) (n int) {
 	for {
 		m, ok := in.waiting[in.next]
-		if !ok || !handle(m) {
+		if !ok || !in.hand(m, now, handle) {
 			return n
 		}
 		in.forget(m)
-		in.next++
-		in.moved = now
 		n++
 	}
 }

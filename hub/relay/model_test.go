@@ -212,7 +212,7 @@ func (m *model) handleNext(w *modelWorker) {
 		m.later(w.pace, func() { m.handleNext(w) })
 	}
 	m.mu.Unlock()
-	msg.Done()
+	msg.Done(nil)
 }
 
 // recordLocked checks the order in which one worker handles one sender's messages.

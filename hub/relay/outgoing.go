@@ -18,9 +18,18 @@ type outgoing struct {
 type retained struct {
 	seq   uint64
 	body  []byte
-	first time.Time // when it was sent first
-	last  time.Time // when it was sent last
-	tries int       // how often it was sent
+	first time.Time    // when it was sent first
+	last  time.Time    // when it was sent last
+	tries int          // how often it was sent
+	reply func([]byte) // called once with the reply, or with nil when there will be none; may be nil
+}
+
+// answer gives r's sender what it waits for, if it does.
+func (r *retained) answer(body []byte) {
+	if r.reply != nil {
+		r.reply(body)
+		r.reply = nil
+	}
 }
 
 // newOutgoing starts a sequence at a number that no earlier sequence of the
@@ -31,12 +40,12 @@ func newOutgoing(now time.Time) outgoing {
 	return outgoing{next: start, arrived: start, used: now}
 }
 
-// add retains body as the next message and counts it as sent.
-func (o *outgoing) add(body []byte, now time.Time) *retained {
+// add retains body as the next message and counts it as sent. reply may be nil.
+func (o *outgoing) add(body []byte, reply func([]byte), now time.Time) *retained {
 	if len(o.unacked) == 0 {
 		o.heard = now
 	}
-	r := &retained{seq: o.next, body: body, first: now, last: now, tries: 1}
+	r := &retained{seq: o.next, body: body, first: now, last: now, tries: 1, reply: reply}
 	o.next++
 	o.unacked = append(o.unacked, r)
 	o.bytes += len(body)
@@ -59,6 +68,11 @@ func (o *outgoing) floor() uint64 {
 func (o *outgoing) confirm(p *packet, now time.Time, quiet time.Duration) (again []*retained) {
 	if p.next > o.next {
 		return nil
+	}
+	for _, a := range p.replies {
+		if a.seq >= o.floor() && a.seq < o.next {
+			o.unacked[a.seq-o.floor()].answer(a.body)
+		}
 	}
 	if p.handled > o.floor() {
 		o.drop(int(p.handled - o.floor())) //nolint:gosec // at most len(unacked)
@@ -114,6 +128,7 @@ func (o *outgoing) drop(n int) []*retained {
 	o.unacked = o.unacked[n:]
 	for _, r := range gone {
 		o.bytes -= len(r.body)
+		r.answer(nil)
 	}
 	if len(o.unacked) == 0 {
 		o.unacked = nil // let go of the array

@@ -24,8 +24,8 @@ const (
 //	version kind          one byte each
 //	sender                hub.ProcessIDLen bytes
 //	sent                  Unix time in microseconds, by the sender's clock
-//	data:   seq floor     then the body: the rest
-//	ack:    handled next  count {from length}…
+//	data:   seq floor wants  then the body: the rest
+//	ack:    handled next     count {from length}…  count {seq len reply}…
 //	canary: nonce
 type packet struct {
 	kind kind
@@ -35,12 +35,14 @@ type packet struct {
 	// data
 	seq   uint64 // from 1, per sender and receiver
 	floor uint64 // nothing below it will be sent again; at most seq
+	wants bool   // the sender waits for a reply
 	body  []byte
 
 	// ack
 	handled uint64 // every message below it was handled or given up
 	next    uint64 // every message below it has arrived
 	missing []span // gaps above next, ascending; the first maxSpans of them
+	replies []reply
 
 	// canary
 	nonce uint64
@@ -49,12 +51,23 @@ type packet struct {
 // span is a run of sequence numbers.
 type span struct{ from, length uint64 }
 
+// reply is what the handler of one message answered.
+type reply struct {
+	seq  uint64
+	body []byte
+}
+
 const (
 	packetVersion = 2
 	// maxHeader bounds the length of a data packet's header in bytes.
-	maxHeader = 2 + hub.ProcessIDLen + 3*binary.MaxVarintLen64
+	maxHeader = 3 + hub.ProcessIDLen + 3*binary.MaxVarintLen64
 	// maxSpans bounds the gaps that one ack names; the others come with the next.
 	maxSpans = 32
+	// maxReplies and MaxReply bound the replies of one ack, in number and in
+	// bytes each. Replies beyond it are lost; their senders wait in vain.
+	maxReplies = 64
+	// MaxReply is the most bytes that the reply to a message may have.
+	MaxReply = 16 << 10
 )
 
 // ErrBadPacket marks bytes that are not a packet of a known version.
@@ -69,6 +82,7 @@ func (p *packet) append(dst []byte) []byte {
 	case kindData:
 		dst = binary.AppendUvarint(dst, p.seq)
 		dst = binary.AppendUvarint(dst, p.floor)
+		dst = append(dst, boolByte(p.wants))
 		return append(dst, p.body...)
 	case kindAck:
 		dst = binary.AppendUvarint(dst, p.handled)
@@ -78,10 +92,23 @@ func (p *packet) append(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, s.from)
 			dst = binary.AppendUvarint(dst, s.length)
 		}
+		dst = binary.AppendUvarint(dst, uint64(len(p.replies)))
+		for _, r := range p.replies {
+			dst = binary.AppendUvarint(dst, r.seq)
+			dst = binary.AppendUvarint(dst, uint64(len(r.body)))
+			dst = append(dst, r.body...)
+		}
 	case kindCanary:
 		dst = binary.AppendUvarint(dst, p.nonce)
 	}
 	return dst
+}
+
+func boolByte(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // parsePacket reads the wire form of one packet; body is a view of b. Every
@@ -101,6 +128,7 @@ func parsePacket(b []byte) (packet, error) {
 	case kindData:
 		p.seq = r.next(1<<64 - 1)
 		p.floor = r.next(p.seq)
+		p.wants = r.next(1) == 1
 		p.body = r.rest
 		r.bad = r.bad || p.floor == 0
 	case kindAck:
@@ -118,11 +146,13 @@ func parsePacket(b []byte) (packet, error) {
 }
 
 func (p *packet) readAck(r *numbers) {
-	p.next = 0
 	p.handled = r.next(1<<64 - 1)
 	p.next = r.next(1<<64 - 1)
 	for range r.next(maxSpans) {
 		p.missing = append(p.missing, span{from: r.next(1<<64 - 1), length: r.next(1 << 32)})
+	}
+	for range r.next(maxReplies) {
+		p.replies = append(p.replies, reply{seq: r.next(1<<64 - 1), body: r.bytes(r.next(MaxReply))})
 	}
 	r.bad = r.bad || p.handled > p.next || len(r.rest) != 0
 }
@@ -142,4 +172,14 @@ func (r *numbers) next(limit uint64) uint64 {
 	}
 	r.rest = r.rest[n:]
 	return v
+}
+
+func (r *numbers) bytes(n uint64) []byte {
+	if r.bad || n > uint64(len(r.rest)) {
+		r.bad = true
+		return nil
+	}
+	b := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return b
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/homing/homing/hub"
 )
 
-var comparePackets = cmp.AllowUnexported(packet{}, span{})
+var comparePackets = cmp.AllowUnexported(packet{}, span{}, reply{})
 
 func packets() []packet {
 	from := hub.NewProcessID()
 	return []packet{
 		{kind: kindData, from: from, sent: time.UnixMicro(0), seq: 1, floor: 1, body: []byte{}},
-		{kind: kindData, from: from, sent: time.UnixMicro(1_790_000_000_000_000), seq: 1<<64 - 1, floor: 7, body: []byte("body")},
-		{kind: kindAck, from: from, sent: time.UnixMicro(5), handled: 3, next: 9, missing: []span{{9, 2}, {15, 1}}},
+		{kind: kindData, from: from, sent: time.UnixMicro(1_790_000_000_000_000), seq: 1<<64 - 1, floor: 7, wants: true, body: []byte("body")},
+		{kind: kindAck, from: from, sent: time.UnixMicro(5), handled: 3, next: 9, missing: []span{{9, 2}, {15, 1}}, replies: []reply{{2, []byte("yes")}, {8, []byte{}}}},
 		{kind: kindAck, from: from, sent: time.UnixMicro(5), handled: 9, next: 9},
 		{kind: kindCanary, from: from, sent: time.UnixMicro(5), nonce: 77},
 	}
@@ -57,6 +57,7 @@ func TestParsePacketRefuses(t *testing.T) {
 		"a floor of zero":     wire(packet{kind: kindData, seq: 7}),
 		"more than arrived":   wire(packet{kind: kindAck, handled: 8, next: 7}),
 		"too many gaps":       wire(packet{kind: kindAck, missing: make([]span, maxSpans+1)}),
+		"a reply too long":    wire(packet{kind: kindAck, replies: []reply{{1, make([]byte, MaxReply+1)}}}),
 		"bytes left over":     append(wire(packet{kind: kindAck}), 0),
 		"a canary cut short":  wire(packet{kind: kindCanary, nonce: 1 << 40})[:16],
 		"a canary and a half": append(wire(packet{kind: kindCanary}), 0),

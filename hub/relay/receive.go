@@ -53,7 +53,7 @@ func (r *Relay) receiveData(pk *packet, now time.Time) {
 		in = &incoming{}
 		r.in[pk.from] = in
 	}
-	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, stream: in, relay: r}
+	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, wants: pk.wants, stream: in, relay: r}
 	v := in.accept(m, pk.floor, now, r.handle)
 	r.mu.Unlock()
 	r.metrics.received[v].Inc()

@@ -61,6 +61,10 @@ var ErrUnsent = errors.New("no pub/sub shard took the message")
 type Outgoing struct {
 	To   hub.ProcessID
 	Body []byte
+	// Reply, if not nil, asks the receiver for a reply and is called once with
+	// it, or with nil when there will be none because the message was given
+	// up. It must not block nor call the relay. At most once there is none.
+	Reply func([]byte)
 }
 
 // Message is one message as its receiver gets it.
@@ -69,21 +73,38 @@ type Message struct {
 	Seq  uint64
 	Body []byte // the receiver's to keep
 
+	wants  bool // the sender waits for a reply
+	done   bool // handled; owned by stream
 	stream *incoming
 	relay  *Relay
 }
 
-// Done confirms that the message was handled: its sender may forget it. It
-// never blocks and may be called from any goroutine; the messages of one
-// sender must be done in the order in which they were handed over.
-func (m *Message) Done() {
-	m.stream.handled.Store(m.Seq + 1)
+// WantsReply reports whether the sender waits for what Done is called with.
+func (m *Message) WantsReply() bool { return m.wants }
+
+// Done confirms that the message was handled: its sender may forget it. reply,
+// of at most MaxReply bytes, goes to a sender that waits for one; it may be
+// nil. Done is called once for each message that a Handler took. It never
+// blocks and may be called from any goroutine, the handler's included.
+func (m *Message) Done(reply []byte) {
+	m.relay.settledMu.Lock()
+	m.relay.settled = append(m.relay.settled, settled{message: m, reply: reply})
+	m.relay.settledMu.Unlock()
 	m.relay.kick()
+	if m.wants {
+		m.relay.hurry()
+	}
+}
+
+// settled is a message that was handled, on its way to its stream.
+type settled struct {
+	message *Message
+	reply   []byte
 }
 
 // Handler takes one message, or reports false when it has no room: then the
-// message comes again. It must not block nor call the relay. Messages of one
-// sender come in the order they were sent, each once.
+// message comes again. It must not block nor send. Messages of one sender come
+// in the order they were sent, each once.
 type Handler func(*Message) bool
 
 // Relay sends messages to other processes and receives this one's. It is safe
@@ -100,6 +121,10 @@ type Relay struct {
 	sub     *redisx.Subscriber
 	post    func(*item)   // sends one packet: place, but for a model of the network
 	wake    chan struct{} // holds a token when there may be something to tend
+	urgent  chan struct{} // holds a token when somebody waits for it
+
+	settledMu sync.Mutex // taken last
+	settled   []settled
 
 	mu    sync.Mutex // taken before a lane's
 	out   map[hub.ProcessID]*pair
@@ -132,9 +157,10 @@ func New(cfg Config, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h Handl
 func newRelay(cfg Config, keys hub.Keys, self hub.ProcessID, h Handler, log *slog.Logger, reg prometheus.Registerer) *Relay {
 	rl := &Relay{
 		cfg: cfg, self: self, keys: keys, log: log, handle: h,
-		wake: make(chan struct{}, 1),
-		out:  make(map[hub.ProcessID]*pair),
-		in:   make(map[hub.ProcessID]*incoming),
+		wake:   make(chan struct{}, 1),
+		urgent: make(chan struct{}, 1),
+		out:    make(map[hub.ProcessID]*pair),
+		in:     make(map[hub.ProcessID]*incoming),
 	}
 	rl.metrics = newMetrics(reg, rl.retained)
 	return rl

@@ -63,7 +63,7 @@ func (p *process) take(m *Message) bool {
 	p.mu.Lock()
 	p.got = append(p.got, string(m.Body))
 	p.mu.Unlock()
-	m.Done()
+	m.Done([]byte("re " + string(m.Body)))
 	select {
 	case p.more <- struct{}{}:
 	default:
@@ -180,6 +180,35 @@ func TestWhatNoShardTakesIsKeptUntilOneDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.want(t, 10)
+}
+
+func TestReplies(t *testing.T) {
+	r, _ := shards(t, 1)
+	keys := hub.NewKeys(redistest.Prefix(t))
+	s, p := newProcess(t, defaults, r, keys), newProcess(t, defaults, r, keys)
+	replies := make(chan string, 1)
+	for i := range 20 {
+		started := time.Now()
+		out := Outgoing{To: p.id, Body: number(i), Reply: func(b []byte) { replies <- string(b) }}
+		if err := s.relay.Send(until(t), []Outgoing{out}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := <-replies, fmt.Sprint("re ", i); got != want {
+			t.Errorf("reply %q, want %q", got, want)
+		}
+		if i == 19 {
+			t.Logf("the last reply took %v", time.Since(started))
+		}
+	}
+	gone := hub.NewProcessID()
+	out := Outgoing{To: gone, Body: number(0), Reply: func(b []byte) { replies <- fmt.Sprint(b == nil) }}
+	if err := s.relay.Send(until(t), []Outgoing{out}); err != nil {
+		t.Fatal(err)
+	}
+	s.relay.Abandon(gone)
+	if got := <-replies; got != "true" {
+		t.Errorf("an abandoned message was answered: nil is %s", got)
+	}
 }
 
 func TestMemoryIsBounded(t *testing.T) {

@@ -26,7 +26,7 @@ func (r *Relay) keep(out []Outgoing, b *batch) error {
 	}
 	for _, o := range out {
 		p := r.pairLocked(o.To, now)
-		m := p.add(o.Body, now)
+		m := p.add(o.Body, o.Reply, now)
 		r.post(r.dataItem(o.To, p, m, now, b))
 		if r.cfg.AtMostOnce {
 			p.abandon()
@@ -51,7 +51,7 @@ func (r *Relay) pairLocked(to hub.ProcessID, now time.Time) *pair {
 
 // dataItem is one sending of m.
 func (r *Relay) dataItem(to hub.ProcessID, p *pair, m *retained, now time.Time, b *batch) *item {
-	pk := packet{kind: kindData, from: r.self, sent: now, seq: m.seq, floor: p.floor(), body: m.body}
+	pk := packet{kind: kindData, from: r.self, sent: now, seq: m.seq, floor: p.floor(), wants: m.reply != nil, body: m.body}
 	return r.item(to, &pk, p, b)
 }
 

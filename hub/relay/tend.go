@@ -25,6 +25,14 @@ func (r *Relay) kick() {
 	}
 }
 
+// hurry has tend act now instead of with the next tick. It never blocks.
+func (r *Relay) hurry() {
+	select {
+	case r.urgent <- struct{}{}:
+	default:
+	}
+}
+
 // tend confirms what was handled, and sends again what was not confirmed,
 // every ackEvery for as long as there is either, and sleeps otherwise.
 func (r *Relay) tend(ctx context.Context) error {
@@ -38,9 +46,10 @@ func (r *Relay) tend(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case now := <-time.After(ackEvery):
-				busy = r.step(now)
+			case <-r.urgent:
+			case <-time.After(ackEvery):
 			}
+			busy = r.step(time.Now())
 		}
 	}
 }
@@ -49,6 +58,7 @@ func (r *Relay) tend(ctx context.Context) error {
 func (r *Relay) step(now time.Time) (busy bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.settleLocked()
 	for from, in := range r.in {
 		busy = r.tendIncoming(from, in, now) || busy
 	}
@@ -56,6 +66,17 @@ func (r *Relay) step(now time.Time) (busy bool) {
 		busy = r.tendOutgoing(to, p, now) || busy
 	}
 	return busy
+}
+
+// settleLocked tells the streams what was handled since the last step.
+func (r *Relay) settleLocked() {
+	r.settledMu.Lock()
+	all := r.settled
+	r.settled = nil
+	r.settledMu.Unlock()
+	for _, s := range all {
+		s.message.stream.settle(s.message, s.reply)
+	}
 }
 
 func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (busy bool) {
@@ -66,13 +87,13 @@ func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (b
 	if skipped := in.giveUp(now, r.cfg.Window, r.handle); skipped > 0 {
 		r.metrics.skipped.Add(float64(skipped))
 	}
-	handled := in.handled.Load()
+	handled := in.handled()
 	var gaps []span
 	if len(in.waiting) > 0 && now.Sub(in.moved) > gapGrace {
 		gaps = in.gaps(maxSpans)
 	}
-	if handled > in.told || in.remind || len(gaps) > 0 {
-		in.told, in.remind = handled, false
+	if handled > in.told || in.remind || in.answered || len(gaps) > 0 {
+		in.told, in.remind, in.answered = handled, false, false
 		r.ack(from, in, gaps, now)
 	}
 	if now.Sub(in.seen) > pairIdle {
@@ -83,7 +104,8 @@ func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (b
 
 // ack tells a sender what of its messages is here.
 func (r *Relay) ack(to hub.ProcessID, in *incoming, gaps []span, now time.Time) {
-	pk := packet{kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps}
+	pk := packet{kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps,
+		replies: in.replies[max(0, len(in.replies)-maxReplies):]}
 	r.post(r.item(to, &pk, r.pairLocked(to, now), nil))
 	r.metrics.acks.Inc()
 }
