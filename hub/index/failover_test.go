@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx/redisproc"
@@ -46,20 +47,32 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	top, cfg := replicated(t)
 	w := newWorld(t, cfg)
 	ix := w.index(short)
+	long := short
+	long.lease, long.renew = 10*time.Second, 3*time.Second
 	a, b := w.process(short), w.process(short)
-	var constant []hub.UserID
+	idle := w.process(long) // its lease survives and it writes nothing: only the epoch tells it
+	late := &latecomer{world: w, id: hub.NewProcessID(), user: "slow"}
+	late.renew(t)
+	constant := []hub.UserID{late.user}
 	for i := range 1000 {
 		u := hub.UserID(fmt.Sprint("user", i))
 		constant = append(constant, u)
 		[]process{a, b}[i%2].Set(u, one("chess"), nil)
 	}
 	eventually(t, 10*time.Second, "all are written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
-	eventually(t, 20*time.Second, "a missing lease would be a death", ix.steady)
+	eventually(t, 20*time.Second, "a missing lease would be a death", func() bool {
+		late.renew(t)
+		return ix.steady()
+	})
 	epoch := w.r.Data.Shards()[0].Epoch()
 
 	watch := w.run(watcher(t, ix, constant))
 	traffic := w.run(func(ctx context.Context) error { return comeAndGo(ctx, a) })
 	time.Sleep(200 * time.Millisecond)
+	idle.set(t, "lost", one("chess")...)
+	idle.set(t, "left", one("chess")...)
+	idle.set(t, "left")
+	lastWrites(t, top.Groups[0].Replicas, w.keys, idle.id)
 	killed := time.Now()
 	down(top.Groups[0].Master)
 	eventually(t, 20*time.Second, "there is another master", func() bool {
@@ -69,13 +82,17 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	took := time.Since(killed)
 	eventually(t, 10*time.Second, "writes pass again", func() bool { return a.Ready() && pendingOf(a) < 100 })
 	t.Logf("another master after %v, writing again after %v", took.Round(time.Millisecond), time.Since(killed).Round(time.Millisecond))
+	time.Sleep(short.lease / 2) // long enough to be looked up without a lease
+	late.renew(t)
+	w.run(late.keepRenewing)
 	up(top.Groups[0].Master)
 	time.Sleep(2 * short.lease) // till a missing lease is a death again
 	traffic()
 	eventually(t, 10*time.Second, "all is written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
 	watch()
 
-	want := wantedOf(a, b)
+	want := wantedOf(a, b, idle)
+	want[late.user] = late.value()
 	var diff string
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		got, _ := w.dump()
@@ -86,9 +103,73 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	if diff != "" {
 		t.Errorf("5 s later Redis does not say what the processes hold: %s", diff)
 	}
-	if ps := ix.Processes("front"); len(ps) != 2 {
-		t.Errorf("%d live processes, want 2", len(ps))
+	if ps := ix.Processes(""); len(ps) != 4 {
+		t.Errorf("%d live processes, want 4", len(ps))
 	}
+}
+
+// lastWrites makes replicas that are about to be promoted look as if the last
+// writes had not reached them: "lost" is not there yet, "left" still is.
+func lastWrites(t *testing.T, replicas []*redisproc.Server, keys hub.Keys, pid hub.ProcessID) {
+	t.Helper()
+	time.Sleep(100 * time.Millisecond) // they have reached them by now
+	for _, replica := range replicas {
+		c := replica.Client()
+		_, err := c.Pipelined(t.Context(), func(pipe redis.Pipeliner) error {
+			pipe.ConfigSet(t.Context(), "replica-read-only", "no")
+			pipe.Del(t.Context(), keys.User("lost"))
+			pipe.Set(t.Context(), keys.User("left"), string(pid)+"=chess*1", 0)
+			pipe.ConfigSet(t.Context(), "replica-read-only", "yes")
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// latecomer is a process that finds the new master later than everyone else,
+// as one may whose Sentinel events got lost. Its lease is the test's to renew.
+type latecomer struct {
+	*world
+	id   hub.ProcessID
+	user hub.UserID
+}
+
+func (l *latecomer) value() string { return string(l.id) + "=*1" }
+
+func (l *latecomer) write(ctx context.Context) error {
+	c, err := l.r.Data.Shards()[0].Master()
+	if err != nil {
+		return err
+	}
+	_, err = c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Set(ctx, l.keys.Lease(l.id), "{}", short.lease)
+		pipe.ZAdd(ctx, l.keys.Processes(), redis.Z{Score: float64(time.Now().Unix()), Member: string(l.id)})
+		pipe.Set(ctx, l.keys.User(l.user), l.value(), 0)
+		return nil
+	})
+	return err
+}
+
+// renew writes until it succeeds: a master just promoted refuses writes until
+// its replicas are back.
+func (l *latecomer) renew(t *testing.T) {
+	t.Helper()
+	eventually(t, 5*time.Second, "the latecomer has renewed", func() bool { return l.write(t.Context()) == nil })
+}
+
+func (l *latecomer) keepRenewing(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := l.write(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		time.Sleep(short.renew / 5)
+	}
+	return nil
 }
 
 // watcher looks constant up without a pause and fails the test when one of
