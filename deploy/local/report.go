@@ -40,20 +40,28 @@ func state(ctx context.Context, n node, running bool) string {
 func writeConfig(l layout, dir string, out io.Writer) error {
 	file := filepath.Join(dir, "homing.yaml")
 	full := filepath.Dir(l.dir)
-	text := fmt.Sprintf(`# Written by make up: the local topology, for homing api and homing front.
-redis-data: %s
-redis-pubsub:
-  - %s
-  - %s
-api-keys: %s
-auth-hs256-secret-file: %s
-`, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"), filepath.Join(full, "keys.yaml"), filepath.Join(full, "player.secret"))
+	redis := fmt.Sprintf(redisSettings, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"))
+	text := fmt.Sprintf(settings, redis, filepath.Join(full, "keys.yaml"), filepath.Join(full, "player.secret"))
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	fmt.Fprintf(out, nextSteps, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"), file, dir)
 	return nil
 }
+
+// settings takes what redisSettings makes, and two files.
+const settings = `# Written by make up: the local topology, for homing api and homing front.
+# Each command reads the flags under its own name.
+api:
+  api-keys: %[2]s
+%[1]sfront:
+  auth-hs256-secret-file: %[3]s
+%[1]s`
+
+// redisSettings takes three URLs.
+const redisSettings = `  redis-data: [%q]
+  redis-pubsub: [%q, %q]
+`
 
 // nextSteps takes three URLs, the configuration file and its directory.
 const nextSteps = `
