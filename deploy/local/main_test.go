@@ -78,6 +78,10 @@ func TestUpRepairsWithoutEmptyMaster(t *testing.T) {
 	if err := c.Set(ctx, "k", "v", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
+	// A replica fresh from its sync is fed up to a second late.
+	if n, err := c.Wait(ctx, replicas, 5*time.Second).Result(); err != nil || n != replicas {
+		t.Fatalf("%d replicas have k: %v", n, err)
+	}
 	kill(t, l, "data-0")
 	kill(t, l, "sentinel-2")
 	mustUp("Starting data-0")
