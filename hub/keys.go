@@ -9,6 +9,9 @@ package hub
 //	<p>:procs         zset    every process that may still own index entries
 //	<p>:turn:<job>    string  who does a periodic job this time (hub/index)
 //	<p>:once:<scope>:<id>     an idempotency key and the reply it got
+//	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
+//	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
+//	<p>:ib:<user>     hash    the bytes they take, and what is gone
 //	<p>:c:<process>   channel what a process receives (hub/relay)
 type Keys struct{ prefix string }
 
@@ -58,6 +61,15 @@ func (k Keys) Turn(job string) string { return k.prefix + ":turn:" + job }
 
 // Once is the key of an idempotency record.
 func (k Keys) Once(scope, id string) string { return k.prefix + ":once:" + scope + ":" + id }
+
+// Inbox is the key of the stream of notifications that are kept for u.
+func (k Keys) Inbox(u UserID) string { return k.prefix + ":i:" + string(u) }
+
+// InboxIDs is the key of the ids of what u's inbox holds or held.
+func (k Keys) InboxIDs(u UserID) string { return k.prefix + ":in:" + string(u) }
+
+// InboxBook is the key of the accounts of u's inbox.
+func (k Keys) InboxBook(u UserID) string { return k.prefix + ":ib:" + string(u) }
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }

@@ -16,6 +16,9 @@ func TestKeys(t *testing.T) {
 		{k.Processes(), "game:procs"},
 		{k.Turn("sweep"), "game:turn:sweep"},
 		{k.Once("api", "1"), "game:once:api:1"},
+		{k.Inbox("anna"), "game:i:anna"},
+		{k.InboxIDs("anna"), "game:in:anna"},
+		{k.InboxBook("anna"), "game:ib:anna"},
 		{k.Channel("p"), "game:c:p"},
 		{NewKeys("").User("anna"), DefaultPrefix + ":u:anna"},
 	} {

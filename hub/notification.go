@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // Limits on one notification.
@@ -16,6 +17,9 @@ const (
 	MaxType     = 128      // bytes of Type
 	MaxKey      = 128      // bytes of Key
 	MaxID       = 64       // bytes of ID
+
+	// MaxStore is the longest Store; a deployment may allow less.
+	MaxStore = 30 * 24 * time.Hour
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -69,7 +73,8 @@ type Notification struct {
 	From     Service         // the service that speaks; may be empty
 	Data     json.RawMessage // valid JSON; rendered as given
 	Class    Class
-	Key      string // what ClassLatest replaces by; empty for other classes
+	Key      string        // what ClassLatest replaces by; empty for other classes
+	Store    time.Duration // how long to keep it for users who are away; 0: not at all; not for a broadcast
 }
 
 // Summary says whom a notification met when it was accepted.
@@ -143,6 +148,8 @@ func (n *Notification) CheckBody() error {
 		return fmt.Errorf("key: %w: class latest needs the key it replaces by", ErrInvalid)
 	case n.Class != ClassLatest && n.Key != "":
 		return fmt.Errorf("key: %w: only class latest takes a key", ErrInvalid)
+	case n.Store < 0 || n.Store > MaxStore:
+		return fmt.Errorf("store: %w: %v, want 0 to %v", ErrInvalid, n.Store, MaxStore)
 	}
 	return nil
 }

@@ -51,6 +51,9 @@ func TestNotificationCheckBody(t *testing.T) {
 		{"latest without key", Notification{Class: ClassLatest, Data: json.RawMessage(`1`)}, "key:"},
 		{"key without latest", Notification{Key: "k", Data: json.RawMessage(`1`)}, "key:"},
 		{"key with droppable", Notification{Key: "k", Class: ClassDroppable, Data: json.RawMessage(`1`)}, "key:"},
+		{"store at its longest", Notification{Store: MaxStore, Data: json.RawMessage(`1`)}, ""},
+		{"store too long", Notification{Store: MaxStore + 1, Data: json.RawMessage(`1`)}, "store:"},
+		{"store below zero", Notification{Store: -1, Data: json.RawMessage(`1`)}, "store:"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			err := tc.n.CheckBody()
@@ -95,6 +98,16 @@ func TestRender(t *testing.T) {
 			"everything, data as given",
 			Notification{ID: "1", Type: "gift", From: "shop", Data: json.RawMessage(`{"a": [1, 2]}`)},
 			`{"t":"notify","id":"1","type":"gift","from":"shop","data":{"a": [1, 2]}}`,
+		},
+		{
+			"stored, until it is acknowledged",
+			Notification{ID: "1", Type: "gift", Store: 1, Data: json.RawMessage(`1`)},
+			`{"t":"notify","id":"1","stored":true,"ack":true,"type":"gift","data":1}`,
+		},
+		{
+			"stored",
+			Notification{ID: "1", Class: ClassDroppable, Store: 1, Data: json.RawMessage(`1`)},
+			`{"t":"notify","id":"1","stored":true,"data":1}`,
 		},
 		{
 			"what JSON must escape",

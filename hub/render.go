@@ -4,14 +4,21 @@ import "encoding/json"
 
 // Render returns the JSON text message that a homing.v1 client reads:
 //
-//	{"t":"notify","id":…,"type":…,"from":…,"data":…}
+//	{"t":"notify","id":…,"stored":true,"ack":true,"type":…,"from":…,"data":…}
 //
-// type and from are left out when empty. It is called once per notification;
+// type and from are left out when empty; stored says that an inbox keeps it
+// and ack that it does until the client acknowledges it. It is called once per notification;
 // every envelope and socket shares the bytes. docs/protocol.md describes it.
 func (n *Notification) Render() []byte {
-	b := make([]byte, 0, 64+len(n.ID)+len(n.Type)+len(n.From)+len(n.Data))
+	b := make([]byte, 0, 96+len(n.ID)+len(n.Type)+len(n.From)+len(n.Data))
 	b = append(b, `{"t":"notify","id":`...)
 	b = appendJSONString(b, n.ID)
+	if n.Store > 0 {
+		b = append(b, `,"stored":true`...)
+	}
+	if n.Store > 0 && n.Class == ClassMust {
+		b = append(b, `,"ack":true`...)
+	}
 	if n.Type != "" {
 		b = append(b, `,"type":`...)
 		b = appendJSONString(b, n.Type)
