@@ -107,7 +107,7 @@ func TestDeliverAllocatesNothingPerTarget(t *testing.T) {
 		body := e.Append(nil)
 		return testing.AllocsPerRun(20, func() {
 			c.budget = turnBudget
-			c.deliver(body)
+			c.deliver(body, false)
 			c.drain()
 		})
 	}
@@ -130,7 +130,7 @@ func TestConnectionIsSmall(t *testing.T) {
 func BenchmarkDeliver(b *testing.B) {
 	c := newCrowd(b, 2000)
 	for name, step := range map[string]func(body []byte, start int){
-		"worker": func(body []byte, _ int) { c.budget = 1 << 20; c.deliver(body) },
+		"worker": func(body []byte, _ int) { c.budget = 1 << 20; c.deliver(body, false) },
 		"bare": func(body []byte, start int) {
 			d, err := hub.ParseEnvelope(body)
 			if err != nil {

@@ -34,6 +34,7 @@ type conn struct {
 	deadline   uint32 // tick at which the present state ends; 0: it does not
 	heard      uint32 // tick of the last bytes read
 	pinged     uint32 // tick of the ping that nothing was heard since; 0: none
+	opened     uint32 // tick at which the index was told of it
 	refilled   uint32 // tick up to which tokens are credited
 	tokens     uint16 // messages that the client may send now
 	state      state

@@ -9,7 +9,7 @@ import (
 func (w *Worker) deliverWaiting() {
 	w.batch = w.inbox.take(w.batch)
 	for i, p := range w.batch {
-		outcome := w.deliver(p.body)
+		outcome := w.deliver(p.body, p.report)
 		w.inbox.done(p.body)
 		if p.done != nil {
 			p.done(outcome)
@@ -20,7 +20,7 @@ func (w *Worker) deliverWaiting() {
 }
 
 // deliver does what one envelope asks.
-func (w *Worker) deliver(body []byte) (o hub.Outcome) {
+func (w *Worker) deliver(body []byte, report bool) (o hub.Outcome) {
 	d, err := hub.ParseEnvelope(body)
 	if err != nil {
 		w.m.lostEnvelopes.WithLabelValues("malformed").Inc()
@@ -30,7 +30,7 @@ func (w *Worker) deliver(body []byte) (o hub.Outcome) {
 	w.m.envelopes[d.Kind].Inc()
 	switch d.Kind {
 	case hub.KindNotify:
-		o.Missed = w.notify(&d)
+		o = w.notify(&d, report)
 	case hub.KindBroadcast:
 		w.broadcast(&d)
 	case hub.KindDisconnect:
@@ -54,28 +54,52 @@ func (w *Worker) sent() {
 	}
 }
 
-// notify writes to the connections of the users that are held here, and
-// returns the users that are not.
-func (w *Worker) notify(d *hub.Delivery) (missed []hub.UserID) {
+// notify writes to the connections of the users that are held here.
+func (w *Worker) notify(d *hub.Delivery, report bool) (o hub.Outcome) {
 	m := w.frameOf(d)
+	i := 0
 	for user := range d.Users {
-		c := w.users.first[hub.UserID(user)]
-		if c == nil {
-			missed = append(missed, hub.UserID(user))
-		}
-		for c != nil {
-			next := c.next // send may close c
-			if matches(c.service, d.Services) {
-				w.send(c, &m)
+		i++
+		shared := i > d.UserCount()-d.Shared
+		best := w.notifyUser(w.users.first[hub.UserID(user)], d, &m, shared)
+		if best == hub.StatusMissed {
+			o.Missed = append(o.Missed, hub.UserID(user))
+			if shared {
+				o.Shared++
 			}
-			c = next
+		}
+		if report {
+			o.Statuses = append(o.Statuses, byte(best))
 		}
 		w.breathe()
 	}
 	w.sent()
-	w.m.targets.Add(float64(d.UserCount()))
-	w.m.missed.Add(float64(len(missed)))
-	return missed
+	w.m.targets.Add(float64(i))
+	w.m.missed.Add(float64(len(o.Missed)))
+	return o
+}
+
+// notifyUser writes m to those connections of one user, of which c is the
+// first, that d is meant for, and returns the best that became of it.
+func (w *Worker) notifyUser(c *conn, d *hub.Delivery, m *message, shared bool) (best hub.Status) {
+	for c != nil {
+		next := c.next // send may close c
+		switch {
+		case !matches(c.service, d.Services):
+		case shared && d.Age > 0 && w.toldBefore(c, d):
+			best = max(best, hub.StatusWritten)
+		default:
+			best = max(best, w.send(c, m))
+		}
+		c = next
+	}
+	return best
+}
+
+// toldBefore reports whether c was open when d was sent first, so that the
+// envelope for this process told it then.
+func (w *Worker) toldBefore(c *conn, d *hub.Delivery) bool {
+	return c.opened+uint32(d.Age/tickLength) < w.now //nolint:gosec // bounded by hub.MaxAge
 }
 
 // broadcast writes to every connection. The table may change meanwhile:

@@ -178,6 +178,7 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		return
 	}
 	c.deadline = w.now + w.limits.register
+	c.opened = w.now
 	w.users.add(c, id)
 	w.arm(c)
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {

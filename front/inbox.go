@@ -12,8 +12,9 @@ const envelopeOverhead = 64
 
 // parcel is one envelope on its way to the loop.
 type parcel struct {
-	body []byte
-	done func(hub.Outcome) // nil: nobody asks
+	body   []byte
+	report bool              // done wants statuses
+	done   func(hub.Outcome) // nil: nobody asks
 }
 
 // inbox holds envelopes between the relay's receiving goroutine and the loop.

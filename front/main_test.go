@@ -365,7 +365,7 @@ func note(data string, users ...hub.UserID) hub.Envelope {
 	return hub.Envelope{Kind: hub.KindNotify, ID: n.ID, Users: users, Payload: n.Render()}
 }
 
-func (r *rig) deliver(e hub.Envelope) { r.Deliver(e.Append(nil), nil) }
+func (r *rig) deliver(e hub.Envelope) { r.Deliver(e.Append(nil), false, nil) }
 
 func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
 

@@ -146,10 +146,11 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 // and reports whether there was room for it; one that was refused may come
 // again. It never blocks and may be called from any goroutine; envelopes are
 // delivered in the order of the calls. When one has been delivered, done, if
-// not nil, is called by the loop; it must not block. An envelope that still
-// waits when the worker has stopped is never done.
-func (w *Worker) Deliver(body []byte, done func(hub.Outcome)) bool {
-	first, ok := w.inbox.put(parcel{body: body, done: done})
+// not nil, is called by the loop, with a status for each user if report says
+// so; it must not block. An envelope that still waits when the worker has
+// stopped is never done.
+func (w *Worker) Deliver(body []byte, report bool, done func(hub.Outcome)) bool {
+	first, ok := w.inbox.put(parcel{body: body, report: report, done: done})
 	if !ok {
 		w.m.refusedEnvelopes.Inc()
 		return false

@@ -223,7 +223,7 @@ func TestInboxOverflowIsCounted(t *testing.T) {
 	defer w.poller.Close()
 	body := make([]byte, 1<<15)
 	for range 3 {
-		w.Deliver(body, nil)
+		w.Deliver(body, false, nil)
 	}
 	if n := counter(t, w.m.refusedEnvelopes); n != 2 {
 		t.Errorf("%v envelopes counted as refused, want 2", n)
@@ -233,7 +233,7 @@ func TestInboxOverflowIsCounted(t *testing.T) {
 func TestMalformedEnvelopeIsCounted(t *testing.T) {
 	r := start(t, nil)
 	c := r.join("ann")
-	r.Deliver([]byte("nonsense"), nil)
+	r.Deliver([]byte("nonsense"), false, nil)
 	r.deliver(note(`1`, "ann"))
 	if m := c.json(); m["t"] != "notify" {
 		t.Fatalf("got %v", m)
@@ -265,7 +265,7 @@ func TestLongDeliveriesDoNotStarveReads(t *testing.T) {
 	body := e.Append(nil)
 	const n = 200
 	for range n {
-		r.Deliver(body, nil)
+		r.Deliver(body, false, nil)
 	}
 	c.text(`{"t":"ping"}`)
 	if m := c.json(); m["t"] != "ok" {
@@ -275,4 +275,45 @@ func TestLongDeliveriesDoNotStarveReads(t *testing.T) {
 		t.Error("the answer came after all deliveries")
 	}
 	wait(t, "all deliveries", func() bool { return r.metric("homing_front_missed_targets_total") == n*hub.MaxUsers })
+}
+
+func TestOutcomeNamesWhoWasMissedAndHowTheOthersFared(t *testing.T) {
+	r := start(t, nil)
+	c := r.join("ann")
+	outcome := make(chan hub.Outcome, 1)
+	e := note(`1`, "bob", "ann", "carol")
+	e.Shared = 1
+	r.Deliver(e.Append(nil), true, func(o hub.Outcome) { outcome <- o })
+	want := hub.Outcome{
+		Missed:   []hub.UserID{"bob", "carol"},
+		Shared:   1,
+		Statuses: []byte{byte(hub.StatusMissed), byte(hub.StatusWritten), byte(hub.StatusMissed)},
+	}
+	if d := cmp.Diff(want, <-outcome); d != "" {
+		t.Errorf("outcome (-want +got):\n%s", d)
+	}
+	if m := c.json(); m["t"] != "notify" {
+		t.Errorf("got %v", m)
+	}
+}
+
+func TestHandedOverSharedUsersHearItOnYoungerConnectionsOnly(t *testing.T) {
+	r := start(t, nil)
+	before := r.join("ann")
+	time.Sleep(4 * tickLength)
+	after := r.join("ann")
+	e := note(`1`, "ann")
+	e.Shared, e.Age = 1, 2*tickLength
+	r.deliver(e)
+	if m := after.json(); m["t"] != "notify" {
+		t.Errorf("the younger connection got %v", m)
+	}
+	before.quiet(2 * tickLength)
+	e.Shared = 0
+	r.deliver(e)
+	for _, c := range []*client{before, after} {
+		if m := c.json(); m["t"] != "notify" {
+			t.Errorf("got %v", m)
+		}
+	}
 }

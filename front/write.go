@@ -10,10 +10,9 @@ import (
 
 // send writes m to c at once when nothing waits there; what the kernel does
 // not take waits in the outbox, by the policy of m's class. It may close c.
-func (w *Worker) send(c *conn, m *message) {
+func (w *Worker) send(c *conn, m *message) hub.Status {
 	if c.out != nil || c.held() {
-		w.enqueue(c, m)
-		return
+		return w.enqueue(c, m)
 	}
 	n, err := w.write(c, m.data)
 	w.m.writtenBytes.Add(float64(n))
@@ -22,18 +21,20 @@ func (w *Worker) send(c *conn, m *message) {
 		if !m.control {
 			w.wrote++
 		}
+		return hub.StatusWritten
 	case err != nil && !errors.Is(err, poll.ErrWouldBlock):
 		if !m.control {
 			w.m.dropped[dropLost][m.class].Inc()
 		}
 		w.drop(c, dropLost)
+		return hub.StatusMissed
 	case n > 0:
 		w.outbox(c).begin(*m, n)
 		w.retained = true
 		w.await(c)
-	default:
-		w.enqueue(c, m)
+		return hub.StatusQueued
 	}
+	return w.enqueue(c, m)
 }
 
 // write hands p to the kernel or the TLS stream, which may take a front part.
@@ -54,7 +55,7 @@ func (w *Worker) outbox(c *conn) *outbox {
 }
 
 // enqueue has m wait, or applies what its class says when there is no room.
-func (w *Worker) enqueue(c *conn, m *message) {
+func (w *Worker) enqueue(c *conn, m *message) hub.Status {
 	v, evicted := w.outbox(c).push(*m, w.bounds)
 	if evicted > 0 {
 		w.m.dropped[dropEvicted][hub.ClassDroppable].Add(float64(evicted))
@@ -63,9 +64,11 @@ func (w *Worker) enqueue(c *conn, m *message) {
 	case noRoom:
 		w.m.dropped[dropSlow][m.class].Inc()
 		w.cut(c, dropSlow, closeSlowConsumer, "slow consumer")
-		return
+		return hub.StatusDropped
 	case givenUp:
 		w.m.dropped[dropFull][m.class].Inc()
+		w.await(c)
+		return hub.StatusDropped
 	case replaced:
 		if !m.control {
 			w.m.dropped[dropReplaced][m.class].Inc()
@@ -74,6 +77,7 @@ func (w *Worker) enqueue(c *conn, m *message) {
 	}
 	w.retained = true
 	w.await(c)
+	return hub.StatusQueued
 }
 
 // await has the loop told when c can be written to.

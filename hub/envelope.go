@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind says what an envelope asks of the worker that receives it.
@@ -17,6 +18,9 @@ const (
 	// KindDisconnect asks to close the users' connections; Payload is the
 	// reason told to them, as text.
 	KindDisconnect
+	// KindMissed goes back to the sender of a KindNotify: the receiver holds
+	// none of these users, who may be elsewhere by now.
+	KindMissed
 )
 
 // Envelope is what one process is asked to do for some of its users: the
@@ -27,8 +31,9 @@ const (
 //
 //	version kind class          one byte each
 //	len id  len key             strings, each after its length
+//	age                         in milliseconds
 //	count {len service}…        services that the delivery is limited to
-//	count {len user}…           none for a broadcast
+//	count shared {len user}…    none for a broadcast
 //	len payload
 type Envelope struct {
 	Kind     Kind
@@ -38,11 +43,34 @@ type Envelope struct {
 	Services []Service
 	Users    []UserID
 	Payload  []byte
+
+	// Shared is how many of Users, the last ones, have connections at other
+	// processes too, which envelopes of their own tell.
+	Shared int
+	// Age is 0, or, for an envelope handed on because its first receiver did
+	// not have the users, how long ago the notification was accepted. Shared
+	// users then hear it only on connections that are younger: on the others
+	// they heard it already.
+	Age time.Duration
 }
+
+// Status is what became of a notification for one user at one worker: the
+// best of what became of it at the user's connections. Larger is better.
+type Status byte
+
+// The statuses, as they stand on the wire.
+const (
+	StatusMissed  Status = iota // the worker holds no connection of the user that is meant
+	StatusDropped               // given up because the connections are too slow
+	StatusQueued                // waits in an outbox of the worker
+	StatusWritten               // handed to the kernel
+)
 
 // Outcome is what became of an envelope at the worker that received it.
 type Outcome struct {
-	Missed []UserID // users that it does not hold; of a notification only
+	Missed   []UserID // users that it does not hold; of a notification only
+	Shared   int      // how many of Missed, the last ones, were among the envelope's shared users
+	Statuses []byte   // a Status for each user in order, when it was asked for
 }
 
 const envelopeVersion = 1
@@ -55,11 +83,13 @@ func (e *Envelope) Append(dst []byte) []byte {
 	dst = append(dst, envelopeVersion, byte(e.Kind), byte(e.Class))
 	dst = appendString(dst, e.ID)
 	dst = appendString(dst, e.Key)
+	dst = binary.AppendUvarint(dst, uint64(max(0, e.Age.Milliseconds())))
 	dst = binary.AppendUvarint(dst, uint64(len(e.Services)))
 	for _, s := range e.Services {
 		dst = appendString(dst, s)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(e.Users)))
+	dst = binary.AppendUvarint(dst, uint64(e.Shared)) //nolint:gosec // 0 to len(e.Users)
 	for _, u := range e.Users {
 		dst = appendString(dst, u)
 	}
@@ -82,10 +112,15 @@ type Delivery struct {
 	Key      []byte
 	Services [][]byte
 	Payload  []byte
+	Shared   int           // of the users, the last ones
+	Age      time.Duration // see Envelope
 
 	userCount int
 	users     []byte
 }
+
+// MaxAge bounds Envelope.Age: far beyond any time a message is kept.
+const MaxAge = 24 * time.Hour
 
 // ParseEnvelope reads the wire form of one envelope. It checks every length
 // before it trusts it, refuses what Append would not have written, and wraps
@@ -95,16 +130,18 @@ func ParseEnvelope(b []byte) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("%w: %d bytes, want version %d", ErrBadEnvelope, len(b), envelopeVersion)
 	}
 	d := Delivery{Kind: Kind(b[1]), Class: Class(b[2])}
-	if d.Kind < KindNotify || d.Kind > KindDisconnect || d.Class > ClassDroppable {
+	if d.Kind < KindNotify || d.Kind > KindMissed || d.Class > ClassDroppable {
 		return Delivery{}, fmt.Errorf("%w: kind %d, class %d", ErrBadEnvelope, d.Kind, d.Class)
 	}
 	r := reader{rest: b[3:]}
 	d.ID = r.str(MaxID)
 	d.Key = r.str(MaxKey)
+	d.Age = time.Duration(r.count(int(MaxAge.Milliseconds()))) * time.Millisecond
 	for range r.count(MaxServices) {
 		d.Services = append(d.Services, r.str(MaxService))
 	}
 	d.userCount = r.count(MaxUsers)
+	d.Shared = r.count(d.userCount)
 	d.users = r.rest
 	for range d.userCount {
 		if len(r.str(MaxUserID)) == 0 {
@@ -117,6 +154,19 @@ func ParseEnvelope(b []byte) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("%w: truncated, over a limit, or with bytes left over", ErrBadEnvelope)
 	}
 	return d, nil
+}
+
+// Envelope returns a copy of d's header and payload for some of its users, of
+// whom the last shared are shared: what is needed to hand it on.
+func (d *Delivery) Envelope(kind Kind, users []UserID, shared int) Envelope {
+	e := Envelope{
+		Kind: kind, Class: d.Class, ID: string(d.ID), Key: string(d.Key),
+		Users: users, Shared: shared, Age: d.Age, Payload: d.Payload,
+	}
+	for _, s := range d.Services {
+		e.Services = append(e.Services, Service(s))
+	}
+	return e
 }
 
 // UserCount is the number of users that Users yields.

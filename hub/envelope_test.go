@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -23,6 +24,7 @@ var envelopes = []struct {
 	{"disconnect", Envelope{Kind: KindDisconnect, Users: []UserID{"anna"}, Payload: []byte("banned")}},
 	{"longest", Envelope{
 		Kind: KindNotify, Class: ClassDroppable, ID: strings.Repeat("i", MaxID), Key: strings.Repeat("k", MaxKey),
+		Shared: MaxUsers, Age: MaxAge,
 		Services: slices.Repeat([]Service{Service(strings.Repeat("s", MaxService))}, MaxServices),
 		Users:    slices.Repeat([]UserID{UserID(strings.Repeat("u", MaxUserID))}, MaxUsers),
 		Payload:  bytes.Repeat([]byte("d"), 2*MaxData),
@@ -48,14 +50,11 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 
 // envelopeOf copies what d views.
 func envelopeOf(d *Delivery) Envelope {
-	e := Envelope{Kind: d.Kind, Class: d.Class, ID: string(d.ID), Key: string(d.Key), Payload: d.Payload}
-	for _, s := range d.Services {
-		e.Services = append(e.Services, Service(s))
-	}
+	var users []UserID
 	for u := range d.Users {
-		e.Users = append(e.Users, UserID(u))
+		users = append(users, UserID(u))
 	}
-	return e
+	return d.Envelope(d.Kind, users, d.Shared)
 }
 
 func TestDeliveryUsersStops(t *testing.T) {
@@ -85,7 +84,7 @@ func TestParseEnvelopeRefuses(t *testing.T) {
 		{"bytes left over", append(slices.Clone(whole), 0)},
 		{"another version", append([]byte{2}, whole[1:]...)},
 		{"kind 0", append([]byte{1, 0}, whole[2:]...)},
-		{"kind 4", append([]byte{1, 4}, whole[2:]...)},
+		{"kind 5", append([]byte{1, 5}, whole[2:]...)},
 		{"class 3", append([]byte{1, 1, 3}, whole[3:]...)},
 		{"id too long", (&Envelope{Kind: KindNotify, ID: strings.Repeat("i", MaxID+1)}).Append(nil)},
 		{"key too long", (&Envelope{Kind: KindNotify, Key: strings.Repeat("k", MaxKey+1)}).Append(nil)},
@@ -93,6 +92,8 @@ func TestParseEnvelopeRefuses(t *testing.T) {
 		{"service too long", (&Envelope{Kind: KindNotify, Services: []Service{Service(strings.Repeat("s", MaxService+1))}}).Append(nil)},
 		{"too many users", (&Envelope{Kind: KindNotify, Users: slices.Repeat([]UserID{"u"}, MaxUsers+1)}).Append(nil)},
 		{"user too long", (&Envelope{Kind: KindNotify, Users: []UserID{UserID(strings.Repeat("u", MaxUserID+1))}}).Append(nil)},
+		{"more shared than users", (&Envelope{Kind: KindNotify, Users: []UserID{"u"}, Shared: 2}).Append(nil)},
+		{"too old", (&Envelope{Kind: KindNotify, Age: MaxAge + time.Second}).Append(nil)},
 		{"empty user", (&Envelope{Kind: KindNotify, Users: []UserID{""}}).Append(nil)},
 		{"length beyond the end", []byte{1, 1, 0, 60}},
 		{"length of 64 bits", []byte{1, 1, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}},

@@ -73,9 +73,13 @@ func openRedis(back *background, c redisx.Config, log *slog.Logger, reg promethe
 func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*api.Server, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
 	ix := index.New(r, keys, log, reg)
-	rl := relay.New(c.Relay, r, keys, hub.NewProcessID(), nobody, log, reg)
+	var rl *relay.Relay
+	dispatcher := notify.New(ix, func(h relay.Handler) *relay.Relay {
+		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
+		return rl
+	}, log, reg)
 	srv, err := api.New(c.API, api.Deps{
-		Hub:  notify.New(ix, rl, reg),
+		Hub:  dispatcher,
 		Once: notify.NewOnce(r, keys),
 		Log:  log,
 		Reg:  reg,
@@ -86,12 +90,6 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	}
 	back.run("index", ix.Run)
 	back.run("relay", rl.Run)
+	back.run("dispatcher", dispatcher.Run)
 	return srv, nil
-}
-
-// nobody handles messages at a process that is sent none but acknowledgements,
-// which the relay keeps to itself.
-func nobody(m *relay.Message) bool {
-	m.Done(nil)
-	return true
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/redisx"
 )
@@ -59,13 +60,12 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	if err != nil {
 		return nil, fmt.Errorf("front: %w", err)
 	}
-	deliver := func(m *relay.Message) bool {
-		return w.Deliver(m.Body, func(hub.Outcome) { m.Done(nil) })
-	}
-	rl := relay.New(c.Relay, r, keys, self.ID, deliver, log, reg)
+	receiver := notify.NewReceiver(w.Deliver, log, reg)
+	rl := relay.New(c.Relay, r, keys, self.ID, receiver.Handle, log, reg)
 	back.run("tokens", verifier.Run)
 	back.run("registrar", registrar.Run)
 	back.run("relay", rl.Run)
+	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
 	return &worker{front: w, registrar: registrar, relay: rl}, nil
 }
 

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -30,9 +31,21 @@ type Group struct {
 // It costs one MGET per data shard, on a replica. When it fails because Redis
 // cannot answer, the error wraps hub.ErrUnavailable.
 func (ix *Index) Locate(ctx context.Context, users []hub.UserID, services []hub.Service) (Placement, error) {
+	return ix.place(ctx, users, services, false)
+}
+
+// LocateNow is Locate on the masters: a user whose registration has been
+// confirmed is found, however far the replicas are behind. While a master is
+// away, and nobody can register there, its replicas answer.
+func (ix *Index) LocateNow(ctx context.Context, users []hub.UserID, services []hub.Service) (Placement, error) {
+	return ix.place(ctx, users, services, true)
+}
+
+func (ix *Index) place(ctx context.Context, users []hub.UserID, services []hub.Service, now bool) (Placement, error) {
 	start := time.Now()
 	l := ix.scratch.Get().(*lookup)
 	defer ix.release(l)
+	l.now = now
 	p, err := ix.locate(ctx, l, users, services)
 	if err != nil {
 		ix.met.failed.Inc()
@@ -67,6 +80,7 @@ type lookup struct {
 	strays []hub.ProcessID // processes that the table does not know
 	hits   []hit
 	counts []int32 // users per slot
+	now    bool    // ask the masters
 }
 
 // part is what one shard is asked.
@@ -102,7 +116,7 @@ func (ix *Index) fetchOne(ctx context.Context, l *lookup, users []hub.UserID) er
 	for _, u := range users {
 		p.add(ix.keys, u)
 	}
-	err := p.mget(ctx, ix.shards[0])
+	err := p.mget(ctx, ix.shards[0], l.now)
 	l.values = append(l.values, p.reply...)
 	return err
 }
@@ -119,7 +133,7 @@ func (ix *Index) fetchAll(ctx context.Context, l *lookup, users []hub.UserID) er
 	var wg sync.WaitGroup
 	for i := range l.parts {
 		if len(l.parts[i].users) > 0 {
-			wg.Go(func() { errs[i] = l.parts[i].mget(ctx, ix.shards[i]) })
+			wg.Go(func() { errs[i] = l.parts[i].mget(ctx, ix.shards[i], l.now) })
 		}
 	}
 	wg.Wait()
@@ -160,7 +174,7 @@ func (p *part) add(keys hub.Keys, user hub.UserID) {
 
 // mget reads the values under the keys added; "" where there is none. All
 // keys are cut from one string, so their number does not count in allocations.
-func (p *part) mget(ctx context.Context, sh *redisx.Shard) error {
+func (p *part) mget(ctx context.Context, sh *redisx.Shard, now bool) error {
 	names, start := string(p.names), 0
 	for _, end := range p.ends {
 		p.keys = append(p.keys, names[start:end])
@@ -170,12 +184,18 @@ func (p *part) mget(ctx context.Context, sh *redisx.Shard) error {
 	for i := range p.keys {
 		p.args = append(p.args, &p.keys[i])
 	}
-	return sh.Read(ctx, func(ctx context.Context, c *redis.Client) error {
+	get := func(ctx context.Context, c *redis.Client) error {
 		cmd := redis.NewStringSliceCmd(ctx, p.args...)
 		err := c.Process(ctx, cmd)
 		p.reply = cmd.Val()
 		return err
-	})
+	}
+	if now {
+		if err := sh.Write(ctx, get); err == nil || !errors.Is(err, redisx.ErrUnavailable) {
+			return err
+		}
+	}
+	return sh.Read(ctx, get)
 }
 
 // maxStrays bounds how many unknown processes one lookup asks after; the
@@ -247,7 +267,7 @@ func (l *lookup) groups(t *table, users []hub.UserID) []Group {
 func (ix *Index) release(l *lookup) {
 	clear(l.values)
 	clear(l.strays)
-	l.values, l.strays = l.values[:0], l.strays[:0]
+	l.values, l.strays, l.now = l.values[:0], l.strays[:0], false
 	for i := range l.parts {
 		p := &l.parts[i]
 		clear(p.keys)

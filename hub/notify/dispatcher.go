@@ -6,6 +6,7 @@ package notify
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,18 +16,23 @@ import (
 	"github.com/homing/homing/hub/relay"
 )
 
-// Dispatcher sends notifications. It is safe for concurrent use and keeps
-// nothing between calls.
+// Dispatcher sends notifications, and hands over those whose receivers died or
+// no longer have the users. It is safe for concurrent use.
 type Dispatcher struct {
 	index   *index.Index
 	relay   *relay.Relay
+	log     *slog.Logger
 	metrics metrics
+	missed  chan handover // given back by workers
 }
 
 // New returns a dispatcher that finds users with ix and reaches their
-// processes through r. Both must be running.
-func New(ix *index.Index, r *relay.Relay, reg prometheus.Registerer) *Dispatcher {
-	return &Dispatcher{index: ix, relay: r, metrics: newMetrics(reg)}
+// processes through the relay that connect returns, of which it is the
+// handler. Both must be running, and Run.
+func New(ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
+	d := &Dispatcher{index: ix, log: log, metrics: newMetrics(reg), missed: make(chan handover, maxHandovers)}
+	d.relay = connect(d.Handle)
+	return d
 }
 
 // Notify tells every process that holds one of n's users. n must have passed
@@ -42,7 +48,7 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	if err != nil {
 		return hub.Summary{}, fmt.Errorf("look up %d users: %w", len(users), err)
 	}
-	if err := d.relay.Send(ctx, envelopes(n, where.Groups)); err != nil {
+	if err := d.relay.Send(ctx, envelopes(n, where)); err != nil {
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
 	d.metrics.seconds.Observe(time.Since(started).Seconds())
@@ -118,17 +124,44 @@ func (d *Dispatcher) Ready(ctx context.Context) error {
 
 // envelopes builds one message for each group of users, around one rendering
 // of n.
-func envelopes(n *hub.Notification, groups []index.Group) []relay.Outgoing {
-	if len(groups) == 0 {
+func envelopes(n *hub.Notification, where index.Placement) []relay.Outgoing {
+	if len(where.Groups) == 0 {
 		return nil
 	}
-	out := make([]relay.Outgoing, len(groups))
+	out := make([]relay.Outgoing, len(where.Groups))
 	e := envelope(hub.KindNotify, n, n.Render())
-	for i, g := range groups {
+	shared := sharedUsers(where)
+	for i, g := range where.Groups {
 		e.Users = g.Users
+		if len(shared) > 0 {
+			e.Users, e.Shared = sharedLast(g.Users, shared)
+		}
 		out[i] = relay.Outgoing{To: g.Process, Body: e.Append(make([]byte, 0, size(&e)))}
 	}
 	return out
+}
+
+// sharedUsers returns the users that more than one process holds; as a rule
+// there are none, and that is seen from the counts.
+func sharedUsers(where index.Placement) map[hub.UserID]bool {
+	total := 0
+	for _, g := range where.Groups {
+		total += len(g.Users)
+	}
+	if total == where.Online {
+		return nil
+	}
+	seen := make(map[hub.UserID]bool, where.Online)
+	shared := make(map[hub.UserID]bool)
+	for _, g := range where.Groups {
+		for _, u := range g.Users {
+			if seen[u] {
+				shared[u] = true
+			}
+			seen[u] = true
+		}
+	}
+	return shared
 }
 
 func envelope(kind hub.Kind, n *hub.Notification, payload []byte) hub.Envelope {

@@ -9,6 +9,27 @@ type metrics struct {
 	seconds    prometheus.Histogram
 	targets    *prometheus.CounterVec
 	broadcasts prometheus.Counter
+	handedOver prometheus.Counter
+	unreached  *prometheus.CounterVec
+}
+
+type receiverMetrics struct {
+	returned prometheus.Counter
+	dropped  prometheus.Counter
+}
+
+func newReceiverMetrics(reg prometheus.Registerer) receiverMetrics {
+	f := promauto.With(reg)
+	return receiverMetrics{
+		returned: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_returned_total",
+			Help: "Users of received notifications who had left this worker, given back to the sender.",
+		}),
+		dropped: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_returns_dropped_total",
+			Help: "Users who had left this worker and could not be given back: too many wait, or no shard takes them.",
+		}),
+	}
 }
 
 func newMetrics(reg prometheus.Registerer) metrics {
@@ -27,5 +48,13 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Name: "homing_notify_broadcasts_total",
 			Help: "Broadcasts sent to every front process.",
 		}),
+		handedOver: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_handed_over_total",
+			Help: "Users found elsewhere after the process they were at had died or missed them.",
+		}),
+		unreached: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "homing_notify_unreached_total",
+			Help: "Users of accepted notifications who were online then and were not reached: not back within the window, too many to wait for, or the server stopped.",
+		}, []string{"reason"}),
 	}
 }

@@ -56,15 +56,22 @@ type process struct {
 
 func newProcess(t *testing.T, r *redisx.Redis, keys hub.Keys) *process {
 	t.Helper()
-	p := &process{id: hub.NewProcessID(), envelopes: make(chan []byte, 100)}
-	self := hub.Process{ID: p.id, Node: "test", Role: hub.RoleFront}
-	p.registrar = index.NewRegistrar(r, keys, self, quiet, prometheus.NewRegistry())
-	running(t, p.registrar.Run)
+	p := newHolder(t, r, keys)
 	newRelay(t, r, keys, p.id, func(m *relay.Message) bool {
 		p.envelopes <- m.Body
 		m.Done(nil)
 		return true
 	})
+	return p
+}
+
+// newHolder is a process without a relay.
+func newHolder(t *testing.T, r *redisx.Redis, keys hub.Keys) *process {
+	t.Helper()
+	p := &process{id: hub.NewProcessID(), envelopes: make(chan []byte, 100)}
+	self := hub.Process{ID: p.id, Node: "test", Role: hub.RoleFront}
+	p.registrar = index.NewRegistrar(r, keys, self, quiet, prometheus.NewRegistry())
+	running(t, p.registrar.Run)
 	return p
 }
 
@@ -145,8 +152,10 @@ func newWorld(t *testing.T) *world {
 	if err := ix.WaitReady(until(t)); err != nil {
 		t.Fatal(err)
 	}
-	rl := newRelay(t, r, w.keys, hub.NewProcessID(), func(*relay.Message) bool { return true })
-	w.dispatcher = New(ix, rl, reg)
+	w.dispatcher = New(ix, func(h relay.Handler) *relay.Relay {
+		return newRelay(t, r, w.keys, hub.NewProcessID(), h)
+	}, quiet, reg)
+	running(t, w.dispatcher.Run)
 	return w
 }
 

@@ -405,11 +405,11 @@ func (m *model) handOver(dead *modelWorker) {
 			continue
 		}
 		var out []Outgoing
-		for _, body := range s.relay.Abandon(dead.id) {
+		for _, left := range s.relay.Abandon(dead.id) {
 			m.mu.Lock()
-			m.moved[string(body)] = true
+			m.moved[string(left.Body)] = true
 			m.mu.Unlock()
-			out = append(out, Outgoing{To: to.id, Body: body})
+			out = append(out, Outgoing{To: to.id, Body: left.Body})
 		}
 		_ = s.relay.Send(context.Background(), out)
 	}

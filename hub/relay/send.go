@@ -103,9 +103,15 @@ func (r *Relay) preference(to hub.ProcessID) []int {
 	return order
 }
 
-// Abandon forgets process to, which is dead, and returns the bodies of the
-// messages that it did not confirm, in order. They are the caller's.
-func (r *Relay) Abandon(to hub.ProcessID) [][]byte {
+// Abandoned is a message that its receiver did not confirm.
+type Abandoned struct {
+	Body []byte
+	Sent time.Time // first
+}
+
+// Abandon forgets process to, which is dead, and returns the messages that it
+// did not confirm, in order. They are the caller's.
+func (r *Relay) Abandon(to hub.ProcessID) []Abandoned {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.out[to]
@@ -114,24 +120,25 @@ func (r *Relay) Abandon(to hub.ProcessID) [][]byte {
 	}
 	delete(r.out, to)
 	r.bytes -= p.bytes
-	var bodies [][]byte
 	gone := p.abandon()
 	r.metrics.givenUp.WithLabelValues(reasonDead).Add(float64(len(gone)))
-	for _, m := range gone {
-		bodies = append(bodies, m.body)
+	left := make([]Abandoned, len(gone))
+	for i, m := range gone {
+		left[i] = Abandoned{Body: m.body, Sent: m.first}
 	}
-	return bodies
+	return left
 }
 
-// Unconfirmed lists the receivers that have not confirmed everything.
-func (r *Relay) Unconfirmed() []hub.ProcessID {
+// Unconfirmed lists the receivers that have not confirmed everything, with
+// the time when the oldest such message was sent.
+func (r *Relay) Unconfirmed() map[hub.ProcessID]time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var ids []hub.ProcessID
+	oldest := make(map[hub.ProcessID]time.Time)
 	for id, p := range r.out {
 		if len(p.unacked) > 0 {
-			ids = append(ids, id)
+			oldest[id] = p.unacked[0].first
 		}
 	}
-	return ids
+	return oldest
 }

@@ -1,0 +1,91 @@
+package notify
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/relay"
+)
+
+// maxReturns bounds the envelopes that wait to be sent back at one worker.
+const maxReturns = 4096
+
+// DeliverFunc takes one envelope and reports whether there was room for it.
+// When it is delivered, done is called, with statuses if report says so. It
+// must not block.
+type DeliverFunc func(body []byte, report bool, done func(hub.Outcome)) bool
+
+// Receiver is the worker's end of a notification: it passes envelopes to the
+// sockets, confirms them when they are delivered, and sends back to the API
+// server what the worker could not deliver because its users have left.
+type Receiver struct {
+	deliver DeliverFunc
+	log     *slog.Logger
+	metrics receiverMetrics
+	returns chan *returned
+}
+
+// returned is an envelope that missed some of its users.
+type returned struct {
+	message *relay.Message
+	outcome hub.Outcome
+}
+
+// NewReceiver returns a Receiver that delivers with deliver. Handle is the
+// handler of the worker's relay, which Run then sends on.
+func NewReceiver(deliver DeliverFunc, log *slog.Logger, reg prometheus.Registerer) *Receiver {
+	return &Receiver{
+		deliver: deliver,
+		log:     log,
+		metrics: newReceiverMetrics(reg),
+		returns: make(chan *returned, maxReturns),
+	}
+}
+
+// Handle is a relay.Handler.
+func (r *Receiver) Handle(m *relay.Message) bool {
+	return r.deliver(m.Body, m.WantsReply(), func(o hub.Outcome) {
+		if len(o.Missed) == 0 {
+			m.Done(o.Statuses)
+			return
+		}
+		select {
+		case r.returns <- &returned{message: m, outcome: o}:
+		default:
+			r.metrics.dropped.Add(float64(len(o.Missed)))
+			m.Done(o.Statuses)
+		}
+	})
+}
+
+// Run sends missed users back over rl until ctx ends. A message is confirmed
+// only after that, so that nobody forgets the users in between.
+func (r *Receiver) Run(ctx context.Context, rl *relay.Relay) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case x := <-r.returns:
+			r.giveBack(ctx, rl, x)
+		}
+	}
+}
+
+func (r *Receiver) giveBack(ctx context.Context, rl *relay.Relay, x *returned) {
+	d, err := hub.ParseEnvelope(x.message.Body)
+	if err != nil { // the worker has read it: it parses
+		r.log.Error("give back an envelope", "error", err)
+		return
+	}
+	e := d.Envelope(hub.KindMissed, x.outcome.Missed, x.outcome.Shared)
+	if err := rl.Send(ctx, []relay.Outgoing{{To: x.message.From, Body: e.Append(nil)}}); err != nil {
+		r.metrics.dropped.Add(float64(len(x.outcome.Missed)))
+		r.log.Warn("give back an envelope", "error", err)
+	} else {
+		r.metrics.returned.Add(float64(len(x.outcome.Missed)))
+	}
+	x.message.Done(x.outcome.Statuses)
+}

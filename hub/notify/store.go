@@ -1,0 +1,44 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/index"
+)
+
+// Storage keeps a notification for distinct users, for ttl. It returns when a
+// user who connects and reads from then on finds it. Storing it again changes
+// nothing.
+type Storage interface {
+	Store(ctx context.Context, users []hub.UserID, m *hub.Stored, ttl time.Duration) error
+}
+
+// KeepIn has notifications with a Store kept in s, before anything is sent.
+// Without it they are refused. It is called before the dispatcher is used.
+func (d *Dispatcher) KeepIn(s Storage) { d.storage = s }
+
+// place stores n, if it asks for that, and then finds its users. In that
+// order, and on the masters, nobody can miss it: who was found is told; who
+// was not registers later than this look-up, and so reads the inbox later than
+// n was put there.
+func (d *Dispatcher) place(ctx context.Context, n *hub.Notification, users []hub.UserID) (index.Placement, error) {
+	locate := d.index.Locate
+	if n.Store != 0 {
+		if d.storage == nil {
+			return index.Placement{}, fmt.Errorf("store: %w: this server has no inbox", hub.ErrInvalid)
+		}
+		m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render()}
+		if err := d.storage.Store(ctx, users, &m, n.Store); err != nil {
+			return index.Placement{}, err
+		}
+		locate = d.index.LocateNow
+	}
+	where, err := locate(ctx, users, n.Services)
+	if err != nil {
+		return index.Placement{}, fmt.Errorf("look up %d users: %w", len(users), err)
+	}
+	return where, nil
+}
