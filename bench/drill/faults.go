@@ -49,8 +49,24 @@ func killWorker(ctx context.Context, d *drill) error {
 	if err == nil {
 		err = d.watchReturn(ctx)
 	}
+	if err == nil {
+		err = d.watchSweep(ctx)
+	}
 	d.checkOthers(victim)
 	return err
+}
+
+// watchSweep waits until the index names the dead worker no more.
+func (d *drill) watchSweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	if err := checkIndex(ctx, d); err != nil {
+		return err
+	}
+	took := time.Since(d.faultAt)
+	d.result.SweptMS = ms(took)
+	d.say("the index is clean after %.1fs", took.Seconds())
+	return nil
 }
 
 // watchOffline waits until the API says that none of the users is online.
@@ -193,15 +209,11 @@ func checkSteady(ctx context.Context, d *drill) error {
 // checkIndex waits until the index says exactly what is true: one entry for
 // each user, naming live processes only, and nobody else.
 func checkIndex(ctx context.Context, d *drill) error {
-	since := d.faultAt
-	if since.IsZero() {
-		since = time.Now()
-	}
 	for {
 		ghosts, err := d.ghosts(ctx)
 		switch {
 		case err == nil && len(ghosts) == 0:
-			d.result.Ghosts, d.result.SweptMS = new(int), ms(time.Since(since))
+			d.result.Ghosts = new(int)
 			return nil
 		case pause(ctx, 200*time.Millisecond) == nil:
 			continue

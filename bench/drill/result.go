@@ -47,7 +47,7 @@ type Result struct {
 	LostUntilMS     *int64 `json:"lost_until_ms,omitempty"`
 	RecoveredMS     *int64 `json:"recovered_ms,omitempty"`      // clients are connected, or can connect, again
 	OfflineWithinMS *int64 `json:"offline_within_ms,omitempty"` // users of a dead worker count as offline
-	SweptMS         *int64 `json:"swept_ms,omitempty"`          // the index names no dead process any more
+	SweptMS         *int64 `json:"swept_ms,omitempty"`          // the index names the dead worker no more
 	Ghosts          *int   `json:"ghosts,omitempty"`            // index entries of dead processes or absent users, at the end
 
 	Broke []string `json:"broke,omitempty"` // what else was promised and not kept

@@ -210,11 +210,15 @@ func (d *drill) account() {
 	if n := d.senders.refused.Load(); n > 0 {
 		d.say("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}
-	d.result.settle(d.book.Settle(ledger.Rules{
+	entry := d.book.Settle(ledger.Rules{
 		Joined: 500 * time.Millisecond,
 		Stayed: 2 * time.Second,
 		End:    d.loadEnd,
-	}), d.faultAt)
+	})
+	for _, e := range entry.Examples {
+		d.say("  %s", e)
+	}
+	d.result.settle(entry, d.faultAt)
 	d.say("%d of %d deliveries written: promise %s", d.result.Written, d.result.Accepted, d.result.Promise)
 }
 

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -35,6 +36,8 @@ type Entry struct {
 
 	LongestGap         time.Duration // see gaps
 	LostFrom, LostLast time.Time     // when the first and the last lost one was due; zero: none
+
+	Examples []string // the first faults found, in words, for whoever looks for the cause
 }
 
 // Clean reports whether every accepted notification arrived exactly once, in
@@ -42,6 +45,20 @@ type Entry struct {
 func (e Entry) Clean() bool {
 	return e.Lost == 0 && e.Duplicated == 0 && e.Reordered == 0 && e.Misdelivered == 0
 }
+
+// maxExamples is how many faults are told in words.
+const maxExamples = 10
+
+// example describes one fault at a connection.
+func (a *account) example(c *Conn, k Key, fault string, at time.Time) {
+	if len(a.entry.Examples) == maxExamples {
+		return
+	}
+	a.entry.Examples = append(a.entry.Examples, fmt.Sprintf("%s: notification %d of sender %d at %s, connected %s to worker %d, at %s",
+		fault, k.N, k.Sender, c.User, c.Opened.Format(clock), c.holder, at.Format(clock)))
+}
+
+const clock = "15:04:05.000"
 
 // account is a book being settled.
 type account struct {
@@ -89,16 +106,19 @@ func (a *account) read(c *Conn) {
 		m := a.messages[r.Key]
 		if m == nil || !m.names(c) {
 			a.entry.Misdelivered++
+			a.example(c, r.Key, "misdelivered", r.At)
 			continue
 		}
 		s.arrived[r.Key]++
 		if s.arrived[r.Key] > 1 {
 			a.entry.Duplicated++
+			a.example(c, r.Key, "duplicated", r.At)
 			continue
 		}
 		if last, ok := newest[r.Sender]; ok && r.N < last {
 			if m.Outcome == Accepted {
 				a.entry.Reordered++
+				a.example(c, r.Key, fmt.Sprintf("after %d", last), r.At)
 			}
 			continue
 		}
@@ -139,6 +159,7 @@ func (a *account) charge(m *Message, s *sheet) {
 		return
 	}
 	a.entry.Lost++
+	a.example(s.Conn, m.Key, "lost", m.Due)
 	if a.entry.LostFrom.IsZero() || m.Due.Before(a.entry.LostFrom) {
 		a.entry.LostFrom = m.Due
 	}
