@@ -76,7 +76,7 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 
 		refusedEnvelopes: b.counter("refused_envelopes_total", "Envelopes refused because the inbox was full; the relay sends them again."),
 		targets:          b.counter("targets_total", "Users named in envelopes."),
-		missed:           b.counter("missed_targets_total", "Users named in envelopes of whom no connection is held here."),
+		missed:           b.counter("missed_targets_total", "Users named in envelopes of whom no connection that is meant is held here; their sender looks them up again."),
 		unlistens:        b.counter("unlistens_total", "Times the listener was closed because descriptors ran short."),
 		relistens:        b.counter("relistens_total", "Times the listener was opened again."),
 		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),

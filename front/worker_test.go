@@ -44,7 +44,7 @@ func TestNotifyReachesEveryDeviceAndNobodyElse(t *testing.T) {
 	}
 	phone.quiet(50 * time.Millisecond)
 	other.quiet(50 * time.Millisecond)
-	wait(t, "a missed target", func() bool { return r.metric("homing_front_missed_targets_total") == 1 })
+	wait(t, "the missed targets", func() bool { return r.metric("homing_front_missed_targets_total") == 2 })
 }
 
 func TestBroadcastReachesAll(t *testing.T) {
