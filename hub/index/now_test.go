@@ -25,7 +25,11 @@ func TestLocateNow(t *testing.T) {
 	if err != nil || p.Online != 1 || len(p.Groups) != 1 {
 		t.Errorf("%+v, %v; want her found", p, err)
 	}
-	top.Master("data").Crash()
+	master, err := top.Current(t.Context(), "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	master.Crash()
 	eventually(t, 5*time.Second, "an answer without the master", func() bool {
 		_, err := ix.LocateNow(t.Context(), []hub.UserID{"anna"}, nil)
 		return err == nil
