@@ -75,6 +75,8 @@ type Notification struct {
 	Class    Class
 	Key      string        // what ClassLatest replaces by; empty for other classes
 	Store    time.Duration // how long to keep it for users who are away; 0: not at all; not for a broadcast
+	Wait     time.Duration // how long to wait for receipts; 0: not at all; not for a broadcast
+	PerUser  bool          // the report names every user's fate
 }
 
 // Summary says whom a notification met when it was accepted.
@@ -84,6 +86,8 @@ type Summary struct {
 	Online    int    `json:"online"`    // of those, users held by a live process
 	Offline   int    `json:"offline"`   // the others
 	Processes int    `json:"processes"` // envelopes sent
+
+	Report *Report `json:"report,omitempty"` // with a Wait
 }
 
 // Presence is where one user is connected.

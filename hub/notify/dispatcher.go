@@ -21,6 +21,7 @@ import (
 type Dispatcher struct {
 	index   *index.Index
 	relay   *relay.Relay
+	storage Storage // nil: nothing is stored
 	log     *slog.Logger
 	metrics metrics
 	missed  chan handover // given back by workers
@@ -36,7 +37,8 @@ func New(ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Lo
 }
 
 // Notify tells every process that holds one of n's users. n must have passed
-// CheckBody and CheckUsers. A user named twice counts once.
+// CheckBody and CheckUsers. A user named twice counts once. With a Store, n is
+// in the users' inboxes before anybody is told.
 //
 // It returns when every envelope was published. On an error some processes
 // may have been told and others not; the error wraps hub.ErrUnavailable when
@@ -44,11 +46,12 @@ func New(ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Lo
 func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
 	started := time.Now()
 	users := distinct(n.Users)
-	where, err := d.index.Locate(ctx, users, n.Services)
+	where, err := d.place(ctx, n, users)
 	if err != nil {
-		return hub.Summary{}, fmt.Errorf("look up %d users: %w", len(users), err)
+		return hub.Summary{}, err
 	}
-	if err := d.relay.Send(ctx, envelopes(n, where)); err != nil {
+	report, err := d.send(ctx, n, users, where)
+	if err != nil {
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
 	d.metrics.seconds.Observe(time.Since(started).Seconds())
@@ -60,6 +63,7 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 		Online:    where.Online,
 		Offline:   where.Offline,
 		Processes: len(where.Groups),
+		Report:    report,
 	}, nil
 }
 
@@ -135,6 +139,7 @@ func envelopes(n *hub.Notification, where index.Placement) []relay.Outgoing {
 		e.Users = g.Users
 		if len(shared) > 0 {
 			e.Users, e.Shared = sharedLast(g.Users, shared)
+			where.Groups[i].Users = e.Users // receipts come in this order
 		}
 		out[i] = relay.Outgoing{To: g.Process, Body: e.Append(make([]byte, 0, size(&e)))}
 	}
