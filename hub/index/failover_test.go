@@ -23,6 +23,10 @@ var short = timing{
 	doubt:   500 * time.Millisecond,
 }
 
+// sentinelRetry is when Sentinels whose first vote failed, as it can on a busy
+// machine, have tried again: after twice their failover timeout of 10 s.
+const sentinelRetry = 45 * time.Second
+
 // TestDataFailover takes the data master away under load and looks up all the
 // while: nobody is offline at any time, although no lease could be renewed,
 // and who came and went meanwhile is there or not as it should be.
@@ -53,6 +57,7 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	idle := w.process(long) // its lease survives and it writes nothing: only the epoch tells it
 	late := &latecomer{world: w, id: hub.NewProcessID(), user: "slow"}
 	late.renew(t)
+	early := w.run(late.keepRenewing)
 	constant := []hub.UserID{late.user}
 	for i := range 1000 {
 		u := hub.UserID(fmt.Sprint("user", i))
@@ -60,10 +65,7 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 		[]process{a, b}[i%2].Set(u, one("chess"), nil)
 	}
 	eventually(t, 10*time.Second, "all are written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
-	eventually(t, 20*time.Second, "a missing lease would be a death", func() bool {
-		late.renew(t)
-		return ix.steady()
-	})
+	eventually(t, 20*time.Second, "a missing lease would be a death", ix.steady)
 	epoch := w.r.Data.Shards()[0].Epoch()
 
 	watch := w.run(watcher(t, ix, constant))
@@ -73,14 +75,15 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	idle.set(t, "left", one("chess")...)
 	idle.set(t, "left")
 	lastWrites(t, top.Groups[0].Replicas, w.keys, idle.id)
+	early() // from here on the latecomer knows no master
 	killed := time.Now()
 	down(top.Groups[0].Master)
-	eventually(t, 20*time.Second, "there is another master", func() bool {
+	eventually(t, sentinelRetry, "there is another master", func() bool {
 		sh := w.r.Data.Shards()[0]
 		return sh.Epoch() != epoch && sh.Stable() > 0
 	})
 	took := time.Since(killed)
-	eventually(t, 10*time.Second, "writes pass again", func() bool { return a.Ready() && pendingOf(a) < 100 })
+	eventually(t, sentinelRetry, "writes pass again", func() bool { return a.Ready() && pendingOf(a) < 100 })
 	t.Logf("another master after %v, writing again after %v", took.Round(time.Millisecond), time.Since(killed).Round(time.Millisecond))
 	time.Sleep(short.lease / 2) // long enough to be looked up without a lease
 	late.renew(t)
@@ -88,7 +91,7 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	up(top.Groups[0].Master)
 	time.Sleep(2 * short.lease) // till a missing lease is a death again
 	traffic()
-	eventually(t, 10*time.Second, "all is written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
+	eventually(t, sentinelRetry, "all is written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
 	watch()
 
 	want := wantedOf(a, b, idle)
@@ -159,14 +162,12 @@ func (l *latecomer) write(ctx context.Context) error {
 // its replicas are back.
 func (l *latecomer) renew(t *testing.T) {
 	t.Helper()
-	eventually(t, 5*time.Second, "the latecomer has renewed", func() bool { return l.write(t.Context()) == nil })
+	eventually(t, sentinelRetry, "the latecomer has renewed", func() bool { return l.write(t.Context()) == nil })
 }
 
 func (l *latecomer) keepRenewing(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := l.write(ctx); err != nil && ctx.Err() == nil {
-			return err
-		}
+		_ = l.write(ctx) // a new master may refuse for a while
 		time.Sleep(short.renew / 5)
 	}
 	return nil

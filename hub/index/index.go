@@ -50,6 +50,8 @@ type Index struct {
 	table  atomic.Pointer[table] // nil until first loaded
 	loaded chan struct{}         // closed when it is
 
+	writable atomic.Pointer[time.Time] // since when the lease shard has taken every write tried; nil: not now
+
 	mu    sync.Mutex    // orders the replacements of table
 	probe chan struct{} // a token: whoever holds it looks up unknown processes
 	stray atomic.Bool   // entries of a process were met that the set of processes does not name
@@ -131,14 +133,36 @@ func (ix *Index) Processes(role string) []hub.Process {
 func (ix *Index) leaseShard() *redisx.Shard { return ix.shards[0] }
 
 // steady tells whether every live process has been able to renew its lease
-// for a lease's time, as far as this process can see.
-func (ix *Index) steady() bool { return ix.leaseShard().Stable() >= ix.timing.lease }
+// for a lease's time, as far as this process can see. It is not enough that
+// the master answers: while it has no replica it refuses to be written to.
+func (ix *Index) steady() bool {
+	since := ix.writable.Load()
+	return since != nil && time.Since(*since) >= ix.timing.lease && ix.leaseShard().Stable() >= ix.timing.lease
+}
+
+// tryWrite finds out whether the lease shard takes writes now. The write that
+// it tries changes nothing, because the key is never there, and so it is not
+// replicated either; but a master refuses it when it would refuse a lease.
+func (ix *Index) tryWrite(ctx context.Context) {
+	err := ix.leaseShard().Write(ctx, func(ctx context.Context, c *redis.Client) error {
+		return c.SetXX(ctx, ix.keys.Turn("none"), 1, 0).Err()
+	})
+	switch {
+	case err != nil && !errors.Is(err, redis.Nil):
+		ix.writable.Store(nil)
+	case ix.writable.Load() == nil:
+		now := time.Now()
+		ix.writable.Store(&now)
+	}
+}
 
 // refresh reads all leases and replaces the table. It asks the master: on a
 // replica that is cut off leases lapse although they are renewed.
 func (ix *Index) refresh(ctx context.Context) error {
+	ix.tryWrite(ctx)
 	steady := ix.steady()
 	epoch := ix.leaseShard().Epoch()
+	asked := time.Now()
 	var ids []hub.ProcessID
 	var leases []string
 	err := ix.leaseShard().Write(ctx, func(ctx context.Context, c *redis.Client) error {
@@ -159,7 +183,7 @@ func (ix *Index) refresh(ctx context.Context) error {
 	steady = steady && ix.steady() && epoch == ix.leaseShard().Epoch()
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	t := nextTable(ix.table.Load(), ids, leases, time.Now(), steady)
+	t := nextTable(ix.table.Load(), ids, leases, asked, steady)
 	ix.met.processes.Set(float64(len(t.live)))
 	if ix.table.Swap(t) == nil {
 		close(ix.loaded)

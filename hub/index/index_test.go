@@ -210,6 +210,39 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
+// TestMasterThatRefusesWrites: a master without replicas answers, but no lease
+// can be renewed. That kills nobody, and nothing is swept.
+func TestMasterThatRefusesWrites(t *testing.T) {
+	w := onServer(t)
+	ix := w.index(quick)
+	p := w.process(quick)
+	p.set(t, "anna", one("chess")...)
+	eventually(t, 10*time.Second, "a missing lease would be a death", ix.steady)
+	c, ctx := w.master(0), t.Context()
+	if err := c.ConfigSet(ctx, "min-replicas-to-write", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(3 * quick.lease); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if where(t, ix, "anna") == nil {
+			t.Fatal("anna is offline")
+		}
+	}
+	if n := c.Exists(ctx, w.keys.Lease(p.id)).Val(); n != 0 {
+		t.Fatal("the lease still stands: the test shows nothing")
+	}
+	if err := c.ConfigSet(ctx, "min-replicas-to-write", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "the lease is renewed", p.Ready)
+	for deadline := time.Now().Add(2 * quick.lease); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if where(t, ix, "anna") == nil {
+			t.Fatal("anna is offline after writes are taken again")
+		}
+	}
+	p.end()
+	eventually(t, 5*time.Second, "a death is a death again", func() bool { return where(t, ix, "anna") == nil })
+}
+
 func TestLocateAllocationsDoNotGrowWithUsersPerProcess(t *testing.T) {
 	table := newTable(time.Now(), true)
 	table.addLive(hub.Process{ID: pidA})

@@ -14,7 +14,7 @@ type table struct {
 	live   []hub.Process              // in the order of the set of processes
 	slots  map[hub.ProcessID]int32    // live processes by id, indexes of live
 	dead   map[hub.ProcessID]struct{} // known to hold no lease
-	loaded time.Time                  // when the leases were read
+	loaded time.Time                  // when the leases were asked for
 	steady bool                       // a lease missing then meant that its process is dead
 }
 
