@@ -39,6 +39,7 @@ type Result struct {
 
 	Connections   int `json:"connections"`
 	Notifications int `json:"notifications"` // accepted
+	HandedOver    int `json:"handed_over"`   // arrivals on a connection made after the notification was sent
 	Refused       int `json:"refused"`       // answered with an error
 	Unanswered    int `json:"unanswered"`
 
@@ -65,6 +66,7 @@ func ms(d time.Duration) *int64 {
 func (r *Result) settle(e ledger.Entry, fault time.Time) {
 	r.Accepted, r.Written, r.Lost = e.Accepted, e.Written, e.Lost
 	r.Duplicated, r.Reordered, r.Misdelivered = e.Duplicated, e.Reordered, e.Misdelivered
+	r.HandedOver = e.HandedOver
 	r.Notifications, r.Refused, r.Unanswered = e.Notifications, e.Refused, e.Unanswered
 	r.LongestGapMS = e.LongestGap.Milliseconds()
 	if e.Lost > 0 && !fault.IsZero() {
@@ -113,6 +115,9 @@ func (r *Result) notes() string {
 	}
 	if r.Refused+r.Unanswered > 0 {
 		notes = append(notes, fmt.Sprintf("%d notifications refused, %d unanswered", r.Refused, r.Unanswered))
+	}
+	if r.HandedOver > 0 {
+		notes = append(notes, fmt.Sprintf("%d deliveries handed over to later connections", r.HandedOver))
 	}
 	add("lost from %d ms after the fault", r.LostFromMS)
 	add("until %d ms", r.LostUntilMS)

@@ -76,7 +76,16 @@ func TestSettle(t *testing.T) {
 			w.conn("a", "", 0, 1500).got(0, 0, 1010)
 			w.conn("a", "", 1600, 0).got(0, 0, 1700)
 			w.send(0, 0, 1000, Accepted, "", "a")
-		}, Entry{Notifications: 1}},
+		}, Entry{Notifications: 1, HandedOver: 1}},
+
+		"handed over to the next connection, late and twice": {func(w *world) {
+			a := w.conn("a", "", 1100, 0)
+			w.send(0, 0, 1000, Accepted, "", "a")
+			w.send(0, 1, 2000, Accepted, "", "a")
+			a.got(0, 0, 1200)
+			a.got(0, 1, 2010)
+			a.got(0, 0, 2500)
+		}, Entry{Notifications: 2, Accepted: 1, Written: 1, HandedOver: 2}},
 
 		"out of order": {func(w *world) {
 			a := w.conn("a", "", 0, 0)

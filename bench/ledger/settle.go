@@ -33,6 +33,7 @@ type Entry struct {
 	Duplicated   int // arrivals beyond the first on one connection
 	Reordered    int // arrivals after a later one of the same sender
 	Misdelivered int // arrivals where they did not belong
+	HandedOver   int // arrivals on a connection made after the notification was sent
 
 	LongestGap         time.Duration // see gaps
 	LostFrom, LostLast time.Time     // when the first and the last lost one was due; zero: none
@@ -54,8 +55,15 @@ func (a *account) example(c *Conn, k Key, fault string, at time.Time) {
 	if len(a.entry.Examples) == maxExamples {
 		return
 	}
-	a.entry.Examples = append(a.entry.Examples, fmt.Sprintf("%s: notification %d of sender %d at %s, connected %s to worker %d, at %s",
-		fault, k.N, k.Sender, c.User, c.Opened.Format(clock), c.holder, at.Format(clock)))
+	text := fmt.Sprintf("%s: notification %d of sender %d at %s, connection %p of worker %d since %s, at %s",
+		fault, k.N, k.Sender, c.User, c, c.holder, c.Opened.Format(clock), at.Format(clock))
+	if m := a.messages[k]; m != nil {
+		text += fmt.Sprintf("; due at %s, answered at %s", m.Due.Format(clock), m.Answered.Format(clock))
+	}
+	for _, s := range a.sheets[c.User] {
+		text += fmt.Sprintf("; the user had %p at worker %d (%q)", s.Conn, s.holder, s.Service)
+	}
+	a.entry.Examples = append(a.entry.Examples, text)
 }
 
 const clock = "15:04:05.000"
@@ -110,6 +118,12 @@ func (a *account) read(c *Conn) {
 			continue
 		}
 		s.arrived[r.Key]++
+		if !a.joined(c, m) {
+			// What an earlier connection had not confirmed: at least once, and
+			// after what is newer. The client's ids put that right.
+			a.entry.HandedOver++
+			continue
+		}
 		if s.arrived[r.Key] > 1 {
 			a.entry.Duplicated++
 			a.example(c, r.Key, "duplicated", r.At)
