@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -28,6 +29,7 @@ type message struct {
 
 type notifyRequest struct {
 	Users []hub.UserID `json:"users"`
+	Wait  string       `json:"wait"`
 	message
 }
 
@@ -55,7 +57,23 @@ func DecodeNotify(body []byte) (*hub.Notification, error) {
 		return nil, err
 	}
 	n.Users = req.Users
+	if n.Wait, err = duration("wait", req.Wait, hub.MaxWait); err != nil {
+		return nil, err
+	}
 	return n, nil
+}
+
+// duration reads an optional field such as "300ms" or "24h": above 0 and at
+// most limit, or 0 when it is left out.
+func duration(field, s string, limit time.Duration) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 || d > limit {
+		return 0, &Error{Code: CodeInvalidField, Field: field, Detail: fmt.Sprintf("%q, want a duration above 0 and at most %v, such as \"300ms\"", s, limit)}
+	}
+	return d, nil
 }
 
 // DecodeBroadcast reads the body of POST /broadcast, as DecodeNotify does.

@@ -83,6 +83,12 @@ func (h *fakeHub) Notify(ctx context.Context, n *hub.Notification) (hub.Summary,
 	}
 	sum.Targets = len(distinct)
 	sum.Offline = sum.Targets - sum.Online
+	if n.Wait > 0 {
+		sum.Report = &hub.Report{Written: sum.Online, Offline: sum.Offline}
+		if n.PerUser {
+			sum.Report.PerUser = map[hub.UserID]string{"ann": "written", "bob": "offline"}
+		}
+	}
 	h.set(func(h *fakeHub) { h.sent = append(h.sent, *n) })
 	return sum, nil
 }

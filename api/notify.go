@@ -16,9 +16,10 @@ import (
 // operation is one way to send: how a request is read, and what the hub does
 // with it.
 type operation struct {
-	kind   string
-	decode func(body []byte) (*hub.Notification, error)
-	send   func(ctx context.Context, n *hub.Notification) (hub.Summary, error)
+	kind    string
+	perUser bool // a report names every user's fate
+	decode  func(body []byte) (*hub.Notification, error)
+	send    func(ctx context.Context, n *hub.Notification) (hub.Summary, error)
 }
 
 func (s *Server) notifyOperation() operation {
@@ -26,7 +27,9 @@ func (s *Server) notifyOperation() operation {
 }
 
 func (s *Server) postNotify(w http.ResponseWriter, r *http.Request) error {
-	return s.post(w, r, s.notifyOperation())
+	op := s.notifyOperation()
+	op.perUser = r.URL.Query().Get("per_user") == "1"
+	return s.post(w, r, op)
 }
 
 func (s *Server) postBroadcast(w http.ResponseWriter, r *http.Request) error {
@@ -57,6 +60,7 @@ func (s *Server) accept(ctx context.Context, key *apikey.Key, op operation, body
 	if err != nil {
 		return nil, false, err
 	}
+	n.PerUser = op.perUser && n.Wait > 0
 	if !key.MaySpeakFor(n.From) {
 		return nil, false, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/oklog/ulid/v2"
@@ -48,6 +49,22 @@ func TestNotify(t *testing.T) {
 	}
 	if n := testutil.ToFloat64(m.requests.WithLabelValues("/notify", "200")); n != 2 {
 		t.Errorf("requests %v", n)
+	}
+}
+
+func TestNotifyWithReceipts(t *testing.T) {
+	w := newWorld(t)
+	body := `{"users":["ann","bob"],"data":1,"wait":"300ms"}`
+	got := summary(t, w.post("/notify", body))
+	if d := cmp.Diff(&hub.Report{Written: 1, Offline: 1}, got.Report); d != "" {
+		t.Error(d)
+	}
+	got = summary(t, w.post("/notify?per_user=1", body))
+	if got.Report == nil || got.Report.PerUser["bob"] != "offline" {
+		t.Errorf("report per user: %+v", got.Report)
+	}
+	if sent := w.hub.notifications(); sent[0].Wait != 300*time.Millisecond || sent[0].PerUser || !sent[1].PerUser {
+		t.Errorf("sent %+v", sent)
 	}
 }
 

@@ -20,6 +20,10 @@ const (
 
 	// MaxStore is the longest Store; a deployment may allow less.
 	MaxStore = 30 * 24 * time.Hour
+
+	// MaxWait is the longest that a caller may wait for receipts: within any
+	// time that a proxy before an API server leaves a request.
+	MaxWait = 5 * time.Second
 )
 
 // Errors that callers tell apart with errors.Is.
