@@ -36,6 +36,11 @@ type Config struct {
 	OutboxMessages int `help:"Messages that may wait for one slow connection." default:"1024"`
 	InboxBytes     int `help:"Bytes of envelopes that may wait for the worker's loop; beyond it envelopes are dropped and counted." default:"67108864"`
 
+	ResumeWorkers int           `help:"Clients that are caught up, or whose acknowledgements are taken, at the same time." default:"16"`
+	ResumeQueue   int           `help:"Resumes and acknowledgements that wait for that; beyond it they are refused." default:"4096"`
+	ResumeTimeout time.Duration `help:"How long reading a user's inbox may take; what arrives meanwhile waits, within the bounds of the outbox." default:"3s"`
+	ResumeMemory  time.Duration `help:"How long a connection remembers what was replayed to it, so that it is not sent again live; longer than a message may be on its way (twice --relay-window)." default:"90s"`
+
 	SendBuffer     int `help:"Bytes of the kernel's send buffer per connection, as given to SO_SNDBUF. 0: the kernel's own choice, which grows to megabytes for a client that does not read." default:"16384"`
 	Backlog        int `help:"Connections that the kernel queues before they are accepted (capped by net.core.somaxconn)." default:"4096"`
 	MaxDescriptors int `help:"Descriptors the worker may use; at 95% of them it closes its listener and opens it again at 90%. 0: the process's limit (ulimit -n)." default:"0"`
@@ -94,6 +99,8 @@ func (c *Config) checkDurations() error {
 		{"close-timeout", c.CloseTimeout, false},
 		{"drain-window", c.DrainWindow, true},
 		{"drain-timeout", c.DrainTimeout, true},
+		{"resume-timeout", c.ResumeTimeout, false},
+		{"resume-memory", c.ResumeMemory, false},
 	} {
 		switch {
 		case d.v < 0 && d.zero:
@@ -121,6 +128,8 @@ func (c *Config) checkSizes() error {
 		{"outbox-bytes", c.OutboxBytes, 1024, 1 << 30},
 		{"outbox-messages", c.OutboxMessages, 1, 1 << 20},
 		{"inbox-bytes", c.InboxBytes, 1 << 16, 1 << 40},
+		{"resume-workers", c.ResumeWorkers, 1, 1024},
+		{"resume-queue", c.ResumeQueue, 1, 1 << 20},
 		{"send-buffer", c.SendBuffer, 0, 1 << 26},
 		{"backlog", c.Backlog, 1, 1 << 16},
 		{"max-descriptors", c.MaxDescriptors, 0, 1 << 30},

@@ -25,7 +25,7 @@ type conn struct {
 	service hub.Service
 	next    *conn   // the user's next connection
 	out     *outbox // nil while nothing waits to be written
-	side    *side   // nil once open, except over TLS
+	side    *side   // nil once open, except over TLS and around a resume
 	dec     ws.Decoder
 
 	id         int32 // place in the table
@@ -42,11 +42,12 @@ type conn struct {
 	polling    bool  // the poller reports writability
 }
 
-// side is what a connection needs for a moment only, or only over TLS.
+// side is what a connection needs for a while only, or only over TLS.
 type side struct {
 	head   []byte // the request so far, then whatever followed it
 	accept []byte // the reply that switches protocols
 	tls    *tlsStream
+	resume *resume // nil unless the client resumes or has just done so
 }
 
 func (c *conn) token() poll.Token { return poll.MakeToken(int(c.id), c.generation) }

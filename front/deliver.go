@@ -89,7 +89,7 @@ func (w *Worker) notifyUser(c *conn, d *hub.Delivery, m *message, shared bool) (
 		case shared && d.Age > 0 && w.toldBefore(c, d):
 			best = max(best, hub.StatusWritten)
 		default:
-			best = max(best, w.send(c, m))
+			best = max(best, w.give(c, m, d.ID))
 		}
 		c = next
 	}
@@ -112,7 +112,7 @@ func (w *Worker) broadcast(d *hub.Delivery) {
 			continue
 		}
 		if matches(c.service, d.Services) {
-			w.send(c, &m)
+			w.give(c, &m, d.ID)
 		}
 		w.breathe()
 	}

@@ -33,6 +33,10 @@ func (homing) message(w *Worker, c *conn, msg *ws.Message) {
 	switch *in.T {
 	case "ping":
 		w.answer(c, `{"t":"ok"`, in.Ref)
+	case "resume":
+		w.resume(c, msg.Payload, in.Ref)
+	case "ack":
+		w.ack(c, msg.Payload, in.Ref)
 	default:
 		w.answer(c, `{"t":"error","code":"unknown_type"`, in.Ref)
 	}
@@ -41,13 +45,18 @@ func (homing) message(w *Worker, c *conn, msg *ws.Message) {
 // answer sends a reply that begins with head, an open JSON object, and repeats
 // the client's reference when it gave one.
 func (w *Worker) answer(c *conn, head string, ref json.RawMessage) {
-	body := append(make([]byte, 0, len(head)+len(ref)+8), head...)
-	if len(ref) > 0 {
-		body = append(body, `,"ref":`...)
-		body = append(body, ref...)
-	}
-	body = append(body, '}')
+	body := appendRef(append(make([]byte, 0, len(head)+len(ref)+8), head...), ref)
 	w.send(c, &message{data: ws.Frame(ws.OpText, body)})
+}
+
+// appendRef ends the JSON object that b begins, with the client's reference
+// when it gave one.
+func appendRef(b []byte, ref json.RawMessage) []byte {
+	if len(ref) > 0 {
+		b = append(b, `,"ref":`...)
+		b = append(b, ref...)
+	}
+	return append(b, '}')
 }
 
 // greet sends hello, and then what has waited for it.
@@ -80,7 +89,11 @@ func (w *Worker) hello(c *conn) []byte {
 	b = append(b, w.deps.Process...)
 	b = append(b, '.')
 	b = strconv.AppendUint(b, uint64(c.generation), 36)
-	b = append(b, `","ping":`...)
+	b = append(b, '"')
+	if w.deps.Inbox != nil {
+		b = append(b, `,"resume":true`...)
+	}
+	b = append(b, `,"ping":`...)
 	b = strconv.AppendInt(b, w.cfg.PingInterval.Milliseconds(), 10)
 	return append(b, '}')
 }

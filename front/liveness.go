@@ -10,7 +10,7 @@ const ticksPerSecond = uint64(time.Second / tickLength)
 
 // limits are the durations of Config in ticks.
 type limits struct {
-	handshake, register, ping, pong, write, close, window, drain uint32
+	handshake, register, ping, pong, write, close, window, drain, resume uint32
 }
 
 func newLimits(c *Config) limits {
@@ -23,6 +23,7 @@ func newLimits(c *Config) limits {
 		close:     ticks(c.CloseTimeout),
 		window:    ticks(c.DrainWindow),
 		drain:     ticks(c.DrainTimeout),
+		resume:    ticks(c.ResumeMemory),
 	}
 }
 
@@ -47,6 +48,9 @@ func (w *Worker) arm(c *conn) {
 	if c.out != nil && !c.held() {
 		due = min(due, c.out.progress+w.limits.write)
 	}
+	if r := c.resuming(); r != nil && !r.reading {
+		due = min(due, r.until)
+	}
 	w.table.due[c.id] = due
 }
 
@@ -62,6 +66,9 @@ func (w *Worker) lively(c *conn) uint32 {
 
 // check does what is due for c.
 func (w *Worker) check(c *conn) {
+	if r := c.resuming(); r != nil && !r.reading && w.now >= r.until {
+		w.expireResume(c, r)
+	}
 	switch {
 	case c.out != nil && !c.held() && w.now >= c.out.progress+w.limits.write:
 		w.m.stalled.Inc()

@@ -53,6 +53,11 @@ type metrics struct {
 	relistens        prometheus.Counter
 	acceptFailures   prometheus.Counter
 	stalled          prometheus.Counter
+
+	resumes  *prometheus.CounterVec
+	replayed prometheus.Counter
+	repeats  prometheus.Counter
+	acks     *prometheus.CounterVec
 }
 
 const namespace, subsystem = "homing", "front"
@@ -82,6 +87,10 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
 		acceptFailures:   b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
 	}
+	m.resumes = b.vec("resumes_total", "Clients that asked for what they missed: recovered, gone (not all of it is kept any more), unavailable, busy, abandoned (they left).", "result")
+	m.replayed = b.counter("replayed_messages_total", "Messages sent to clients that resumed; not among the written messages.")
+	m.repeats = b.counter("repeats_total", "Live messages left out because the connection had been replayed them.")
+	m.acks = b.vec("acknowledgements_total", "Ids that clients acknowledged.", "result")
 	m.turns = b.histogram("loop_turn_seconds", "Time of one turn of the event loop, without the wait.")
 	dropped := b.vec("dropped_messages_total", "Messages not written, by reason and class.", "reason", "class")
 	for r := range reasonCount {

@@ -31,11 +31,12 @@ type Authenticator interface {
 	Verify(ctx context.Context, token string) (auth.Identity, error)
 }
 
-// Deps is what a Worker works with. All fields are needed.
+// Deps is what a Worker works with. All fields but Inbox are needed.
 type Deps struct {
 	Process  hub.ProcessID // named in hello, with the connection
 	Auth     Authenticator
 	Presence Presence
+	Inbox    Inbox // nil: clients cannot resume
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -58,11 +59,12 @@ type Worker struct {
 	poller    *poll.Poller // the loop's, but for Wake
 
 	// Shared; each is safe for concurrent use.
-	inbox    inbox
-	posts    posts
-	draining atomic.Bool // the worker was told to stop
-	jobs     chan verifyJob
-	helpers  sync.WaitGroup // verifiers and TLS connections
+	inbox     inbox
+	posts     posts
+	draining  atomic.Bool // the worker was told to stop
+	jobs      chan verifyJob
+	inboxJobs chan inboxJob
+	helpers   sync.WaitGroup // verifiers, readers of the inbox, and TLS connections
 
 	// Owned by the loop.
 	loop
@@ -128,12 +130,13 @@ func (absent) SetConnections(int) {}
 func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Log,
-		origins: newOrigins(cfg.Origins),
-		limits:  newLimits(&cfg),
-		bounds:  bounds{cfg.OutboxBytes, cfg.OutboxMessages},
-		started: time.Now(),
-		inbox:   inbox{limit: cfg.InboxBytes},
-		jobs:    make(chan verifyJob, cfg.AuthQueue),
+		origins:   newOrigins(cfg.Origins),
+		limits:    newLimits(&cfg),
+		bounds:    bounds{cfg.OutboxBytes, cfg.OutboxMessages},
+		started:   time.Now(),
+		inbox:     inbox{limit: cfg.InboxBytes},
+		jobs:      make(chan verifyJob, cfg.AuthQueue),
+		inboxJobs: make(chan inboxJob, cfg.ResumeQueue),
 	}
 	if err := w.open(listeners); err != nil {
 		return nil, err
@@ -195,12 +198,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	for range w.cfg.AuthWorkers {
 		w.helpers.Go(func() { w.verify(helpers) })
 	}
+	if w.deps.Inbox != nil {
+		for range w.cfg.ResumeWorkers {
+			w.helpers.Go(func() { w.tendInbox(helpers) })
+		}
+	}
 	stop := context.AfterFunc(ctx, w.Drain)
 	err := w.serve()
 	stop()
 	cancel()
 	w.shut()
 	close(w.jobs)
+	close(w.inboxJobs)
 	w.helpers.Wait()
 	if err = errors.Join(err, w.poller.Close()); err != nil {
 		return fmt.Errorf("front worker: %w", err)

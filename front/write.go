@@ -211,6 +211,7 @@ func (w *Worker) unregister(c *conn) {
 	if c.user == "" {
 		return
 	}
+	w.endResume(c)
 	user := c.user
 	w.users.remove(c)
 	w.deps.Presence.Set(user, w.users.counts(user), nil)
