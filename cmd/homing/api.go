@@ -9,6 +9,7 @@ import (
 
 	"github.com/homing/homing/api"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
@@ -20,6 +21,7 @@ type apiConfig struct {
 	API   api.Config    `embed:"" prefix:"api-" group:"API"`
 	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
+	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 }
 
 type apiCmd struct {
@@ -78,6 +80,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
 		return rl
 	}, log, reg)
+	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, reg))
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
 		Once: notify.NewOnce(r, keys),

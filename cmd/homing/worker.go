@@ -13,6 +13,7 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
@@ -29,6 +30,7 @@ type frontConfig struct {
 	Auth  auth.Config   `embed:"" prefix:"auth-" group:"Player tokens"`
 	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
+	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 }
 
 // worker is one front worker with what ties it to the hub.
@@ -54,6 +56,7 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
+		Inbox:    inbox.New(c.Inbox, r, keys, reg),
 		Log:      log,
 		Registry: reg,
 	})
