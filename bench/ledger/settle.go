@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/homing/homing/hub"
@@ -55,15 +56,16 @@ func (a *account) example(c *Conn, k Key, fault string, at time.Time) {
 	if len(a.entry.Examples) == maxExamples {
 		return
 	}
-	text := fmt.Sprintf("%s: notification %d of sender %d at %s, connection %p of worker %d since %s, at %s",
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s: notification %d of sender %d at %s, connection %p of worker %d since %s, at %s",
 		fault, k.N, k.Sender, c.User, c, c.holder, c.Opened.Format(clock), at.Format(clock))
 	if m := a.messages[k]; m != nil {
-		text += fmt.Sprintf("; due at %s, answered at %s", m.Due.Format(clock), m.Answered.Format(clock))
+		fmt.Fprintf(&text, "; due at %s, answered at %s", m.Due.Format(clock), m.Answered.Format(clock))
 	}
 	for _, s := range a.sheets[c.User] {
-		text += fmt.Sprintf("; the user had %p at worker %d (%q)", s.Conn, s.holder, s.Service)
+		fmt.Fprintf(&text, "; the user had %p at worker %d (%q)", s.Conn, s.holder, s.Service)
 	}
-	a.entry.Examples = append(a.entry.Examples, text)
+	a.entry.Examples = append(a.entry.Examples, text.String())
 }
 
 const clock = "15:04:05.000"
@@ -121,7 +123,9 @@ func (a *account) read(c *Conn) {
 		if !a.joined(c, m) {
 			// What an earlier connection had not confirmed: at least once, and
 			// after what is newer. The client's ids put that right.
-			a.entry.HandedOver++
+			if c.Opened.After(m.Due) {
+				a.entry.HandedOver++
+			}
 			continue
 		}
 		if s.arrived[r.Key] > 1 {
