@@ -59,14 +59,14 @@ func TestBatch(t *testing.T) {
 	lines := w.batch(strings.Join([]string{
 		`{"users":["ann"],"data":1,"id":"l-1"}`,
 		``,
-		`{"users":["ann"],"data":2,"store":"1h"}`,
+		`{"users":["ann"],"data":2,"stock":"1h"}`,
 		`not json`,
 		`{"users":["ann","bob"],"data":3,"id":"l-5"}` + "\r",
 		`{"users":["ann"],"data":4,"id":"l-6"}`, // without a newline
 	}, "\n"))
 	want := []batchLine{
 		{Line: 1, ID: "l-1", Targets: 1},
-		{Line: 3, Status: 400, Code: CodeUnknownField, Field: "store"},
+		{Line: 3, Status: 400, Code: CodeUnknownField, Field: "stock"},
 		{Line: 4, Status: 400, Code: CodeMalformedJSON},
 		{Line: 5, ID: "l-5", Targets: 2},
 		{Line: 6, ID: "l-6", Targets: 1},

@@ -29,6 +29,7 @@ type message struct {
 
 type notifyRequest struct {
 	Users []hub.UserID `json:"users"`
+	Store string       `json:"store"`
 	Wait  string       `json:"wait"`
 	message
 }
@@ -57,6 +58,9 @@ func DecodeNotify(body []byte) (*hub.Notification, error) {
 		return nil, err
 	}
 	n.Users = req.Users
+	if n.Store, err = duration("store", req.Store, hub.MaxStore); err != nil {
+		return nil, err
+	}
 	if n.Wait, err = duration("wait", req.Wait, hub.MaxWait); err != nil {
 		return nil, err
 	}

@@ -54,6 +54,9 @@ func TestDecodeNotifyAccepts(t *testing.T) {
 		"escaped user":         `{"users":["\u0061nn"],"data":1}`,
 		"10,000 users":         manyUsers(hub.MaxUsers),
 		"largest data":         `{"users":["a"],"data":"` + strings.Repeat("x", hub.MaxData-2) + `"}`,
+		"store at its longest": `{"users":["a"],"data":1,"store":"720h"}`,
+		"store a latest":       `{"users":["a"],"data":1,"class":"latest","key":"k","store":"1h30m"}`,
+		"store null":           `{"users":["a"],"data":1,"store":null}`,
 		"same name, two depth": `{"users":["a"],"data":{"data":1}}`,
 	} {
 		if _, err := DecodeNotify([]byte(body)); err != nil {
@@ -90,7 +93,11 @@ func TestDecodeNotifyRefuses(t *testing.T) {
 		{"field twice in data", `{"users":["a"],"data":{"x":[{"y":1,"y":2}]}}`, CodeDuplicateField, "data.x[0].y"},
 		{"unknown field", `{` + ok + `,"user":"b"}`, CodeUnknownField, "user"},
 		{"other case", `{` + ok + `,"Type":"b"}`, CodeUnknownField, "Type"},
-		{"store", `{` + ok + `,"store":"24h"}`, CodeUnknownField, "store"},
+		{"store without a unit", `{` + ok + `,"store":"24"}`, CodeInvalidField, "store"},
+		{"store for no time", `{` + ok + `,"store":"0h"}`, CodeInvalidField, "store"},
+		{"negative store", `{` + ok + `,"store":"-1h"}`, CodeInvalidField, "store"},
+		{"store too long", `{` + ok + `,"store":"721h"}`, CodeInvalidField, "store"},
+		{"store of another type", `{` + ok + `,"store":true}`, CodeWrongType, "store"},
 		{"wait without a unit", `{` + ok + `,"wait":"300"}`, CodeInvalidField, "wait"},
 		{"wait of nothing", `{` + ok + `,"wait":"0s"}`, CodeInvalidField, "wait"},
 		{"negative wait", `{` + ok + `,"wait":"-1s"}`, CodeInvalidField, "wait"},

@@ -68,6 +68,21 @@ func TestNotifyWithReceipts(t *testing.T) {
 	}
 }
 
+func TestNotifyStores(t *testing.T) {
+	w := newWorld(t)
+	summary(t, w.post("/notify", `{"users":["ann"],"data":1,"store":"24h"}`))
+	if sent := w.hub.notifications(); sent[0].Store != 24*time.Hour {
+		t.Errorf("sent %+v", sent)
+	}
+	wantCode(t, w.post("/broadcast", `{"data":1,"store":"24h"}`), CodeUnknownField)
+	w.hub.set(func(h *fakeHub) {
+		h.err = fmt.Errorf("store: %w: 24h0m0s, want more than 0 and at most 1h0m0s", hub.ErrInvalid)
+	})
+	if p := wantCode(t, w.post("/notify", `{"users":["ann"],"data":1,"store":"24h"}`), CodeInvalidField); p.Field != "store" {
+		t.Errorf("the field at fault is not named: %+v", p)
+	}
+}
+
 func TestMediaTypes(t *testing.T) {
 	w := newWorld(t)
 	for ct, ok := range map[string]bool{

@@ -95,7 +95,7 @@ func TestEveryProblem(t *testing.T) {
 		CodeInvalidUTF8:    posted("{\"users\":[\"ann\"],\"data\":\"\xff\"}"),
 		CodeMalformedJSON:  posted(`{"users":["ann"]`),
 		CodeDuplicateField: posted(`{"users":["ann"],"data":1,"data":2}`),
-		CodeUnknownField:   posted(`{"users":["ann"],"data":1,"store":"24h"}`),
+		CodeUnknownField:   posted(`{"users":["ann"],"data":1,"stock":"24h"}`),
 		CodeWrongType:      posted(`{"users":"ann","data":1}`),
 		CodeInvalidField:   posted(`{"users":[],"data":1}`),
 		CodeIdempotencyInFlight: func(t *testing.T) reply {
