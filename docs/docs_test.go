@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"gopkg.in/yaml.v3"
@@ -141,6 +142,7 @@ func TestNotifyIsAsDescribed(t *testing.T) {
 	for _, n := range []hub.Notification{
 		{ID: "1", Data: json.RawMessage(`{"a":1}`)},
 		{ID: "order-17", Type: "gift", From: "shop", Data: json.RawMessage(`null`)},
+		{ID: "mail-9", Store: time.Hour, Data: json.RawMessage(`[]`)},
 	} {
 		if err := a.check("notify", json.RawMessage(n.Render())); err != nil {
 			t.Errorf("%s: %v", n.Render(), err)
