@@ -91,3 +91,14 @@ func (s *Subscriber) Nodes() []string {
 	}
 	return nodes
 }
+
+// Leave gives up the server that shard is subscribed at, because what was
+// published did not come through it, and subscribes at another one if there is
+// one. It returns at once.
+func (s *Subscriber) Leave(shard int) {
+	f := s.feeds[shard]
+	if l := f.current.Load(); l != nil {
+		f.avoid.add(l.addr)
+		l.close()
+	}
+}

@@ -18,6 +18,9 @@ type metrics struct {
 	skipped   prometheus.Counter
 	malformed prometheus.Counter
 	lag       prometheus.Histogram
+
+	canaryLag  *prometheus.HistogramVec
+	canaryLost *prometheus.CounterVec
 }
 
 // Reasons to give a message up.
@@ -52,6 +55,12 @@ func newMetrics(reg prometheus.Registerer, retained func() float64) metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
 	}
+	m.canaryLost = counters(f, "canaries_lost_total", "Probes that were published on a shard and did not come back through this process's subscription there.", "shard")
+	m.canaryLag = f.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "homing_relay_canary_seconds",
+		Help:    "From publishing a probe on a shard until it came back through this process's subscription there.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+	}, []string{"shard"})
 	for v, name := range [...]string{released: "released", kept: "kept", repeated: "repeated", refused: "refused"} {
 		m.received[v] = received.WithLabelValues(name)
 	}

@@ -12,19 +12,17 @@ import (
 // or ctx ends.
 func (r *Relay) WaitReady(ctx context.Context) error { return r.sub.WaitReady(ctx) }
 
-// Ready returns what keeps messages from being sent and acknowledged now, or
-// nil. The error wraps hub.ErrUnavailable.
+// Ready returns nil when a message sent now would arrive: a shard has a master
+// that takes it, and the last canary came back through that shard. The error
+// wraps hub.ErrUnavailable.
 func (r *Relay) Ready() error {
-	if !r.sub.Ready() {
-		return fmt.Errorf("the subscription to acknowledgements does not answer: %w", hub.ErrUnavailable)
-	}
-	var last error
-	for _, l := range r.lanes {
-		if _, last = l.shard.Master(); last == nil {
+	now := time.Now()
+	for i, l := range r.lanes {
+		if _, err := l.shard.Master(); err == nil && r.canaries.silence(i, now) < canaryPatience {
 			return nil
 		}
 	}
-	return fmt.Errorf("no pub/sub shard has a master: %w: %w", hub.ErrUnavailable, last)
+	return fmt.Errorf("no pub/sub shard brings a message back: %w", hub.ErrUnavailable)
 }
 
 // receive takes one packet off a shard.
@@ -43,6 +41,7 @@ func (r *Relay) receive(shard int, _ string, payload []byte) {
 	case kindAck:
 		r.receiveAck(&pk, now)
 	case kindCanary:
+		r.canaries.returned(shard, &pk, r.self, now)
 	}
 }
 

@@ -110,18 +110,19 @@ type Handler func(*Message) bool
 // Relay sends messages to other processes and receives this one's. It is safe
 // for concurrent use.
 type Relay struct {
-	cfg     Config
-	self    hub.ProcessID
-	keys    hub.Keys
-	log     *slog.Logger
-	metrics metrics
-	handle  Handler
-	shards  []string // their names, in the role's order
-	lanes   []*lane  // one per shard
-	sub     *redisx.Subscriber
-	post    func(*item)   // sends one packet: place, but for a model of the network
-	wake    chan struct{} // holds a token when there may be something to tend
-	urgent  chan struct{} // holds a token when somebody waits for it
+	cfg      Config
+	self     hub.ProcessID
+	keys     hub.Keys
+	log      *slog.Logger
+	metrics  metrics
+	handle   Handler
+	shards   []string // their names, in the role's order
+	lanes    []*lane  // one per shard
+	sub      *redisx.Subscriber
+	post     func(*item)   // sends one packet: place, but for a model of the network
+	wake     chan struct{} // holds a token when there may be something to tend
+	urgent   chan struct{} // holds a token when somebody waits for it
+	canaries *canaries
 
 	settledMu sync.Mutex // taken last
 	settled   []settled
@@ -149,6 +150,7 @@ func New(cfg Config, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h Handl
 		rl.lanes = append(rl.lanes, newLane(shard, rl.metrics))
 	}
 	rl.post = rl.place
+	rl.canaries = newCanaries(rl.shards, rl.metrics)
 	rl.sub = redisx.NewSubscriber(r.PubSub, []string{keys.Channel(self)}, rl.receive, log, reg)
 	return rl
 }
@@ -181,6 +183,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		g.Go(func() error { return l.run(ctx, r.place) })
 	}
 	g.Go(func() error { return r.tend(ctx) })
+	g.Go(func() error { return r.sendCanaries(ctx) })
 	return g.Wait()
 }
 

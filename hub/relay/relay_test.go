@@ -254,3 +254,36 @@ func TestAtMostOnceTellsTheCaller(t *testing.T) {
 		t.Errorf("with every shard down: %v, want ErrUnsent and hub.ErrUnavailable", err)
 	}
 }
+
+func TestCanariesProveTheWay(t *testing.T) {
+	r, _ := shards(t, 1)
+	p := newProcess(t, defaults, r, hub.NewKeys(redistest.Prefix(t)))
+	ctx := until(t)
+	for p.relay.Ready() != nil {
+		if ctx.Err() != nil {
+			t.Fatalf("not ready: %v", p.relay.Ready())
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	// A server that forwards nothing: the probes go where nobody listens.
+	deaf := newRelay(defaults, hub.NewKeys("elsewhere"), p.id, p.take, modelLog, prometheus.NewRegistry())
+	deaf.shards, deaf.lanes, deaf.sub = p.relay.shards, p.relay.lanes, p.relay.sub
+	deaf.canaries = newCanaries(deaf.shards, deaf.metrics)
+	probing, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- deaf.sendCanaries(probing) }()
+	before := p.relay.sub.Nodes()[0]
+	for p.relay.sub.Nodes()[0] == before && ctx.Err() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	stop()
+	if err := <-done; err != nil || ctx.Err() != nil {
+		t.Fatalf("the server was not left: %v, %v", err, ctx.Err())
+	}
+	if deaf.Ready() == nil {
+		t.Error("ready although no canary came back")
+	}
+	if lost := testutil.ToFloat64(deaf.metrics.canaryLost.WithLabelValues(deaf.shards[0])); lost < 2 {
+		t.Errorf("%v canaries counted as lost, want at least 2", lost)
+	}
+}

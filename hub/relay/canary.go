@@ -1,0 +1,117 @@
+package relay
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/hub"
+)
+
+const (
+	// canaryEvery is how often a process sends itself a probe on every shard.
+	canaryEvery = time.Second
+	// canaryPatience is how long a shard may bring no probe back before the
+	// server that the process is subscribed at is left.
+	canaryPatience = 2500 * time.Millisecond
+)
+
+// canaries tells whether what a process publishes on a shard comes back to it:
+// from the master through the very replica that it is subscribed at. A replica
+// that answers every question and forwards nothing is found out no other way.
+type canaries struct {
+	lag  []prometheus.Observer
+	lost []prometheus.Counter
+
+	mu   sync.Mutex
+	path []canaryPath // by shard
+}
+
+// canaryPath is what is known of the way through one shard.
+type canaryPath struct {
+	nonce uint64    // of the probe sent last
+	open  bool      // it has not come back
+	heard time.Time // when one came back last, or the first was sent
+	left  time.Time // when the server was last left for it
+}
+
+func newCanaries(shards []string, m metrics) *canaries {
+	c := &canaries{path: make([]canaryPath, len(shards))}
+	for _, name := range shards {
+		c.lag = append(c.lag, m.canaryLag.WithLabelValues(name))
+		c.lost = append(c.lost, m.canaryLost.WithLabelValues(name))
+	}
+	return c
+}
+
+// sent notes that a probe leaves on a shard and returns its nonce. overdue is
+// whether none has come back for longer than the patience allows since the
+// server was left last.
+func (c *canaries) sent(shard int, now time.Time) (nonce uint64, overdue bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &c.path[shard]
+	if p.open {
+		c.lost[shard].Inc()
+	}
+	if p.heard.IsZero() {
+		p.heard = now
+	}
+	if overdue = min(now.Sub(p.heard), now.Sub(p.left)) > canaryPatience; overdue {
+		p.left = now
+	}
+	p.nonce++
+	p.open = true
+	return p.nonce, overdue
+}
+
+// returned notes that a probe came back.
+func (c *canaries) returned(shard int, pk *packet, self hub.ProcessID, now time.Time) {
+	if pk.from != self {
+		return
+	}
+	c.lag[shard].Observe(max(0, now.Sub(pk.sent).Seconds()))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &c.path[shard]
+	p.heard = now
+	if pk.nonce == p.nonce {
+		p.open = false
+	}
+}
+
+// silence is how long no probe has come back through a shard.
+func (c *canaries) silence(shard int, now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.path[shard].heard.IsZero() {
+		return canaryPatience
+	}
+	return now.Sub(c.path[shard].heard)
+}
+
+// sendCanaries probes every shard until ctx ends, and leaves the servers that
+// bring nothing back.
+func (r *Relay) sendCanaries(ctx context.Context) error {
+	tick := time.NewTicker(canaryEvery)
+	defer tick.Stop()
+	for {
+		now := time.Now()
+		for i, l := range r.lanes {
+			nonce, overdue := r.canaries.sent(i, now)
+			if _, err := l.shard.Master(); overdue && err == nil {
+				r.log.Warn("no canary came back: leaving the server subscribed at", "shard", r.shards[i])
+				r.sub.Leave(i)
+			}
+			pk := packet{kind: kindCanary, from: r.self, sent: now, nonce: nonce}
+			l.push(&item{channel: r.keys.Channel(r.self), payload: pk.append(nil)})
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
