@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	kongyaml "github.com/alecthomas/kong-yaml"
 )
 
 func main() {
@@ -25,7 +24,7 @@ func main() {
 // else from the environment (HOMING_ and the flag's name in upper case with
 // underscores), else from the --config file, else from its default.
 type cli struct {
-	Config  kong.ConfigFlag  `help:"YAML file with any of the long flags below as keys." placeholder:"FILE"`
+	Config  kong.ConfigFlag  `help:"YAML file of flags, without the dashes; see docs/operations.md." placeholder:"FILE"`
 	Log     logConfig        `embed:"" prefix:"log-" group:"Logging"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
@@ -80,7 +79,7 @@ func options(ctx context.Context, stdout, stderr io.Writer) []kong.Option {
 		kong.Name("homing"),
 		kong.Description("The notification hub for online games. " +
 			"Every flag can also be set in the environment (HOMING_API_LISTEN for --api-listen) or in the --config file."),
-		kong.Configuration(kongyaml.Loader),
+		kong.Configuration(readConfig),
 		kong.DefaultEnvars("HOMING"),
 		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),

@@ -269,19 +269,25 @@ func (m *model) deliverLocked(it *item, s *modelShard) {
 }
 
 func (m *model) arrive(to hub.ProcessID, payload []byte) {
+	m.mu.Lock()
+	var r *Relay
 	for _, s := range m.senders {
 		if s.id == to && s.alive {
-			s.relay.receive(0, "", payload)
+			r = s.relay
 		}
 	}
-	m.mu.Lock()
 	w := m.workers[to]
-	alive := w != nil && w.alive
-	m.mu.Unlock()
-	if alive {
-		m.sabotageArrival(w, payload)
-		w.relay.receive(0, "", payload)
+	if w != nil && w.alive {
+		r = w.relay
 	}
+	m.mu.Unlock()
+	if r == nil {
+		return
+	}
+	if w != nil {
+		m.sabotageArrival(w, payload)
+	}
+	r.receive(0, "", payload)
 }
 
 // sabotageArrival breaks the receiving half as the model was told to.
