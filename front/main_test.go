@@ -133,6 +133,12 @@ func testConfig(tb testing.TB) Config {
 
 func start(tb testing.TB, change func(*Config)) *rig {
 	tb.Helper()
+	return startWith(tb, nil, change)
+}
+
+// startWith runs a worker whose clients resume from inbox.
+func startWith(tb testing.TB, inbox Inbox, change func(*Config)) *rig {
+	tb.Helper()
 	r := &rig{
 		t: tb, reg: newRegistry(),
 		presence: &fakePresence{users: make(map[hub.UserID][]hub.ServiceCount)},
@@ -150,7 +156,7 @@ func start(tb testing.TB, change func(*Config)) *rig {
 		tb.Fatal(err)
 	}
 	r.Worker, err = NewWorker(cfg, listeners, Deps{
-		Process: "process-abc", Auth: r.auth, Presence: r.presence, Log: testLog(tb), Registry: r.reg,
+		Process: "process-abc", Auth: r.auth, Presence: r.presence, Inbox: inbox, Log: testLog(tb), Registry: r.reg,
 	})
 	if err != nil {
 		tb.Fatal(err)

@@ -15,9 +15,8 @@ import (
 // until ctx ends and are called from several goroutines.
 type Inbox interface {
 	// Read returns what a client has missed that saw the notification with
-	// the id after last, in order, and whether that is all of it. What is
-	// stored before the call is found.
-	Read(ctx context.Context, user hub.UserID, after string) (entries []hub.Stored, recovered bool, err error)
+	// the id after last. What is stored before the call is found.
+	Read(ctx context.Context, user hub.UserID, after string) (hub.Missed, error)
 	// Ack lets go of what a client has acknowledged.
 	Ack(ctx context.Context, user hub.UserID, ids []string) error
 }
@@ -108,8 +107,8 @@ func (w *Worker) beginResume(c *conn, after string, ref json.RawMessage) {
 	r := &resume{reading: true, ref: ref}
 	user := c.user
 	if !w.submit(func(ctx context.Context) {
-		entries, recovered, err := w.deps.Inbox.Read(ctx, user, after)
-		w.post(func() { w.resumed(c, r, entries, recovered, err) })
+		missed, err := w.deps.Inbox.Read(ctx, user, after)
+		w.post(func() { w.resumed(c, r, missed, err) })
 	}) {
 		w.m.resumes.WithLabelValues("busy").Inc()
 		w.answer(c, resumeFailed, ref)
@@ -124,7 +123,7 @@ func (w *Worker) beginResume(c *conn, after string, ref json.RawMessage) {
 const resumeFailed = `{"t":"error","of":"resume","code":"unavailable"`
 
 // resumed goes on with a connection whose inbox has been read.
-func (w *Worker) resumed(c *conn, r *resume, entries []hub.Stored, recovered bool, err error) {
+func (w *Worker) resumed(c *conn, r *resume, missed hub.Missed, err error) {
 	if c.state != stateOpen {
 		w.m.resumes.WithLabelValues("abandoned").Inc()
 		return
@@ -136,7 +135,7 @@ func (w *Worker) resumed(c *conn, r *resume, entries []hub.Stored, recovered boo
 		c.forgetResume()
 		w.answer(c, resumeFailed, r.ref)
 	} else {
-		w.replay(c, r, entries, recovered)
+		w.replay(c, r, missed)
 	}
 	w.release(c, r)
 	w.arm(c)
@@ -144,20 +143,16 @@ func (w *Worker) resumed(c *conn, r *resume, entries []hub.Stored, recovered boo
 
 // replay sends the answer and the messages missed in one piece. It counts as
 // one control message: it is bounded by the inbox, not by the outbox.
-func (w *Worker) replay(c *conn, r *resume, entries []hub.Stored, recovered bool) {
+func (w *Worker) replay(c *conn, r *resume, missed hub.Missed) {
 	result := "recovered"
-	if !recovered {
+	if !missed.Recovered {
 		result = "gone"
 	}
 	w.m.resumes.WithLabelValues(result).Inc()
-	entries = slices.DeleteFunc(entries, func(e hub.Stored) bool {
+	entries := slices.DeleteFunc(missed.Entries, func(e hub.Stored) bool {
 		return len(e.Services) > 0 && !slices.Contains(e.Services, c.service)
 	})
-	head := append(make([]byte, 0, 80+len(r.ref)), `{"t":"resumed","recovered":`...)
-	head = strconv.AppendBool(head, recovered)
-	head = append(head, `,"count":`...)
-	head = strconv.AppendInt(head, int64(len(entries)), 10)
-	data := ws.Frame(ws.OpText, appendRef(head, r.ref))
+	data := ws.Frame(ws.OpText, resumedText(len(entries), missed, r.ref))
 	if len(entries) > 0 {
 		r.replayed = make(map[string]struct{}, len(entries))
 	}
@@ -168,6 +163,16 @@ func (w *Worker) replay(c *conn, r *resume, entries []hub.Stored, recovered bool
 	r.until = w.now + w.limits.resume
 	w.m.replayed.Add(float64(len(entries)))
 	w.send(c, &message{data: data, control: true})
+}
+
+func resumedText(count int, missed hub.Missed, ref json.RawMessage) []byte {
+	last, _ := json.Marshal(missed.Last) // a string always marshals
+	b := append(make([]byte, 0, 80+len(last)+len(ref)), `{"t":"resumed","recovered":`...)
+	b = strconv.AppendBool(b, missed.Recovered)
+	b = append(b, `,"count":`...)
+	b = strconv.AppendInt(b, int64(count), 10)
+	b = append(b, `,"last":`...)
+	return appendRef(append(b, last...), ref)
 }
 
 // release sends what was held, as far as the connection lives.

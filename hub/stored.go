@@ -7,3 +7,10 @@ type Stored struct {
 	Services []Service // only connections of these services; empty: all
 	Payload  []byte    // what a client reads, as Render built it
 }
+
+// Missed is what an inbox has for a client that resumes.
+type Missed struct {
+	Entries   []Stored // in the order stored
+	Recovered bool     // with these the client has everything since it left
+	Last      string   // id of the newest that the inbox ever held; where to resume from next
+}

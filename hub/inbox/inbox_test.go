@@ -62,15 +62,15 @@ func (b *box) store(id string, class hub.Class, ttl time.Duration, users ...hub.
 // the history is not whole.
 func (b *box) read(user hub.UserID, after string) string {
 	b.t.Helper()
-	entries, recovered, err := b.Read(b.t.Context(), user, after)
+	got, err := b.Read(b.t.Context(), user, after)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	var ids []string
-	if !recovered {
+	if !got.Recovered {
 		ids = append(ids, "gone:")
 	}
-	for _, e := range entries {
+	for _, e := range got.Entries {
 		ids = append(ids, e.ID)
 		if want := "payload of " + e.ID; string(e.Payload) != want && !strings.HasPrefix(e.ID, "big") {
 			b.t.Errorf("payload %q, want %q", e.Payload, want)
@@ -289,11 +289,11 @@ func TestServicesAndManyUsersOnShards(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, u := range users {
-		got, recovered, err := b.Read(t.Context(), u, "")
-		if err != nil || !recovered {
-			t.Fatalf("%s: recovered %t, %v", u, recovered, err)
+		got, err := b.Read(t.Context(), u, "")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if d := cmp.Diff([]hub.Stored{m}, got); d != "" {
+		if d := cmp.Diff(hub.Missed{Entries: []hub.Stored{m}, Recovered: true, Last: "a"}, got); d != "" {
 			t.Fatalf("%s (-want +got):\n%s", u, d)
 		}
 	}
@@ -331,7 +331,7 @@ func TestWithoutRedis(t *testing.T) {
 	b := newBox(t, nil, "redis://"+server.Addr())
 	b.store("a", hub.ClassMust, time.Hour, "ann")
 	server.Kill()
-	_, _, err := b.Read(t.Context(), "ann", "")
+	_, err := b.Read(t.Context(), "ann", "")
 	for doing, err := range map[string]error{
 		"read":  err,
 		"store": b.Store(t.Context(), []hub.UserID{"ann"}, &hub.Stored{ID: "b"}, time.Hour),

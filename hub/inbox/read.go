@@ -25,28 +25,28 @@ const overlap = 5 * time.Second
 // drops repeats by id.
 //
 // after is the id of the stored notification that the client saw last, empty
-// when it saw none: then everything is returned. recovered reports that
+// when it saw none: then everything is returned. Recovered reports that
 // nothing stored since after has expired, been pushed out or been lost: with
 // what is returned the client has it all. When after is not among the last
-// MaxCount ids, nobody can tell, so recovered is false and everything is
+// MaxCount ids, nobody can tell, so Recovered is false and everything is
 // returned.
 //
 // Errors wrap hub.ErrUnavailable when Redis was the cause.
-func (in *Inbox) Read(ctx context.Context, user hub.UserID, after string) (entries []hub.Stored, recovered bool, err error) {
+func (in *Inbox) Read(ctx context.Context, user hub.UserID, after string) (hub.Missed, error) {
 	start := time.Now()
 	s, err := in.load(ctx, user, after)
 	if err != nil {
-		return nil, false, in.fail(opRead, fmt.Errorf("read the inbox of user %s: %w", user, err))
+		return hub.Missed{}, in.fail(opRead, fmt.Errorf("read the inbox of user %s: %w", user, err))
 	}
-	entries, recovered = s.since(after)
+	missed := s.since(after)
 	result := readWhole
-	if !recovered {
+	if !missed.Recovered {
 		result = readGone
 	}
 	in.metrics.reads.WithLabelValues(result).Inc()
-	in.metrics.read.Add(float64(len(entries)))
+	in.metrics.read.Add(float64(len(missed.Entries)))
 	in.metrics.readSeconds.Observe(time.Since(start).Seconds())
-	return entries, recovered, nil
+	return missed, nil
 }
 
 // snapshot is one user's inbox at one moment. Positions and times are Unix
@@ -56,6 +56,7 @@ type snapshot struct {
 	entries []entry
 	after   int64 // position of the id asked for; 0: not known
 	last    int64 // the highest position ever
+	lastID  string
 	bytes   int64 // what the book says that the entries take
 	gone    int64 // the highest position given up
 }
@@ -83,6 +84,7 @@ func (in *Inbox) load(ctx context.Context, user hub.UserID, after string) (s sna
 		s.now, s.after = now.Val().UnixMilli(), int64(at.Val())
 		for _, z := range last.Val() {
 			s.last = int64(z.Score)
+			s.lastID, _ = z.Member.(string)
 		}
 		s.bytes, s.gone = number(book.Val(), 0), number(book.Val(), 1)
 		for _, m := range stream.Val() {
@@ -133,7 +135,8 @@ func readEntry(id string, values map[string]any) (entry, error) {
 }
 
 // since picks what a client lacks that has seen after.
-func (s *snapshot) since(after string) (out []hub.Stored, recovered bool) {
+func (s *snapshot) since(after string) hub.Missed {
+	out := hub.Missed{Last: s.lastID}
 	gone := s.gone
 	if len(s.entries) == 0 && s.bytes > 0 { // the stream expired as a whole
 		gone = s.last
@@ -156,8 +159,9 @@ func (s *snapshot) since(after string) (out []hub.Stored, recovered bool) {
 	for i := range s.entries {
 		e := &s.entries[i]
 		if e.expires > s.now && (e.Class == hub.ClassMust || e.at >= from && e.ID != after) {
-			out = append(out, e.Stored)
+			out.Entries = append(out.Entries, e.Stored)
 		}
 	}
-	return out, known && gone <= seen
+	out.Recovered = known && gone <= seen
+	return out
 }
