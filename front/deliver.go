@@ -1,6 +1,8 @@
 package front
 
 import (
+	"errors"
+
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
@@ -19,9 +21,15 @@ func (w *Worker) deliverWaiting() {
 	}
 }
 
+// errNotForWorkers refuses what only goes the other way.
+var errNotForWorkers = errors.New("an envelope of missed users at a worker")
+
 // deliver does what one envelope asks.
 func (w *Worker) deliver(body []byte, report bool) (o hub.Outcome) {
 	d, err := hub.ParseEnvelope(body)
+	if err == nil && d.Kind == hub.KindMissed {
+		err = errNotForWorkers
+	}
 	if err != nil {
 		w.m.lostEnvelopes.WithLabelValues("malformed").Inc()
 		w.log.Error("read an envelope", "err", err)
@@ -35,6 +43,7 @@ func (w *Worker) deliver(body []byte, report bool) (o hub.Outcome) {
 		w.broadcast(&d)
 	case hub.KindDisconnect:
 		w.disconnect(&d)
+	case hub.KindMissed: // refused above
 	}
 	return o
 }
@@ -99,7 +108,7 @@ func (w *Worker) notifyUser(c *conn, d *hub.Delivery, m *message, shared bool) (
 // toldBefore reports whether c was open when d was sent first, so that the
 // envelope for this process told it then.
 func (w *Worker) toldBefore(c *conn, d *hub.Delivery) bool {
-	return c.opened+uint32(d.Age/tickLength) < w.now //nolint:gosec // bounded by hub.MaxAge
+	return c.opened+uint32(d.Age/tickLength) < w.now
 }
 
 // broadcast writes to every connection. The table may change meanwhile:

@@ -128,7 +128,7 @@ func runModel(t *testing.T, seed uint64, broken sabotage) (problems []string) {
 
 func newModel(seed uint64, broken sabotage) *model {
 	m := &model{
-		rng:     rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // a schedule to be replayed
+		rng:     rand.New(rand.NewPCG(seed, 1)),
 		broken:  broken,
 		workers: make(map[hub.ProcessID]*modelWorker),
 		moved:   make(map[string]bool),

@@ -104,8 +104,10 @@ func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (b
 
 // ack tells a sender what of its messages is here.
 func (r *Relay) ack(to hub.ProcessID, in *incoming, gaps []span, now time.Time) {
-	pk := packet{kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps,
-		replies: in.replies[max(0, len(in.replies)-maxReplies):]}
+	pk := packet{
+		kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps,
+		replies: in.replies[max(0, len(in.replies)-maxReplies):],
+	}
 	r.post(r.item(to, &pk, r.pairLocked(to, now), nil))
 	r.metrics.acks.Inc()
 }
