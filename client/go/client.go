@@ -5,27 +5,52 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
 // Handler is told what happens to a Client, from one goroutine; nil functions
 // are skipped. A function that blocks holds up what comes after it.
 type Handler struct {
-	Up     func(Hello)                               // connected, and registered
-	Notify func(Notification)                        // each notification once, also over reconnects
-	Other  func(Message)                             // every other kind of message
-	Down   func(err error, retryAfter time.Duration) // a connection or a dial failed
+	Up     func(Hello)        // connected, and registered
+	Notify func(Notification) // each notification once, also over reconnects
+	// Resumed comes before the notifications that were missed, after Up. When
+	// it does not say Recovered, some are gone: time to ask the backend.
+	Resumed func(Resumed)
+	Other   func(Message)                             // every other kind of message
+	Down    func(err error, retryAfter time.Duration) // a connection or a dial failed
 }
 
-// Client keeps a user connected.
+// Client keeps a user connected, catches up after each loss on what the server
+// has stored meanwhile, and acknowledges what asks for it once Notify has
+// returned.
 type Client struct {
 	opts    Options
 	handler Handler
-	seen    seen
+
+	seen seen // owned by Run
+
+	mu    sync.Mutex
+	after string // guarded by mu
 }
 
 // New prepares a client; it connects when Run is called.
-func New(opts Options, h Handler) *Client { return &Client{opts: opts, handler: h} }
+func New(opts Options, h Handler) *Client { return &Client{opts: opts, handler: h, after: opts.After} }
+
+// Position is where the next connection resumes from. An application that
+// keeps it may give it to a later Client as Options.After. It is safe for
+// concurrent use.
+func (c *Client) Position() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.after
+}
+
+func (c *Client) setPosition(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.after = id
+}
 
 // Run connects, and again after every loss, until ctx ends (then it returns
 // ctx's error) or the server refuses for good: an HTTP status or close code
@@ -69,6 +94,11 @@ func (c *Client) once(ctx context.Context, opts Options, wait *Backoff) (*Reconn
 	if c.handler.Up != nil {
 		c.handler.Up(conn.Hello())
 	}
+	s := newSession(c, conn)
+	defer s.end()
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
 	var hint *Reconnect
 	for {
 		m, err := conn.Receive(ctx)
@@ -81,18 +111,9 @@ func (c *Client) once(ctx context.Context, opts Options, wait *Backoff) (*Reconn
 		if m.Reconnect != nil {
 			hint = m.Reconnect
 		}
-		c.dispatch(m)
-	}
-}
-
-func (c *Client) dispatch(m Message) {
-	switch {
-	case m.Notification == nil:
-		if c.handler.Other != nil {
-			c.handler.Other(m)
+		if err := s.take(m); err != nil {
+			return hint, err
 		}
-	case !c.seen.add(m.Notification.ID) && c.handler.Notify != nil:
-		c.handler.Notify(*m.Notification)
 	}
 }
 

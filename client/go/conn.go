@@ -33,6 +33,10 @@ type Options struct {
 	Silence      time.Duration
 	MessageLimit int // bytes of one message; 0 means 1 MiB
 
+	// After is where a Client resumes from first: the Position of an earlier
+	// one, or empty for everything that is stored.
+	After string
+
 	// NetDial replaces the TCP dial, to bind a source address for example.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 }

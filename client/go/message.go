@@ -12,7 +12,7 @@ import (
 type Hello struct {
 	User   string        // the user that the token names
 	Conn   string        // this connection's id, unique in the deployment
-	Resume string        // where a later connection may resume from; empty when it may not
+	Resume bool          // the server keeps notifications: a client may resume
 	Ping   time.Duration // how often the server pings a silent connection; 0 when it does not say
 }
 
@@ -22,6 +22,24 @@ type Notification struct {
 	Type string          // the application's kind of event; may be empty
 	From string          // the service that speaks; may be empty
 	Data json.RawMessage // what the backend sent, unchanged
+
+	Stored bool // the server keeps it for a while: a client may resume after it
+	Ack    bool // and until it is acknowledged, which Client does
+}
+
+// Resumed is the answer to a client that asked for what it missed.
+type Resumed struct {
+	// Recovered says that nothing is missing that was stored since. Otherwise
+	// some is gone for good: ask the game's backend how things stand.
+	Recovered bool
+	Count     int    // notifications that follow as the replay
+	Last      string // where to resume from next time
+}
+
+// ServerError is a server's refusal of one message.
+type ServerError struct {
+	Code string
+	Of   string // what was refused, resume or ack; empty for other messages
 }
 
 // Reconnect is a server's wish that the client leave and come back.
@@ -41,6 +59,8 @@ type Message struct {
 	Kind         string // the protocol's "t"
 	Notification *Notification
 	Reconnect    *Reconnect
+	Resumed      *Resumed
+	Error        *ServerError
 	Raw          []byte // the whole JSON text; the receiver's to keep
 }
 
@@ -53,6 +73,8 @@ type wire struct {
 	User    string          `json:"user"`
 	Conn    string          `json:"conn"`
 	Resume  json.RawMessage `json:"resume"`
+	Stored  bool            `json:"stored"`
+	Ack     bool            `json:"ack"`
 	Ping    int64           `json:"ping"`
 	ID      string          `json:"id"`
 	Type    string          `json:"type"`
@@ -60,6 +82,12 @@ type wire struct {
 	Data    json.RawMessage `json:"data"`
 	AfterMS int64           `json:"after_ms"`
 	URL     string          `json:"url"`
+
+	Recovered bool   `json:"recovered"`
+	Count     int    `json:"count"`
+	Last      string `json:"last"`
+	Code      string `json:"code"`
+	Of        string `json:"of"`
 }
 
 func parseWire(raw []byte) (wire, error) {
@@ -81,7 +109,11 @@ func parseMessage(raw []byte) (Message, error) {
 	m := Message{Kind: w.T, Raw: raw}
 	switch w.T {
 	case "notify":
-		m.Notification = &Notification{ID: w.ID, Type: w.Type, From: w.From, Data: w.Data}
+		m.Notification = &Notification{ID: w.ID, Type: w.Type, From: w.From, Data: w.Data, Stored: w.Stored, Ack: w.Ack}
+	case "resumed":
+		m.Resumed = &Resumed{Recovered: w.Recovered, Count: max(0, w.Count), Last: w.Last}
+	case "error":
+		m.Error = &ServerError{Code: w.Code, Of: w.Of}
 	case "reconnect":
 		m.Reconnect = &Reconnect{After: max(0, time.Duration(w.AfterMS)*time.Millisecond), URL: w.URL, read: time.Now()}
 	}
@@ -97,6 +129,6 @@ func parseHello(raw []byte) (Hello, error) {
 		return Hello{}, fmt.Errorf("%w: first message is %q, want hello", ErrProtocol, w.T)
 	}
 	h := Hello{User: w.User, Conn: w.Conn, Ping: max(0, time.Duration(w.Ping)*time.Millisecond)}
-	_ = json.Unmarshal(w.Resume, &h.Resume) // anything but a string: cannot resume
+	_ = json.Unmarshal(w.Resume, &h.Resume) // anything but true: it may not
 	return h, nil
 }
