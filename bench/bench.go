@@ -56,6 +56,7 @@ func scenarios() []scenario {
 		{"connect", (*run).connect},
 		{"notify", (*run).notify},
 		{"limit", (*run).limitAlone},
+		{"relay", (*run).relay},
 	}
 }
 

@@ -42,11 +42,15 @@ func (r *run) start(ctx context.Context) error {
 }
 
 func (r *run) startStack(ctx context.Context) (err error) {
-	r.stack, err = stack.Start(ctx, stack.Options{
+	r.stack, err = stack.Start(ctx, r.stackOptions())
+	return err
+}
+
+func (r *run) stackOptions() stack.Options {
+	return stack.Options{
 		Binary: r.opts.Binary, APIs: r.opts.APIs, Workers: r.opts.Workers,
 		Shards: r.opts.Shards, Replicas: r.opts.Replicas, LogDir: r.opts.LogDir,
-	})
-	return err
+	}
 }
 
 func (r *run) startHive() error {

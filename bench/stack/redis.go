@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -39,7 +40,9 @@ func (s *Stack) startRedis(ctx context.Context) (err error) {
 	if s.opts.Replicas == 0 {
 		return s.startMasters(ctx, dir)
 	}
-	o := redisproc.TopologyOptions{Sentinels: 3, DownAfter: downAfter, Dir: dir}
+	o := redisproc.TopologyOptions{
+		Sentinels: 3, DownAfter: downAfter, Dir: dir, BasePort: s.opts.BasePort, Place: s.opts.Place,
+	}
 	for _, name := range s.masters() {
 		o.Masters = append(o.Masters, redisproc.MasterSpec{Name: name, Replicas: s.opts.Replicas})
 	}
@@ -98,18 +101,34 @@ func (s *Stack) Master(ctx context.Context, name string) (*redisproc.Server, err
 	return nil, fmt.Errorf("find the master %s: no such name", name)
 }
 
+// Replicas returns the servers of the named master that are not the master
+// now; there are none without Sentinels.
+func (s *Stack) Replicas(ctx context.Context, name string) ([]*redisproc.Server, error) {
+	master, err := s.Master(ctx, name)
+	if err != nil || s.topology == nil {
+		return nil, err
+	}
+	for _, g := range s.topology.Groups {
+		if g.Name == name {
+			return slices.DeleteFunc(g.Servers(), func(srv *redisproc.Server) bool { return srv == master }), nil
+		}
+	}
+	return nil, nil
+}
+
+// Sentinels returns the Sentinels.
+func (s *Stack) Sentinels() []*redisproc.Server {
+	if s.topology == nil {
+		return nil
+	}
+	return s.topology.Sentinels
+}
+
 // RedisPIDs returns all data and pub/sub servers that run, replicas too;
 // Sentinels are left out.
 func (s *Stack) RedisPIDs() []int {
 	var pids []int
-	if s.topology != nil {
-		for _, g := range s.topology.Groups {
-			for _, srv := range g.Servers() {
-				pids = append(pids, srv.PID())
-			}
-		}
-	}
-	for _, srv := range s.alone {
+	for _, srv := range s.redisServers() {
 		pids = append(pids, srv.PID())
 	}
 	return pids

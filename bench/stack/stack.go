@@ -29,7 +29,9 @@ type Options struct {
 	Shards    int      // pub/sub masters; 0: 1
 	Replicas  int      // of every Redis master, with three Sentinels; 0: masters alone
 	FrontArgs []string // further flags of the front
-	LogDir    string   // for the logs of all processes; empty: a temporary one
+
+	AtMostOnce bool   // run with the relay's acknowledgements off
+	LogDir     string // for the logs of all processes; empty: a temporary one
 }
 
 // Stack is a running Homing. Stop it.
@@ -255,11 +257,15 @@ func (s *Stack) Alive() error {
 	return nil
 }
 
-// redisArgs are the flags that tell a server where its Redis is.
+// redisArgs are the flags that tell a server where its Redis is, and how to use it.
 func (s *Stack) redisArgs() []string {
 	data, pubsub := s.urls()
-	return []string{
+	args := []string{
 		"--redis-data", strings.Join(data, " "), "--redis-pubsub", strings.Join(pubsub, " "),
 		"--redis-prefix", prefix,
 	}
+	if s.opts.AtMostOnce {
+		args = append(args, "--relay-at-most-once")
+	}
+	return args
 }

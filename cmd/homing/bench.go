@@ -13,6 +13,7 @@ type benchCmd struct {
 	Connect benchScenario `cmd:"" help:"Connect clients: CPU for each."`
 	Notify  benchScenario `cmd:"" help:"Send notifications at a fixed rate: CPU and latency of a delivered message."`
 	Limit   benchScenario `cmd:"" help:"Write the same bytes to as many bare sockets: what no program can do better than."`
+	Relay   benchScenario `cmd:"" help:"Compare confirmed delivery between processes with at most once: CPU, Redis commands, latency."`
 	Echo    benchEcho     `cmd:"" help:"Serve a WebSocket echo on a front worker's read and write path."`
 }
 

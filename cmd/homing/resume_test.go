@@ -1,0 +1,388 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
+
+	client "github.com/homing/homing/client/go"
+	"github.com/homing/homing/front"
+	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx/redistest"
+)
+
+var resumeDuration = flag.Duration("resume-duration", 10*time.Second, "how long TestResumeUnderLoad sends")
+
+// resumeLosses is how many connections TestResumeUnderLoad takes away.
+const resumeLosses = 200
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// stack is two front workers and two API servers on a Redis of their own.
+type stack struct {
+	secret []byte
+	apis   []string
+	fronts []string
+}
+
+func newStack(t *testing.T) *stack {
+	t.Helper()
+	s := &stack{secret: []byte(newSecret())}
+	var ac apiConfig
+	fc := frontConfig{Auth: auth.Config{Secret: s.secret}}
+	if err := errors.Join(kong.ApplyDefaults(&ac), kong.ApplyDefaults(&fc)); err != nil {
+		t.Fatal(err)
+	}
+	ac.Redis = redistest.Config(t, redistest.Server(t))
+	fc.Redis = ac.Redis
+	ac.API.Listen, ac.API.ReusePort, ac.API.AllowLoopback = "127.0.0.1:0", false, true
+	fc.Front.Listen, fc.Front.DrainWindow, fc.Front.DrainTimeout = "127.0.0.1:0", 0, time.Second
+	for range 2 {
+		s.startFront(t, fc)
+		s.startAPI(t, ac)
+	}
+	return s
+}
+
+// background is newBackground for the time of the test, and what waits for a
+// server that stands on it.
+func (s *stack) background(t *testing.T) (*background, context.Context, *errgroup.Group) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	back, serving := newBackground(ctx)
+	var server errgroup.Group
+	t.Cleanup(func() {
+		cancel()
+		if err := errors.Join(server.Wait(), back.stop()); err != nil {
+			t.Error(err)
+		}
+	})
+	return back, serving, &server
+}
+
+func (s *stack) startFront(t *testing.T, c frontConfig) {
+	t.Helper()
+	back, serving, server := s.background(t)
+	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	r, err := openRedis(back, c.Redis, log, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listeners, err := front.Listen(&c.Front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := auth.New(c.Auth, log, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := newWorker(back, c, listeners, verifier, r, log, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.fronts = append(s.fronts, "ws://"+w.front.Addresses()[0].String()+"/ws")
+	server.Go(func() error { return w.run(func() error { return w.front.Run(serving) }) })
+	if err := w.waitReady(serving); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stack) startAPI(t *testing.T, c apiConfig) {
+	t.Helper()
+	back, serving, server := s.background(t)
+	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	r, err := openRedis(back, c.Redis, log, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := newAPI(back, c, r, nil, log, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Listen(serving); err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + srv.Addr().String()
+	s.apis = append(s.apis, base)
+	server.Go(func() error { return srv.Run(serving) })
+	for deadline := time.Now().Add(10 * time.Second); status(serving, base+"/readyz") != http.StatusOK; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the API is not ready after 10s")
+		}
+	}
+}
+
+func status(ctx context.Context, url string) int {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return 0
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
+// post sends one notification and repeats it, as a backend would, until it is
+// accepted.
+func (s *stack) post(ctx context.Context, api string, body []byte) error {
+	var refusal string
+	for range 50 {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+"/notify", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		reply, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			return nil
+		}
+		refusal = string(reply)
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("%s refused: %s", body, refusal)
+}
+
+// flaky is a connection that a test may take away, by closing it or by having
+// it vanish: the server then goes on writing to it.
+type flaky struct {
+	net.Conn
+
+	lost chan struct{}
+	once sync.Once
+}
+
+func (f *flaky) Read(p []byte) (int, error) {
+	select {
+	case <-f.lost:
+		return 0, io.ErrUnexpectedEOF
+	default:
+	}
+	n, err := f.Conn.Read(p)
+	select {
+	case <-f.lost:
+		return 0, io.ErrUnexpectedEOF
+	default:
+		return n, err
+	}
+}
+
+// Close leaves a connection that has vanished open for the server.
+func (f *flaky) Close() error {
+	select {
+	case <-f.lost:
+		return nil
+	default:
+		return f.Conn.Close()
+	}
+}
+
+// lose takes the connection away.
+func (f *flaky) lose(vanish bool) {
+	f.once.Do(func() {
+		if vanish {
+			close(f.lost)
+			_ = f.SetReadDeadline(time.Now()) // ends a Read under way
+			return
+		}
+		_ = f.Conn.Close()
+	})
+}
+
+// player is a client whose connections come and go.
+type player struct {
+	*client.Client
+
+	current atomic.Pointer[flaky]
+	up      atomic.Int64
+	gone    atomic.Int64 // resumes that did not recover
+
+	mu    sync.Mutex
+	conns []*flaky
+	seen  map[string][]int // guarded by mu: numbers by sender, in the order given to the application
+}
+
+func (s *stack) newPlayer(t *testing.T, user hub.UserID) *player {
+	t.Helper()
+	p := &player{seen: make(map[string][]int)}
+	token, err := auth.Mint(s.secret, auth.Identity{User: user}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dials atomic.Int64
+	p.Client = client.New(client.Options{
+		URL:   s.fronts[0],
+		Token: client.StaticToken(token),
+		Pause: func(error, *client.Reconnect) time.Duration { return rand.N(20 * time.Millisecond) },
+		NetDial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			to := s.fronts[int(dials.Add(1))%len(s.fronts)]
+			c, err := (&net.Dialer{}).DialContext(ctx, network, to[len("ws://"):len(to)-len("/ws")])
+			if err != nil {
+				return nil, err
+			}
+			f := &flaky{Conn: c, lost: make(chan struct{})}
+			p.mu.Lock()
+			p.conns = append(p.conns, f)
+			p.mu.Unlock()
+			p.current.Store(f)
+			return f, nil
+		},
+	}, client.Handler{
+		Up: func(client.Hello) { p.up.Add(1) },
+		Resumed: func(r client.Resumed) {
+			if !r.Recovered {
+				p.gone.Add(1)
+			}
+		},
+		Notify: p.note,
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("the client ended with %v", err)
+		}
+		for _, f := range p.conns {
+			_ = f.Conn.Close()
+		}
+	})
+	return p
+}
+
+// cargo is the data of a notification: the nth of one sender.
+type cargo struct {
+	Sender string `json:"sender"`
+	N      int    `json:"n"`
+}
+
+func (p *player) note(n client.Notification) {
+	var c cargo
+	if err := json.Unmarshal(n.Data, &c); err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen[c.Sender] = append(p.seen[c.Sender], c.N)
+}
+
+func (p *player) has(sender string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.seen[sender])
+}
+
+// check compares what the application was given with 1, 2, 3, … sent.
+func (p *player) check(t *testing.T, sender string, sent int) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	got := p.seen[sender]
+	times := make(map[int]int)
+	disorder := 0
+	for i, n := range got {
+		times[n]++
+		if i > 0 && n < got[i-1] {
+			disorder++
+		}
+	}
+	lost, repeated := 0, 0
+	for n := 1; n <= sent; n++ {
+		switch {
+		case times[n] == 0:
+			lost++
+		case times[n] > 1:
+			repeated++
+		}
+	}
+	if lost+repeated+disorder > 0 || len(got) != sent {
+		t.Errorf("%s: of %d sent %d were given: %d lost, %d repeated, %d out of order", sender, sent, len(got), lost, repeated, disorder)
+	}
+}
+
+// TestResumeUnderLoad takes a client's connection away at random, again and
+// again, while several senders at two API servers send to it. In the end it
+// has been given everything, once each, in each sender's order.
+func TestResumeUnderLoad(t *testing.T) {
+	s := newStack(t)
+	p := s.newPlayer(t, "ann")
+	ctx, cancel := context.WithTimeout(t.Context(), *resumeDuration)
+	defer cancel()
+	senders := []struct{ name, class string }{{"mail", "must"}, {"gifts", "must"}, {"hints", "droppable"}}
+	sent := make([]int, len(senders))
+	var load errgroup.Group
+	for i, sender := range senders {
+		load.Go(func() (err error) {
+			sent[i], err = s.sendUntil(ctx, s.apis[i%len(s.apis)], sender.name, sender.class)
+			return err
+		})
+	}
+	for range resumeLosses {
+		time.Sleep(rand.N(2 * *resumeDuration / resumeLosses))
+		if f := p.current.Load(); f != nil {
+			f.lose(rand.IntN(4) == 0)
+		}
+	}
+	if err := load.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		missing := 0
+		for i, sender := range senders {
+			missing += max(0, sent[i]-p.has(sender.name))
+		}
+		if missing == 0 {
+			break
+		}
+	}
+	time.Sleep(300 * time.Millisecond) // for repeats that should not come
+	for i, sender := range senders {
+		p.check(t, sender.name, sent[i])
+	}
+	if n := p.gone.Load(); n > 0 {
+		t.Errorf("%d resumes were told that history is gone", n)
+	}
+	t.Logf("sent %d, over %d connections", sent, p.up.Load())
+}
+
+// sendUntil sends to ann, about 40 times a second, until ctx ends, and returns
+// how many were accepted.
+func (s *stack) sendUntil(ctx context.Context, api, sender, class string) (int, error) {
+	for n := 1; ; n++ {
+		body := fmt.Appendf(nil, `{"id":"%s-%06d","users":["ann"],"class":%q,"store":"1h","data":{"sender":%q,"n":%d}}`, sender, n, class, sender, n)
+		if err := s.post(context.WithoutCancel(ctx), api, body); err != nil {
+			return n - 1, err
+		}
+		select {
+		case <-ctx.Done():
+			return n, nil
+		case <-time.After(rand.N(50 * time.Millisecond)):
+		}
+	}
+}
