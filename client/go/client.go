@@ -72,7 +72,11 @@ func (c *Client) Run(ctx context.Context) error {
 		} else {
 			opts.URL = c.opts.URL
 		}
-		pause := wait.Next(err, hint)
+		next := wait.Next
+		if c.opts.Pause != nil {
+			next = c.opts.Pause
+		}
+		pause := next(err, hint)
 		if c.handler.Down != nil {
 			c.handler.Down(err, pause)
 		}

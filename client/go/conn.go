@@ -36,6 +36,9 @@ type Options struct {
 	// After is where a Client resumes from first: the Position of an earlier
 	// one, or empty for everything that is stored.
 	After string
+	// Pause says how long a Client waits before it dials again; nil means as a
+	// Backoff says.
+	Pause func(err error, hint *Reconnect) time.Duration
 
 	// NetDial replaces the TCP dial, to bind a source address for example.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
