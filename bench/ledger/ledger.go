@@ -84,10 +84,15 @@ func (b *Book) Open(user hub.UserID, service hub.Service) *Conn {
 }
 
 // Close records that the connection has ended.
-func (c *Conn) Close() {
+func (c *Conn) Close() { c.CloseAt(time.Now()) }
+
+// CloseAt records that the connection has ended, as far as anything was due on
+// it, at a time of the past: when its client stopped reading and was closed for
+// that, say.
+func (c *Conn) CloseAt(t time.Time) {
 	c.book.mu.Lock()
 	defer c.book.mu.Unlock()
-	c.closed = time.Now()
+	c.closed = t
 }
 
 // HeldBy records the process that holds the connection.

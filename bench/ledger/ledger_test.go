@@ -18,8 +18,19 @@ var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func at(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
 
+// dead is a holder that the system takes for alive for another second.
+const dead = 2
+
 func rules() Rules {
-	return Rules{Joined: 500 * time.Millisecond, Stayed: 2 * time.Second, End: at(10_000)}
+	return Rules{
+		Joined: 500 * time.Millisecond, Stayed: 2 * time.Second, End: at(10_000), Window: 5 * time.Second,
+		Owed: func(holder int, closed time.Time) time.Time {
+			if holder != dead {
+				return time.Time{}
+			}
+			return closed.Add(time.Second)
+		},
+	}
 }
 
 // world builds books by hand: times in milliseconds.
@@ -96,6 +107,31 @@ func TestSettle(t *testing.T) {
 				a.got(0, n, 1010+n)
 			}
 		}, Entry{Notifications: 4, Accepted: 4, Written: 4, Reordered: 1}},
+
+		"owed to a user who comes back": {func(w *world) {
+			w.conn("a", "", 0, 1500).holder = dead
+			b := w.conn("a", "", 2000, 0)
+			w.send(0, 0, 1000, Accepted, "", "a") // lost with the connection
+			w.send(0, 1, 1700, Accepted, "", "a")
+			w.send(0, 2, 1600, Refused, "", "a")
+			w.send(0, 3, 2900, Accepted, "", "a") // the dead are known by now
+			b.got(0, 1, 2010)
+			b.got(0, 3, 2910)
+		}, Entry{Notifications: 3, Refused: 1, Accepted: 3, Owed: 2, Written: 2, Lost: 1, HandedOver: 1}},
+
+		"not owed to one who stays away or comes late": {func(w *world) {
+			w.conn("a", "", 0, 1500).holder = dead
+			w.conn("b", "", 0, 1500).holder = dead
+			w.conn("b", "", 9000, 0)
+			w.send(0, 0, 1600, Accepted, "", "a", "b")
+		}, Entry{Notifications: 1}},
+
+		"owed only where no other connection was due": {func(w *world) {
+			w.conn("a", "", 0, 1500).holder = dead
+			w.conn("a", "", 0, 0).got(0, 0, 1610)
+			w.conn("a", "", 2000, 0)
+			w.send(0, 0, 1600, Accepted, "", "a")
+		}, Entry{Notifications: 1, Accepted: 1, Written: 1}},
 
 		"two senders have no order between them": {func(w *world) {
 			a := w.conn("a", "", 0, 0)

@@ -19,6 +19,13 @@ type Rules struct {
 	Stayed time.Duration
 	// End is when the load ended; gaps are counted up to here.
 	End time.Time
+	// Owed says up to when the system still took a user to be on a connection
+	// that ended, by its holder and its end. What is accepted by then and due
+	// on no other connection is owed to the user's next one. nil, or the zero
+	// time: nothing is.
+	Owed func(holder int, closed time.Time) time.Time
+	// Window is how soon a user must be back to be owed anything.
+	Window time.Duration
 }
 
 // Entry is the result of settling a book. Accepted, Written and Lost count
@@ -28,7 +35,8 @@ type Entry struct {
 	Refused       int // answered with an error
 	Unanswered    int // not answered
 
-	Accepted     int // due: accepted, and the connection held throughout
+	Accepted     int // due: accepted, and the connection held throughout, or owed
+	Owed         int // of those, owed to a user whose connection had ended or was about to
 	Written      int // of those, arrived
 	Lost         int // of those, never arrived
 	Duplicated   int // arrivals beyond the first on one connection
@@ -162,17 +170,51 @@ func (a *account) demand(m *Message) {
 		return
 	}
 	for _, u := range m.Users {
+		held := false
 		for _, s := range a.sheets[u] {
 			if m.names(s.Conn) && a.heldThroughout(s.Conn, m) {
-				a.charge(m, s)
+				a.charge(m, s, s.arrived[m.Key] > 0)
+				held = true
 			}
+		}
+		if held || a.rules.Owed == nil {
+			continue
+		}
+		if s := a.owed(u, m); s != nil {
+			a.entry.Owed++
+			a.charge(m, s, a.reached(u, m))
 		}
 	}
 }
 
-func (a *account) charge(m *Message, s *sheet) {
+// owed returns a connection on which the system still took the user to be when
+// it accepted m, if the user came back in time for it; otherwise nil.
+func (a *account) owed(u hub.UserID, m *Message) (ended *sheet) {
+	back := false
+	for _, s := range a.sheets[u] {
+		switch {
+		case !m.names(s.Conn):
+		case s.Opened.After(m.Due):
+			back = back || s.Opened.Before(m.Due.Add(a.rules.Window)) && s.openAt(s.Opened.Add(a.rules.Stayed))
+		case !s.closed.IsZero() && a.joined(s.Conn, m) && a.rules.Owed(s.holder, s.closed).After(m.Answered):
+			ended = s
+		}
+	}
+	if !back {
+		return nil
+	}
+	return ended
+}
+
+// reached reports whether m arrived on any connection of the user.
+func (a *account) reached(u hub.UserID, m *Message) bool {
+	return slices.ContainsFunc(a.sheets[u], func(s *sheet) bool { return s.arrived[m.Key] > 0 })
+}
+
+// charge counts m, which was due on s.
+func (a *account) charge(m *Message, s *sheet, arrived bool) {
 	a.entry.Accepted++
-	if s.arrived[m.Key] > 0 {
+	if arrived {
 		a.entry.Written++
 		return
 	}

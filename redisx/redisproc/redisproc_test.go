@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -33,6 +34,26 @@ func TestTopology(t *testing.T) {
 	s, err := top.Current(short(t), "data")
 	if err != nil || s != top.Groups[0].Master {
 		t.Errorf("current master of data: %v, %v", s, err)
+	}
+}
+
+// TestPlace starts servers where a hook says, under another command.
+func TestPlace(t *testing.T) {
+	t.Parallel()
+	var names []string
+	top, err := redisproc.StartTopology(short(t), redisproc.TopologyOptions{
+		Masters: []redisproc.MasterSpec{{Name: "data", Replicas: 1}}, Sentinels: 1,
+		Place: func(o *redisproc.ServerOptions) {
+			names = append(names, o.Name)
+			o.Under = []string{"nice"}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(top.Close)
+	if want := []string{"data-0", "data-1", "sentinel-0"}; !slices.Equal(names, want) {
+		t.Errorf("placed %v, want %v", names, want)
 	}
 }
 

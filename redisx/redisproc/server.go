@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +46,9 @@ type ServerOptions struct {
 	Detach bool
 	// Config are further lines of the configuration file.
 	Config []string
+	// Under is a command to start the process under, such as nsenter with its
+	// arguments; it must become the process, not stay its parent.
+	Under []string
 }
 
 // TLS names the PEM files that a server serves and checks its peers with.
@@ -144,7 +148,8 @@ func (s *Server) run(ctx context.Context) error {
 		return fmt.Errorf("start %s: %w", s.opts.Name, err)
 	}
 	defer out.Close()
-	cmd := exec.Command(s.program, s.file(".conf")) //nolint:noctx // it outlives the call that starts it
+	argv := append(slices.Clone(s.opts.Under), s.program, s.file(".conf"))
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx,gosec // it outlives the call that starts it; the caller chooses what it runs under
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, s.opts.Dir
 	if s.opts.Detach {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

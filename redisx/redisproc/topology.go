@@ -34,6 +34,10 @@ type TopologyOptions struct {
 	BasePort int
 	// Detach leaves the processes running; see ServerOptions. It needs Dir.
 	Detach bool
+	// Place, if not nil, may change where a process runs, its Host and Under,
+	// by its name: MASTER-0 is the one that starts as the master, MASTER-1 and
+	// on its replicas, sentinel-0 and on the Sentinels.
+	Place func(*ServerOptions)
 }
 
 // MasterSpec is one master.
@@ -127,6 +131,9 @@ func (t *Topology) server(name string, spec MasterSpec) ServerOptions {
 	if t.opts.BasePort != 0 {
 		o.Port = t.next
 		t.next++
+	}
+	if t.opts.Place != nil {
+		t.opts.Place(&o)
 	}
 	return o
 }
