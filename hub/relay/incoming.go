@@ -24,6 +24,7 @@ type incoming struct {
 	seen     time.Time           // when anything last arrived
 	open     []*Message          // released and not handled, or behind one that is not; ascending
 	told     uint64              // the handled number that the last ack told
+	acked    time.Time           // when that was
 	answered bool                // a reply was not told yet
 	replies  []reply             // that the sender may not have received
 	remind   bool                // a repeat arrived: the sender has not heard the last ack

@@ -70,7 +70,7 @@ func (r *Relay) receiveAck(pk *packet, now time.Time) {
 		return
 	}
 	before := p.bytes
-	missing := p.confirm(pk, now, ackEvery)
+	missing := p.confirm(pk, now, grain)
 	r.bytes -= before - p.bytes
 	r.resendLocked(pk.from, p, missing, now, causeMissing)
 }

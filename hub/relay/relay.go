@@ -30,16 +30,18 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("relay.window: %v: want at least 1s", c.Window)
 	case c.Memory < 1<<20:
 		return fmt.Errorf("relay.memory: %d: want at least 1048576", c.Memory)
-	case c.Quiet < 2*ackEvery:
-		return fmt.Errorf("relay.quiet: %v: want at least %v", c.Quiet, 2*ackEvery)
+	case c.Quiet < 2*ackAfter:
+		return fmt.Errorf("relay.quiet: %v: want at least %v", c.Quiet, 2*ackAfter)
 	}
 	return nil
 }
 
 const (
-	// ackEvery is how long a receiver gathers before it confirms, and the
-	// grain of every other wait.
-	ackEvery = 50 * time.Millisecond
+	// grain is how often a relay that has something to tend looks at it.
+	grain = 45 * time.Millisecond
+	// ackAfter is how long a receiver gathers before it confirms, which it
+	// does at the next look: within 100 ms.
+	ackAfter = 2*grain - grain/4
 	// resendLimit bounds what is sent again to one receiver in one step.
 	resendLimit = 512
 	// turnFor is how long a pair stays on the shard it moved to because its

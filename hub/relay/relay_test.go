@@ -272,9 +272,13 @@ func TestCanariesProveTheWay(t *testing.T) {
 	probing, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- deaf.sendCanaries(probing) }()
-	before := p.relay.sub.Nodes()[0]
-	for p.relay.sub.Nodes()[0] == before && ctx.Err() == nil {
-		time.Sleep(5 * time.Millisecond)
+	left := func() bool {
+		deaf.canaries.mu.Lock()
+		defer deaf.canaries.mu.Unlock()
+		return !deaf.canaries.path[0].left.IsZero()
+	}
+	for !left() && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond)
 	}
 	stop()
 	if err := <-done; err != nil || ctx.Err() != nil {

@@ -34,7 +34,7 @@ func (r *Relay) hurry() {
 }
 
 // tend confirms what was handled, and sends again what was not confirmed,
-// every ackEvery for as long as there is either, and sleeps otherwise.
+// every grain for as long as there is either, and sleeps otherwise.
 func (r *Relay) tend(ctx context.Context) error {
 	for {
 		select {
@@ -47,7 +47,7 @@ func (r *Relay) tend(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			case <-r.urgent:
-			case <-time.After(ackEvery):
+			case <-time.After(grain):
 			}
 			busy = r.step(time.Now())
 		}
@@ -92,14 +92,15 @@ func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (b
 	if len(in.waiting) > 0 && now.Sub(in.moved) > gapGrace {
 		gaps = in.gaps(maxSpans)
 	}
-	if handled > in.told || in.remind || in.answered || len(gaps) > 0 {
-		in.told, in.remind, in.answered = handled, false, false
+	late := handled > in.told && now.Sub(in.acked) >= ackAfter
+	if late || in.remind || in.answered || len(gaps) > 0 {
+		in.told, in.acked, in.remind, in.answered = handled, now, false, false
 		r.ack(from, in, gaps, now)
 	}
 	if now.Sub(in.seen) > pairIdle {
 		delete(r.in, from)
 	}
-	return len(in.waiting) > 0
+	return len(in.waiting) > 0 || handled > in.told
 }
 
 // ack tells a sender what of its messages is here.
