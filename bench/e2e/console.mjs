@@ -157,6 +157,24 @@ async function checks(browser) {
     await first.locator(".person", { hasText: bob }).waitFor({ state: "detached" });
   });
 
+  await check("what was kept for a user who was away shows on the return, once", async () => {
+    const form = first.getByRole("form", { name: "Send a notification" });
+    await form.getByLabel("Keep for those away").selectOption("24h");
+    await send(first, { to: [bob], type: "mail", from: "shop", data: '"for later"' });
+    await first.getByText(/Sent to 1 user: 0 online, 1 offline/).waitFor();
+    await form.getByLabel("Keep for those away").selectOption("");
+    await connect(second, bob, "shop");
+    await note(second, "mail").getByText("for later").waitFor();
+    await second.waitForTimeout(300); // for the acknowledgement
+    const again = await openPage(browser);
+    await again.goto(`${api}/?user=${bob}`);
+    await again.getByText(`connected as ${bob}`).waitFor();
+    await again.waitForTimeout(300);
+    assert.equal(await note(again, "mail").count(), 0, "it was acknowledged, and came again");
+    assert.equal(await note(second, "mail").count(), 1);
+    await again.context().close();
+  });
+
   await check("a user sent away by a backend is told so and stays away", async () => {
     const res = await fetch(`${api}/users/${ann}/connections?reason=signed+in+elsewhere`, { method: "DELETE" });
     assert.equal(res.status, 200);

@@ -19,8 +19,16 @@ const FINAL = new Set([1002, 1003, 1007, 1008, 1010, 4003]);
 const FIRST_PAUSE = 250; // ms
 const LONGEST_PAUSE = 15_000;
 
+const SEEN_LIMIT = 1024;
+const ASIDE_LIMIT = 1024;
+const RESUME_AGAIN = 1000; // ms
+const ACK_DELAY = 50; // ms
+const ACK_BATCH = 64;
+
 class Connection {
   #user; #service; #front; #socket; #timer;
+  #after = ""; // the stored notification that was seen last
+  #seen = new Set(); // ids shown, oldest first
   #failures = 0;
   #stopped = false;
   #hint; // what the server asked for before it closed: {after_ms, url}
@@ -50,25 +58,42 @@ class Connection {
     u.searchParams.set("token", token);
     const ws = new WebSocket(u, ["homing.v1"]);
     this.#socket = ws;
-    ws.onmessage = (e) => this.#receive(e.data);
-    ws.onclose = (e) => this.#closed(e);
+    const session = new Session(ws, this);
+    ws.onmessage = (e) => this.#receive(session, JSON.parse(e.data));
+    ws.onclose = (e) => {
+      session.end();
+      this.#closed(e);
+    };
   }
 
-  #receive(text) {
-    const m = JSON.parse(text);
+  #receive(session, m) {
+    const known = this.#after !== ""; // else there is no history that could be missing
+    session.receive(m);
     switch (m.t) {
       case "hello":
         this.#failures = 0;
         status("up", `connected as ${m.user}`);
         refreshOnline();
         break;
-      case "notify":
-        show(m);
+      case "resumed":
+        if (known && !m.recovered) status("up", `connected as ${this.#user}; some notifications are gone for good`);
         break;
       case "reconnect":
         this.#hint = m;
         break;
     }
+  }
+
+  get after() { return this.#after; }
+  set after(id) { this.#after = id; }
+
+  // give shows a notification unless it has been shown, and says whether it was fresh.
+  give(m) {
+    if (this.#seen.has(m.id)) return false;
+    this.#seen.add(m.id);
+    if (this.#seen.size > SEEN_LIMIT) this.#seen.delete(this.#seen.values().next().value);
+    show(m);
+    return true;
   }
 
   #closed(e) {
@@ -99,6 +124,110 @@ class Connection {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#socket?.close(1000);
+  }
+}
+
+// Session is one socket's part of a Connection: it asks for what was missed,
+// sets aside what comes before the answer because it is newer, and acknowledges.
+class Session {
+  #socket; #connection; #asked; #retry; #ackTimer;
+  #phase = "live"; // asking, replay, or behind: the server could not look, and is asked again
+  #replay = 0; // notifications of the replay that are still to come
+  #last = "";
+  #aside = [];
+  #acks = [];
+
+  constructor(socket, connection) {
+    this.#socket = socket;
+    this.#connection = connection;
+  }
+
+  receive(m) {
+    switch (m.t) {
+      case "hello":
+        if (!m.resume) break;
+        this.#phase = "asking";
+        this.#asked = this.#connection.after;
+        this.#ask();
+        break;
+      case "resumed":
+        this.#phase = "replay";
+        this.#replay = m.count;
+        this.#last = m.last;
+        this.#caughtUp();
+        break;
+      case "error":
+        if (m.of === "resume") this.#refused(m.code);
+        break;
+      case "notify":
+        this.#notification(m);
+        break;
+    }
+  }
+
+  end() {
+    clearTimeout(this.#retry);
+    clearTimeout(this.#ackTimer);
+  }
+
+  #send(m) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(m));
+  }
+
+  #ask() { this.#send({ t: "resume", after: this.#asked }); }
+
+  #refused(code) {
+    if (this.#phase === "live") return;
+    this.#phase = "behind"; // and the position stays, so that nothing is skipped later
+    this.#release();
+    if (code === "unavailable") this.#retry = setTimeout(() => this.#ask(), RESUME_AGAIN * (1 + Math.random()));
+  }
+
+  #notification(m) {
+    if (this.#phase === "asking") {
+      this.#aside.push(m);
+      if (this.#aside.length > ASIDE_LIMIT) this.#socket.close(); // no answer to resume
+      return;
+    }
+    const fresh = this.#give(m);
+    if (this.#phase === "replay") {
+      this.#replay--;
+      this.#caughtUp();
+    } else if (this.#phase === "live" && fresh && m.stored) {
+      this.#connection.after = m.id;
+    }
+  }
+
+  #caughtUp() {
+    if (this.#replay > 0) return;
+    this.#phase = "live";
+    this.#connection.after = this.#last;
+    this.#release();
+  }
+
+  #release() {
+    const aside = this.#aside;
+    this.#aside = [];
+    for (const m of aside) {
+      if (this.#give(m) && m.stored && this.#phase === "live") this.#connection.after = m.id;
+    }
+  }
+
+  #give(m) {
+    const fresh = this.#connection.give(m);
+    if (m.ack) {
+      this.#acks.push(m.id);
+      this.#ackTimer ??= setTimeout(() => this.#acknowledge(), ACK_DELAY);
+      if (this.#acks.length >= ACK_BATCH) this.#acknowledge();
+    }
+    return fresh;
+  }
+
+  #acknowledge() {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    if (this.#acks.length > 0) this.#send({ t: "ack", ids: this.#acks });
+    this.#acks = [];
   }
 }
 
@@ -209,6 +338,7 @@ $("send").addEventListener("submit", async (e) => {
   for (const name of ["type", "from"]) if ($(name).value.trim()) body[name] = $(name).value.trim();
   if ($("class").value !== "must") body.class = $("class").value;
   if (body.class === "latest") body.key = $("key").value;
+  if ($("store").value) body.store = $("store").value;
   $("send-button").disabled = true;
   try {
     await post(body);
