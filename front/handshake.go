@@ -149,11 +149,35 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 	}
 }
 
-// verify checks tokens until the jobs end. ctx ends what takes too long.
-func (w *Worker) verify(ctx context.Context) {
+// verify checks tokens against the keys at hand until the jobs end. What needs
+// a fresh key set goes on to those who may wait for one, so that it keeps
+// nobody else waiting.
+func (w *Worker) verify() {
 	for job := range w.jobs {
-		id, err := w.verifyOne(ctx, job.token)
+		id, err := w.deps.Auth.VerifyNow(job.token)
+		if err != nil && w.deps.Auth.MayWait() && auth.Curable(err) {
+			select {
+			case w.waiting <- job:
+				continue
+			default:
+				err = errBusy
+			}
+		}
 		w.post(func() { w.verified(job.c, id, err) })
+	}
+}
+
+// verifyPatiently checks tokens for which a key set may have to be fetched,
+// until ctx ends.
+func (w *Worker) verifyPatiently(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case job := <-w.waiting:
+			id, err := w.verifyOne(ctx, job.token)
+			w.post(func() { w.verified(job.c, id, err) })
+		}
 	}
 }
 
@@ -205,7 +229,10 @@ func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
 
 func refusalOf(err error) error {
 	e, ok := errors.AsType[*auth.Error](err)
-	if !ok {
+	switch {
+	case errors.Is(err, errBusy):
+		return errBusy
+	case !ok:
 		return errAuth
 	}
 	return &ws.RequestError{

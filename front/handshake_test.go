@@ -192,10 +192,10 @@ func TestRequestInPiecesWithEarlyFrame(t *testing.T) {
 	}
 }
 
-func TestVerifiersBusy(t *testing.T) {
+func TestTokensThatWaitForKeysKeepNobodyElseWaiting(t *testing.T) {
 	r := start(t, func(c *Config) { c.AuthWorkers, c.AuthQueue = 1, 1 })
 	request := "GET /ws?token=slow HTTP/1.1\r\n" + upgradeHead + "\r\n"
-	for i := range 2 { // one is checked, one waits
+	for i := range 2 { // for one the keys are fetched, one waits
 		conn, err := net.Dial("tcp", r.addr)
 		if err != nil {
 			t.Fatal(err)
@@ -203,13 +203,14 @@ func TestVerifiersBusy(t *testing.T) {
 		t.Cleanup(func() { _ = conn.Close() })
 		_, _ = io.WriteString(conn, request)
 		wait(t, "the token to be taken", func() bool {
-			return i == 1 || len(r.jobs) == 0 && r.metric("homing_front_accepted_connections_total") == 1
+			return i == 1 || len(r.waiting) == 0 && r.metric("homing_front_accepted_connections_total") == 1
 		})
 	}
-	wait(t, "the queue to fill", func() bool { return len(r.jobs) == 1 })
+	wait(t, "the queue to fill", func() bool { return len(r.waiting) == 1 })
 	if res, body := r.raw(request); res.StatusCode != 503 || !strings.Contains(body, `"busy"`) {
 		t.Errorf("got %d %s", res.StatusCode, body)
 	}
+	r.join("ann")
 	close(r.auth.hold)
 }
 

@@ -26,8 +26,18 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeAuth takes tokens of the form user or user@service.
+// fakeAuth takes tokens of the form user or user@service. The key of the user
+// slow is fetched once hold is closed.
 type fakeAuth struct{ hold chan struct{} }
+
+func (fakeAuth) MayWait() bool { return true }
+
+func (f fakeAuth) VerifyNow(token string) (auth.Identity, error) {
+	if user, _, _ := strings.Cut(token, "@"); user == "slow" {
+		return auth.Identity{}, auth.ErrUnknownKey
+	}
+	return f.Verify(context.Background(), token)
+}
 
 func (f fakeAuth) Verify(ctx context.Context, token string) (auth.Identity, error) {
 	user, service, _ := strings.Cut(token, "@")

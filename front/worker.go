@@ -25,10 +25,14 @@ type Presence interface {
 	SetConnections(n int)
 }
 
-// Authenticator checks a token. It may block until ctx ends and is called
-// from several goroutines.
+// Authenticator checks tokens. It is called from several goroutines.
 type Authenticator interface {
+	// VerifyNow does not block.
+	VerifyNow(token string) (auth.Identity, error)
+	// Verify may block, until ctx ends, for what auth.Curable says may help.
 	Verify(ctx context.Context, token string) (auth.Identity, error)
+	// MayWait reports whether Verify ever does.
+	MayWait() bool
 }
 
 // Deps is what a Worker works with. All fields but Inbox are needed.
@@ -63,6 +67,7 @@ type Worker struct {
 	posts     posts
 	draining  atomic.Bool // the worker was told to stop
 	jobs      chan verifyJob
+	waiting   chan verifyJob // for a fresh key set
 	inboxJobs chan inboxJob
 	helpers   sync.WaitGroup // verifiers, readers of the inbox, and TLS connections
 
@@ -136,6 +141,7 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 		started:   time.Now(),
 		inbox:     inbox{limit: cfg.InboxBytes},
 		jobs:      make(chan verifyJob, cfg.AuthQueue),
+		waiting:   make(chan verifyJob, cfg.AuthQueue),
 		inboxJobs: make(chan inboxJob, cfg.ResumeQueue),
 	}
 	if err := w.open(listeners); err != nil {
@@ -196,7 +202,8 @@ func (w *Worker) post(f func()) bool {
 func (w *Worker) Run(ctx context.Context) error {
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	for range w.cfg.AuthWorkers {
-		w.helpers.Go(func() { w.verify(helpers) })
+		w.helpers.Go(w.verify)
+		w.helpers.Go(func() { w.verifyPatiently(helpers) })
 	}
 	if w.deps.Inbox != nil {
 		for range w.cfg.ResumeWorkers {

@@ -69,3 +69,8 @@ func reasonOf(err error) error {
 	}
 	return ErrBadClaims
 }
+
+// Curable reports whether a fresh key set may cure the error of a Verifier.
+func Curable(err error) bool {
+	return errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrKeysUnavailable)
+}

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -90,10 +89,12 @@ func (v *Verifier) MayWait() bool { return v.keys.set != nil }
 
 // VerifyNow checks a token against the keys known at the moment. It never
 // blocks. Its errors wrap an *Error, or ErrKeysUnavailable. An ErrUnknownKey
-// may be cured by Verify, when MayWait.
+// may be cured by Verify, when MayWait, and is not counted then.
 func (v *Verifier) VerifyNow(token string) (Identity, error) {
 	id, err := v.verify(token)
-	v.metrics.verified(err)
+	if !v.MayWait() || !Curable(err) {
+		v.metrics.verified(err)
+	}
 	return id, err
 }
 
@@ -103,7 +104,7 @@ func (v *Verifier) VerifyNow(token string) (Identity, error) {
 // once, and the fetch follows. Run must be running.
 func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	id, err := v.verify(token)
-	if v.MayWait() && (errors.Is(err, ErrUnknownKey) || errors.Is(err, ErrKeysUnavailable)) && v.keys.set.refetched(ctx) {
+	if v.MayWait() && Curable(err) && v.keys.set.refetched(ctx) {
 		id, err = v.verify(token)
 	}
 	v.metrics.verified(err)
