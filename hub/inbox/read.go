@@ -128,7 +128,7 @@ func readEntry(id string, values map[string]any) (entry, error) {
 	e := entry{at: at, expires: expires, Stored: hub.Stored{
 		ID: field("i"), Class: hub.Class(class), Payload: []byte(field("p")),
 	}}
-	for _, s := range strings.FieldsSeq(field("s")) {
+	for s := range strings.FieldsSeq(field("s")) {
 		e.Services = append(e.Services, hub.Service(s))
 	}
 	return e, nil
