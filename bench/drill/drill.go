@@ -17,14 +17,14 @@ import (
 
 // Options choose the scenarios and how they run.
 type Options struct {
-	Scenarios []string `arg:"" optional:"" help:"Scenarios to run: steady, kill-worker, pubsub-failover, data-failover; none means all of them."`
+	Scenarios []string `arg:"" optional:"" help:"Scenarios to run: steady, kill-worker, pubsub-failover, data-failover, pubsub-hang, replica-kill, sentinel-and-master-kill, network-cut, stale-master, slow-subscriber, kill-api, rolling-restart; none means all of them."`
 
 	JSON       bool `help:"Print one JSON object instead of a table."`
 	AtMostOnce bool `help:"Run without the relay's acknowledgements: losses are reported and do not fail the command."`
 
 	Conns int           `default:"2100" help:"Client connections."`
 	Rate  float64       `default:"170" help:"Notifications per second, each to 12 users who hold about 1.5 connections each."`
-	After time.Duration `default:"15s" help:"How long the load goes on after the fault, at least."`
+	After time.Duration `default:"12s" help:"How long the load goes on after the fault, at least."`
 
 	Binary string `help:"The homing binary to start; empty means this program." type:"existingfile" placeholder:"FILE"`
 	LogDir string `help:"Directory for the logs of what is started; empty means a temporary one, kept when the promise was broken." placeholder:"DIR"`
@@ -67,7 +67,8 @@ func Run(ctx context.Context, opts Options, stdout, stderr io.Writer) error {
 	for _, s := range chosen {
 		res, err := play(ctx, s, opts, stderr)
 		if err != nil {
-			return fmt.Errorf("drill %s: %w", s.name, err)
+			err = fmt.Errorf("drill %s: %w", s.name, err)
+			return errors.Join(err, report(results, opts.JSON, stdout)) // what is known is told
 		}
 		results = append(results, res)
 	}

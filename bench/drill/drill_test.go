@@ -76,7 +76,10 @@ func TestChoose(t *testing.T) {
 	if err != nil || len(all) != len(Names()) {
 		t.Errorf("choose(nil) = %d scenarios, %v", len(all), err)
 	}
-	if !slices.Equal(Names(), []string{"steady", "kill-worker", "pubsub-failover", "data-failover"}) {
+	if !slices.Equal(Names(), []string{
+		"steady", "kill-worker", "pubsub-failover", "data-failover", "pubsub-hang", "replica-kill",
+		"sentinel-and-master-kill", "network-cut", "stale-master", "slow-subscriber", "kill-api", "rolling-restart",
+	}) {
 		t.Errorf("Names = %v", Names())
 	}
 	field, _ := reflect.TypeFor[Options]().FieldByName("Scenarios")
@@ -244,12 +247,12 @@ func TestStallMeter(t *testing.T) {
 func TestRequestNamesTheService(t *testing.T) {
 	m := &ledger.Message{Key: ledger.Key{Sender: 1, N: 2}, Users: []hub.UserID{"a"}, Service: "chess"}
 	var got map[string]any
-	if err := json.Unmarshal(request(m), &got); err != nil || len(got["services"].([]any)) != 1 {
+	if err := json.Unmarshal(request(m, "", padding), &got); err != nil || len(got["services"].([]any)) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 	m.Service = ""
 	clear(got)
-	if err := json.Unmarshal(request(m), &got); err != nil || got["services"] != nil {
+	if err := json.Unmarshal(request(m, "", padding), &got); err != nil || got["services"] != nil {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -1,11 +1,15 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/homing/homing/bench/bees"
@@ -36,13 +40,27 @@ type fleet struct {
 	lastErr error                   // why a dial failed last
 	conns   map[*ledger.Conn]string // open connections, by the client's address
 	held    map[hub.UserID]chan struct{}
+	stalled chan struct{} // until it is closed slow devices do not read; nil: they do
+	ends    []ending
+}
+
+// ending is how a connection ended that we did not end.
+type ending struct {
+	device *device
+	at     time.Time
+	err    error
+	told   bool // to reconnect
 }
 
 // device is one client of a user.
 type device struct {
 	user    hub.UserID
 	service hub.Service
+	slow    bool // takes part when clients stop reading
 }
+
+// slowShare: one device in so many is slow.
+const slowShare = 20
 
 // dialsUnderWay keeps the start from being a storm; storms are a drill of
 // their own.
@@ -69,6 +87,7 @@ func newFleet(book *ledger.Book, front string, secret []byte, conns int) *fleet 
 			f.devices = append(f.devices, &device{
 				user:    hub.UserID(fmt.Sprintf("player%d", u)),
 				service: services[(u+d)%len(services)],
+				slow:    len(f.devices)%slowShare == 0,
 			})
 		}
 	}
@@ -148,7 +167,7 @@ func (f *fleet) hold(users []hub.UserID) (release func()) {
 func (f *fleet) dial(ctx context.Context, d *device) (*client.Conn, error) {
 	f.dialing <- struct{}{}
 	defer func() { <-f.dialing }()
-	conn, err := dialAs(ctx, f.front, f.secret, d.user, d.service)
+	conn, err := dialAs(ctx, f.front, f.secret, d)
 	if err != nil && ctx.Err() == nil {
 		f.failed.Add(1)
 		f.mu.Lock()
@@ -158,15 +177,27 @@ func (f *fleet) dial(ctx context.Context, d *device) (*client.Conn, error) {
 	return conn, err
 }
 
-// dialAs connects as a user.
-func dialAs(ctx context.Context, front string, secret []byte, user hub.UserID, service hub.Service) (*client.Conn, error) {
-	return client.Dial(ctx, client.Options{
+// dialAs connects a device. A slow one has a small receive buffer, so that it
+// shows soon that nobody reads.
+func dialAs(ctx context.Context, front string, secret []byte, d *device) (*client.Conn, error) {
+	o := client.Options{
 		URL: front,
 		Token: func(context.Context) (string, error) {
-			return bees.Token(secret, string(user), string(service))
+			return bees.Token(secret, string(d.user), string(d.service))
 		},
 		HandshakeTimeout: 5 * time.Second,
-	})
+	}
+	if d.slow {
+		o.NetDial = (&net.Dialer{Control: smallBuffer}).DialContext
+	}
+	return client.Dial(ctx, o)
+}
+
+func smallBuffer(_, _ string, c syscall.RawConn) (err error) {
+	const size = 4096
+	return cmp.Or(c.Control(func(fd uintptr) {
+		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, size)
+	}), err)
 }
 
 // listen enters all that arrives on a connection until it ends; it returns
@@ -175,11 +206,16 @@ func (f *fleet) listen(ctx context.Context, d *device, conn *client.Conn) (hint 
 	defer conn.Abort() //nolint:errcheck // a close that fails leaves nothing to do
 	sheet := f.book.Open(d.user, d.service)
 	f.opened(sheet, conn.LocalAddr().String())
+	var stalled time.Time // when it stopped reading first
 	for {
+		before := time.Now()
+		if f.stall(ctx, d) && stalled.IsZero() {
+			stalled = before
+		}
 		m, err := conn.Receive(ctx)
 		if err != nil {
 			if ctx.Err() == nil { // our own hanging up at the end is no end to the books
-				f.closed(sheet)
+				f.closed(sheet, ending{device: d, at: time.Now(), err: err, told: hint != nil}, stalled)
 			}
 			return hint, err
 		}
@@ -200,12 +236,59 @@ func (f *fleet) opened(c *ledger.Conn, addr string) {
 	f.conns[c] = addr
 }
 
-func (f *fleet) closed(c *ledger.Conn) {
-	c.Close()
+// closed enters a connection's end. One that was closed for not reading was due
+// nothing since it stopped.
+func (f *fleet) closed(c *ledger.Conn, end ending, stalled time.Time) {
+	if client.CloseCode(end.err) == slowConsumer && !stalled.IsZero() {
+		c.CloseAt(stalled)
+	} else {
+		c.CloseAt(end.at)
+	}
 	f.open.Add(-1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.conns, c)
+	f.ends = append(f.ends, end)
+}
+
+// endings returns how connections ended so far.
+func (f *fleet) endings() []ending {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.ends)
+}
+
+// stopReading keeps slow devices from reading on, after what they read next,
+// until resume is called.
+func (f *fleet) stopReading() (resume func()) {
+	gate := make(chan struct{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stalled = gate
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.stalled = nil
+		close(gate)
+	}
+}
+
+// stall waits while d may not read, and reports whether it had to.
+func (f *fleet) stall(ctx context.Context, d *device) bool {
+	if !d.slow {
+		return false
+	}
+	f.mu.Lock()
+	gate := f.stalled
+	f.mu.Unlock()
+	if gate == nil {
+		return false
+	}
+	select {
+	case <-gate:
+	case <-ctx.Done():
+	}
+	return true
 }
 
 // payload is what our notifications carry in their data.

@@ -31,6 +31,7 @@ type senders struct {
 	posters  []*load.Poster // one per API server
 	each     float64        // notifications per second of one sender
 	count    int
+	named    bool // notifications have ids, and are tried again at another server
 	running  sync.WaitGroup
 	accepted atomic.Int64
 	refused  atomic.Int64 // or not answered
@@ -81,7 +82,36 @@ func (s *senders) post(ctx context.Context, key ledger.Key, due time.Time) {
 	if key.N%4 == 3 {
 		m.Service = services[1+key.N/4%(len(services)-1)]
 	}
-	_, err := s.posters[m.API].Notify(ctx, request(m))
+	s.enter(m, s.call(ctx, m))
+}
+
+// tryFor is how long a caller tries again to get an answer for a notification
+// that has a name.
+const tryFor = 3 * time.Second
+
+// call posts m, until it is accepted if it has a name.
+func (s *senders) call(ctx context.Context, m *ledger.Message) error {
+	if !s.named {
+		_, err := s.posters[m.API].Notify(ctx, request(m, "", padding))
+		return err
+	}
+	body := request(m, fmt.Sprintf("drill-%d-%d", m.Sender, m.N), padding)
+	for end := time.Now().Add(tryFor); ; {
+		_, err := s.posters[m.API].Notify(ctx, body)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		if outcome(err) == ledger.Unknown { // nobody there, or gone in the midst of it
+			m.API = (m.API + 1) % len(s.posters)
+		}
+		if !load.SleepUntil(ctx, time.Now().Add(50*time.Millisecond)) {
+			return err
+		}
+	}
+}
+
+// enter books m with its answer.
+func (s *senders) enter(m *ledger.Message, err error) {
 	m.Answered, m.Outcome = time.Now(), outcome(err)
 	s.book.Enter(m)
 	if err == nil {
@@ -120,16 +150,27 @@ func (s *senders) pick() []hub.UserID {
 	return users
 }
 
-var pad = strings.Repeat("x", padding)
+// flood sends size bytes at a time to the same users, rate times a second,
+// until ctx ends.
+func (s *senders) flood(ctx context.Context, users []hub.UserID, size int, rate float64) {
+	schedule := load.Schedule{Rate: rate, Duration: time.Hour, Callers: 1}
+	schedule.Run(ctx, func(ctx context.Context, n int, due time.Time) {
+		m := &ledger.Message{Key: ledger.Key{Sender: s.count, N: n}, Users: users, Due: due}
+		_, err := s.posters[0].Notify(context.WithoutCancel(ctx), request(m, "", size))
+		s.enter(m, err)
+	})
+}
 
-// request is the JSON of a notification.
-func request(m *ledger.Message) []byte {
+// request is the JSON of a notification, with so many bytes of padding; an
+// empty id is none.
+func request(m *ledger.Message, id string, size int) []byte {
 	body := struct {
+		ID       string        `json:"id,omitempty"`
 		Users    []hub.UserID  `json:"users"`
 		Services []hub.Service `json:"services,omitempty"`
 		Type     string        `json:"type"`
 		Data     payload       `json:"data"`
-	}{m.Users, nil, "drill", payload{Sender: m.Sender, N: m.N, Pad: pad}}
+	}{id, m.Users, nil, "drill", payload{Sender: m.Sender, N: m.N, Pad: strings.Repeat("x", size)}}
 	if m.Service != "" {
 		body.Services = []hub.Service{m.Service}
 	}

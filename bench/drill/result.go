@@ -22,6 +22,7 @@ const (
 type Result struct {
 	Scenario string `json:"scenario"`
 	Skipped  bool   `json:"skipped"`
+	Reason   string `json:"reason,omitempty"` // why it was skipped
 
 	Accepted       int    `json:"accepted"`
 	Written        int    `json:"written"`
@@ -39,6 +40,7 @@ type Result struct {
 
 	Connections   int `json:"connections"`
 	Notifications int `json:"notifications"` // accepted
+	Owed          int `json:"owed"`          // deliveries accepted for users whose connection was gone or ending
 	HandedOver    int `json:"handed_over"`   // arrivals on a connection made after the notification was sent
 	Refused       int `json:"refused"`       // answered with an error
 	Unanswered    int `json:"unanswered"`
@@ -50,6 +52,8 @@ type Result struct {
 	OfflineWithinMS *int64 `json:"offline_within_ms,omitempty"` // users of a dead worker count as offline
 	SweptMS         *int64 `json:"swept_ms,omitempty"`          // the index names the dead worker no more
 	Ghosts          *int   `json:"ghosts,omitempty"`            // index entries of dead processes or absent users, at the end
+
+	SlowClosed *int `json:"slow_closed,omitempty"` // connections closed with 4008 because their clients did not read
 
 	Broke []string `json:"broke,omitempty"` // what else was promised and not kept
 }
@@ -66,7 +70,7 @@ func ms(d time.Duration) *int64 {
 func (r *Result) settle(e ledger.Entry, fault time.Time) {
 	r.Accepted, r.Written, r.Lost = e.Accepted, e.Written, e.Lost
 	r.Duplicated, r.Reordered, r.Misdelivered = e.Duplicated, e.Reordered, e.Misdelivered
-	r.HandedOver = e.HandedOver
+	r.Owed, r.HandedOver = e.Owed, e.HandedOver
 	r.Notifications, r.Refused, r.Unanswered = e.Notifications, e.Refused, e.Unanswered
 	r.LongestGapMS = e.LongestGap.Milliseconds()
 	if e.Lost > 0 && !fault.IsZero() {
@@ -88,7 +92,7 @@ func writeTable(results []*Result, w io.Writer) error {
 	fmt.Fprintln(t, "scenario\taccepted\twritten\tlost\tduplicated\treordered\tmisdelivered\tfailed connects\tlongest gap\tpromise\t")
 	for _, r := range results {
 		if r.Skipped {
-			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\tskipped\t\n", r.Scenario)
+			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\tskipped\t\n", r.Scenario) // notes say why
 			continue
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d ms\t%s\t\n", r.Scenario, r.Accepted, r.Written, r.Lost,
@@ -108,10 +112,19 @@ func writeTable(results []*Result, w io.Writer) error {
 // notes says in words what has no column.
 func (r *Result) notes() string {
 	var notes []string
+	if r.Reason != "" {
+		notes = append(notes, "skipped: "+r.Reason)
+	}
+	if r.Owed > 0 {
+		notes = append(notes, fmt.Sprintf("%d deliveries were owed to users whose connection was gone or ending", r.Owed))
+	}
 	add := func(format string, v *int64) {
 		if v != nil {
 			notes = append(notes, fmt.Sprintf(format, *v))
 		}
+	}
+	if r.SlowClosed != nil {
+		notes = append(notes, fmt.Sprintf("%d slow connections closed with 4008", *r.SlowClosed))
 	}
 	if r.Refused+r.Unanswered > 0 {
 		notes = append(notes, fmt.Sprintf("%d notifications refused, %d unanswered", r.Refused, r.Unanswered))

@@ -12,8 +12,8 @@ import (
 	"github.com/homing/homing/bench/stack"
 )
 
-// scenario is one way to break things. All run on the same topology under the
-// same load; they differ in the fault and in what else is checked.
+// scenario is one way to break things. All run on the same kind of topology
+// under the same load; they differ in the fault and in what else is checked.
 type scenario struct {
 	name  string
 	about string
@@ -23,14 +23,27 @@ type scenario struct {
 	// check looks at what the ledger does not see, after the load has ended
 	// and while everything still runs. nil: nothing.
 	check func(ctx context.Context, d *drill) error
+
+	front []string // further flags of the front
+	named bool     // callers name notifications and try again at the other API server
+	apart bool     // runs in network namespaces of its own, or is skipped
 }
 
 func scenarios() []scenario {
 	return []scenario{
-		{"steady", "nothing breaks", nil, checkSteady},
-		{"kill-worker", "one of the front workers is killed (SIGKILL)", killWorker, checkIndex},
-		{"pubsub-failover", "the master of a pub/sub shard is killed", killPubSub, checkIndex},
-		{"data-failover", "the master of data Redis is killed", killData, checkIndex},
+		{name: "steady", about: "nothing breaks", check: checkSteady},
+		{name: "kill-worker", about: "one of the front workers is killed (SIGKILL)", fault: killWorker, check: checkIndex},
+		{name: "pubsub-failover", about: "the master of a pub/sub shard is killed", fault: killPubSub, check: checkUndisturbed},
+		{name: "data-failover", about: "the master of data Redis is killed", fault: killData, check: checkUndisturbed},
+		{name: "pubsub-hang", about: "the master of a pub/sub shard hangs (SIGSTOP) and comes back as it was", fault: hangPubSub, check: checkUndisturbed},
+		{name: "replica-kill", about: "the replica of a pub/sub shard that most processes are subscribed at is killed", fault: killReplica, check: checkUndisturbed},
+		{name: "sentinel-and-master-kill", about: "the master of a pub/sub shard is killed together with a Sentinel", fault: killSentinelAndMaster, check: checkUndisturbed},
+		{name: "network-cut", about: "the master of a pub/sub shard is cut off from its replicas and the Sentinels, not from publishers", fault: cutNetwork, check: checkUndisturbed, apart: true},
+		{name: "stale-master", about: "the master of a pub/sub shard is killed and, once replaced, started again as a master", fault: staleMaster, check: checkUndisturbed},
+		{name: "slow-subscriber", about: "some clients stop reading while much is sent to them", fault: slowClients, check: checkSlow},
+		{name: "kill-api", about: "one of the API servers is killed (SIGKILL)", fault: killAPI, check: checkUndisturbed, named: true},
+		{name: "rolling-restart", about: "the front replaces its workers one by one (SIGHUP)", fault: replaceWorkers, check: checkReplaced,
+			front: []string{"--front-drain-window", "3s"}},
 	}
 }
 
@@ -44,6 +57,13 @@ const (
 	connectTimeout = 60 * time.Second
 	settleTimeout  = 5 * time.Second
 	checkTimeout   = 45 * time.Second
+
+	// gapLimit is how long a way from an API server to a worker may deliver
+	// nothing, whatever breaks, beside what the machine itself stood still.
+	gapLimit = time.Second
+	// returnWindow is how soon users must be back to get what they missed. The
+	// system waits a little longer for them.
+	returnWindow = 25 * time.Second
 )
 
 // drill is a scenario under way.
@@ -61,6 +81,11 @@ type drill struct {
 	result  Result
 	faultAt time.Time // zero: no fault yet
 	loadEnd time.Time
+	net     *network // of a scenario that runs apart
+
+	// owed says what the system owes to users whose connections ended; see
+	// ledger.Rules. nil: nothing.
+	owed func(holder int, closed time.Time) time.Time
 }
 
 // say prints a line of progress.
@@ -71,11 +96,23 @@ func (d *drill) say(format string, args ...any) {
 // play runs one scenario from nothing to nothing.
 func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Result, error) {
 	d := &drill{scenario: s, opts: opts, stderr: stderr, started: time.Now(), result: Result{Scenario: s.name}}
-	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, apis, workers)
+	o := stack.Options{
+		Binary: opts.Binary, APIs: apis, Workers: workers, Shards: shards, Replicas: replicas,
+		AtMostOnce: opts.AtMostOnce, FrontArgs: s.front, LogDir: opts.LogDir,
+	}
 	var err error
-	d.stack, err = stack.Start(ctx, stack.Options{
-		Binary: opts.Binary, APIs: apis, Workers: workers, Shards: shards, Replicas: replicas, LogDir: opts.LogDir,
-	})
+	if s.apart {
+		if !insideApart() {
+			return d.playApart(ctx)
+		}
+		if d.net, err = newNetwork(ctx); err != nil {
+			return d.skip(err), nil
+		}
+		defer d.net.close()
+		o.BasePort, o.Place = 20000, d.net.place
+	}
+	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, apis, workers)
+	d.stack, err = stack.Start(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +175,7 @@ func (d *drill) locate() error {
 // load runs the senders, and the fault in the midst of them.
 func (d *drill) load(ctx context.Context) error {
 	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.APIs(), d.stack.Key(), d.opts.Rate, senderCount)
+	d.senders.named = d.named
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	d.senders.start(sending)
@@ -214,7 +252,12 @@ func (d *drill) account() {
 		Joined: 500 * time.Millisecond,
 		Stayed: 2 * time.Second,
 		End:    d.loadEnd,
+		Owed:   d.owed,
+		Window: returnWindow,
 	})
+	if limit := gapLimit + d.stalls.longest(); entry.LongestGap > limit {
+		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
+	}
 	for _, e := range entry.Examples {
 		d.say("  %s", e)
 	}

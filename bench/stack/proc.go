@@ -20,6 +20,7 @@ type process struct {
 	cmd    *exec.Cmd
 	log    string // path of its log
 	exited chan struct{}
+	killed bool // on purpose; owned by the Stack's user
 }
 
 // launch starts binary with args; what it writes goes to name.log in dir. It

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/homing/homing/bench/usage"
@@ -32,6 +33,10 @@ type Options struct {
 
 	AtMostOnce bool   // run with the relay's acknowledgements off
 	LogDir     string // for the logs of all processes; empty: a temporary one
+
+	// Where Redis runs, with replicas; see redisproc.TopologyOptions.
+	BasePort int
+	Place    func(*redisproc.ServerOptions)
 }
 
 // Stack is a running Homing. Stop it.
@@ -247,10 +252,30 @@ func (s *Stack) Workers() ([]int, error) {
 	return pids, nil
 }
 
+// KillAPI kills API process i and waits for its end.
+func (s *Stack) KillAPI(i int) error {
+	p := s.apis[i]
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", p.name, err)
+	}
+	p.killed = true
+	<-p.exited
+	return nil
+}
+
+// ReplaceWorkers asks the front to replace its workers one by one. It does not
+// wait.
+func (s *Stack) ReplaceWorkers() error {
+	if err := s.front.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		return fmt.Errorf("ask the front to replace its workers: %w", err)
+	}
+	return nil
+}
+
 // Alive reports the first process that has ended without being asked to.
 func (s *Stack) Alive() error {
 	for _, p := range append([]*process{s.front}, s.apis...) {
-		if !p.alive() {
+		if !p.alive() && !p.killed {
 			return fmt.Errorf("%s has ended; its log ends:\n%s", p.name, p.tail())
 		}
 	}

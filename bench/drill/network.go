@@ -1,0 +1,223 @@
+package drill
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/homing/homing/bench/stack"
+	"github.com/homing/homing/redisx/redisproc"
+)
+
+// A scenario that cuts the network runs in a process of its own in a network
+// namespace of its own, which has a bridge with two more namespaces behind it:
+// one for the master that is cut off, one for its replicas and the Sentinels.
+// The namespaces have no names and vanish with their last process, however that
+// ends; the machine's own network is never touched.
+
+// apartEnv marks the process that runs apart.
+const apartEnv = "HOMING_DRILL_APART"
+
+func insideApart() bool { return os.Getenv(apartEnv) != "" }
+
+// stopApart is how long the process may take to stop what it started.
+const stopApart = 45 * time.Second
+
+// playApart runs the scenario in another process, in a new network namespace.
+func (d *drill) playApart(ctx context.Context) (*Result, error) {
+	binary := d.opts.Binary
+	if binary == "" {
+		var err error
+		if binary, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("find the homing binary: %w", err)
+		}
+	}
+	cmd := exec.CommandContext(ctx, binary, d.argsApart()...) //nolint:gosec // ourselves, or what the operator chose
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, d.stderr
+	cmd.Env = append(os.Environ(), apartEnv+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopApart
+	if err := cmd.Start(); err != nil {
+		return d.skip(fmt.Errorf("make a network namespace: %w", err)), nil
+	}
+	err := cmd.Wait()
+	var reply struct{ Results []*Result }
+	if json.Unmarshal(out.Bytes(), &reply) == nil && len(reply.Results) == 1 {
+		return reply.Results[0], nil // its exit status says no more than the promise does
+	}
+	return nil, fmt.Errorf("run apart: %w", errors.Join(err, ctx.Err()))
+}
+
+func (d *drill) argsApart() []string {
+	args := []string{
+		"drill", d.name, "--json", "--conns", strconv.Itoa(d.opts.Conns),
+		"--rate", strconv.FormatFloat(d.opts.Rate, 'f', -1, 64), "--after", d.opts.After.String(),
+	}
+	if d.opts.AtMostOnce {
+		args = append(args, "--at-most-once")
+	}
+	if d.opts.Binary != "" {
+		args = append(args, "--binary", d.opts.Binary)
+	}
+	if d.opts.LogDir != "" {
+		args = append(args, "--log-dir", d.opts.LogDir)
+	}
+	return args
+}
+
+// skip gives the scenario up because the machine does not allow it.
+func (d *drill) skip(why error) *Result {
+	d.say("skipped: %v", why)
+	d.result.Skipped, d.result.Reason = true, why.Error()
+	return &d.result
+}
+
+// network is what a scenario that runs apart has beside its own namespace.
+type network struct{ master, others *namespace }
+
+// namespace is a network namespace behind one port of the bridge. A sleeping
+// process holds it.
+type namespace struct {
+	addr   string
+	port   string // the bridge's
+	holder *exec.Cmd
+}
+
+const (
+	homeAddr   = "10.213.0.1" // of our own namespace
+	masterAddr = "10.213.0.2"
+	othersAddr = "10.213.0.3"
+)
+
+// newNetwork makes the bridge and what is behind it. Whoever made it closes it.
+func newNetwork(ctx context.Context) (*network, error) {
+	n := &network{}
+	if err := n.build(ctx); err != nil {
+		n.close()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *network) build(ctx context.Context) (err error) {
+	for _, cmd := range []string{
+		"ip link set lo up",
+		"ip link add name cutbr type bridge",
+		"ip address add " + homeAddr + "/24 dev cutbr",
+		"ip link set cutbr up",
+	} {
+		if err := run(ctx, cmd); err != nil {
+			return err
+		}
+	}
+	if n.master, err = newNamespace(ctx, masterAddr, "cut0"); err != nil {
+		return err
+	}
+	n.others, err = newNamespace(ctx, othersAddr, "cut1")
+	return err
+}
+
+func newNamespace(ctx context.Context, addr, port string) (*namespace, error) {
+	ns := &namespace{addr: addr, port: port, holder: exec.Command("sleep", "infinity")} //nolint:noctx // close ends it
+	ns.holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if err := ns.holder.Start(); err != nil {
+		return nil, fmt.Errorf("make a network namespace: %w", err)
+	}
+	inside := strings.Join(ns.under(), " ")
+	for _, cmd := range []string{
+		fmt.Sprintf("ip link add name %s type veth peer name eth0 netns %d", port, ns.holder.Process.Pid),
+		fmt.Sprintf("ip link set dev %s master cutbr up", port),
+		inside + " ip link set lo up",
+		inside + " ip address add " + addr + "/24 dev eth0",
+		inside + " ip link set eth0 up",
+	} {
+		if err := run(ctx, cmd); err != nil {
+			ns.close()
+			return nil, err
+		}
+	}
+	return ns, nil
+}
+
+// under is the command that runs another one in the namespace.
+func (ns *namespace) under() []string {
+	return []string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", ns.holder.Process.Pid)}
+}
+
+func (ns *namespace) close() {
+	if ns != nil {
+		_ = ns.holder.Process.Kill()
+		_ = ns.holder.Wait() // killed, as it says
+	}
+}
+
+func (n *network) close() {
+	n.master.close()
+	n.others.close()
+}
+
+func run(ctx context.Context, command string) error {
+	argv := strings.Fields(command)
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput() //nolint:gosec // our own commands
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// place says where a Redis process runs: the master that is cut off, and its
+// replicas and the Sentinels, behind the bridge; all others at home.
+func (n *network) place(o *redisproc.ServerOptions) {
+	where := (*namespace)(nil)
+	switch name := stack.ShardMaster(shard); {
+	case o.Name == name+"-0":
+		where = n.master
+	case strings.HasPrefix(o.Name, name+"-"), strings.HasPrefix(o.Name, "sentinel-"):
+		where = n.others
+	}
+	if where == nil {
+		o.Host = homeAddr
+		return
+	}
+	o.Host, o.Under = where.addr, where.under()
+}
+
+// cut parts the namespaces behind the bridge from each other, in both
+// directions and without a word to either; our own still reaches both.
+func (n *network) cut(ctx context.Context) error { return n.isolate(ctx, "on") }
+
+func (n *network) heal(ctx context.Context) error { return n.isolate(ctx, "off") }
+
+func (n *network) isolate(ctx context.Context, how string) error {
+	for _, ns := range []*namespace{n.master, n.others} {
+		if err := run(ctx, "ip link set dev "+ns.port+" type bridge_slave isolated "+how); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutNetwork cuts the master off for half of the time. Publishers still reach
+// it, and it takes what they publish, to nobody.
+func cutNetwork(ctx context.Context, d *drill) error {
+	d.say("cutting %s, the master of %s, off from its replicas and the Sentinels", masterAddr, stack.ShardMaster(shard))
+	d.faultAt = time.Now()
+	if err := d.net.cut(ctx); err != nil {
+		return err
+	}
+	if err := pause(ctx, d.opts.After/2); err != nil {
+		return err
+	}
+	d.say("the network is whole again")
+	return d.net.heal(ctx)
+}
