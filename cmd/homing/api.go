@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -57,7 +58,7 @@ func (c *apiCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	back.run("admin", func(ctx context.Context) error {
 		return serveAdmin(ctx, c.Admin, adminHandler(reg), log)
 	})
-	return srv.Run(serving)
+	return srv.run(serving)
 }
 
 // openRedis starts following the Redis that c names. It does not wait for it:
@@ -71,8 +72,35 @@ func openRedis(back *background, c redisx.Config, log *slog.Logger, reg promethe
 	return r, nil
 }
 
+// flushTimeout is how long a process that stops waits for others to confirm
+// what it sent them.
+const flushTimeout = 3 * time.Second
+
+// apiServer is an API server with what ties it to the hub.
+type apiServer struct {
+	*api.Server
+	relay *relay.Relay
+	log   *slog.Logger
+}
+
+// run serves until ctx ends, then waits until what was accepted is confirmed.
+func (s *apiServer) run(ctx context.Context) error {
+	err := s.Run(ctx)
+	flush(s.relay, s.log)
+	return err
+}
+
+// flush waits for confirmations, for a moment.
+func flush(rl *relay.Relay, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := rl.Flush(ctx); err != nil {
+		log.Warn("stopping before everything was confirmed", "error", err)
+	}
+}
+
 // newAPI puts an API server together on top of r. dev is nil but in homing dev.
-func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*api.Server, error) {
+func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*apiServer, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
 	ix := index.New(r, keys, log, reg)
 	var rl *relay.Relay
@@ -94,5 +122,5 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("index", ix.Run)
 	back.run("relay", rl.Run)
 	back.run("dispatcher", dispatcher.Run)
-	return srv, nil
+	return &apiServer{Server: srv, relay: rl, log: log}, nil
 }

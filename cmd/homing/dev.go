@@ -83,7 +83,7 @@ func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger) (err erro
 	}
 	g, serving := errgroup.WithContext(serving)
 	g.Go(func() error { return w.run(func() error { return w.front.Run(serving) }) })
-	g.Go(func() error { return srv.Run(serving) })
+	g.Go(func() error { return srv.run(serving) })
 	g.Go(func() error {
 		if w.waitReady(serving) == nil {
 			c.greet(s, srv)
@@ -106,7 +106,7 @@ func (c *devCmd) redis(ctx context.Context, log *slog.Logger) (url string, stop 
 }
 
 // build puts the front worker and the API server together, both listening.
-func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *slog.Logger, reg prometheus.Registerer) (*worker, *api.Server, error) {
+func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *slog.Logger, reg prometheus.Registerer) (*worker, *apiServer, error) {
 	r, err := openRedis(back, d.api.Redis, log, reg)
 	if err != nil {
 		return nil, nil, err
@@ -151,7 +151,7 @@ func (c *devCmd) tokens(secret []byte) *api.Dev {
 	}
 }
 
-func (c *devCmd) greet(s streams, srv *api.Server) {
+func (c *devCmd) greet(s streams, srv *apiServer) {
 	base := "http://" + reachable(srv.Addr().String())
 	fmt.Fprintf(s.err, `
 Homing is up.

@@ -38,6 +38,7 @@ type worker struct {
 	front     *front.Worker
 	registrar *index.Registrar
 	relay     *relay.Relay
+	log       *slog.Logger
 }
 
 // newWorker puts a front worker together on top of r. It owns listeners from
@@ -69,16 +70,19 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	back.run("registrar", registrar.Run)
 	back.run("relay", rl.Run)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{front: w, registrar: registrar, relay: rl}, nil
+	return &worker{front: w, registrar: registrar, relay: rl, log: log}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its
-// connections have drained, then strikes the worker from the index.
+// connections have drained, then strikes the worker from the index, and waits
+// until whom it missed is known where they are looked for.
 func (w *worker) run(serve func() error) error {
 	err := serve()
 	ctx, cancel := context.WithTimeout(context.Background(), signOffTimeout)
 	defer cancel()
-	return errors.Join(err, w.registrar.Close(ctx))
+	err = errors.Join(err, w.registrar.Close(ctx))
+	flush(w.relay, w.log)
+	return err
 }
 
 // waitReady blocks until what is sent to the worker reaches it, or ctx ends.

@@ -141,6 +141,26 @@ func TestMessagesArriveOnceAndInOrder(t *testing.T) {
 	}
 }
 
+func TestFlushWaitsForConfirmation(t *testing.T) {
+	r, _ := shards(t, 1)
+	keys := hub.NewKeys(redistest.Prefix(t))
+	s, p := newProcess(t, defaults, r, keys), newProcess(t, defaults, r, keys)
+	if err := s.relay.Send(until(t), []Outgoing{{To: p.id, Body: number(0)}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.relay.Flush(until(t)); err != nil || len(s.relay.Unconfirmed()) > 0 {
+		t.Fatalf("flush: %v, unconfirmed %v", err, s.relay.Unconfirmed())
+	}
+	if err := s.relay.Send(until(t), []Outgoing{{To: hub.NewProcessID(), Body: number(0)}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.relay.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("flush to nobody: %v, want its deadline", err)
+	}
+}
+
 func TestNothingIsLostWhenAShardDies(t *testing.T) {
 	r, servers := shards(t, 2)
 	keys := hub.NewKeys(redistest.Prefix(t))

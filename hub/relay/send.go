@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -141,4 +142,22 @@ func (r *Relay) Unconfirmed() map[hub.ProcessID]time.Time {
 		}
 	}
 	return oldest
+}
+
+// Flush blocks until every message that was sent is confirmed or given up, or
+// ctx ends; then the error says how many receivers have not confirmed. A
+// process that stops calls it, while Run runs, so that what it accepted does
+// not depend on nothing going wrong just now.
+func (r *Relay) Flush(ctx context.Context) error {
+	for {
+		left := len(r.Unconfirmed())
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d processes have not confirmed everything: %w", left, ctx.Err())
+		case <-time.After(grain):
+		}
+	}
 }
