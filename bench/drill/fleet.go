@@ -105,6 +105,16 @@ func (f *fleet) users() []hub.UserID {
 	return users
 }
 
+// slow counts the slow devices.
+func (f *fleet) slow() (n int) {
+	for _, d := range f.devices {
+		if d.slow {
+			n++
+		}
+	}
+	return n
+}
+
 // start connects all devices and keeps them connected until ctx ends; wait
 // then waits for them.
 func (f *fleet) start(ctx context.Context) {

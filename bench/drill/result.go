@@ -41,6 +41,7 @@ type Result struct {
 	Connections   int `json:"connections"`
 	Notifications int `json:"notifications"` // accepted
 	Owed          int `json:"owed"`          // deliveries accepted for users whose connection was gone or ending
+	Away          int `json:"away"`          // accepted, by the API's word, for nobody: the user was between two connections; not promised
 	HandedOver    int `json:"handed_over"`   // arrivals on a connection made after the notification was sent
 	Refused       int `json:"refused"`       // answered with an error
 	Unanswered    int `json:"unanswered"`
@@ -70,7 +71,7 @@ func ms(d time.Duration) *int64 {
 func (r *Result) settle(e ledger.Entry, fault time.Time) {
 	r.Accepted, r.Written, r.Lost = e.Accepted, e.Written, e.Lost
 	r.Duplicated, r.Reordered, r.Misdelivered = e.Duplicated, e.Reordered, e.Misdelivered
-	r.Owed, r.HandedOver = e.Owed, e.HandedOver
+	r.Owed, r.Away, r.HandedOver = e.Owed, e.Away, e.HandedOver
 	r.Notifications, r.Refused, r.Unanswered = e.Notifications, e.Refused, e.Unanswered
 	r.LongestGapMS = e.LongestGap.Milliseconds()
 	if e.Lost > 0 && !fault.IsZero() {
@@ -131,6 +132,9 @@ func (r *Result) notes() string {
 	}
 	if r.HandedOver > 0 {
 		notes = append(notes, fmt.Sprintf("%d deliveries handed over to later connections", r.HandedOver))
+	}
+	if r.Away > 0 {
+		notes = append(notes, fmt.Sprintf("%d not delivered to users who were between two connections", r.Away))
 	}
 	add("lost from %d ms after the fault", r.LostFromMS)
 	add("until %d ms", r.LostUntilMS)

@@ -127,6 +127,12 @@ func slowClients(ctx context.Context, d *drill) error {
 	<-flood.Done()
 	resume()
 	d.say("they read again")
+	slow := d.fleet.slow()
+	for end := time.Now().Add(settleTimeout); len(d.fleet.endings()) < slow && time.Now().Before(end); {
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 	return d.watchReturn(ctx)
 }
 
@@ -136,7 +142,7 @@ func checkSlow(ctx context.Context, d *drill) error {
 	if n := d.fleet.failed.Load(); n > 0 {
 		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
 	}
-	closed, slow := 0, 0
+	closed, slow := 0, d.fleet.slow()
 	for _, e := range d.fleet.endings() {
 		switch {
 		case !e.device.slow:
@@ -145,11 +151,6 @@ func checkSlow(ctx context.Context, d *drill) error {
 			closed++
 		default:
 			d.result.breaks("a slow connection of %s ended otherwise: %v", e.device.user, e.err)
-		}
-	}
-	for _, dev := range d.fleet.devices {
-		if dev.slow {
-			slow++
 		}
 	}
 	d.result.SlowClosed = &closed

@@ -119,6 +119,15 @@ func TestSettle(t *testing.T) {
 			b.got(0, 3, 2910)
 		}, Entry{Notifications: 3, Refused: 1, Accepted: 3, Owed: 2, Written: 2, Lost: 1, HandedOver: 1}},
 
+		"not owed, but told, when the user was away": {func(w *world) {
+			w.conn("a", "", 0, 1500)
+			b := w.conn("a", "", 2000, 0)
+			w.send(0, 0, 1600, Accepted, "", "a")
+			w.send(0, 1, 1700, Accepted, "", "a") // waited for the user all the same
+			w.send(0, 2, 1400, Accepted, "", "a") // on its way when the connection ended
+			b.got(0, 1, 2010)
+		}, Entry{Notifications: 3, Away: 1, HandedOver: 1}},
+
 		"not owed to one who stays away or comes late": {func(w *world) {
 			w.conn("a", "", 0, 1500).holder = dead
 			w.conn("b", "", 0, 1500).holder = dead

@@ -42,6 +42,7 @@ type Entry struct {
 	Duplicated   int // arrivals beyond the first on one connection
 	Reordered    int // arrivals after a later one of the same sender
 	Misdelivered int // arrivals where they did not belong
+	Away         int // accepted while the user had no connection, who came back within the window and never got it; nothing is due
 	HandedOver   int // arrivals on a connection made after the notification was sent
 
 	LongestGap         time.Duration // see gaps
@@ -180,17 +181,20 @@ func (a *account) demand(m *Message) {
 		if held || a.rules.Owed == nil {
 			continue
 		}
-		if s := a.owed(u, m); s != nil {
+		switch s, back := a.owed(u, m); {
+		case !back:
+		case s != nil:
 			a.entry.Owed++
 			a.charge(m, s, a.reached(u, m))
+		case a.away(u, m) && !a.reached(u, m):
+			a.entry.Away++
 		}
 	}
 }
 
 // owed returns a connection on which the system still took the user to be when
-// it accepted m, if the user came back in time for it; otherwise nil.
-func (a *account) owed(u hub.UserID, m *Message) (ended *sheet) {
-	back := false
+// it accepted m, if there is one, and whether the user came back in time for m.
+func (a *account) owed(u hub.UserID, m *Message) (ended *sheet, back bool) {
 	for _, s := range a.sheets[u] {
 		switch {
 		case !m.names(s.Conn):
@@ -200,10 +204,23 @@ func (a *account) owed(u hub.UserID, m *Message) (ended *sheet) {
 			ended = s
 		}
 	}
-	if !back {
-		return nil
+	return ended, back
+}
+
+// away reports whether the user had had a connection for m, and has none while
+// m is accepted.
+func (a *account) away(u hub.UserID, m *Message) bool {
+	before := false
+	for _, s := range a.sheets[u] {
+		if !m.names(s.Conn) || s.Opened.After(m.Answered) {
+			continue
+		}
+		if s.openAt(m.Due) {
+			return false
+		}
+		before = true
 	}
-	return ended
+	return before
 }
 
 // reached reports whether m arrived on any connection of the user.
