@@ -26,6 +26,7 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
 )
 
@@ -36,8 +37,10 @@ const resumeLosses = 200
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// stack is two front workers and two API servers on a Redis of their own.
+// stack is two front workers and two API servers on a Redis of their own, and
+// another one for the inboxes.
 type stack struct {
+	inbox  *redisproc.Server
 	secret []byte
 	apis   []string
 	fronts []string
@@ -45,13 +48,14 @@ type stack struct {
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
-	s := &stack{secret: []byte(newSecret())}
+	s := &stack{secret: []byte(newSecret()), inbox: redistest.Process(t, redisproc.ServerOptions{})}
 	var ac apiConfig
 	fc := frontConfig{Auth: auth.Config{Secret: s.secret}}
 	if err := errors.Join(kong.ApplyDefaults(&ac), kong.ApplyDefaults(&fc)); err != nil {
 		t.Fatal(err)
 	}
 	ac.Redis = redistest.Config(t, redistest.Server(t))
+	ac.Redis.Inbox = []string{"redis://" + s.inbox.Addr()}
 	fc.Redis = ac.Redis
 	ac.API.Listen, ac.API.ReusePort, ac.API.AllowLoopback = "127.0.0.1:0", false, true
 	fc.Front.Listen, fc.Front.DrainWindow, fc.Front.DrainTimeout = "127.0.0.1:0", 0, time.Second
@@ -301,7 +305,7 @@ func (p *player) has(sender string) int {
 }
 
 // check compares what the application was given with 1, 2, 3, … sent.
-func (p *player) check(t *testing.T, sender string, sent int) {
+func (p *player) check(t *testing.T, sender string, sent int, ordered bool) {
 	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -323,67 +327,122 @@ func (p *player) check(t *testing.T, sender string, sent int) {
 			repeated++
 		}
 	}
+	if !ordered {
+		disorder = 0
+	}
 	if lost+repeated+disorder > 0 || len(got) != sent {
 		t.Errorf("%s: of %d sent %d were given: %d lost, %d repeated, %d out of order", sender, sent, len(got), lost, repeated, disorder)
 	}
 }
 
 // TestResumeUnderLoad takes a client's connection away at random, 200 times,
-// while several senders at two API servers send to it. In the end it
-// has been given everything, once each, in each sender's order.
+// while several senders at two API servers send to it. In the end it has been
+// given everything, once each, in each sender's order.
 func TestResumeUnderLoad(t *testing.T) {
 	s := newStack(t)
 	p := s.newPlayer(t, "ann")
-	ctx, cancel := context.WithTimeout(t.Context(), *resumeDuration)
-	defer cancel()
-	senders := []struct{ name, class string }{{"mail", "must"}, {"gifts", "must"}, {"hints", "droppable"}}
-	sent := make([]int, len(senders))
-	var load errgroup.Group
-	for i, sender := range senders {
-		load.Go(func() (err error) {
-			sent[i], err = s.sendUntil(ctx, s.apis[i%len(s.apis)], sender.name, sender.class)
-			return err
-		})
-	}
+	l := s.load(t, *resumeDuration)
 	for losses := 0; losses < resumeLosses; {
 		time.Sleep(rand.N(2 * *resumeDuration / resumeLosses))
-		if f := p.current.Load(); f != nil && f.lose(rand.IntN(4) == 0) {
+		if p.lose() {
 			losses++
 		}
 	}
-	if err := load.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		missing := 0
-		for i, sender := range senders {
-			missing += max(0, sent[i]-p.has(sender.name))
-		}
-		if missing == 0 {
-			break
-		}
-	}
-	time.Sleep(300 * time.Millisecond) // for repeats that should not come
-	for i, sender := range senders {
-		p.check(t, sender.name, sent[i])
-	}
+	l.settle(t, p, true)
 	if n := p.gone.Load(); n > 0 {
 		t.Errorf("%d resumes were told that history is gone", n)
+	}
+}
+
+// TestResumeWhileTheInboxIsAway has the inboxes' Redis hang in the middle.
+// Nothing can be stored meanwhile, and clients that come back are told to ask
+// again; live messages pass, so that order is not kept, but nothing is lost.
+func TestResumeWhileTheInboxIsAway(t *testing.T) {
+	s := newStack(t)
+	p := s.newPlayer(t, "ann")
+	l := s.load(t, 5*time.Second)
+	for i := range 40 {
+		time.Sleep(rand.N(200 * time.Millisecond))
+		p.lose()
+		var err error
+		switch i {
+		case 10:
+			err = s.inbox.Stop()
+		case 25:
+			err = s.inbox.Cont()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.settle(t, p, false)
+}
+
+// lose takes the present connection away, and reports whether there was one.
+func (p *player) lose() bool {
+	f := p.current.Load()
+	return f != nil && f.lose(rand.IntN(4) == 0)
+}
+
+// load is senders at work.
+type load struct {
+	senders []*sender
+	group   errgroup.Group
+}
+
+type sender struct {
+	name, class string
+	sent        int // owned by its goroutine until the group is done
+}
+
+// load starts three senders, who stop after d.
+func (s *stack) load(t *testing.T, d time.Duration) *load {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	l := &load{senders: []*sender{{name: "mail", class: "must"}, {name: "gifts", class: "must"}, {name: "hints", class: "droppable"}}}
+	for i, sender := range l.senders {
+		l.group.Go(func() error { return s.sendUntil(ctx, s.apis[i%len(s.apis)], sender) })
+	}
+	return l
+}
+
+// settle waits until the senders are done and p has been given everything, and
+// then checks it.
+func (l *load) settle(t *testing.T, p *player, ordered bool) {
+	t.Helper()
+	if err := l.group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	missing := func() (n int) {
+		for _, s := range l.senders {
+			n += max(0, s.sent-p.has(s.name))
+		}
+		return n
+	}
+	for deadline := time.Now().Add(15 * time.Second); missing() > 0 && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	time.Sleep(300 * time.Millisecond) // for repeats that should not come
+	sent := 0
+	for _, s := range l.senders {
+		p.check(t, s.name, s.sent, ordered)
+		sent += s.sent
 	}
 	t.Logf("sent %d, over %d connections", sent, p.up.Load())
 }
 
-// sendUntil sends to ann, about 40 times a second, until ctx ends, and returns
-// how many were accepted.
-func (s *stack) sendUntil(ctx context.Context, api, sender, class string) (int, error) {
+// sendUntil sends to ann, about 40 times a second, until ctx ends.
+func (s *stack) sendUntil(ctx context.Context, api string, from *sender) error {
 	for n := 1; ; n++ {
-		body := fmt.Appendf(nil, `{"id":"%s-%06d","users":["ann"],"class":%q,"store":"1h","data":{"sender":%q,"n":%d}}`, sender, n, class, sender, n)
+		body := fmt.Appendf(nil, `{"id":"%s-%06d","users":["ann"],"class":%q,"store":"1h","data":{"sender":%q,"n":%d}}`, from.name, n, from.class, from.name, n)
 		if err := s.post(context.WithoutCancel(ctx), api, body); err != nil {
-			return n - 1, err
+			return err
 		}
+		from.sent = n
 		select {
 		case <-ctx.Done():
-			return n, nil
+			return nil
 		case <-time.After(rand.N(50 * time.Millisecond)):
 		}
 	}
