@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,12 @@ var (
 // millisecond at most.
 const scriptUsers = 50
 
+// replicaWait is how long a Store waits for a replica to have it.
+const replicaWait = 200 * time.Millisecond
+
+// errNotCopied is why a Store fails that the master took and no replica has.
+var errNotCopied = fmt.Errorf("%w: no replica has confirmed the write", redisx.ErrUnavailable)
+
 // Inbox keeps notifications for users. It is safe for concurrent use and needs
 // no goroutine. Everything goes through the masters: a replica may lack what
 // has just been stored.
@@ -49,6 +56,8 @@ func New(cfg Config, r *redisx.Redis, keys hub.Keys, reg prometheus.Registerer) 
 // Store keeps m for each of users, who must be distinct, for ttl, and returns
 // when it stands in all their inboxes. An inbox that has had m.ID among its
 // last MaxCount ids is left as it is, so a Store that failed may be repeated.
+// Where there are replicas it waits for one to have it, so that a failover
+// keeps it.
 //
 // A ttl above Config.MaxAge, or not above zero, is an error that wraps
 // hub.ErrInvalid and begins with "store:". On other errors some inboxes may
@@ -111,6 +120,9 @@ func (in *Inbox) storeOn(ctx context.Context, shard *redisx.Shard, users []hub.U
 		calls = append(calls, append(args, tail...))
 		users = users[n:]
 	}
+	if replicated(shard) {
+		calls = append(calls, []any{"WAIT", 1, replicaWait.Milliseconds()})
+	}
 	return shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
 		err := in.call(ctx, c, calls)
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
@@ -123,7 +135,15 @@ func (in *Inbox) storeOn(ctx context.Context, shard *redisx.Shard, users []hub.U
 	})
 }
 
-// call runs store scripts in one pipeline and counts what they did.
+// replicated reports whether the shard has a replica that can confirm writes.
+func replicated(shard *redisx.Shard) bool {
+	return slices.ContainsFunc(shard.Nodes(), func(n redisx.Node) bool {
+		return n.Role == redisx.Replica && n.Healthy
+	})
+}
+
+// call runs store scripts, and perhaps WAIT, in one pipeline and counts what
+// they did.
 func (in *Inbox) call(ctx context.Context, c *redis.Client, calls [][]any) error {
 	replies, err := c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for _, args := range calls {
@@ -131,18 +151,30 @@ func (in *Inbox) call(ctx context.Context, c *redis.Client, calls [][]any) error
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	for _, r := range replies {
-		cmd, ok := r.(*redis.Cmd)
-		if !ok {
-			continue
-		}
-		if n, err := cmd.Int64Slice(); err == nil && len(n) == 3 {
-			in.metrics.stored.Add(float64(n[0]))
-			in.metrics.expired.Add(float64(n[1]))
-			in.metrics.pushed.Add(float64(n[2]))
+		switch n := r.(*redis.Cmd).Val().(type) {
+		case []any: // of the script
+			in.count(n)
+		case int64: // of WAIT
+			if n == 0 {
+				err = errNotCopied
+			}
 		}
 	}
 	return err
+}
+
+// count takes what one call of the store script did.
+func (in *Inbox) count(did []any) {
+	for i, c := range []prometheus.Counter{in.metrics.stored, in.metrics.expired, in.metrics.pushed} {
+		if i < len(did) {
+			n, _ := did[i].(int64)
+			c.Add(float64(n))
+		}
+	}
 }
 
 // Ack removes from user's inbox what the client has acknowledged: the entries
