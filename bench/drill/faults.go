@@ -20,8 +20,8 @@ const (
 	// renewed every 2 s.
 	leaseAtLeast = 3500 * time.Millisecond
 	// connectsWithin is how soon players must be able to connect after the data
-	// master died: what Sentinel takes, 2.5 s, and 2 s.
-	connectsWithin = 4500 * time.Millisecond
+	// master died: what Sentinel takes, 2.7 s, and 2 s.
+	connectsWithin = 4700 * time.Millisecond
 	// presenceBatch is how many users are asked for in one call.
 	presenceBatch = 1000
 )

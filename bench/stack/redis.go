@@ -6,13 +6,9 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/homing/homing/redisx/redisproc"
 )
-
-// downAfter is how long a Redis must be silent before a Sentinel acts.
-const downAfter = time.Second
 
 // DataMaster is the name of the data master, ShardMaster that of pub/sub
 // shard i.
@@ -41,7 +37,7 @@ func (s *Stack) startRedis(ctx context.Context) (err error) {
 		return s.startMasters(ctx, dir)
 	}
 	o := redisproc.TopologyOptions{
-		Sentinels: 3, DownAfter: downAfter, Dir: dir, BasePort: s.opts.BasePort, Place: s.opts.Place,
+		Sentinels: 3, Dir: dir, BasePort: s.opts.BasePort, Place: s.opts.Place,
 	}
 	for _, name := range s.masters() {
 		o.Masters = append(o.Masters, redisproc.MasterSpec{Name: name, Replicas: s.opts.Replicas})

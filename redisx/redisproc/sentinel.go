@@ -16,8 +16,11 @@ type SentinelOptions struct {
 	Masters []Monitored
 	// Quorum is how many Sentinels must find a master down. 0: 1.
 	Quorum int
-	// DownAfter is how long a server must not answer to be found down. 0: 1 s.
-	// Shorter than that, a busy machine is taken for a dead one.
+	// DownAfter is how long a server must not answer to be found down. 0: 1.3 s.
+	// A Sentinel pings once a second, and for the first time a second after it
+	// has met a server: at 1 s or less, it finds every new master down for a
+	// moment, and one failover in eight led to a second one, away from the
+	// master just elected.
 	DownAfter time.Duration
 	// FailoverTimeout bounds one attempt; the next one for the same master
 	// comes after twice as long. 0: 10 s.
@@ -28,6 +31,8 @@ type SentinelOptions struct {
 	// ID is the Sentinel's own identity for its peers; empty: a random one.
 	ID string
 }
+
+const defaultDownAfter = 1300 * time.Millisecond
 
 // Monitored is one master that a Sentinel watches.
 type Monitored struct {
@@ -80,7 +85,7 @@ func monitorConfig(o SentinelOptions, m Monitored) []string {
 	}
 	lines := []string{
 		set("monitor", fmt.Sprintf("%s %d", hostPort(m.Addr), cmp.Or(o.Quorum, 1))),
-		set("down-after-milliseconds", cmp.Or(o.DownAfter, time.Second).Milliseconds()),
+		set("down-after-milliseconds", cmp.Or(o.DownAfter, defaultDownAfter).Milliseconds()),
 		set("failover-timeout", cmp.Or(o.FailoverTimeout, 10*time.Second).Milliseconds()),
 		// All at once: a replica that waits its turn is one that subscribers
 		// cannot use.
