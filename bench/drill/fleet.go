@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/homing/homing/bench/bees"
@@ -59,9 +57,6 @@ type device struct {
 	slow    bool // takes part when clients stop reading
 }
 
-// slowShare: one device in so many is slow.
-const slowShare = 20
-
 // dialsUnderWay keeps the start from being a storm; storms are a drill of
 // their own.
 const dialsUnderWay = 64
@@ -103,16 +98,6 @@ func (f *fleet) users() []hub.UserID {
 		}
 	}
 	return users
-}
-
-// slow counts the slow devices.
-func (f *fleet) slow() (n int) {
-	for _, d := range f.devices {
-		if d.slow {
-			n++
-		}
-	}
-	return n
 }
 
 // start connects all devices and keeps them connected until ctx ends; wait
@@ -203,13 +188,6 @@ func dialAs(ctx context.Context, front string, secret []byte, d *device) (*clien
 	return client.Dial(ctx, o)
 }
 
-func smallBuffer(_, _ string, c syscall.RawConn) (err error) {
-	const size = 4096
-	return cmp.Or(c.Control(func(fd uintptr) {
-		err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, size)
-	}), err)
-}
-
 // listen enters all that arrives on a connection until it ends; it returns
 // why, and the server's last wish.
 func (f *fleet) listen(ctx context.Context, d *device, conn *client.Conn) (hint *client.Reconnect, err error) {
@@ -266,39 +244,6 @@ func (f *fleet) endings() []ending {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.ends)
-}
-
-// stopReading keeps slow devices from reading on, after what they read next,
-// until resume is called.
-func (f *fleet) stopReading() (resume func()) {
-	gate := make(chan struct{})
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stalled = gate
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.stalled = nil
-		close(gate)
-	}
-}
-
-// stall waits while d may not read, and reports whether it had to.
-func (f *fleet) stall(ctx context.Context, d *device) bool {
-	if !d.slow {
-		return false
-	}
-	f.mu.Lock()
-	gate := f.stalled
-	f.mu.Unlock()
-	if gate == nil {
-		return false
-	}
-	select {
-	case <-gate:
-	case <-ctx.Done():
-	}
-	return true
 }
 
 // payload is what our notifications carry in their data.

@@ -83,9 +83,14 @@ func (r *Result) settle(e ledger.Entry, fault time.Time) {
 	}
 }
 
+// maxBroke is how many broken promises are told in words.
+const maxBroke = 10
+
 // breaks records a promise that was not kept.
 func (r *Result) breaks(format string, args ...any) {
-	r.Broke = append(r.Broke, fmt.Sprintf(format, args...))
+	if len(r.Broke) < maxBroke {
+		r.Broke = append(r.Broke, fmt.Sprintf(format, args...))
+	}
 }
 
 func writeTable(results []*Result, w io.Writer) error {

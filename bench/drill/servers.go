@@ -7,7 +7,6 @@ import (
 	"time"
 
 	client "github.com/homing/homing/client/go"
-	"github.com/homing/homing/hub"
 )
 
 // killAPI kills one of the API servers. Its callers go to the other.
@@ -99,63 +98,3 @@ const (
 	comeBack     = 1012
 	slowConsumer = 4008
 )
-
-const (
-	// A flood of floodRate times floodSize bytes a second fills what may wait
-	// for one connection, some 300 KB, in about a second. The clients read
-	// again when they have surely been closed and before the server gives up
-	// telling them so.
-	floodRate = 20
-	floodSize = 16 << 10
-	stallFor  = 2500 * time.Millisecond
-)
-
-// slowClients has some clients stop reading while much is sent to them.
-func slowClients(ctx context.Context, d *drill) error {
-	var users []hub.UserID
-	for _, dev := range d.fleet.devices {
-		if dev.slow && !slices.Contains(users, dev.user) {
-			users = append(users, dev.user)
-		}
-	}
-	d.say("clients of %d users stop reading, and %d KB/s are sent to each", len(users), floodRate*floodSize>>10)
-	d.faultAt = time.Now()
-	resume := d.fleet.stopReading()
-	flood, cancel := context.WithTimeout(ctx, stallFor)
-	defer cancel()
-	d.senders.flood(flood, users, floodSize, floodRate)
-	<-flood.Done()
-	resume()
-	d.say("they read again")
-	slow := d.fleet.slow()
-	for end := time.Now().Add(settleTimeout); len(d.fleet.endings()) < slow && time.Now().Before(end); {
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	return d.watchReturn(ctx)
-}
-
-// checkSlow wants that those who did not read were closed for it and came
-// back, and nobody else was disturbed.
-func checkSlow(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
-	closed, slow := 0, d.fleet.slow()
-	for _, e := range d.fleet.endings() {
-		switch {
-		case !e.device.slow:
-			d.result.breaks("a connection of %s ended, which read all the time: %v", e.device.user, e.err)
-		case client.CloseCode(e.err) == slowConsumer:
-			closed++
-		default:
-			d.result.breaks("a slow connection of %s ended otherwise: %v", e.device.user, e.err)
-		}
-	}
-	d.result.SlowClosed = &closed
-	if closed < slow {
-		d.result.breaks("%d of %d slow connections were closed with %d", closed, slow, slowConsumer)
-	}
-	return checkIndex(ctx, d)
-}
