@@ -246,7 +246,8 @@ func (m *model) transmit(it *item) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range it.order {
-		s := m.shards[it.order[(it.turn+i)%len(it.order)]]
+		n := it.order[(it.turn+i)%len(it.order)]
+		s := m.shards[n]
 		if s.refuses {
 			continue
 		}
@@ -254,21 +255,21 @@ func (m *model) transmit(it *item) {
 		if s.silent || m.rng.Float64() < s.loss {
 			return
 		}
-		m.deliverLocked(it, s)
+		m.deliverLocked(it, n)
 		if m.rng.Float64() < s.repeats {
-			m.deliverLocked(it, s)
+			m.deliverLocked(it, n)
 		}
 		return
 	}
 	it.batch.finish(false)
 }
 
-func (m *model) deliverLocked(it *item, s *modelShard) {
+func (m *model) deliverLocked(it *item, shard int) {
 	_, to, _ := strings.Cut(it.channel, ":c:")
-	m.later(s.jitter, func() { m.arrive(hub.ProcessID(to), it.payload) })
+	m.later(m.shards[shard].jitter, func() { m.arrive(hub.ProcessID(to), shard, it.payload) })
 }
 
-func (m *model) arrive(to hub.ProcessID, payload []byte) {
+func (m *model) arrive(to hub.ProcessID, shard int, payload []byte) {
 	m.mu.Lock()
 	var r *Relay
 	for _, s := range m.senders {
@@ -287,7 +288,7 @@ func (m *model) arrive(to hub.ProcessID, payload []byte) {
 	if w != nil {
 		m.sabotageArrival(w, payload)
 	}
-	r.receive(0, "", payload)
+	r.receive(shard, "", payload)
 }
 
 // sabotageArrival breaks the receiving half as the model was told to.

@@ -37,7 +37,7 @@ func (r *Relay) receive(shard int, _ string, payload []byte) {
 	switch pk.kind {
 	case kindData:
 		r.metrics.lag.Observe(max(0, now.Sub(pk.sent).Seconds()))
-		r.receiveData(&pk, now)
+		r.receiveData(shard, &pk, now)
 	case kindAck:
 		r.receiveAck(&pk, now)
 	case kindCanary:
@@ -45,7 +45,7 @@ func (r *Relay) receive(shard int, _ string, payload []byte) {
 	}
 }
 
-func (r *Relay) receiveData(pk *packet, now time.Time) {
+func (r *Relay) receiveData(shard int, pk *packet, now time.Time) {
 	r.mu.Lock()
 	in := r.in[pk.from]
 	if in == nil {
@@ -54,6 +54,12 @@ func (r *Relay) receiveData(pk *packet, now time.Time) {
 	}
 	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, wants: pk.wants, stream: in, relay: r}
 	v := in.accept(m, pk.floor, now, r.handle)
+	if v == repeated {
+		// The sender has not heard what we confirmed, and nobody confirms a
+		// confirmation: we learn only so that our way to the sender is broken.
+		// The one that brought the repeat works.
+		r.pairLocked(pk.from, now).turnTo(shard, now)
+	}
 	r.mu.Unlock()
 	r.metrics.received[v].Inc()
 	if v != released { // what was released asks for an ack when it is done

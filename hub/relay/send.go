@@ -50,6 +50,11 @@ func (r *Relay) pairLocked(to hub.ProcessID, now time.Time) *pair {
 	return p
 }
 
+// turnTo makes a lane the next one that is tried.
+func (p *pair) turnTo(lane int, now time.Time) {
+	p.turn, p.turned = slices.Index(p.order, lane), now
+}
+
 // dataItem is one sending of m.
 func (r *Relay) dataItem(to hub.ProcessID, p *pair, m *retained, now time.Time, b *batch) *item {
 	pk := packet{kind: kindData, from: r.self, sent: now, seq: m.seq, floor: p.floor(), wants: m.reply != nil, body: m.body}

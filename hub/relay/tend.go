@@ -119,7 +119,9 @@ func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy boo
 	r.bytes -= before - p.bytes
 	r.metrics.givenUp.WithLabelValues(reasonWindow).Add(float64(len(gone)))
 	if again := p.due(now, r.cfg.Quiet, resendLimit); len(again) > 0 {
-		if now.Sub(p.heard) >= r.cfg.Quiet {
+		// Once in a while, not with every message that comes due: a shard must
+		// have its chance to be heard of before it is left in its turn.
+		if now.Sub(p.heard) >= r.cfg.Quiet && now.Sub(p.turned) >= r.cfg.Quiet {
 			p.turn, p.turned = p.turn+1, now
 		}
 		r.resendLocked(to, p, again, now, causeSilence)

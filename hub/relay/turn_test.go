@@ -1,0 +1,78 @@
+package relay
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/hub"
+)
+
+// twoShards returns a relay whose packets go where transmit says; nothing
+// tends it.
+func twoShards(id hub.ProcessID, transmit func(lane int, payload []byte)) *Relay {
+	cfg := Config{Window: 30 * time.Second, Memory: 1 << 20, Quiet: 250 * time.Millisecond}
+	handle := func(m *Message) bool { m.Done(nil); return true }
+	r := newRelay(cfg, hub.NewKeys(""), id, handle, modelLog, prometheus.NewRegistry())
+	r.shards = []string{"0", "1"}
+	r.post = func(it *item) {
+		it.batch.finish(true)
+		transmit(it.order[it.turn%len(it.order)], it.payload)
+	}
+	return r
+}
+
+// TestOneShardSwallowsEverything: a shard takes what is published and brings it
+// to nobody, in either direction, which is what a master cut off from its
+// replicas does. Whatever shard either side prefers, no message waits long.
+func TestOneShardSwallowsEverything(t *testing.T) {
+	for n := range 16 { // names decide which shards a pair prefers
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				deadline := 600 * time.Millisecond
+				api, worker := hub.ProcessID(fmt.Sprintf("sender-%04d", n)), hub.ProcessID(fmt.Sprintf("worker-%04d", n))
+				var sender, receiver *Relay
+				sender = twoShards(api, func(lane int, payload []byte) {
+					if lane == 1 {
+						time.AfterFunc(time.Millisecond, func() { receiver.receive(lane, "", payload) })
+					}
+				})
+				receiver = twoShards(worker, func(lane int, payload []byte) {
+					if lane == 1 {
+						time.AfterFunc(time.Millisecond, func() { sender.receive(lane, "", payload) })
+					}
+				})
+				sent, taken := make(map[int]time.Time), 0
+				receiver.handle = func(m *Message) bool {
+					if took := time.Since(sent[taken]); took > deadline {
+						t.Errorf("%s: message %d took %v", api, taken, took)
+					}
+					taken++
+					m.Done(nil)
+					return true
+				}
+				const messages = 200
+				for i := range messages {
+					sent[i] = time.Now()
+					if err := sender.Send(t.Context(), []Outgoing{{To: worker, Body: []byte{1}}}); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(grain)
+					sender.step(time.Now())
+					receiver.step(time.Now())
+				}
+				for range 40 {
+					time.Sleep(grain)
+					sender.step(time.Now())
+					receiver.step(time.Now())
+				}
+				if taken != messages {
+					t.Errorf("%s: %d of %d messages arrived", api, taken, messages)
+				}
+			})
+		})
+	}
+}
