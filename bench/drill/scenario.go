@@ -42,8 +42,10 @@ func scenarios() []scenario {
 		{name: "stale-master", about: "the master of a pub/sub shard is killed and, once replaced, started again as a master", fault: staleMaster, check: checkUndisturbed},
 		{name: "slow-subscriber", about: "some clients stop reading while much is sent to them", fault: slowClients, check: checkSlow},
 		{name: "kill-api", about: "one of the API servers is killed (SIGKILL)", fault: killAPI, check: checkUndisturbed, named: true},
-		{name: "rolling-restart", about: "the front replaces its workers one by one (SIGHUP)", fault: replaceWorkers, check: checkReplaced,
-			front: []string{"--front-drain-window", "3s"}},
+		{
+			name: "rolling-restart", about: "the front replaces its workers one by one (SIGHUP)", fault: replaceWorkers, check: checkReplaced,
+			front: []string{"--front-drain-window", "3s"},
+		},
 	}
 }
 
