@@ -9,7 +9,7 @@ import (
 )
 
 // relayRounds is how often each of the two ways is measured, in turn, so that
-// a machine whose speed drifts favours neither.
+// a machine whose speed drifts favors neither.
 const relayRounds = 3
 
 // relayCost is what one way of sending took, over all its rounds.

@@ -40,7 +40,7 @@ func (d *drill) playApart(ctx context.Context) (*Result, error) {
 			return nil, fmt.Errorf("find the homing binary: %w", err)
 		}
 	}
-	cmd := exec.CommandContext(ctx, binary, d.argsApart()...) //nolint:gosec // ourselves, or what the operator chose
+	cmd := exec.CommandContext(ctx, binary, d.argsApart()...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, d.stderr
 	cmd.Env = append(os.Environ(), apartEnv+"=1")
@@ -168,7 +168,7 @@ func (n *network) close() {
 
 func run(ctx context.Context, command string) error {
 	argv := strings.Fields(command)
-	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput() //nolint:gosec // our own commands
+	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", command, err, bytes.TrimSpace(out))
 	}

@@ -149,7 +149,7 @@ func (s *Server) run(ctx context.Context) error {
 	}
 	defer out.Close()
 	argv := append(slices.Clone(s.opts.Under), s.program, s.file(".conf"))
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx,gosec // it outlives the call that starts it; the caller chooses what it runs under
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // it outlives the call that starts it; the caller chooses what it runs under
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, s.opts.Dir
 	if s.opts.Detach {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
