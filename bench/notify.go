@@ -35,17 +35,11 @@ func (r *run) notify(ctx context.Context) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	if _, err := r.connectAll(ctx, 0); err != nil {
-		return err
-	}
-	b, err := r.newBackend()
+	b, err := r.ready(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	if err := r.warm(ctx, b); err != nil {
-		return err
-	}
 	m, err := r.measureLoad(ctx, func() error { return r.load(ctx, b, r.opts.Duration) })
 	if err != nil {
 		return err
@@ -102,6 +96,22 @@ func (b *backend) close() {
 	for _, p := range b.posters {
 		p.Close()
 	}
+}
+
+// ready connects all clients and returns callers that have warmed up.
+func (r *run) ready(ctx context.Context) (*backend, error) {
+	if _, err := r.connectAll(ctx, 0); err != nil {
+		return nil, err
+	}
+	b, err := r.newBackend()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.warm(ctx, b); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
 }
 
 func (r *run) warm(ctx context.Context, b *backend) error {

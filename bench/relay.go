@@ -69,17 +69,11 @@ func (r *run) relayRound(ctx context.Context, atMostOnce bool, c *relayCost) (er
 	if err := r.startHive(); err != nil {
 		return err
 	}
-	if _, err := r.connectAll(ctx, 0); err != nil {
-		return err
-	}
-	b, err := r.newBackend()
+	b, err := r.ready(ctx)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	if err := r.warm(ctx, b); err != nil {
-		return err
-	}
 	return r.relayLoad(ctx, b, c)
 }
 
