@@ -25,6 +25,11 @@ type apiConfig struct {
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 }
 
+// Validate checks every part before anything is started.
+func (c *apiConfig) Validate() error {
+	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate())
+}
+
 type apiCmd struct {
 	apiConfig `embed:""`
 	Admin     adminConfig `embed:"" prefix:"admin-" group:"Admin"`

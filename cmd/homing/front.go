@@ -38,6 +38,11 @@ Example, on one Redis:
   homing token player alice --secret-file player.secret`
 }
 
+// Validate checks every part before anything is started.
+func (c *frontCmd) Validate() error {
+	return errors.Join(c.Master.Validate(), c.frontConfig.Validate())
+}
+
 // Run is the master, or one of its workers when a master started this process.
 func (c *frontCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if _, ok := master.WorkerSlot(); ok {

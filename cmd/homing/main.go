@@ -49,7 +49,16 @@ func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e))
 
 // run is the program: it parses args, runs the command until it ends or ctx
 // does, and returns the exit status.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	defer func() { // --help and --version leave the parser this way
+		switch exit := recover().(type) {
+		case nil:
+		case exitError:
+			code = int(exit)
+		default:
+			panic(exit)
+		}
+	}()
 	var c cli
 	parser, err := kong.New(&c, options(ctx, stdout, stderr)...)
 	if err != nil {
@@ -85,6 +94,7 @@ func options(ctx context.Context, stdout, stderr io.Writer) []kong.Option {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Vars{"version": version()},
 		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(exitError(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(streams{out: stdout, err: stderr}),
 	}

@@ -33,6 +33,11 @@ type frontConfig struct {
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 }
 
+// Validate checks every part before anything is started.
+func (c *frontConfig) Validate() error {
+	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate())
+}
+
 // worker is one front worker with what ties it to the hub.
 type worker struct {
 	front     *front.Worker
