@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/homing/homing/bench/bare"
 	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/child"
 )
 
 // Options say what to measure and on what; every scenario reads the ones that
@@ -111,7 +111,7 @@ func Run(ctx context.Context, name string, opts Options, stdout, stderr io.Write
 }
 
 func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Writer) error {
-	r := &run{opts: opts, stderr: &sharedWriter{w: stderr}, started: time.Now()}
+	r := &run{opts: opts, stderr: child.Shared(stderr), started: time.Now()}
 	err := s.measure(r, ctx)
 	if err = errors.Join(err, r.stop()); err != nil {
 		return fmt.Errorf("bench %s: %w", s.name, err)
@@ -120,19 +120,6 @@ func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Wr
 		return r.figures.writeJSON(stdout)
 	}
 	return r.figures.writeTable(stdout)
-}
-
-// sharedWriter lets this program and its helpers write to one place.
-type sharedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-// Write implements io.Writer.
-func (s *sharedWriter) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
 }
 
 // helperVar names, in the environment of a helper process, what it is to do.

@@ -126,3 +126,18 @@ func (p *Process) Stop() error {
 	}
 	return nil
 }
+
+// Shared returns a writer to w that this program and its helpers may use at once.
+func Shared(w io.Writer) io.Writer { return &sharedWriter{w: w} }
+
+type sharedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (s *sharedWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/homing/homing/bench/child"
 )
 
 // Options choose the scenarios and how they run.
@@ -63,6 +65,7 @@ func Run(ctx context.Context, opts Options, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	stderr = child.Shared(stderr)
 	var results []*Result
 	for _, s := range chosen {
 		res, err := play(ctx, s, opts, stderr)

@@ -84,10 +84,15 @@ func (s *keySet) known(alg string) (ready bool, keys []jwt.VerificationKey) {
 	return s.byAlg != nil, s.byAlg[alg]
 }
 
-// refetched asks for a fetch and waits for its end. It reports false at once
-// when the last one ended less than minInterval ago, and when ctx or run ends.
-func (s *keySet) refetched(ctx context.Context) bool {
+// refetched reports whether a fetch has ended since the time given, for which
+// it asks and waits. It reports false at once when the last one ended before
+// that and less than minInterval ago, and when ctx or run ends.
+func (s *keySet) refetched(ctx context.Context, since time.Time) bool {
 	s.mu.Lock()
+	if s.ended.After(since) {
+		s.mu.Unlock()
+		return true
+	}
 	next, stopped := s.next, s.stopped
 	soon := !s.fetching && !s.ended.IsZero() && time.Since(s.ended) < s.minInterval
 	if !stopped && !s.fetching {

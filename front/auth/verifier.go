@@ -103,8 +103,9 @@ func (v *Verifier) VerifyNow(token string) (Identity, error) {
 // and at least jwks-min-interval apart: within it, such a token is refused at
 // once, and the fetch follows. Run must be running.
 func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
+	started := time.Now()
 	id, err := v.verify(token)
-	if v.MayWait() && Curable(err) && v.keys.set.refetched(ctx) {
+	if v.MayWait() && Curable(err) && v.keys.set.refetched(ctx, started) {
 		id, err = v.verify(token)
 	}
 	v.metrics.verified(err)
