@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,8 +46,11 @@ func TestOneShardSwallowsEverything(t *testing.T) {
 						time.AfterFunc(time.Millisecond, func() { sender.receive(lane, "", payload) })
 					}
 				})
+				var mu sync.Mutex // guards sent and taken
 				sent, taken := make(map[int]time.Time), 0
 				receiver.handle = func(m *Message) bool {
+					mu.Lock()
+					defer mu.Unlock()
 					if took := time.Since(sent[taken]); took > deadline {
 						t.Errorf("%s: message %d took %v", api, taken, took)
 					}
@@ -56,7 +60,9 @@ func TestOneShardSwallowsEverything(t *testing.T) {
 				}
 				const messages = 200
 				for i := range messages {
+					mu.Lock()
 					sent[i] = time.Now()
+					mu.Unlock()
 					if err := sender.Send(t.Context(), []Outgoing{{To: worker, Body: []byte{1}}}); err != nil {
 						t.Fatal(err)
 					}
@@ -69,6 +75,8 @@ func TestOneShardSwallowsEverything(t *testing.T) {
 					sender.step(time.Now())
 					receiver.step(time.Now())
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				if taken != messages {
 					t.Errorf("%s: %d of %d messages arrived", api, taken, messages)
 				}
