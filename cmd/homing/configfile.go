@@ -14,6 +14,25 @@ import (
 // that command alone, which go first.
 type configFile map[string]any
 
+// configFlag is --config. It is kong.ConfigFlag, except that a file which
+// cannot be right is refused before the options are judged: what looks like a
+// missing option may be a misspelled one.
+type configFlag string
+
+// BeforeResolve adds the file's values to those that options are taken from.
+func (configFlag) BeforeResolve(k *kong.Kong, ctx *kong.Context, trace *kong.Path) error {
+	name, _ := ctx.FlagValue(trace.Flag).(configFlag)
+	file, err := k.LoadConfig(string(name))
+	if err != nil {
+		return err
+	}
+	if err := file.Validate(k.Model); err != nil {
+		return fmt.Errorf("--config %s: %w", name, err)
+	}
+	ctx.AddResolver(file)
+	return nil
+}
+
 // readConfig is a kong.ConfigurationLoader.
 func readConfig(r io.Reader) (kong.Resolver, error) {
 	var c map[string]any

@@ -32,6 +32,7 @@ redis-prefix: everyone
 front:
   front-listen: 127.0.0.1:1
   redis-prefix: ours
+  auth-hs256-secret-file: player.secret
 api:
   api-keys: keys.yaml
 `, "front", "--front-listen", "127.0.0.1:2")

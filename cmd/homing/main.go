@@ -24,7 +24,7 @@ func main() {
 // else from the environment (HOMING_ and the flag's name in upper case with
 // underscores), else from the --config file, else from its default.
 type cli struct {
-	Config  kong.ConfigFlag  `help:"YAML file of flags, without the dashes; see docs/operations.md." placeholder:"FILE"`
+	Config  configFlag       `help:"YAML file of flags, without the dashes; see docs/operations.md." placeholder:"FILE"`
 	Log     logConfig        `embed:"" prefix:"log-" group:"Logging"`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
