@@ -112,18 +112,16 @@ type ServiceCount struct {
 	Count   int // at least 1
 }
 
-// Roles of processes.
-const (
-	RoleFront = "front" // holds connections
-	RoleAPI   = "api"   // takes notifications
-)
+// RoleFront is the role of processes that hold connections, the only ones
+// that have leases so far.
+const RoleFront = "front"
 
 // Process describes one live process, as its lease says.
 type Process struct {
 	ID          ProcessID `json:"id"`
 	Node        string    `json:"node"`        // the host or pod
 	PID         int       `json:"pid"`         // the operating system's process id
-	Role        string    `json:"role"`        // RoleFront or RoleAPI
+	Role        string    `json:"role"`        // RoleFront
 	Started     int64     `json:"started"`     // Unix seconds
 	Connections int       `json:"connections"` // held when the lease was renewed
 }

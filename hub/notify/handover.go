@@ -35,6 +35,16 @@ type handover struct {
 	tries    int
 }
 
+// newHandover takes over all users of v, an envelope that was sent at the time
+// given.
+func newHandover(v *hub.Delivery, sent time.Time) handover {
+	users := make([]hub.UserID, 0, v.UserCount())
+	for u := range v.Users {
+		users = append(users, hub.UserID(u))
+	}
+	return handover{envelope: v.Envelope(hub.KindNotify, users, v.Shared), accepted: sent.Add(-v.Age)}
+}
+
 // Handle is the handler of the dispatcher's relay: workers send back whom they
 // missed.
 func (d *Dispatcher) Handle(m *relay.Message) bool {
@@ -44,11 +54,7 @@ func (d *Dispatcher) Handle(m *relay.Message) bool {
 		m.Done(nil)
 		return true
 	}
-	users := make([]hub.UserID, 0, v.UserCount())
-	for u := range v.Users {
-		users = append(users, hub.UserID(u))
-	}
-	h := handover{envelope: v.Envelope(hub.KindNotify, users, v.Shared), accepted: time.Now().Add(-v.Age)}
+	h := newHandover(&v, time.Now())
 	if v.Age > 0 { // where they were found they are not either: the index is late
 		h.next = time.Now().Add(handoverTick)
 	}
@@ -109,11 +115,7 @@ func (d *Dispatcher) orphan(a relay.Abandoned) (handover, bool) {
 	if err != nil || v.Kind != hub.KindNotify {
 		return handover{}, false
 	}
-	users := make([]hub.UserID, 0, v.UserCount())
-	for u := range v.Users {
-		users = append(users, hub.UserID(u))
-	}
-	return handover{envelope: v.Envelope(hub.KindNotify, users, v.Shared), accepted: a.Sent.Add(-v.Age)}, true
+	return newHandover(&v, a.Sent), true
 }
 
 // attempt looks for the users of h, if it is time, and sends them what they
