@@ -117,9 +117,9 @@ func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Wr
 		return fmt.Errorf("bench %s: %w", s.name, err)
 	}
 	if opts.JSON {
-		return r.figures.writeJSON(stdout)
+		return r.report.WriteJSON(stdout)
 	}
-	return r.figures.writeTable(stdout)
+	return r.report.WriteTable(stdout)
 }
 
 // helperVar names, in the environment of a helper process, what it is to do.

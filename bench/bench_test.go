@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,29 +117,5 @@ func TestValidateNamesTheFlag(t *testing.T) {
 	}
 	if err := Run(t.Context(), "nonsense", defaults(t), &bytes.Buffer{}, &bytes.Buffer{}); !errors.Is(err, ErrUnknownScenario) {
 		t.Errorf("Run = %v", err)
-	}
-}
-
-func TestFigures(t *testing.T) {
-	var f figures
-	f.add("a", 1234.5678, "of the first")
-	f.add("b", 0, "of the second")
-	f.add("c", math.NaN(), "not measured")
-	f.add("d", math.Inf(1), "not measured")
-	var buf bytes.Buffer
-	if err := f.writeJSON(&buf); err != nil || strings.TrimSpace(buf.String()) != `{"a":1234.568,"b":0}` {
-		t.Errorf("%s, %v", buf.String(), err)
-	}
-	buf.Reset()
-	if err := f.writeTable(&buf); err != nil || !strings.Contains(buf.String(), "1235 of the first") {
-		t.Errorf("%s, %v", buf.String(), err)
-	}
-	if f.get("a") != 1234.5678 || !math.IsNaN(f.get("c")) {
-		t.Error("get")
-	}
-	for v, text := range map[float64]string{3: "3", 12.34: "12.3", 0.1234: "0.123", 250.5: "250"} {
-		if number(v) != text {
-			t.Errorf("number(%v) = %s, want %s", v, number(v), text)
-		}
 	}
 }

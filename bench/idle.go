@@ -36,11 +36,11 @@ func (r *run) idle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.figures.add("conns", float64(r.opts.Conns), "connections held")
-	r.figures.add("connects_per_s", float64(r.opts.Conns)/took.Seconds(), "rate at which they came")
+	r.report.Add("conns", float64(r.opts.Conns), "connections held")
+	r.report.Add("connects_per_s", float64(r.opts.Conns)/took.Seconds(), "rate at which they came")
 	r.addMemory(before, after)
 	if r.stack != nil {
-		r.figures.add("idle_cores", cpu.front.Seconds()/r.opts.Duration.Seconds(), "cores used by the front at rest, pings included")
+		r.report.Add("idle_cores", cpu.front.Seconds()/r.opts.Duration.Seconds(), "cores used by the front at rest, pings included")
 	}
 	return nil
 }
@@ -60,7 +60,7 @@ func (r *run) rest(ctx context.Context) (spent, error) {
 
 func (r *run) addMemory(before, after memory) {
 	if r.stack != nil {
-		r.figures.add("kib_per_conn", float64(after.front-before.front)/1024/float64(r.opts.Conns),
+		r.report.Add("kib_per_conn", float64(after.front-before.front)/1024/float64(r.opts.Conns),
 			"KiB of the workers' memory per connection (Pss)")
 	}
 	sockets := float64(after.sockets - before.sockets) // both ends are on this machine
@@ -68,7 +68,7 @@ func (r *run) addMemory(before, after memory) {
 	if sockets < float64(r.opts.Conns) {
 		kernel = math.NaN()
 	}
-	r.figures.add("kernel_kib_per_conn", kernel, "KiB of kernel slabs per socket")
+	r.report.Add("kernel_kib_per_conn", kernel, "KiB of kernel slabs per socket")
 }
 
 // connect connects clients: the rate, and CPU for each.
@@ -89,12 +89,12 @@ func (r *run) connect(ctx context.Context) error {
 		return err
 	}
 	cpu, n := after.since(before), r.opts.Conns
-	r.figures.add("conns", float64(n), "connections made")
-	r.figures.add("connects_per_s", float64(n)/took.Seconds(), "connects per second, to hello")
+	r.report.Add("conns", float64(n), "connections made")
+	r.report.Add("connects_per_s", float64(n)/took.Seconds(), "connects per second, to hello")
 	if r.stack != nil {
-		r.figures.add("front_us_per_connect", per(cpu.front, n), "µs of front CPU per connect (token check and registration included)")
-		r.figures.add("redis_us_per_connect", per(cpu.redis, n), "µs of Redis CPU per connect")
+		r.report.Add("front_us_per_connect", per(cpu.front, n), "µs of front CPU per connect (token check and registration included)")
+		r.report.Add("redis_us_per_connect", per(cpu.redis, n), "µs of Redis CPU per connect")
 	}
-	r.figures.add("client_us_per_connect", per(cpu.clients, n), "µs of client CPU per connect")
+	r.report.Add("client_us_per_connect", per(cpu.clients, n), "µs of client CPU per connect")
 	return nil
 }

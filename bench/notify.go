@@ -250,29 +250,29 @@ func (r *run) addLoad(ctx context.Context, b *backend, m loaded) error {
 	if b.reason != nil {
 		r.say("%d notifications were not accepted, the last because: %v", len(b.refused), b.reason)
 	}
-	f := &r.figures
-	f.add("conns", float64(r.opts.Conns), "connections held")
-	f.add("requests_per_s", r.opts.Rate, "notifications posted per second")
-	f.add("refused", float64(len(b.refused)), "notifications not accepted, warm-up included")
-	f.add("expected", float64(v.Expected), "deliveries due, warm-up included")
-	f.add("lost", float64(v.Lost), "of those, never seen")
-	f.add("duplicated", float64(v.Duplicated), "seen more often than once")
-	f.add("misdelivered", float64(v.Stray), "seen by clients they were not for")
-	f.add("deliveries", float64(m.deliveries), "messages read by clients in the measured part")
-	f.add("deliveries_per_s", float64(m.deliveries)/m.took.Seconds(), "messages per second")
+	f := &r.report
+	f.Add("conns", float64(r.opts.Conns), "connections held")
+	f.Add("requests_per_s", r.opts.Rate, "notifications posted per second")
+	f.Add("refused", float64(len(b.refused)), "notifications not accepted, warm-up included")
+	f.Add("expected", float64(v.Expected), "deliveries due, warm-up included")
+	f.Add("lost", float64(v.Lost), "of those, never seen")
+	f.Add("duplicated", float64(v.Duplicated), "seen more often than once")
+	f.Add("misdelivered", float64(v.Stray), "seen by clients they were not for")
+	f.Add("deliveries", float64(m.deliveries), "messages read by clients in the measured part")
+	f.Add("deliveries_per_s", float64(m.deliveries)/m.took.Seconds(), "messages per second")
 	r.addCPU(m)
 	r.addLatency(m.lag)
 	return nil
 }
 
 func (r *run) addCPU(m loaded) {
-	f, n := &r.figures, m.deliveries
+	f, n := &r.report, m.deliveries
 	if r.stack != nil {
-		f.add("front_us_per_delivery", per(m.cpu.front, n), "µs of front CPU per message")
-		f.add("api_us_per_delivery", per(m.cpu.api, n), "µs of API CPU per message")
-		f.add("redis_us_per_delivery", per(m.cpu.redis, n), "µs of Redis CPU per message")
+		f.Add("front_us_per_delivery", per(m.cpu.front, n), "µs of front CPU per message")
+		f.Add("api_us_per_delivery", per(m.cpu.api, n), "µs of API CPU per message")
+		f.Add("redis_us_per_delivery", per(m.cpu.redis, n), "µs of Redis CPU per message")
 	}
-	f.add("client_us_per_delivery", per(m.cpu.clients, n), "µs of client CPU per message")
+	f.Add("client_us_per_delivery", per(m.cpu.clients, n), "µs of client CPU per message")
 }
 
 func (r *run) addLatency(lag *hdrhistogram.Histogram) {
@@ -280,7 +280,7 @@ func (r *run) addLatency(lag *hdrhistogram.Histogram) {
 		name    string
 		percent float64
 	}{{"p50_ms", 50}, {"p99_ms", 99}, {"p999_ms", 99.9}} {
-		r.figures.add(q.name, float64(lag.ValueAtPercentile(q.percent))/1000, "ms from the schedule's instant to the client")
+		r.report.Add(q.name, float64(lag.ValueAtPercentile(q.percent))/1000, "ms from the schedule's instant to the client")
 	}
 }
 
@@ -310,16 +310,16 @@ func (r *run) limit(ctx context.Context) error {
 	if err = errors.Join(err, server.Stop()); err != nil {
 		return err
 	}
-	f := &r.figures
-	if math.IsNaN(f.get("conns")) {
-		f.add("conns", float64(min(r.opts.Conns, limitConns)), "connections held")
-		f.add("expected", float64(v.Expected), "deliveries due")
-		f.add("lost", float64(v.Lost), "of those, never seen")
-		f.add("deliveries", float64(res.Written), "messages written")
-		f.add("deliveries_per_s", float64(res.Written)/res.Took.Seconds(), "messages per second")
+	f := &r.report
+	if math.IsNaN(f.Get("conns")) {
+		f.Add("conns", float64(min(r.opts.Conns, limitConns)), "connections held")
+		f.Add("expected", float64(v.Expected), "deliveries due")
+		f.Add("lost", float64(v.Lost), "of those, never seen")
+		f.Add("deliveries", float64(res.Written), "messages written")
+		f.Add("deliveries_per_s", float64(res.Written)/res.Took.Seconds(), "messages per second")
 	}
-	f.add("limit_us_per_delivery", per(res.CPU, res.Written), "µs of CPU per message of a bare program with the same sockets and bytes")
-	f.add("front_to_limit", f.get("front_us_per_delivery")/f.get("limit_us_per_delivery"), "front CPU per message as a multiple of that")
+	f.Add("limit_us_per_delivery", per(res.CPU, res.Written), "µs of CPU per message of a bare program with the same sockets and bytes")
+	f.Add("front_to_limit", f.Get("front_us_per_delivery")/f.Get("limit_us_per_delivery"), "front CPU per message as a multiple of that")
 	return nil
 }
 

@@ -34,18 +34,18 @@ func (r *run) relay(ctx context.Context) error {
 			}
 		}
 	}
-	f, with, without := &r.figures, ways[false], ways[true]
-	f.add("deliveries", float64(with.deliveries+without.deliveries), "messages read by clients in the measured parts")
-	f.add("reliable_us_per_delivery", with.us(), "µs of API, front and Redis CPU per message, confirmed")
-	f.add("at_most_once_us_per_delivery", without.us(), "the same, published and forgotten")
-	f.add("cpu_ratio", with.us()/without.us(), "CPU per message, confirmed to forgotten")
-	f.add("reliable_commands_per_delivery", with.perDelivery(), "Redis commands per message, replicas' too, confirmed")
-	f.add("at_most_once_commands_per_delivery", without.perDelivery(), "the same, forgotten")
-	f.add("commands_ratio", with.perDelivery()/without.perDelivery(), "Redis commands per message, confirmed to forgotten")
-	f.add("reliable_p50_ms", with.p50, "ms from the schedule's instant to the client, confirmed")
-	f.add("at_most_once_p50_ms", without.p50, "the same, forgotten")
-	f.add("reliable_p99_ms", with.p99, "ms, confirmed")
-	f.add("at_most_once_p99_ms", without.p99, "ms, forgotten")
+	f, with, without := &r.report, ways[false], ways[true]
+	f.Add("deliveries", float64(with.deliveries+without.deliveries), "messages read by clients in the measured parts")
+	f.Add("reliable_us_per_delivery", with.us(), "µs of API, front and Redis CPU per message, confirmed")
+	f.Add("at_most_once_us_per_delivery", without.us(), "the same, published and forgotten")
+	f.Add("cpu_ratio", with.us()/without.us(), "CPU per message, confirmed to forgotten")
+	f.Add("reliable_commands_per_delivery", with.perDelivery(), "Redis commands per message, replicas' too, confirmed")
+	f.Add("at_most_once_commands_per_delivery", without.perDelivery(), "the same, forgotten")
+	f.Add("commands_ratio", with.perDelivery()/without.perDelivery(), "Redis commands per message, confirmed to forgotten")
+	f.Add("reliable_p50_ms", with.p50, "ms from the schedule's instant to the client, confirmed")
+	f.Add("at_most_once_p50_ms", without.p50, "the same, forgotten")
+	f.Add("reliable_p99_ms", with.p99, "ms, confirmed")
+	f.Add("at_most_once_p99_ms", without.p99, "ms, forgotten")
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/stack"
 	"github.com/homing/homing/bench/usage"
 )
@@ -19,7 +20,7 @@ type run struct {
 	opts    Options
 	stderr  io.Writer
 	started time.Time
-	figures figures
+	report  report.Report
 
 	stack *stack.Stack // nil when measuring a running system
 	hive  *bees.Hive

@@ -1,0 +1,32 @@
+package report
+
+import (
+	"bytes"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestFigures(t *testing.T) {
+	var r Report
+	r.Add("a", 1234.5678, "of the first")
+	r.Add("b", 0, "of the second")
+	r.Add("c", math.NaN(), "not measured")
+	r.Add("d", math.Inf(1), "not measured")
+	var buf bytes.Buffer
+	if err := r.WriteJSON(&buf); err != nil || strings.TrimSpace(buf.String()) != `{"a":1234.568,"b":0}` {
+		t.Errorf("%s, %v", buf.String(), err)
+	}
+	buf.Reset()
+	if err := r.WriteTable(&buf); err != nil || !strings.Contains(buf.String(), "1235 of the first") {
+		t.Errorf("%s, %v", buf.String(), err)
+	}
+	if r.Get("a") != 1234.5678 || !math.IsNaN(r.Get("c")) {
+		t.Error("Get")
+	}
+	for v, text := range map[float64]string{3: "3", 12.34: "12.3", 0.1234: "0.123", 250.5: "250"} {
+		if number(v) != text {
+			t.Errorf("number(%v) = %s, want %s", v, number(v), text)
+		}
+	}
+}
