@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/homing/homing/bench/proc"
 	"github.com/homing/homing/bench/usage"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx/redisproc"
@@ -46,8 +47,8 @@ type Stack struct {
 
 	topology *redisproc.Topology // with replicas
 	alone    []*redisproc.Server // without
-	apis     []*process
-	front    *process
+	apis     []*proc.Process
+	front    *proc.Process
 
 	apiPorts  []int
 	frontPort int
@@ -125,7 +126,7 @@ func (s *Stack) startAPIs(ctx context.Context) error {
 		args := append([]string{
 			"api", "--api-listen", local(port), "--api-keys", s.file("keys.yaml"),
 		}, s.redisArgs()...)
-		p, err := launch(s.opts.Binary, s.opts.LogDir, "api-"+strconv.Itoa(i), args...)
+		p, err := s.launch("api-"+strconv.Itoa(i), args)
 		if err != nil {
 			return err
 		}
@@ -144,8 +145,12 @@ func (s *Stack) startFront(ctx context.Context) error {
 		"front", "--front-listen", local(port), "--workers", strconv.Itoa(s.opts.Workers),
 		"--auth-hs256-secret-file", s.SecretFile(),
 	}, s.redisArgs()...)
-	s.front, err = launch(s.opts.Binary, s.opts.LogDir, "front", append(args, s.opts.FrontArgs...)...)
+	s.front, err = s.launch("front", append(args, s.opts.FrontArgs...))
 	return err
+}
+
+func (s *Stack) launch(name string, args []string) (*proc.Process, error) {
+	return proc.Start(proc.Command{Name: name, LogDir: s.opts.LogDir, Args: append([]string{s.opts.Binary}, args...)})
 }
 
 func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
@@ -153,7 +158,7 @@ func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 // waitReady waits for every API and for every worker to listen.
 func (s *Stack) waitReady(ctx context.Context) error {
 	for i, p := range s.apis {
-		if err := p.waitReady(ctx, s.APIs()[i]+"/readyz"); err != nil {
+		if err := p.WaitReady(ctx, s.APIs()[i]+"/readyz"); err != nil {
 			return err
 		}
 	}
@@ -162,19 +167,13 @@ func (s *Stack) waitReady(ctx context.Context) error {
 
 // waitWorkers waits until as many workers as asked for listen on the port.
 func (s *Stack) waitWorkers(ctx context.Context) error {
-	for {
+	return s.front.WaitFor(ctx, func() error {
 		n, err := usage.Listeners(s.frontPort)
-		if err == nil && n >= s.opts.Workers {
-			return nil
+		if err == nil && n < s.opts.Workers {
+			err = fmt.Errorf("%d of %d workers listen", n, s.opts.Workers)
 		}
-		select {
-		case <-s.front.exited:
-			return fmt.Errorf("front ended before it was ready; its log ends:\n%s", s.front.tail())
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %d workers, %d listen: %w (%w); the log ends:\n%s", s.opts.Workers, n, ctx.Err(), err, s.front.tail())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+		return err
+	})
 }
 
 // Stop ends everything, in order, and removes the logs unless keep is set or
@@ -183,10 +182,10 @@ func (s *Stack) waitWorkers(ctx context.Context) error {
 func (s *Stack) Stop(keep bool) error {
 	var errs []error
 	if s.front != nil {
-		errs = append(errs, s.front.stop(stopGrace))
+		errs = append(errs, s.front.Stop(stopGrace))
 	}
 	for _, p := range s.apis {
-		errs = append(errs, p.stop(stopGrace))
+		errs = append(errs, p.Stop(stopGrace))
 	}
 	s.stopRedis()
 	if s.tempDir && !keep {
@@ -232,7 +231,7 @@ func (s *Stack) FrontPort() int { return s.frontPort }
 func (s *Stack) APIPIDs() []int {
 	var pids []int
 	for _, p := range s.apis {
-		pids = append(pids, p.pid())
+		pids = append(pids, p.PID())
 	}
 	return pids
 }
@@ -240,12 +239,12 @@ func (s *Stack) APIPIDs() []int {
 // FrontPIDs returns the front's master and all its workers.
 func (s *Stack) FrontPIDs() ([]int, error) {
 	workers, err := s.Workers()
-	return append([]int{s.front.pid()}, workers...), err
+	return append([]int{s.front.PID()}, workers...), err
 }
 
 // Workers returns the front's worker processes as they are now.
 func (s *Stack) Workers() ([]int, error) {
-	pids, err := usage.Children(s.front.pid())
+	pids, err := usage.Children(s.front.PID())
 	if err != nil {
 		return nil, fmt.Errorf("list the workers: %w", err)
 	}
@@ -253,20 +252,12 @@ func (s *Stack) Workers() ([]int, error) {
 }
 
 // KillAPI kills API process i and waits for its end.
-func (s *Stack) KillAPI(i int) error {
-	p := s.apis[i]
-	if err := p.cmd.Process.Kill(); err != nil {
-		return fmt.Errorf("kill %s: %w", p.name, err)
-	}
-	p.killed = true
-	<-p.exited
-	return nil
-}
+func (s *Stack) KillAPI(i int) error { return s.apis[i].Kill() }
 
 // ReplaceWorkers asks the front to replace its workers one by one. It does not
 // wait.
 func (s *Stack) ReplaceWorkers() error {
-	if err := s.front.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := s.front.Signal(syscall.SIGHUP); err != nil {
 		return fmt.Errorf("ask the front to replace its workers: %w", err)
 	}
 	return nil
@@ -274,9 +265,9 @@ func (s *Stack) ReplaceWorkers() error {
 
 // Alive reports the first process that has ended without being asked to.
 func (s *Stack) Alive() error {
-	for _, p := range append([]*process{s.front}, s.apis...) {
-		if !p.alive() && !p.killed {
-			return fmt.Errorf("%s has ended; its log ends:\n%s", p.name, p.tail())
+	for _, p := range append([]*proc.Process{s.front}, s.apis...) {
+		if err := p.Check(); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,0 +1,78 @@
+package proc
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, script string, env ...string) *Process {
+	t.Helper()
+	p, err := Start(Command{Name: "it", LogDir: t.TempDir(), Args: []string{"/bin/sh", "-c", script}, Env: env})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() })
+	return p
+}
+
+func TestAnEndNobodyAskedForIsReported(t *testing.T) {
+	p := start(t, `echo "out of $WHAT" >&2; exit 1`, "WHAT=order")
+	<-p.Exited()
+	if err := p.Check(); err == nil || !strings.Contains(err.Error(), "out of order") {
+		t.Errorf("Check = %v", err)
+	}
+	err := p.WaitReady(t.Context(), "http://127.0.0.1:1/")
+	if err == nil || !strings.Contains(err.Error(), "it ended before it was ready") || !strings.Contains(err.Error(), "out of order") {
+		t.Errorf("WaitReady = %v", err)
+	}
+	if err := p.Stop(time.Second); err != nil {
+		t.Errorf("Stop = %v", err)
+	}
+}
+
+func TestKillIsOnPurpose(t *testing.T) {
+	p := start(t, "exec sleep 60")
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(p.Check(), p.Kill()); err != nil {
+		t.Error(err)
+	}
+	if err := syscall.Kill(p.PID(), 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("still there: %v", err)
+	}
+}
+
+func TestStopKillsWhoDoesNotListen(t *testing.T) {
+	p := start(t, `trap "" TERM; echo up; while :; do sleep 0.1; done`)
+	if err := p.WaitFor(t.Context(), func() error { return up(p) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(100 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "still running") {
+		t.Errorf("Stop = %v", err)
+	}
+}
+
+func up(p *Process) error {
+	if p.Tail() != "up" {
+		return errors.New("silent")
+	}
+	return nil
+}
+
+func TestWaitForEndsWithItsContext(t *testing.T) {
+	p := start(t, "exec sleep 60")
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := p.WaitReady(ctx, "http://127.0.0.1:1/"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("WaitReady = %v", err)
+	}
+}
