@@ -1,6 +1,7 @@
 // Package child runs helpers of the benchmarks as processes of their own, so
-// that their CPU and descriptors count apart, and talks to them over pipes:
-// one JSON object a line; for every call some progress and then one reply.
+// that their CPU and descriptors count apart, and talks to them over pipes, or
+// over whatever else leads to them: one JSON object a line; for every call
+// some progress and then one reply.
 package child
 
 import (
@@ -10,10 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -33,39 +31,45 @@ type answer struct {
 // ErrFailed marks what a child reports about its own work.
 var ErrFailed = errors.New("helper process failed")
 
+// maxLine bounds one call or answer, in bytes.
+const maxLine = 64 << 20
+
+// Link is the way to a child: calls are written to it, answers read from it.
+type Link interface {
+	io.ReadWriter
+	// CloseWrite says that no more calls will come, which ends a child in
+	// good order.
+	CloseWrite() error
+	// Kill ends the child, or else the way to it, at once. It may come at any
+	// time, from any goroutine.
+	Kill()
+	// Wait blocks until the child has ended and releases what the link holds.
+	Wait() error
+	// PID is the child's process id, 0 on another machine.
+	PID() int
+	// String names the child in errors.
+	String() string
+}
+
 // Process is a running child. One call at a time.
 type Process struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	mu  sync.Mutex // one call at a time
-	out *bufio.Scanner
+	link Link
+	mu   sync.Mutex // one call at a time
+	out  *bufio.Scanner
 }
 
-// Start runs a program as a child that dies with this process. What it writes
-// to standard error goes to stderr.
-func Start(argv []string, env []string, stderr io.Writer) (*Process, error) {
-	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx,gosec // Stop ends it, after the context of any call; the caller chooses the program
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Stderr = stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start helper: %w", err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("start helper: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start helper: %w", err)
-	}
-	lines := bufio.NewScanner(out)
-	lines.Buffer(make([]byte, 64<<10), 64<<20)
-	return &Process{cmd: cmd, in: in, out: lines}, nil
+// Over returns the child behind a link, which the Process then owns.
+func Over(l Link) *Process {
+	lines := bufio.NewScanner(l)
+	lines.Buffer(make([]byte, 64<<10), maxLine)
+	return &Process{link: l, out: lines}
 }
 
-// PID returns the child's process id.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+// PID returns the child's process id, 0 for one on another machine.
+func (p *Process) PID() int { return p.link.PID() }
+
+// String names the child: its process id, or where it runs.
+func (p *Process) String() string { return p.link.String() }
 
 // Call asks the child to do something with a value, hands each step of
 // progress to onProgress (may be nil), and decodes the reply into reply (may
@@ -73,21 +77,21 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 func (p *Process) Call(ctx context.Context, do string, with, reply any, onProgress func(json.RawMessage)) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { _ = p.cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, p.link.Kill)
 	defer stop()
 	a, err := p.exchange(do, with, onProgress)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return fmt.Errorf("helper %d, %s: %w", p.PID(), do, err)
+		return fmt.Errorf("%v, %s: %w", p.link, do, err)
 	case a.Error != "":
-		return fmt.Errorf("helper %d, %s: %w: %s", p.PID(), do, ErrFailed, a.Error)
+		return fmt.Errorf("%v, %s: %w: %s", p.link, do, ErrFailed, a.Error)
 	case reply == nil || a.Value == nil:
 		return nil
 	}
 	if err := json.Unmarshal(a.Value, reply); err != nil {
-		return fmt.Errorf("helper %d, %s: reply: %w", p.PID(), do, err)
+		return fmt.Errorf("%v, %s: reply: %w", p.link, do, err)
 	}
 	return nil
 }
@@ -97,7 +101,7 @@ func (p *Process) exchange(do string, with any, onProgress func(json.RawMessage)
 	if err != nil {
 		return answer{}, err
 	}
-	if err := json.NewEncoder(p.in).Encode(call{Do: do, With: value}); err != nil {
+	if err := json.NewEncoder(p.link).Encode(call{Do: do, With: value}); err != nil {
 		return answer{}, err
 	}
 	for p.out.Scan() {
@@ -115,29 +119,17 @@ func (p *Process) exchange(do string, with any, onProgress func(json.RawMessage)
 	return answer{}, errors.Join(io.ErrUnexpectedEOF, p.out.Err())
 }
 
+// patience is how long a child that was told to end may take.
+const patience = 5 * time.Second
+
 // Stop closes the child's input, which ends a child in good order, waits up
 // to five seconds and then kills it.
 func (p *Process) Stop() error {
-	_ = p.in.Close()
-	kill := time.AfterFunc(5*time.Second, func() { _ = p.cmd.Process.Kill() })
+	_ = p.link.CloseWrite()
+	kill := time.AfterFunc(patience, p.link.Kill)
 	defer kill.Stop()
-	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("stop helper %d: %w", p.PID(), err)
+	if err := p.link.Wait(); err != nil {
+		return fmt.Errorf("stop %v: %w", p.link, err)
 	}
 	return nil
-}
-
-// Shared returns a writer to w that this program and its helpers may use at once.
-func Shared(w io.Writer) io.Writer { return &sharedWriter{w: w} }
-
-type sharedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-// Write implements io.Writer.
-func (s *sharedWriter) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // Request is one call as the child sees it. It must be answered once, by
@@ -54,7 +55,8 @@ func (r Request) send(v any, last bool) {
 	r.out.write(answer{Last: last, Value: value})
 }
 
-// Requests yields the parent's calls until in ends. The channel is read by
+// Requests yields the parent's calls until in ends, but for those that ask for
+// the time. The channel is read by
 // the child's main loop; the goroutine behind it ends with in.
 func Requests(in io.Reader, out io.Writer) <-chan Request {
 	ch := make(chan Request)
@@ -62,14 +64,19 @@ func Requests(in io.Reader, out io.Writer) <-chan Request {
 	go func() {
 		defer close(ch)
 		s := bufio.NewScanner(in)
-		s.Buffer(make([]byte, 64<<10), 64<<20)
+		s.Buffer(make([]byte, 64<<10), maxLine)
 		for s.Scan() {
 			var c call
 			if err := json.Unmarshal(s.Bytes(), &c); err != nil {
 				answers.write(answer{Last: true, Error: err.Error()})
 				continue
 			}
-			ch <- Request{Do: c.Do, with: c.With, out: answers}
+			r := Request{Do: c.Do, with: c.With, out: answers}
+			if r.Do == clockCall {
+				r.Reply(time.Now().UnixNano())
+				continue
+			}
+			ch <- r
 		}
 	}()
 	return ch
