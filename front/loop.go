@@ -126,6 +126,7 @@ func (w *Worker) breathe() {
 		return // the next turn meets it again and reports it
 	}
 	w.attend(w.events[:n], time.Now())
+	w.poller.Wake() // Wait took the wake-up of whatever came to the inbox meanwhile
 }
 
 func (w *Worker) handle(ev *poll.Event) {

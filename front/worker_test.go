@@ -47,6 +47,24 @@ func TestNotifyReachesEveryDeviceAndNobodyElse(t *testing.T) {
 	wait(t, "the missed targets", func() bool { return r.metric("homing_front_missed_targets_total") == 2 })
 }
 
+// A long delivery looks after the sockets in between, which takes the wake-up
+// of an envelope that has just come. The loop must not sleep on that envelope.
+func TestEnvelopeThatComesDuringALongDeliveryIsNotSleptOn(t *testing.T) {
+	r := start(t, nil)
+	ann := r.join("ann")
+	first, second := note(`1`, "ann"), note(`2`, "ann")
+	r.Deliver(first.Append(nil), false, func(hub.Outcome) { // on the loop, between two envelopes
+		r.budget = 1
+		r.wakeAt = time.Now().Add(time.Hour) // nothing but a wake-up ends the loop's wait
+		r.deliver(second)
+	})
+	for want := 1.0; want <= 2; want++ {
+		if m := ann.json(); m["data"] != want {
+			t.Errorf("got %v, want %v", m["data"], want)
+		}
+	}
+}
+
 func TestBroadcastReachesAll(t *testing.T) {
 	r := start(t, nil)
 	var all []*client
