@@ -13,7 +13,6 @@ import (
 
 	"github.com/homing/homing/bench/bare"
 	"github.com/homing/homing/bench/bees"
-	"github.com/homing/homing/bench/child"
 	"github.com/homing/homing/bench/load"
 	"github.com/homing/homing/hub"
 )
@@ -284,10 +283,6 @@ func (r *run) addLatency(lag *hdrhistogram.Histogram) {
 	}
 }
 
-// limitConns is how many sockets the bare program holds at most: it is one
-// process, with one process's descriptors.
-const limitConns = 15_000
-
 // limitAlone is the scenario limit.
 func (r *run) limitAlone(ctx context.Context) error {
 	if r.opts.Rate <= 0 {
@@ -302,7 +297,8 @@ func (r *run) limit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server, err := child.Start(argv, env, r.stderr)
+	n := max(r.opts.Workers, (r.opts.Conns+bare.ProcessConns-1)/bare.ProcessConns)
+	server, err := bare.Start(ctx, argv, env, n, r.stderr)
 	if err != nil {
 		return err
 	}
@@ -312,7 +308,7 @@ func (r *run) limit(ctx context.Context) error {
 	}
 	f := &r.report
 	if math.IsNaN(f.Get("conns")) {
-		f.Add("conns", float64(min(r.opts.Conns, limitConns)), "connections held")
+		f.Add("conns", float64(r.opts.Conns), "connections held")
 		f.Add("expected", float64(v.Expected), "deliveries due")
 		f.Add("lost", float64(v.Lost), "of those, never seen")
 		f.Add("deliveries", float64(res.Written), "messages written")
@@ -323,21 +319,16 @@ func (r *run) limit(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) flood(ctx context.Context, server *child.Process) (res bare.Result, v bees.Verdict, err error) {
+func (r *run) flood(ctx context.Context, server *bare.Limit) (res bare.Result, v bees.Verdict, err error) {
 	l := bare.Load{Plan: r.plan(), Rate: r.opts.Rate, Duration: r.opts.Duration, Payload: r.opts.Payload}
-	l.Plan.Conns = min(l.Plan.Conns, limitConns)
-	var url string
-	if err := server.Call(ctx, "listen", nil, &url, nil); err != nil {
-		return res, v, err
-	}
 	if err := r.startHive(); err != nil {
 		return res, v, err
 	}
-	if _, err := r.connectTo(ctx, bees.Target{Fronts: []string{url}, Conns: l.Plan.Conns}); err != nil {
+	if _, err := r.connectTo(ctx, bees.Target{Fronts: server.URLs(), Conns: l.Plan.Conns}); err != nil {
 		return res, v, err
 	}
 	r.say("measuring the bare limit for %v", l.Duration)
-	if err := server.Call(ctx, "flood", l, &res, nil); err != nil {
+	if res, err = server.Flood(ctx, l); err != nil {
 		return res, v, err
 	}
 	if _, err := r.drain(ctx); err != nil {

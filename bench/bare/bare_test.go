@@ -3,15 +3,16 @@ package bare
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/homing/homing/bench/bees"
-	"github.com/homing/homing/bench/child"
 )
 
 // The test binary is its own helper when the variable names one.
@@ -32,39 +33,90 @@ func TestMain(m *testing.M) {
 	}
 }
 
-func TestFlood(t *testing.T) {
-	srv, err := child.Start([]string{os.Args[0]}, []string{helper + "=bare"}, os.Stderr)
+// startAll starts bare processes and clients for them.
+func startAll(t *testing.T, procs, conns int) (*Limit, *bees.Hive) {
+	t.Helper()
+	limit, err := Start(t.Context(), []string{os.Args[0]}, []string{helper + "=bare"}, procs, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = srv.Stop() }()
-	hive, err := bees.Start([]string{os.Args[0]}, []string{helper + "=bee"}, 1, 200, os.Stderr)
+	t.Cleanup(func() {
+		if err := limit.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	hive, err := bees.Start([]string{os.Args[0]}, []string{helper + "=bee"}, 2, conns, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = hive.Stop() }()
-	var url string
-	if err := srv.Call(t.Context(), "listen", nil, &url, nil); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() {
+		if err := hive.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return limit, hive
+}
+
+func TestFloodReachesEveryClientOfEveryProcess(t *testing.T) {
+	limit, hive := startAll(t, 3, 200)
+	if len(limit.URLs()) != 3 || len(limit.PIDs()) != 3 {
+		t.Fatalf("%v, %v: want three processes", limit.URLs(), limit.PIDs())
 	}
 	load := Load{Plan: bees.Plan{Seed: 1, Conns: 200, Online: 50}, Rate: 40, Duration: 500 * time.Millisecond, Payload: 100}
-	if err := srv.Call(t.Context(), "flood", load, nil, nil); err == nil {
-		t.Error("no error though nobody is connected")
-	}
-	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: []string{url}, Conns: 200}, nil); err != nil {
+	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: limit.URLs(), Conns: 200}, nil); err != nil {
 		t.Fatal(err)
 	}
-	var res Result
-	if err := srv.Call(t.Context(), "flood", load, &res, nil); err != nil {
+	res, err := limit.Flood(t.Context(), load)
+	if err != nil || res.Notifications != 20 || res.Written != 1000 || res.Full != 0 || res.CPU <= 0 || res.Took < 450*time.Millisecond {
+		t.Errorf("result = %+v, %v", res, err)
+	}
+	verify(t, hive, load.Plan, 20)
+}
+
+func TestBroadcastReachesAll(t *testing.T) {
+	limit, hive := startAll(t, 2, 60)
+	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: limit.URLs(), Conns: 60}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if res.Notifications != 20 || res.Written != 1000 || res.Full != 0 || res.CPU <= 0 || res.Took < 450*time.Millisecond {
-		t.Errorf("result = %+v", res)
+	plan := bees.Plan{Conns: 60, Online: 60}
+	res, err := limit.Flood(t.Context(), Load{Plan: plan, Broadcast: true, Rate: 50, Duration: 200 * time.Millisecond, Payload: 100})
+	if err != nil || res.Notifications != 10 || res.Written != 600 {
+		t.Errorf("result = %+v, %v", res, err)
 	}
-	time.Sleep(200 * time.Millisecond)
-	v, err := hive.Verify(t.Context(), load.Plan, bees.Sent{N: res.Notifications})
-	if want := (bees.Verdict{Expected: 1000}); err != nil || v != want {
-		t.Errorf("verdict = %+v, %v", v, err)
+	verify(t, hive, plan, 10)
+}
+
+// verify waits for what was written and compares it with the plan.
+func verify(t *testing.T, hive *bees.Hive, p bees.Plan, sent uint32) {
+	t.Helper()
+	want := bees.Verdict{Expected: int(sent) * p.Online}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		v, err := hive.Verify(t.Context(), p, bees.Sent{N: sent})
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case v == want:
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("verdict = %+v, want %+v", v, want)
+		}
+	}
+}
+
+func TestFloodCountsWhoIsMissing(t *testing.T) {
+	limit, hive := startAll(t, 2, 30)
+	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: limit.URLs(), Conns: 30}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := limit.Flood(t.Context(), Load{Plan: bees.Plan{Conns: 37, Online: 5}, Rate: 10, Duration: time.Second, Payload: 100})
+	if !errors.Is(err, errMissing) || !strings.Contains(err.Error(), "7 of 37 clients") {
+		t.Errorf("error = %v, want one that counts 7 of 37", err)
+	}
+}
+
+func TestStartReportsAProgramThatIsNoHelper(t *testing.T) {
+	if _, err := Start(t.Context(), []string{"/bin/true"}, nil, 2, os.Stderr); err == nil {
+		t.Error("no error")
 	}
 }
 

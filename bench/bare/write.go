@@ -1,0 +1,106 @@
+package bare
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	"github.com/homing/homing/bench/bees"
+)
+
+// turns is a load made ready: whom each notification goes to is drawn before
+// the clock runs, so that only waiting, rendering and writing are measured.
+type turns struct {
+	load Load
+	n    uint32  // notifications of the whole schedule
+	fds  []int32 // the sockets to write to, of all notifications, in order
+	end  []int   // by notification: where its sockets end in fds; with Broadcast, nil: all of fds
+}
+
+// prepare draws a load's targets among fds, the clients' descriptors.
+func prepare(l Load, fds []int32) *turns {
+	t := &turns{load: l, n: uint32(math.Round(l.Duration.Seconds() * l.Rate))}
+	if l.Broadcast {
+		t.fds = slices.DeleteFunc(fds, func(fd int32) bool { return fd == absent })
+		return t
+	}
+	picker, users := bees.NewPicker(l.Plan), []int32(nil)
+	t.end = make([]int, t.n)
+	for n := range t.n {
+		users = picker.Online(n, users[:0])
+		for _, u := range users {
+			if fds[u] != absent {
+				t.fds = append(t.fds, fds[u])
+			}
+		}
+		t.end[n] = len(t.fds)
+	}
+	return t
+}
+
+// of returns the sockets of notification n.
+func (t *turns) of(n uint32) []int32 {
+	switch {
+	case t.load.Broadcast:
+		return t.fds
+	case n == 0:
+		return t.fds[:t.end[0]]
+	default:
+		return t.fds[t.end[n-1]:t.end[n]]
+	}
+}
+
+// write runs the schedule from start, until it or ctx ends.
+func (t *turns) write(ctx context.Context, start time.Time) Result {
+	time.Sleep(time.Until(start))
+	cpu, res := processCPU(), Result{}
+	for ; res.Notifications < t.n && ctx.Err() == nil; res.Notifications++ {
+		fds := t.of(res.Notifications)
+		if len(fds) == 0 {
+			continue // a process that holds none of them is not even woken
+		}
+		due := start.Add(time.Duration(float64(res.Notifications) / t.load.Rate * float64(time.Second)))
+		time.Sleep(time.Until(due))
+		frame := render(due, res.Notifications, t.load.Payload)
+		for _, fd := range fds {
+			if send(fd, frame) {
+				res.Written++
+			} else {
+				res.Full++
+			}
+		}
+	}
+	res.CPU, res.Took = processCPU()-cpu, time.Since(start)
+	return res
+}
+
+// send writes a frame in one system call that the Go scheduler does not hear
+// of, because it does not block. It reports whether the kernel took all of it;
+// when it took a part, the client sees a broken stream.
+func send(fd int32, p []byte) bool {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+		uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0) //nolint:gosec // the bytes of a frame that lives until the call returns
+	return errno == 0 && int(n) == len(p)
+}
+
+// render is one notification as a front writes it: the same text, the same
+// length of id, one frame.
+func render(due time.Time, n uint32, payload int) []byte {
+	text := []byte(`{"t":"notify","id":"01BX5ZZKBKACTAV9WEVGEMMVRZ","type":"bench","data":`)
+	text = bees.AppendData(text, due.UnixNano(), n, payload)
+	return ws.MustCompileFrame(ws.NewTextFrame(append(text, '}')))
+}
+
+// processCPU is the user and system time of this process so far.
+func processCPU() time.Duration {
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
+		return 0 // the only errors are of the arguments
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
