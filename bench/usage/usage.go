@@ -12,32 +12,43 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// tick is the unit of CPU time in /proc/PID/stat (USER_HZ, 100 on Linux).
-const tick = 10 * time.Millisecond
-
-// CPU returns the user and system time that the processes have used since
-// they started, to 10 ms. A process that is gone counts as nothing.
+// CPU returns the user and system time that the processes have used since they
+// started, all threads together, the ended ones too. The kernel charges what it
+// does for the network in a process's time slice to that process. A process
+// that is gone counts as nothing.
 func CPU(pids ...int) (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range pids {
-		fields, err := stat(pid)
+		used, err := cpu(pid)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return 0, err
 		}
-		for _, f := range fields[11:13] { // utime, stime
-			n, err := strconv.ParseInt(f, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("cpu of process %d: %w", pid, err)
-			}
-			sum += time.Duration(n) * tick
-		}
+		sum += used
 	}
 	return sum, nil
+}
+
+// cpu reads the process's CPU-time clock, which counts nanoseconds where
+// /proc/PID/stat counts hundredths of a second and /proc/PID/schedstat knows
+// one thread only. It is an os.ErrNotExist when the process is gone.
+func cpu(pid int) (time.Duration, error) {
+	const scheduler = 2 // CPUCLOCK_SCHED of <linux/posix-timers.h>
+	var used unix.Timespec
+	err := unix.ClockGettime(int32(^pid<<3|scheduler), &used)
+	if errors.Is(err, unix.EINVAL) { // what the kernel says of a clock whose process is gone
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cpu of process %d: %w", pid, err)
+	}
+	return time.Duration(used.Nano()), nil
 }
 
 // stat returns the fields of /proc/PID/stat after the command's name, so that
@@ -49,11 +60,19 @@ func stat(pid int) ([]string, error) {
 	}
 	_, rest, ok := strings.Cut(string(raw[bytes.LastIndexByte(raw, ')'):]), ") ")
 	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
+	if !ok || len(fields) <= statRSS {
 		return nil, fmt.Errorf("read process %d: %d fields in stat, want more", pid, len(fields))
 	}
 	return fields, nil
 }
+
+// The fields of stat that are read by number.
+const (
+	statState   = 0
+	statParent  = 1
+	statStarted = 19 // ticks after boot; with the id, it names a process for good
+	statRSS     = 21 // pages
+)
 
 func proc(pid int, file string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), file)
@@ -72,7 +91,7 @@ func Children(pid int) ([]int, error) {
 			continue
 		}
 		fields, err := stat(child)
-		if err == nil && fields[1] == strconv.Itoa(pid) && fields[0] != "Z" {
+		if err == nil && fields[statParent] == strconv.Itoa(pid) && fields[statState] != "Z" {
 			out = append(out, child)
 		}
 	}
@@ -100,17 +119,26 @@ func KernelMemory() (slab int64, sockets int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	sockets, _, err = tcp()
+	return kb << 10, sockets, err
+}
+
+// tcp returns how many TCP sockets there are, and the bytes that wait in them.
+func tcp() (sockets int, mem int64, err error) {
 	raw, err := os.ReadFile("/proc/net/sockstat")
 	if err != nil {
 		return 0, 0, fmt.Errorf("count sockets: %w", err)
 	}
 	for line := range strings.Lines(string(raw)) {
 		f := strings.Fields(line)
-		if len(f) > 2 && f[0] == "TCP:" && f[1] == "inuse" {
-			sockets, err = strconv.Atoi(f[2])
+		if len(f) < 11 || f[0] != "TCP:" {
+			continue
 		}
+		inuse, err1 := strconv.Atoi(f[2])
+		pages, err2 := strconv.ParseInt(f[10], 10, 64)
+		return inuse, pages * int64(os.Getpagesize()), errors.Join(err1, err2)
 	}
-	return kb << 10, sockets, err
+	return 0, 0, errors.New("count sockets: no TCP in /proc/net/sockstat")
 }
 
 // kilobytes returns the figure after key in a file of "key: n kB" lines.
