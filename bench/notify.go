@@ -140,7 +140,7 @@ func (r *run) watch(ctx context.Context) (stop func()) {
 	done.Go(func() {
 		var before int
 		for pause(ctx, time.Second) == nil {
-			c, _, err := r.hive.Report(context.WithoutCancel(ctx))
+			c, err := r.hive.Counts(context.WithoutCancel(ctx))
 			if err != nil {
 				return
 			}
@@ -226,7 +226,7 @@ func (r *run) drain(ctx context.Context) (last time.Time, err error) {
 	start := time.Now()
 	last = start
 	for seen := -1; time.Since(last) < quiet && time.Since(start) < drained; {
-		c, _, err := r.hive.Report(ctx)
+		c, err := r.hive.Counts(ctx)
 		if err != nil {
 			return last, err
 		}

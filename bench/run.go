@@ -92,6 +92,9 @@ func (r *run) connectAll(ctx context.Context, rate float64) (time.Duration, erro
 }
 
 func (r *run) connectTo(ctx context.Context, target bees.Target) (time.Duration, error) {
+	if err := r.hive.Prepare(ctx, target); err != nil {
+		return 0, err
+	}
 	r.say("connecting %d clients", target.Conns)
 	start := time.Now()
 	_, err := r.hive.Connect(ctx, target, func(c bees.Counts) { r.say("  %d connected", c.Open) })

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -20,7 +19,7 @@ const (
 	idle       state = iota // no socket
 	connecting              // TCP connect under way
 	upgrading               // request sent
-	greeting                // upgraded, waiting for hello
+	greeting                // upgraded, not registered
 	open                    // registered
 )
 
@@ -35,33 +34,19 @@ type bee struct {
 // engine runs the clients of one process in one goroutine.
 type engine struct {
 	epoll  int
+	swarm  swarm
+	speech speech
 	bees   []bee
-	first  int // the number of bees[0] in the whole run
-	fronts []netip.AddrPort
-	path   string
-	token  func(user int) (string, error)
+	tokens []string // by client
 	events []unix.EpollEvent
-	buf    []byte
+	in     []byte // what a read takes
+	out    []byte // scratch for requests
 	count  Counts
-	lag    *hdrhistogram.Histogram // µs from the schedule's instant to the read
-	failed string                  // the last reason why a client failed
 	under  int                     // clients between connect and hello
-}
-
-// Counts are running totals of one process or of all.
-type Counts struct {
-	Open       int // registered now
-	Failed     int // connects that did not reach hello
-	Lost       int // connections that ended after hello
-	Deliveries int // notifications read
-	Violations int // messages that a front should not have sent
-}
-
-func (c Counts) plus(d Counts) Counts {
-	return Counts{
-		Open: c.Open + d.Open, Failed: c.Failed + d.Failed, Lost: c.Lost + d.Lost,
-		Deliveries: c.Deliveries + d.Deliveries, Violations: c.Violations + d.Violations,
-	}
+	failed string                  // why a client failed last
+	recent *hdrhistogram.Histogram // µs from the schedule's instant to the read, since the last sample
+	lag    *hdrhistogram.Histogram // the same, from the last reset to the last sample
+	storm  *storm                  // nil: a client that fails stays away
 }
 
 func newEngine() (*engine, error) {
@@ -72,20 +57,39 @@ func newEngine() (*engine, error) {
 	return &engine{
 		epoll:  fd,
 		events: make([]unix.EpollEvent, 512),
-		buf:    make([]byte, 64<<10),
+		in:     make([]byte, 64<<10),
+		recent: newHistogram(),
 		lag:    newHistogram(),
 	}, nil
 }
 
-// newHistogram holds latencies from 1 µs to a minute, to three digits.
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_000, 3) }
-
 // close ends all clients.
 func (e *engine) close() {
+	e.clear()
+	_ = unix.Close(e.epoll)
+}
+
+func (e *engine) clear() {
 	for i := range e.bees {
 		e.drop(i)
 	}
-	_ = unix.Close(e.epoll)
+}
+
+// prepare replaces the clients by idle ones that hold tokens.
+func (e *engine) prepare(s swarm) (err error) {
+	e.clear()
+	e.swarm, e.count, e.failed, e.storm = s, Counts{}, "", nil
+	e.recent.Reset()
+	e.lag.Reset()
+	if e.speech, err = s.Dialect.speech(); err != nil {
+		return err
+	}
+	if e.swarm.Path == "" {
+		e.swarm.Path = e.speech.path
+	}
+	e.bees = make([]bee, s.Count)
+	e.tokens, err = tokens(s.Secret, s.First, s.Count)
+	return err
 }
 
 // drop closes a client's socket, if it has one, whatever its state.
@@ -103,24 +107,28 @@ func (e *engine) drop(i int) {
 	b.state, b.partial = idle, nil
 }
 
-// fail drops a client for a reason and counts it.
+// fail drops a client for a reason and counts it, unless it comes back.
 func (e *engine) fail(i int, reason error) {
-	if e.bees[i].state == open {
+	was := e.bees[i].state
+	e.drop(i)
+	if e.storm != nil && e.storm.comesBack(i, was, reason) {
+		return
+	}
+	if was == open {
 		e.count.Lost++
 	} else {
 		e.count.Failed++
 	}
 	e.failed = reason.Error()
-	e.drop(i)
 }
 
 // dial starts client i's connection.
 func (e *engine) dial(i int) {
-	to := e.fronts[i%len(e.fronts)]
-	fd, err := connect(to, source(to, e.first+i))
+	number := e.swarm.First + i
+	to := e.swarm.front(number)
+	fd, err := connect(to, source(to, number), e.swarm.Buffer)
 	if err != nil {
-		e.count.Failed++
-		e.failed = err.Error()
+		e.fail(i, err)
 		return
 	}
 	e.bees[i].fd, e.bees[i].state = int32(fd), connecting
@@ -134,6 +142,19 @@ func (e *engine) watch(op, i int, events uint32) error {
 	ev := unix.EpollEvent{Events: events, Fd: int32(i)} // the client's number; its descriptor is in bees
 	if err := unix.EpollCtl(e.epoll, op, int(e.bees[i].fd), &ev); err != nil {
 		return fmt.Errorf("watch a socket: %w", err)
+	}
+	return nil
+}
+
+// stall stops reading from all clients.
+func (e *engine) stall() error {
+	for i := range e.bees {
+		if e.bees[i].state == idle {
+			continue
+		}
+		if err := e.watch(unix.EPOLL_CTL_DEL, i, 0); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -169,33 +190,22 @@ func (e *engine) serve(i int) {
 
 // upgrade sends the handshake on a fresh connection.
 func (e *engine) upgrade(i int) error {
-	if err := connected(int(e.bees[i].fd)); err != nil {
+	fd, number := int(e.bees[i].fd), e.swarm.First+i
+	if err := connected(fd); err != nil {
 		return err
 	}
-	token, err := e.token(e.first + i)
-	if err != nil {
-		return err
-	}
-	if err := send(int(e.bees[i].fd), e.request(token)); err != nil {
+	e.out = e.speech.appendRequest(e.out[:0], e.swarm.front(number).String(), e.swarm.Path, e.tokens[i])
+	if err := send(fd, e.out); err != nil {
 		return err
 	}
 	e.bees[i].state = upgrading
 	return e.watch(unix.EPOLL_CTL_MOD, i, unix.EPOLLIN)
 }
 
-func (e *engine) request(token string) []byte {
-	return fmt.Appendf(nil, "GET %s?token=%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\n"+
-		"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"+
-		"Sec-WebSocket-Protocol: homing.v1\r\n\r\n", e.path, token, e.fronts[0])
-}
-
-// accepted is the reply's proof for the key above (RFC 6455 §1.3).
-var accepted = []byte("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-
 // read takes what the socket has and serves the whole frames in it.
 func (e *engine) read(i int) error {
 	b := &e.bees[i]
-	n, err := unix.Read(int(b.fd), e.buf)
+	n, err := unix.Read(int(b.fd), e.in)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return nil
@@ -204,7 +214,7 @@ func (e *engine) read(i int) error {
 	case n == 0:
 		return fmt.Errorf("read: %w", io.EOF)
 	}
-	in := e.buf[:n]
+	in := e.in[:n]
 	if len(b.partial) > 0 {
 		in = append(b.partial, in...)
 	}
@@ -212,7 +222,7 @@ func (e *engine) read(i int) error {
 	if err != nil {
 		return err
 	}
-	b.partial = append(b.partial[:0:0], rest...)
+	b.partial = bytes.Clone(rest)
 	if len(rest) == 0 {
 		b.partial = nil
 	}
@@ -222,10 +232,14 @@ func (e *engine) read(i int) error {
 // consume serves all that is whole in in and returns what is left.
 func (e *engine) consume(i int, in []byte) ([]byte, error) {
 	if e.bees[i].state == upgrading {
-		var err error
-		if in, err = e.reply(i, in); err != nil || e.bees[i].state == upgrading {
-			return in, err
+		rest, whole, err := readReply(in)
+		if err != nil || !whole {
+			return rest, err
 		}
+		if err := e.greet(i); err != nil {
+			return nil, err
+		}
+		in = rest
 	}
 	now := time.Now()
 	for {
@@ -240,57 +254,85 @@ func (e *engine) consume(i int, in []byte) ([]byte, error) {
 	}
 }
 
-// reply reads the answer to the handshake, once it is whole.
-func (e *engine) reply(i int, in []byte) ([]byte, error) {
-	head, frames, whole := bytes.Cut(in, []byte("\r\n\r\n"))
-	if !whole {
-		return in, nil
-	}
-	if !bytes.HasPrefix(head, []byte("HTTP/1.1 101")) || !bytes.Contains(head, accepted) {
-		line, _, _ := bytes.Cut(head, []byte("\r\n"))
-		return nil, fmt.Errorf("handshake refused: %s", line)
-	}
+// greet begins the dialect's part, on a connection just upgraded.
+func (e *engine) greet(i int) error {
 	e.bees[i].state = greeting
-	return frames, nil
+	if e.speech.login == nil || e.speech.invited {
+		return nil
+	}
+	return e.say(i, ws.OpText, e.speech.login(e.tokens[i]))
+}
+
+// say sends one frame.
+func (e *engine) say(i int, op ws.OpCode, payload []byte) error {
+	f, err := masked(op, payload)
+	if err != nil {
+		return err
+	}
+	return send(int(e.bees[i].fd), f)
 }
 
 func (e *engine) frame(i int, f frame, now time.Time) error {
 	switch f.op {
 	case ws.OpText:
-		e.text(i, f.payload, now)
+		return e.text(i, f.payload, now)
 	case ws.OpPing:
-		answer, err := pong(f.payload)
-		if err != nil {
-			return err
-		}
-		return send(int(e.bees[i].fd), answer)
+		return e.say(i, ws.OpPong, f.payload)
 	case ws.OpClose:
-		code, reason := ws.ParseCloseFrameData(f.payload)
-		return fmt.Errorf("closed by the front: %d %s", code, reason)
+		return closed(f.payload)
 	case ws.OpPong:
+		return nil
 	default:
 		return errBadFrame
+	}
+}
+
+func (e *engine) text(i int, text []byte, now time.Time) error {
+	one, more := text, e.speech.lines
+	for {
+		if more {
+			one, text, more = bytes.Cut(text, []byte("\n"))
+		}
+		if err := e.message(i, e.speech.read(one), now); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (e *engine) message(i int, m message, now time.Time) error {
+	state := e.bees[i].state
+	switch {
+	case m.kind == notification && state == open:
+		e.deliver(i, m.stamp, now)
+	case m.kind == hello && state == greeting:
+		e.register(i)
+	case m.kind == invitation && state == greeting:
+		return e.say(i, ws.OpText, e.speech.login(e.tokens[i]))
+	case m.kind == ping:
+		return e.say(i, ws.OpText, e.speech.pong)
+	case m.kind == goodbye:
+		return m.end
+	case m.kind == noise:
+	default:
+		e.count.Violations++
 	}
 	return nil
 }
 
-func (e *engine) text(i int, text []byte, now time.Time) {
+func (e *engine) deliver(i int, s stamp, now time.Time) {
 	b := &e.bees[i]
-	switch {
-	case b.state == greeting && bytes.HasPrefix(text, []byte(`{"t":"hello"`)):
-		b.state = open
-		e.under--
-		e.count.Open++
-	case b.state == open && bytes.HasPrefix(text, []byte(`{"t":"notify"`)):
-		s, ok := parseStamp(text)
-		if !ok {
-			e.count.Violations++
-			return
-		}
-		e.count.Deliveries++
-		b.got = append(b.got, s.n)
-		_ = e.lag.RecordValue(max(1, (now.UnixNano()-s.at)/1000)) // out of range: over a minute, and verify sees it
-	default:
-		e.count.Violations++
+	b.got = append(b.got, s.n)
+	e.count.Deliveries++
+	if !e.swarm.Apart {
+		_ = e.recent.RecordValue(max(1, (now.UnixNano()-s.at)/1000)) // out of range: over three minutes, and verify sees it
+	}
+}
+
+func (e *engine) register(i int) {
+	e.bees[i].state = open
+	e.under--
+	e.count.Open++
+	if e.storm != nil {
+		e.storm.isBack(i)
 	}
 }

@@ -23,8 +23,11 @@ const offlinePool = 1_000_000
 
 // Picker draws the plan's users. It is not safe for concurrent use.
 type Picker struct {
-	plan  Plan
-	drawn []uint32 // by user: the last notification that drew it, plus one
+	plan   Plan
+	source rand.PCG
+	draw   uint32   // number of the draw under way, from 1
+	drawn  []uint32 // by user: the last draw that it was in
+	online []int32  // scratch of Users
 }
 
 // NewPicker prepares to draw from plan.
@@ -33,11 +36,16 @@ func NewPicker(p Plan) *Picker { return &Picker{plan: p, drawn: make([]uint32, p
 // Online appends to dst the connected users that notification n names, each
 // once, by number.
 func (p *Picker) Online(n uint32, dst []int32) []int32 {
-	r := rand.New(rand.NewPCG(p.plan.Seed, uint64(n)))
-	for want := min(p.plan.Online, p.plan.Conns); want > 0; {
+	if p.plan.Online >= p.plan.Conns {
+		return p.everyone(dst)
+	}
+	p.source.Seed(p.plan.Seed, uint64(n))
+	p.draw++
+	r := rand.New(&p.source)
+	for want := p.plan.Online; want > 0; {
 		u := r.Int32N(int32(p.plan.Conns))
-		if p.drawn[u] != n+1 {
-			p.drawn[u] = n + 1
+		if p.drawn[u] != p.draw {
+			p.drawn[u] = p.draw
 			dst = append(dst, u)
 			want--
 		}
@@ -45,10 +53,18 @@ func (p *Picker) Online(n uint32, dst []int32) []int32 {
 	return dst
 }
 
+func (p *Picker) everyone(dst []int32) []int32 {
+	for u := range int32(p.plan.Conns) {
+		dst = append(dst, u)
+	}
+	return dst
+}
+
 // Users appends to dst all users that notification n names, mixed as a
 // backend's list would be: connected ones from Online, the rest not.
 func (p *Picker) Users(n uint32, dst []hub.UserID) []hub.UserID {
-	for _, u := range p.Online(n, nil) {
+	p.online = p.Online(n, p.online[:0])
+	for _, u := range p.online {
 		dst = append(dst, User(int(u)))
 	}
 	offline := int(n) * p.plan.Targets % offlinePool

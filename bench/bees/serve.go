@@ -2,56 +2,38 @@ package bees
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/bench/child"
 )
 
 // swarm is what one process is asked to hold.
 type swarm struct {
-	Fronts []netip.AddrPort
-	Path   string
-	First  int     // number of the first client
-	Count  int     // clients
-	Rate   float64 // connects a second; 0: as fast as they succeed
-	Secret []byte  // signs the players' tokens (HS256)
+	Fronts  []netip.AddrPort
+	Path    string
+	Dialect Dialect
+	Secret  []byte  // signs the players' tokens (HS256)
+	First   int     // number of the first client
+	Count   int     // clients
+	Rate    float64 // connects a second; 0: as fast as they succeed
+	Under   int     // handshakes under way at a time
+	Apart   bool    // the clients are subjects of a fault
+	Buffer  int     // bytes of a socket's receive buffer; 0: the kernel's choice
 }
 
-// report is what one process has seen since the last reset.
-type report struct {
-	Counts Counts
-	Lag    string // an encoded histogram
-	Failed string // why a client failed last
-}
-
-type verification struct {
-	Plan Plan
-	Sent Sent
-}
-
-const (
-	dialsUnderWay = 256 // handshakes at a time and process
-	patience      = 20 * time.Second
-)
+// front is the one that a client of a number in the whole run connects to.
+func (s *swarm) front(number int) netip.AddrPort { return s.Fronts[number%len(s.Fronts)] }
 
 // server is the main loop of a bee process.
 type server struct {
 	engine  *engine
-	dialing *dialing // nil: no connect under way
-}
-
-// dialing is a connect call in progress.
-type dialing struct {
-	req      child.Request
-	swarm    swarm
-	started  time.Time
-	next     int // client to dial next
-	reported time.Time
+	dialing *dialing // nil: no connect call under way
 }
 
 // Serve is what a bee process does: it reads calls from in and answers on out
@@ -76,104 +58,142 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		if err := e.turn(s.pause()); err != nil {
 			return err
 		}
-		s.dialMore()
+		s.step()
 	}
 	return ctx.Err()
 }
 
 // pause is how long a turn may wait: it bounds how late a call or a connect is.
 func (s *server) pause() time.Duration {
-	if s.dialing != nil {
+	if s.dialing != nil || s.storming() {
 		return time.Millisecond
 	}
 	return 20 * time.Millisecond
 }
 
-func (s *server) do(r child.Request) {
-	var err error
-	switch r.Do {
-	case "connect":
-		err = s.connect(r)
-	case "reset":
-		s.engine.lag.Reset()
-		r.Reply(nil)
-	case "report":
-		err = s.report(r)
-	case "verify":
-		err = s.verify(r)
-	default:
-		err = fmt.Errorf("unknown call %q", r.Do)
-	}
-	if err != nil {
-		r.Fail(err)
-	}
-}
+func (s *server) storming() bool { return s.engine.storm != nil && !s.engine.storm.over }
 
-func (s *server) connect(r child.Request) error {
-	d := &dialing{req: r, started: time.Now(), reported: time.Now()}
-	if err := r.Read(&d.swarm); err != nil {
-		return err
-	}
-	e := s.engine
-	e.bees = make([]bee, d.swarm.Count)
-	e.first, e.fronts, e.path = d.swarm.First, d.swarm.Fronts, d.swarm.Path
-	e.token = tokens(d.swarm.Secret)
-	s.dialing = d
-	return nil
-}
-
-// dialMore starts the connects that are due, and answers the call when every
-// client is registered or has failed.
-func (s *server) dialMore() {
-	d, e := s.dialing, s.engine
-	if d == nil {
-		return
-	}
-	for d.next < len(e.bees) && e.under < dialsUnderWay && d.due() {
-		e.dial(d.next)
-		d.next++
-	}
-	if time.Since(d.reported) > 500*time.Millisecond {
-		d.reported = time.Now()
-		d.req.Progress(e.count)
-	}
-	if d.next == len(e.bees) && (e.under == 0 || time.Since(d.started) > d.length()+patience) {
-		d.req.Reply(report{Counts: e.count, Failed: e.failed})
+// step goes on with what takes longer than a turn.
+func (s *server) step() {
+	if s.dialing != nil && s.dialing.step() {
 		s.dialing = nil
 	}
-}
-
-// due reports whether the schedule wants the next connect now.
-func (d *dialing) due() bool {
-	return d.swarm.Rate <= 0 || float64(d.next) <= time.Since(d.started).Seconds()*d.swarm.Rate
-}
-
-// length is how long the schedule takes.
-func (d *dialing) length() time.Duration {
-	if d.swarm.Rate <= 0 {
-		return 0
+	if s.storming() {
+		s.engine.storm.step()
 	}
-	return time.Duration(float64(d.swarm.Count) / d.swarm.Rate * float64(time.Second))
 }
 
-func (s *server) report(r child.Request) error {
-	raw, err := s.engine.lag.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+var (
+	errCall    = errors.New("unknown call")
+	errNoStorm = errors.New("no storm to tell of")
+	errStorm   = errors.New("a storm is under way")
+)
+
+// do answers a call, but for connect, which dialing answers.
+func (s *server) do(r child.Request) {
+	if r.Do == "connect" {
+		s.dialing = newDialing(r, s.engine)
+		return
+	}
+	answer, err := s.answer(r)
 	if err != nil {
-		return fmt.Errorf("encode latencies: %w", err)
+		r.Fail(err)
+		return
 	}
-	r.Reply(report{Counts: s.engine.count, Lag: string(raw), Failed: s.engine.failed})
-	return nil
+	r.Reply(answer)
 }
 
-func (s *server) verify(r child.Request) error {
+func (s *server) answer(r child.Request) (any, error) {
+	e := s.engine
+	switch r.Do {
+	case "prepare":
+		return nil, s.prepare(r)
+	case "reset":
+		e.recent.Reset()
+		e.lag.Reset()
+		return nil, nil
+	case "counts":
+		return report{Counts: e.count, Failed: e.failed}, nil
+	case "report":
+		return s.report()
+	case "sample":
+		return s.sample()
+	case "verify":
+		return s.verify(r)
+	case "storm":
+		return nil, s.storm()
+	case "comeback":
+		return s.comeback()
+	case "stall":
+		return nil, e.stall()
+	default:
+		return nil, fmt.Errorf("%w: %q", errCall, r.Do)
+	}
+}
+
+func (s *server) prepare(r child.Request) error {
+	var w swarm
+	if err := r.Read(&w); err != nil {
+		return err
+	}
+	return s.engine.prepare(w)
+}
+
+func (s *server) report() (r report, err error) {
+	e := s.engine
+	all := newHistogram()
+	all.Merge(e.lag)
+	all.Merge(e.recent)
+	r = report{Counts: e.count, Failed: e.failed}
+	r.Lag, err = encode(all)
+	return r, err
+}
+
+func (s *server) sample() (r report, err error) {
+	e := s.engine
+	r = report{Counts: e.count, Failed: e.failed, CPU: processCPU()}
+	r.Lag, err = encode(e.recent)
+	e.lag.Merge(e.recent)
+	e.recent.Reset()
+	return r, err
+}
+
+// processCPU is the user and system time of this process so far.
+func processCPU() time.Duration {
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
+		return 0 // the only errors are of the arguments
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+func (s *server) verify(r child.Request) (Verdict, error) {
 	var v verification
 	if err := r.Read(&v); err != nil {
-		return err
+		return Verdict{}, err
 	}
 	got := make([][]uint32, len(s.engine.bees))
 	for i := range s.engine.bees {
 		got[i] = s.engine.bees[i].got
 	}
-	r.Reply(verify(v.Plan, v.Sent, s.engine.first, got))
+	verdict := verify(v.Plan, v.Sent, s.engine.swarm.First, got)
+	if s.engine.swarm.Apart {
+		verdict.Expected, verdict.Lost = 0, 0
+	}
+	return verdict, nil
+}
+
+func (s *server) storm() error {
+	if s.storming() {
+		return errStorm
+	}
+	s.engine.storm = newStorm(s.engine)
 	return nil
+}
+
+func (s *server) comeback() (comeback, error) {
+	if s.engine.storm == nil {
+		return comeback{}, errNoStorm
+	}
+	return s.engine.storm.report()
 }

@@ -23,13 +23,14 @@ func source(to netip.AddrPort, i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 0, byte(k >> 8), byte(k)})
 }
 
-// connect starts a non-blocking TCP connect and returns its descriptor.
-func connect(to netip.AddrPort, from netip.Addr) (int, error) {
+// connect starts a non-blocking TCP connect and returns its descriptor. A
+// buffer above 0 is the bytes of the socket's receive buffer.
+func connect(to netip.AddrPort, from netip.Addr, buffer int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open a socket: %w", err)
 	}
-	if err := prepare(fd, from); err != nil {
+	if err := prepare(fd, from, buffer); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
@@ -41,9 +42,14 @@ func connect(to netip.AddrPort, from netip.Addr) (int, error) {
 	return fd, nil
 }
 
-func prepare(fd int, from netip.Addr) error {
+func prepare(fd int, from netip.Addr, buffer int) error {
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return fmt.Errorf("prepare a socket: %w", err)
+	}
+	if buffer > 0 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer); err != nil {
+			return fmt.Errorf("bound a socket's buffer: %w", err)
+		}
 	}
 	if !from.IsValid() {
 		return nil
@@ -81,4 +87,9 @@ func send(fd int, p []byte) error {
 		return fmt.Errorf("send: %d of %d bytes taken", n, len(p))
 	}
 	return nil
+}
+
+// reset makes that closing fd cuts the connection off without a goodbye.
+func reset(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // a close in good order cuts it off, too
 }

@@ -7,14 +7,21 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// tokens returns a source of players' tokens signed with an HS256 secret,
-// good for an hour. Without a secret a token is the user's name and proves
-// nothing.
-func tokens(secret []byte) func(user int) (string, error) {
-	if len(secret) == 0 {
-		return func(user int) (string, error) { return string(User(user)), nil }
+// tokens makes the tokens of users first up to and without first+count.
+// Without a secret a token is the user's name and proves nothing.
+func tokens(secret []byte, first, count int) ([]string, error) {
+	all := make([]string, count)
+	for i := range all {
+		all[i] = string(User(first + i))
+		if len(secret) == 0 {
+			continue
+		}
+		var err error
+		if all[i], err = Token(secret, all[i], ""); err != nil {
+			return nil, err
+		}
 	}
-	return func(user int) (string, error) { return Token(secret, string(User(user)), "") }
+	return all, nil
 }
 
 // Token signs a token for a user, and the service it plays unless that is

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -99,7 +101,34 @@ func digits(b []byte) (v int64, rest []byte) {
 	return v, b
 }
 
-// pong is the masked pong that answers a ping.
-func pong(payload []byte) ([]byte, error) {
-	return ws.CompileFrame(ws.MaskFrame(ws.NewPongFrame(payload)))
+// masked is a frame as a client sends it.
+func masked(op ws.OpCode, payload []byte) ([]byte, error) {
+	return ws.CompileFrame(ws.MaskFrame(ws.NewFrame(op, true, payload)))
 }
+
+const (
+	restartPause = time.Second     // after close code 1012
+	laterPause   = 5 * time.Second // after 1013
+)
+
+var errClosed = errors.New("closed by the front")
+
+// closed is why a front closed, by what its close frame says.
+func closed(payload []byte) error {
+	code, reason := ws.ParseCloseFrameData(payload)
+	why := fmt.Errorf("%w: %d %s", errClosed, code, reason)
+	switch code {
+	case closeRestart:
+		return &waitError{wait: restartPause, why: why.Error()}
+	case closeLater:
+		return &waitError{wait: laterPause, why: why.Error()}
+	default:
+		return why
+	}
+}
+
+// Close codes that ask to come back: registered since RFC 6455.
+const (
+	closeRestart ws.StatusCode = 1012
+	closeLater   ws.StatusCode = 1013
+)
