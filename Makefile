@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test unit e2e lint fmt bench drill up down status build image FORCE
+.PHONY: help run test unit e2e lint fmt bench bench-peers drill up down status build image FORCE
 
 ARGS      ?=
 PKG       ?= ./...
@@ -22,7 +22,7 @@ define section
 endef
 
 help: ## list the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: build ## start Homing for development and print the page's address (needs only Go)
 	@exec bin/homing dev $(ARGS)
@@ -37,7 +37,7 @@ test: unit e2e ## run every test: Go with real Redis, then Node clients and a br
 	@printf '\n== all tests passed\n'
 
 unit: ## run the Go tests only (PKG=./front/... narrows them)
-	@tools/setup go redis browser
+	@tools/setup go redis browser node
 	$(call section,unit and integration tests: go test $(RACE) $(PKG))
 	@go test $(RACE) -shuffle=on -timeout 10m $(PKG)
 
@@ -64,6 +64,10 @@ fmt: ## format the Go code in place
 bench: build ## measure this machine (SCENARIOS="idle connect notify", ARGS="--conns 20000")
 	@tools/setup redis
 	@for s in $(SCENARIOS); do printf '\n== homing bench %s %s\n' "$$s" '$(ARGS)'; bin/homing bench $$s $(ARGS); done
+
+bench-peers: build ## measure Homing, Socket.IO and centrifuge side by side (ARGS="--conns 20000")
+	@tools/setup redis node
+	@bin/homing bench peers $(ARGS)
 
 drill: build ## break things under load and account for every message (ARGS="kill-worker --json")
 	@tools/setup redis
