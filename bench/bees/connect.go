@@ -34,14 +34,21 @@ type Target struct {
 }
 
 // Prepare gets everything ready that Connect needs and that is no work of the
-// fronts: it signs the tokens. Clients of an earlier Connect are closed, and
-// all counts start anew.
+// fronts: it signs the tokens and compares clocks. Clients of an earlier
+// Connect are closed, and all counts start anew.
 func (h *Hive) Prepare(ctx context.Context, t Target) error {
 	swarms, err := h.swarms(t)
 	if err != nil {
 		return err
 	}
-	err = h.each(func(i int, p *child.Process) error { return p.Call(ctx, "prepare", swarms[i], nil, nil) })
+	err = h.each(func(i int, p *child.Process) error {
+		clock, err := p.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		swarms[i].Ahead = clock.Offset
+		return p.Call(ctx, "prepare", swarms[i], nil, nil)
+	})
 	if err == nil {
 		h.prepared = &t
 	}

@@ -50,11 +50,13 @@ func (h *Hive) Stop() error {
 	return all
 }
 
-// PIDs returns the bee processes' ids.
+// PIDs returns the ids of the bee processes on this machine.
 func (h *Hive) PIDs() []int {
 	var pids []int
 	for _, p := range h.bees {
-		pids = append(pids, p.PID())
+		if pid := p.PID(); pid != 0 {
+			pids = append(pids, pid)
+		}
 	}
 	return pids
 }

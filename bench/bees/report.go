@@ -45,9 +45,16 @@ type report struct {
 // newHistogram holds times from 1 µs to three minutes, to three digits.
 func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 180_000_000, 3) }
 
-// Reset forgets the latencies seen so far: the measured part starts.
+// Reset forgets the latencies seen so far, and compares clocks again: the
+// measured part starts.
 func (h *Hive) Reset(ctx context.Context) error {
-	return h.each(func(_ int, p *child.Process) error { return p.Call(ctx, "reset", nil, nil, nil) })
+	return h.each(func(_ int, p *child.Process) error {
+		clock, err := p.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		return p.Call(ctx, "reset", clock.Offset, nil, nil)
+	})
 }
 
 // Counts returns the running totals and nothing else: it is cheap.

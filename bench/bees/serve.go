@@ -25,6 +25,8 @@ type swarm struct {
 	Under   int     // handshakes under way at a time
 	Apart   bool    // the clients are subjects of a fault
 	Buffer  int     // bytes of a socket's receive buffer; 0: the kernel's choice
+
+	Ahead time.Duration // how far this process's clock is ahead of the hive's
 }
 
 // front is the one that a client of a number in the whole run connects to.
@@ -109,9 +111,7 @@ func (s *server) answer(r child.Request) (any, error) {
 	case "prepare":
 		return nil, s.prepare(r)
 	case "reset":
-		e.recent.Reset()
-		e.lag.Reset()
-		return nil, nil
+		return nil, s.reset(r)
 	case "counts":
 		return report{Counts: e.count, Failed: e.failed}, nil
 	case "report":
@@ -137,6 +137,11 @@ func (s *server) prepare(r child.Request) error {
 		return err
 	}
 	return s.engine.prepare(w)
+}
+
+func (s *server) reset(r child.Request) error {
+	s.engine.forget()
+	return r.Read(&s.engine.swarm.Ahead)
 }
 
 func (s *server) report() (r report, err error) {
