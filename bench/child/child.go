@@ -116,7 +116,10 @@ func (p *Process) exchange(do string, with any, onProgress func(json.RawMessage)
 			onProgress(a.Value)
 		}
 	}
-	return answer{}, errors.Join(io.ErrUnexpectedEOF, p.out.Err())
+	if err := p.out.Err(); err != nil {
+		return answer{}, fmt.Errorf("read the answer: %w", err)
+	}
+	return answer{}, fmt.Errorf("read the answer: %w", io.ErrUnexpectedEOF)
 }
 
 // patience is how long a child that was told to end may take.
