@@ -2,19 +2,15 @@ package bees
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws"
-	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
 
 	"github.com/homing/homing/hub"
@@ -34,111 +30,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-var testSecret = []byte("0123456789abcdef0123456789abcdef")
-
-// fakeFront is a tiny front: it registers each client under its token's user.
-type fakeFront struct {
-	ln    net.Listener
-	wg    sync.WaitGroup
-	mu    sync.Mutex
-	conns map[string]net.Conn
-	pongs int
-}
-
-func startFront(t *testing.T) *fakeFront {
+func startHive(t *testing.T, processes, conns int) *Hive {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fakeFront{ln: ln, conns: map[string]net.Conn{}}
-	f.wg.Add(1)
-	go f.accept()
-	t.Cleanup(func() {
-		ln.Close()
-		f.mu.Lock()
-		for _, c := range f.conns {
-			c.Close()
-		}
-		f.mu.Unlock()
-		f.wg.Wait()
-	})
-	return f
-}
-
-func (f *fakeFront) accept() {
-	defer f.wg.Done()
-	for {
-		c, err := f.ln.Accept()
-		if err != nil {
-			return
-		}
-		f.wg.Add(1)
-		go f.serve(c)
-	}
-}
-
-func (f *fakeFront) serve(c net.Conn) {
-	defer f.wg.Done()
-	defer c.Close()
-	var user string
-	u := ws.Upgrader{
-		Protocol: func(p []byte) bool { return string(p) == "homing.v1" },
-		OnRequest: func(uri []byte) error {
-			q, err := url.Parse(string(uri))
-			if err != nil {
-				return err
-			}
-			token, err := jwt.Parse(q.Query().Get("token"), func(*jwt.Token) (any, error) { return testSecret, nil })
-			if err != nil {
-				return ws.RejectConnectionError(ws.RejectionStatus(401))
-			}
-			user, err = token.Claims.GetSubject()
-			return err
-		},
-	}
-	if _, err := u.Upgrade(c); err != nil {
-		return
-	}
-	_ = ws.WriteFrame(c, ws.NewTextFrame([]byte(`{"t":"hello","user":"`+user+`","conn":"x","ping":1000}`)))
-	_ = ws.WriteFrame(c, ws.NewPingFrame([]byte("p")))
-	f.mu.Lock()
-	f.conns[user] = c
-	f.mu.Unlock()
-	for {
-		h, err := ws.ReadHeader(c)
-		if err != nil {
-			return
-		}
-		if _, err := io.CopyN(io.Discard, c, h.Length); err != nil {
-			return
-		}
-		if h.OpCode == ws.OpPong {
-			f.mu.Lock()
-			f.pongs++
-			f.mu.Unlock()
-		}
-	}
-}
-
-func (f *fakeFront) write(user hub.UserID, p []byte) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if c := f.conns[string(user)]; c != nil {
-		_, _ = c.Write(p)
-	}
-}
-
-func (f *fakeFront) url() string { return "ws://" + f.ln.Addr().String() + "/ws" }
-
-func notify(n uint32) []byte {
-	data := AppendData(nil, time.Now().UnixNano(), n, 120)
-	return ws.MustCompileFrame(ws.NewTextFrame(fmt.Appendf(nil, `{"t":"notify","id":"x%d","data":%s}`, n, data)))
-}
-
-func startHive(t *testing.T, conns int) *Hive {
-	t.Helper()
-	h, err := Start([]string{os.Args[0]}, []string{asBee + "=1"}, 2, conns, os.Stderr)
+	h, err := Start([]string{os.Args[0]}, []string{asBee + "=1"}, processes, conns, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,9 +45,15 @@ func startHive(t *testing.T, conns int) *Hive {
 }
 
 func TestHiveCountsAndVerifies(t *testing.T) {
-	front, plan := startFront(t), Plan{Seed: 7, Conns: 300, Targets: 40, Online: 20}
-	h := startHive(t, plan.Conns)
-	counts, err := h.Connect(t.Context(), Target{Fronts: []string{front.url()}, Secret: testSecret, Conns: plan.Conns}, nil)
+	for _, d := range []Dialect{Homing, SocketIO, Centrifuge} {
+		t.Run(string(d), func(t *testing.T) { countAndVerify(t, d) })
+	}
+}
+
+func countAndVerify(t *testing.T, d Dialect) {
+	front, plan := startFront(t, d, nil), Plan{Seed: 7, Conns: 300, Targets: 40, Online: 20}
+	h := startHive(t, 2, plan.Conns)
+	counts, err := h.Connect(t.Context(), Target{Fronts: []string{front.url()}, Dialect: d, Secret: testSecret, Conns: plan.Conns}, nil)
 	if err != nil || counts.Open != plan.Conns {
 		t.Fatalf("Connect = %+v, %v", counts, err)
 	}
@@ -170,16 +70,15 @@ func TestHiveCountsAndVerifies(t *testing.T) {
 				lost = User(int(u))
 			case n == 4 && i == 0:
 				twice = User(int(u))
-				front.write(twice, append(notify(n), notify(n)...))
+				front.write(twice, front.twice(n))
 			default:
-				p := notify(n)
+				p := front.notify(n)
 				front.write(User(int(u)), p[:50]) // in two reads, more often than not
 				front.write(User(int(u)), p[50:])
 			}
 		}
 	}
-	stray := strayUser(plan, 9)
-	front.write(User(stray), notify(9))
+	front.write(User(strayUser(plan, 9)), front.notify(9))
 	waitDeliveries(t, h, sent*plan.Online+1)
 	v, err := h.Verify(t.Context(), plan, Sent{N: sent, Refused: []uint32{5}})
 	want := Verdict{Expected: (sent - 1) * plan.Online, Lost: 1, Duplicated: 1, Stray: 1}
@@ -223,131 +122,84 @@ func waitDeliveries(t *testing.T, h *Hive, want int) {
 }
 
 func TestHiveSaysWhyConnectsFail(t *testing.T) {
-	front := startFront(t)
-	h := startHive(t, 10)
-	_, err := h.Connect(t.Context(), Target{Fronts: []string{front.url()}, Secret: []byte("a secret that is not the front's"), Conns: 10}, nil)
-	if err == nil || !strings.Contains(err.Error(), "10 of 10 connects failed") || !strings.Contains(err.Error(), "401") {
-		t.Fatalf("error = %v", err)
+	for d, why := range map[Dialect]string{Homing: "401", SocketIO: "not authorized", Centrifuge: "unauthorized"} {
+		front := startFront(t, d, nil)
+		h := startHive(t, 2, 10)
+		_, err := h.Connect(t.Context(), Target{Fronts: []string{front.url()}, Dialect: d, Secret: []byte("a secret that is not the front's"), Conns: 10}, nil)
+		if err == nil || !strings.Contains(err.Error(), "10 of 10 connects failed") || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: error = %v", d, err)
+		}
 	}
-	if _, err := h.Connect(t.Context(), Target{Fronts: []string{"http://x"}}, nil); err == nil {
-		t.Fatal("no error for a front that is not ws://")
+}
+
+func TestPrepareJudgesTheTarget(t *testing.T) {
+	h := startHive(t, 1, 10)
+	good := Target{Fronts: []string{"ws://127.0.0.1:1"}, Conns: 10}
+	if err := h.Prepare(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Stall(t.Context()); !errors.Is(err, errNobodyApart) {
+		t.Errorf("error = %v, want %v", err, errNobodyApart)
+	}
+	for name, c := range map[string]struct {
+		target Target
+		want   error
+	}{
+		"front":     {Target{Fronts: []string{"http://127.0.0.1:1"}, Conns: 10}, errFront},
+		"dialect":   {Target{Fronts: good.Fronts, Conns: 10, Dialect: "klingon"}, errDialect},
+		"processes": {Target{Fronts: good.Fronts, Conns: 10, Apart: 5}, errTooFew},
+	} {
+		if err := h.Prepare(t.Context(), c.target); !errors.Is(err, c.want) {
+			t.Errorf("%s: error = %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+func TestConnectReplacesTheClientsBefore(t *testing.T) {
+	front := startFront(t, Homing, nil)
+	h := startHive(t, 2, 20)
+	target := Target{Fronts: []string{front.url()}, Secret: testSecret, Conns: 20}
+	for range 2 {
+		if c, err := h.Connect(t.Context(), target, nil); err != nil || c != (Counts{Open: 20}) {
+			t.Fatalf("Connect = %+v, %v", c, err)
+		}
+	}
+	if c, err := h.Counts(t.Context()); err != nil || c != (Counts{Open: 20}) {
+		t.Errorf("Counts = %+v, %v", c, err)
+	}
+}
+
+func TestSampleTellsOfWhatIsNew(t *testing.T) {
+	front := startFront(t, Homing, nil)
+	h := startHive(t, 2, 20)
+	if _, err := h.Connect(t.Context(), Target{Fronts: []string{front.url()}, Secret: testSecret, Conns: 20}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var cpu time.Duration
+	for round := range 2 {
+		for i := range 20 {
+			front.write(User(i), front.notify(uint32(round)))
+		}
+		waitDeliveries(t, h, 20*(round+1))
+		s, err := h.Sample(t.Context())
+		if err != nil || s.Counts.Deliveries != 20*(round+1) || s.Lag.TotalCount() != 20 || s.CPU < cpu || s.CPU == 0 {
+			t.Fatalf("Sample = %+v with %d latencies, %v", s, s.Lag.TotalCount(), err)
+		}
+		cpu = s.CPU
+	}
+	if _, lag, err := h.Report(t.Context()); err != nil || lag.TotalCount() != 40 {
+		t.Errorf("Report has %d latencies, want 40; %v", lag.TotalCount(), err)
 	}
 }
 
 func TestConnectKeepsToItsRate(t *testing.T) {
-	front := startFront(t)
-	h := startHive(t, 100)
+	front := startFront(t, Homing, nil)
+	h := startHive(t, 2, 100)
 	start := time.Now()
 	c, err := h.Connect(t.Context(), Target{Fronts: []string{front.url()}, Secret: testSecret, Conns: 100, Rate: 200}, nil)
 	if took := time.Since(start); err != nil || c.Open != 100 || took < 400*time.Millisecond || took > 3*time.Second {
 		t.Fatalf("100 connects at 200/s: %+v, %v, %v", c, took, err)
 	}
-}
-
-func TestPlan(t *testing.T) {
-	p := Plan{Seed: 1, Conns: 1000, Targets: 300, Online: 150}
-	a, b := NewPicker(p), NewPicker(p)
-	_ = b.Online(41, nil) // the order of calls does not matter
-	users := a.Users(42, nil)
-	online := b.Online(42, nil)
-	seen := map[hub.UserID]bool{}
-	for _, u := range users {
-		if seen[u] || u.Check() != nil {
-			t.Fatalf("user %q twice or bad", u)
-		}
-		seen[u] = true
-	}
-	if len(users) != 300 || len(online) != 150 {
-		t.Fatalf("%d users, %d online", len(users), len(online))
-	}
-	for _, u := range online {
-		if !seen[User(int(u))] {
-			t.Fatalf("user %d is due but not named", u)
-		}
-	}
-	if small := NewPicker(Plan{Conns: 3, Targets: 10, Online: 5}); len(small.Online(0, nil)) != 3 {
-		t.Error("want every connected user when there are fewer than asked for")
-	}
-}
-
-func TestVerifySeesEverything(t *testing.T) {
-	p := Plan{Seed: 3, Conns: 20, Targets: 10, Online: 10}
-	got := func() [][]uint32 {
-		g := make([][]uint32, p.Conns)
-		picker := NewPicker(p)
-		for n := range uint32(30) {
-			for _, u := range picker.Online(n, nil) {
-				g[u] = append(g[u], n)
-			}
-		}
-		return g
-	}
-	cases := map[string]struct {
-		change func([][]uint32)
-		want   Verdict
-	}{
-		"exact":      {func([][]uint32) {}, Verdict{Expected: 300}},
-		"lost":       {func(g [][]uint32) { g[4] = g[4][1:] }, Verdict{Expected: 300, Lost: 1}},
-		"lost last":  {func(g [][]uint32) { g[4] = g[4][:len(g[4])-1] }, Verdict{Expected: 300, Lost: 1}},
-		"duplicated": {func(g [][]uint32) { g[4] = append(g[4], g[4][0], g[4][0]) }, Verdict{Expected: 300, Duplicated: 2}},
-		"stray":      {func(g [][]uint32) { g[4] = append(g[4], 1000) }, Verdict{Expected: 300, Stray: 1}},
-		"reversed":   {func(g [][]uint32) { slices.Reverse(g[4]) }, Verdict{Expected: 300}},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			g := got()
-			c.change(g)
-			if v := verify(p, Sent{N: 30}, 0, g); v != c.want {
-				t.Errorf("verdict = %+v, want %+v", v, c.want)
-			}
-		})
-	}
-}
-
-func TestStampRoundTrip(t *testing.T) {
-	data := AppendData(nil, 1234567890123456789, 4294967295, 120)
-	if len(data) != 120 {
-		t.Errorf("%d bytes of data, want 120", len(data))
-	}
-	s, ok := parseStamp(slices.Concat([]byte(`{"t":"notify","id":"a","data":`), data, []byte("}")))
-	if !ok || s.at != 1234567890123456789 || s.n != 4294967295 {
-		t.Errorf("stamp = %+v, %v", s, ok)
-	}
-	for _, bad := range []string{"", `{"t":"notify"}`, `"data":{"at":12}`, `"data":{"at":`} {
-		if _, ok := parseStamp([]byte(bad)); ok {
-			t.Errorf("stamp found in %q", bad)
-		}
-	}
-}
-
-func TestParseFrameLengths(t *testing.T) {
-	for _, size := range []int{0, 1, 125, 126, 127, 65535, 65536} {
-		whole := ws.MustCompileFrame(ws.NewTextFrame(make([]byte, size)))
-		for cut := range len(whole) {
-			if cut > 12 && cut < len(whole)-2 {
-				continue
-			}
-			if _, n, err := parseFrame(whole[:cut]); n != 0 || err != nil {
-				t.Fatalf("%d bytes of a frame of %d: %d, %v", cut, size, n, err)
-			}
-		}
-		f, n, err := parseFrame(append(whole, 0x81))
-		if err != nil || n != len(whole) || len(f.payload) != size || f.op != ws.OpText {
-			t.Fatalf("frame of %d: %d bytes, %v", size, n, err)
-		}
-	}
-}
-
-func FuzzParseFrame(f *testing.F) {
-	f.Add([]byte{0x81, 3, 'a', 'b', 'c'})
-	f.Add([]byte{0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		fr, n, err := parseFrame(b)
-		if err == nil && (n > len(b) || len(fr.payload) > n) {
-			t.Fatalf("frame of %d bytes in %d", n, len(b))
-		}
-		parseStamp(b)
-	})
 }
 
 func TestServeEndsWithItsInput(t *testing.T) {
