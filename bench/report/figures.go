@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"text/tabwriter"
 )
 
 // Figure is one measured value, by its name in JSON, such as p99_ms: a
@@ -41,18 +40,6 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		flat[f.Name] = math.Round(f.Value*1000) / 1000
 	}
 	if err := json.NewEncoder(w).Encode(flat); err != nil {
-		return fmt.Errorf("print figures: %w", err)
-	}
-	return nil
-}
-
-// WriteTable prints the figures for a terminal, and after them the tables.
-func (r *Report) WriteTable(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	for _, f := range r.Figures {
-		fmt.Fprintf(t, "%s\t%s\t %s\n", f.Name, number(f.Value), f.About)
-	}
-	if err := t.Flush(); err != nil {
 		return fmt.Errorf("print figures: %w", err)
 	}
 	return nil
