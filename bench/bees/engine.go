@@ -3,6 +3,7 @@ package bees
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -31,6 +32,7 @@ type bee struct {
 // engine runs the clients of one process in one goroutine.
 type engine struct {
 	epoll  int
+	own    []netip.Addr // what clients come from; empty: see source
 	swarm  swarm
 	speech speech
 	bees   []bee
@@ -128,7 +130,7 @@ func (e *engine) fail(i int, reason error) {
 func (e *engine) dial(i int) {
 	number := e.swarm.First + i
 	to := e.swarm.front(number)
-	fd, err := connect(to, source(to, number), e.swarm.Buffer)
+	fd, err := connect(to, source(e.own, to, number), e.swarm.Buffer)
 	if err != nil {
 		e.fail(i, err)
 		return

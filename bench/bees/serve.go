@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,11 +42,16 @@ type server struct {
 // Serve is what a bee process does: it reads calls from in and answers on out
 // until in ends or ctx does. It uses the calling goroutine for all clients.
 func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	own, err := ParseSources(os.Getenv(SourceVar))
+	if err != nil {
+		return fmt.Errorf("%s: %w", SourceVar, err)
+	}
 	e, err := newEngine()
 	if err != nil {
 		return err
 	}
 	defer e.close()
+	e.own = own
 	s := &server{engine: e}
 	requests := child.Requests(in, out)
 	for ctx.Err() == nil {

@@ -8,21 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// portsPerSource is how many connections share one source address: fewer than
-// the ephemeral ports there are.
-const portsPerSource = 20_000
-
-// source is the address that connection i comes from. To a loopback front we
-// come from 127.0.0.2 and on, because one address runs out of ports; to
-// others the kernel chooses.
-func source(to netip.AddrPort, i int) netip.Addr {
-	if !to.Addr().IsLoopback() {
-		return netip.Addr{}
-	}
-	k := i/portsPerSource + 2
-	return netip.AddrFrom4([4]byte{127, 0, byte(k >> 8), byte(k)})
-}
-
 // connect starts a non-blocking TCP connect and returns its descriptor. A
 // buffer above 0 is the bytes of the socket's receive buffer.
 func connect(to netip.AddrPort, from netip.Addr, buffer int) (int, error) {
