@@ -88,7 +88,10 @@ func (s *server) command(ctx context.Context, h Helper) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, h.Argv[0], h.Argv[1:]...) //nolint:gosec // one of Options.Helpers
 	cmd.Env = append(os.Environ(), h.Env...)
 	cmd.Stderr = s.opts.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL, // it dies with the agent
+		Setpgid:   true,            // an interrupt from the terminal is for the agent, which then ends it in good order
+	}
 	cmd.WaitDelay = patience
 	return cmd
 }
