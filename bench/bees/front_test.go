@@ -99,12 +99,9 @@ func (f *fakeFront) serve(c *net.TCPConn) {
 	if _, err := u.Upgrade(c); err != nil {
 		return
 	}
-	if user = f.greet(c, user, how); user == "" {
+	if !f.greet(c, user, how) {
 		return
 	}
-	f.mu.Lock()
-	f.conns[user] = c
-	f.mu.Unlock()
 	if how == brief {
 		_ = c.SetLinger(0)
 		return
@@ -170,40 +167,46 @@ func (how treatment) refuse(c *net.TCPConn) error {
 	return nil
 }
 
-// greet registers a client by the dialect's rules and returns its user, empty
-// when the client is to go.
-func (f *fakeFront) greet(c net.Conn, user string, how treatment) string {
+// greet registers a client by the dialect's rules, and pings it; it reports
+// false when the client is to go.
+func (f *fakeFront) greet(c net.Conn, user string, how treatment) bool {
 	switch {
 	case how == restart:
 		_ = ws.WriteFrame(c, ws.NewCloseFrame(ws.NewCloseFrameBody(1012, "restart")))
-		return ""
 	case how == elsewhere:
 		say(c, `{"t":"reconnect","after_ms":300}`)
-		_, _ = ws.ReadFrame(c) // the client goes
-		return ""
+		hear(c) // the client goes
 	case f.dialect == SocketIO:
 		say(c, `0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":20000}`)
-		if user = subject(token(hear(c), "40", "token")); user == "" {
-			say(c, `44{"message":"not authorized"}`)
-			return ""
+		if user = subject(token(hear(c), "40")); user != "" {
+			return f.register(user, c, append(frameOf(`40{"sid":"b"}`), frameOf("2")...))
 		}
-		say(c, `40{"sid":"b"}`)
-		say(c, "2")
+		say(c, `44{"message":"not authorized"}`)
 	case f.dialect == Centrifuge:
-		if user = subject(token(hear(c), `{"id":1,"connect":`, "token")); user == "" {
-			say(c, `{"id":1,"error":{"code":101,"message":"unauthorized"}}`)
-			return ""
+		if user = subject(token(hear(c), `{"id":1,"connect":`)); user != "" {
+			return f.register(user, c, frameOf(`{"id":1,"connect":{"client":"x","ping":25,"pong":true}}`+"\n"+
+				`{"push":{"channel":"#x","subscribe":{}}}`+"\n{}"))
 		}
-		say(c, `{"id":1,"connect":{"client":"x","ping":25,"pong":true}}`+"\n"+`{"push":{"channel":"#x","subscribe":{}}}`)
-		say(c, "{}")
+		say(c, `{"id":1,"error":{"code":101,"message":"unauthorized"}}`)
+	case how == brief:
+		return f.register(user, c, frameOf(`{"t":"hello"}`))
 	default:
-		say(c, `{"t":"hello","user":"`+user+`","conn":"x","ping":1000}`)
-		_ = ws.WriteFrame(c, ws.NewPingFrame([]byte("p")))
+		return f.register(user, c, append(frameOf(`{"t":"hello","user":"`+user+`","conn":"x","ping":1000}`),
+			ws.MustCompileFrame(ws.NewPingFrame([]byte("p")))...))
 	}
-	return user
+	return false
 }
 
-func say(c net.Conn, text string) { _ = ws.WriteFrame(c, ws.NewTextFrame([]byte(text))) }
+// register says hello, in one write: whoever hears it may be written to.
+func (f *fakeFront) register(user string, c net.Conn, hello []byte) bool {
+	f.mu.Lock()
+	f.conns[user] = c
+	f.mu.Unlock()
+	_, err := c.Write(hello)
+	return err == nil
+}
+
+func say(c net.Conn, text string) { _, _ = c.Write(frameOf(text)) }
 
 func hear(c net.Conn) string {
 	f, err := ws.ReadFrame(c)
@@ -213,14 +216,14 @@ func hear(c net.Conn) string {
 	return string(ws.UnmaskFrameInPlace(f).Payload)
 }
 
-// token reads a field of the JSON object after a prefix.
-func token(text, prefix, field string) string {
+// token reads the token from the JSON object after a prefix.
+func token(text, prefix string) string {
 	rest, ok := strings.CutPrefix(text, prefix)
-	var m map[string]string
-	if !ok || json.NewDecoder(strings.NewReader(rest)).Decode(&m) != nil {
+	var login struct{ Token string }
+	if !ok || json.NewDecoder(strings.NewReader(rest)).Decode(&login) != nil {
 		return ""
 	}
-	return m[field]
+	return login.Token
 }
 
 // read counts answers to pings until the client goes.

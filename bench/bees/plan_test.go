@@ -66,3 +66,39 @@ func TestVerifySeesEverything(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkVerify is one process's part of checking a long run: 300,000
+// notifications to 150 of 200,000 clients, of whom it holds a twelfth.
+func BenchmarkVerify(b *testing.B) {
+	const first, clients, notifications = 100_000, 200_000 / 12, 300_000
+	p := Plan{Seed: 1, Conns: 200_000, Targets: 300, Online: 150}
+	got := make([][]uint32, clients)
+	picker, users := NewPicker(p), []int32(nil)
+	for n := range uint32(notifications) {
+		users = picker.Online(n, users[:0])
+		for _, u := range users {
+			if i := int(u) - first; i >= 0 && i < clients {
+				got[i] = append(got[i], n)
+			}
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if v := verify(p, Sent{N: notifications}, first, got); v.Lost+v.Stray+v.Duplicated > 0 {
+			b.Fatalf("verdict = %+v", v)
+		}
+	}
+}
+
+// BenchmarkSample is what a second's latencies cost a process to tell.
+func BenchmarkSample(b *testing.B) {
+	s := &server{engine: &engine{recent: newHistogram(), lag: newHistogram()}}
+	for b.Loop() {
+		for i := range int64(6000) {
+			_ = s.engine.recent.RecordValue(500 + i*i%20_000)
+		}
+		if _, err := s.sample(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
