@@ -59,10 +59,10 @@ type size struct {
 var sizes = []size{{"wide", 560, 320}, {"narrow", 350, 260}}
 
 const (
-	letter    px = 6.7 // width of one, on average
-	fewPoints    = 30
-	hovers       = 80   // points of a line that tell their value, about
-	mostDrawn    = 1000 // points of a line
+	letter    = px(6.7) // width of one, on average
+	fewPoints = 30
+	hovers    = 80   // points of a line that tell their value, about
+	mostDrawn = 1000 // points of a line
 )
 
 // view draws the chart, the n-th of its page. One with nothing to draw has no
@@ -105,7 +105,7 @@ func (c Chart) draw(id string, s size, ex, ey extent) drawing {
 	y := newAxis(ey.fit(c.LogY, rows), c.LogY, rows)
 	d := drawing{ID: id + "-" + s.class, Class: s.class, Width: s.width, Height: s.height, Top: 28, Bottom: s.height - 44}
 	d.Left, d.Right = 10+letter*px(y.longest()), s.width-16
-	x := newAxis(ex, c.LogX, int((d.Right-d.Left)/60))
+	x := newAxis(ex, c.LogX, int((d.Right-d.Left)/45))
 	if len(c.XTicks) > 0 {
 		x.name(c.XTicks)
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"strconv"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -33,14 +34,17 @@ func LatencyChart(title string, of ...Latency) Chart {
 // that were no slower.
 func percentiles(l Latency) Series {
 	const pointsPerHalving = 6
-	s := Series{Name: l.Name}
 	samples := float64(l.Micros.TotalCount())
+	if samples < 2 {
+		return Series{Name: l.Name}
+	}
+	s := Series{l.Name, []float64{2}, []float64{float64(l.Micros.ValueAtPercentile(50)) / 1000}}
 	for _, b := range l.Micros.CumulativeDistributionWithTicks(pointsPerHalving) {
 		x := samples
 		if b.Quantile < 100 {
 			x = min(samples, 100/(100-b.Quantile))
 		}
-		if x < 2 {
+		if x <= 2 {
 			continue
 		}
 		s.X = append(s.X, x)
@@ -49,7 +53,8 @@ func percentiles(l Latency) Series {
 	return s
 }
 
-// percentile names a place on the X axis of a LatencyChart.
+// percentile names a place on the X axis of a LatencyChart, with a digit more
+// than it has nines.
 func percentile(x float64) string {
-	return strconv.FormatFloat(100-100/x, 'g', 7, 64) + "%"
+	return strconv.FormatFloat(100-100/x, 'f', int(math.Log10(x))+1, 64) + "%"
 }

@@ -30,3 +30,40 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
+
+func TestTableInTerminal(t *testing.T) {
+	r := Report{
+		Tables: []Table{{"Peers", []string{"", "Homing", "µs"}, [][]string{{"cpu", "1", "µ"}, {"memory", "22"}}}},
+		Notes:  []string{"One machine."},
+	}
+	r.Add("conns", 5, "held")
+	var buf bytes.Buffer
+	if err := r.WriteTable(&buf); err != nil {
+		t.Fatal(err)
+	}
+	const want = `  conns  5 held
+
+Peers
+          Homing  µs
+  cpu          1   µ
+  memory      22
+
+One machine.
+`
+	if buf.String() != want {
+		t.Errorf("printed\n%s\nwant\n%s", buf.String(), want)
+	}
+}
+
+func TestMachine(t *testing.T) {
+	facts := make(map[string]string)
+	for _, f := range Machine() {
+		if f.Value == "" {
+			t.Errorf("%s is empty", f.Name)
+		}
+		facts[f.Name] = f.Value
+	}
+	if facts["cores"] == "" || !strings.HasPrefix(facts["Go"], "go1") || !strings.HasSuffix(facts["memory"], "GiB") || facts["net.core.somaxconn"] == "" {
+		t.Errorf("facts = %v", facts)
+	}
+}

@@ -188,7 +188,7 @@ func TestMachineSeesSockets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close()
+		t.Cleanup(func() { _ = ln.Close() })
 		open = append(open, ln)
 	}
 	after, err := machine()
@@ -254,10 +254,10 @@ func BenchmarkRead(b *testing.B) {
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
-		defer func() {
+		b.Cleanup(func() {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
-		}()
+		})
 		pids = append(pids, cmd.Process.Pid)
 	}
 	s := NewSampler(Group{strconv.Itoa(len(pids)), func() ([]int, error) { return pids, nil }})
