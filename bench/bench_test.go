@@ -101,9 +101,9 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		t.Fatalf("the defaults: %v", o.Validate())
 	}
 	for flag, change := range map[string]func(*Options){
-		"--conns: 0":     func(o *Options) { o.Conns = 0 },
+		"--conns: -1":    func(o *Options) { o.Conns = -1 },
 		"--online: 301":  func(o *Options) { o.Online = 301 },
-		"--payload: 1":   func(o *Options) { o.Payload = 1 },
+		"--payload: -1":  func(o *Options) { o.Payload = -1 },
 		"--shards: 17":   func(o *Options) { o.Shards = 17 },
 		"--rate: -1":     func(o *Options) { o.Rate = -1 },
 		"--duration: 1":  func(o *Options) { o.Duration = time.Millisecond },

@@ -4,6 +4,9 @@ import (
 	"context"
 	"math"
 	"time"
+
+	"github.com/homing/homing/bench/rig"
+	"github.com/homing/homing/bench/usage"
 )
 
 // settle is how long the system is left alone after the connects, at most, so
@@ -13,88 +16,69 @@ const settle = 5 * time.Second
 // idle holds connections that say nothing: what each costs in memory, and
 // what all cost in CPU with the server's pings on.
 func (r *run) idle(ctx context.Context) error {
-	if err := r.start(ctx); err != nil {
+	return r.with(ctx, "", r.opts, func(g *rig.Rig) error {
+		before, err := g.Memory()
+		if err != nil {
+			return err
+		}
+		took, err := g.Connect(ctx, r.opts.Rate)
+		if err != nil {
+			return err
+		}
+		r.addConnects(r.opts, took)
+		return r.rest(ctx, g, r.opts, before)
+	})
+}
+
+// rest leaves connections alone and adds what they cost meanwhile.
+func (r *run) rest(ctx context.Context, g *rig.Rig, o Options, before rig.Memory) error {
+	r.say("resting for %v", o.Duration)
+	if err := rig.Pause(ctx, min(settle, o.Duration)); err != nil {
 		return err
 	}
-	before, err := r.memory()
+	used, err := during(g, func() error { return rig.Pause(ctx, o.Duration) })
 	if err != nil {
 		return err
 	}
-	took, err := r.connectAll(ctx, r.opts.Rate)
+	after, err := g.Memory()
 	if err != nil {
 		return err
 	}
-	r.say("resting for %v", r.opts.Duration)
-	if err := pause(ctx, min(settle, r.opts.Duration)); err != nil {
-		return err
-	}
-	cpu, err := r.rest(ctx)
-	if err != nil {
-		return err
-	}
-	after, err := r.memory()
-	if err != nil {
-		return err
-	}
-	r.report.Add("conns", float64(r.opts.Conns), "connections held")
-	r.report.Add("connects_per_s", float64(r.opts.Conns)/took.Seconds(), "rate at which they came")
-	r.addMemory(before, after)
-	if r.stack != nil {
-		r.report.Add("idle_cores", cpu.front.Seconds()/r.opts.Duration.Seconds(), "cores used by the front at rest, pings included")
+	r.addMemory(o, before, after)
+	if used.Groups[rig.Front].CPU > 0 || o.API == "" {
+		r.Add("idle_cores", used.Groups[rig.Front].Cores, "cores used by the front at rest, pings included")
+		r.Add("idle_redis_cores", used.Groups[rig.Redis].Cores, "cores used by Redis at rest")
 	}
 	return nil
 }
 
-// rest waits for the measured part and returns the CPU used meanwhile.
-func (r *run) rest(ctx context.Context) (spent, error) {
-	before, err := r.spent()
+// during is what was used while f ran.
+func during(g *rig.Rig, f func() error) (usage.Interval, error) {
+	before, err := g.Read()
 	if err != nil {
-		return spent{}, err
+		return usage.Interval{}, err
 	}
-	if err := pause(ctx, r.opts.Duration); err != nil {
-		return spent{}, err
+	if err := f(); err != nil {
+		return usage.Interval{}, err
 	}
-	after, err := r.spent()
-	return after.since(before), err
+	after, err := g.Read()
+	return after.Since(before), err
 }
 
-func (r *run) addMemory(before, after memory) {
-	if r.stack != nil {
-		r.report.Add("kib_per_conn", float64(after.front-before.front)/1024/float64(r.opts.Conns),
-			"KiB of the workers' memory per connection (Pss)")
+func (r *run) addConnects(o Options, took time.Duration) {
+	r.Add("conns", float64(o.Conns), "connections held")
+	r.Add("connects_per_s", float64(o.Conns)/took.Seconds(), "connects per second, to hello")
+}
+
+func (r *run) addMemory(o Options, before, after rig.Memory) {
+	if o.API == "" {
+		r.Add("kib_per_conn", float64(after.Front-before.Front)/1024/float64(o.Conns),
+			"KiB of the front's memory per connection (Pss)")
 	}
-	sockets := float64(after.sockets - before.sockets) // both ends are on this machine
-	kernel := float64(after.kernel-before.kernel) / 1024 / sockets
-	if sockets < float64(r.opts.Conns) {
+	sockets := float64(after.Sockets - before.Sockets) // both ends are on this machine
+	kernel := float64(after.Kernel-before.Kernel) / 1024 / sockets
+	if sockets < float64(o.Conns) {
 		kernel = math.NaN()
 	}
-	r.report.Add("kernel_kib_per_conn", kernel, "KiB of kernel slabs per socket")
-}
-
-// connect connects clients: the rate, and CPU for each.
-func (r *run) connect(ctx context.Context) error {
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	before, err := r.spent()
-	if err != nil {
-		return err
-	}
-	took, err := r.connectAll(ctx, r.opts.Rate)
-	if err != nil {
-		return err
-	}
-	after, err := r.spent()
-	if err != nil {
-		return err
-	}
-	cpu, n := after.since(before), r.opts.Conns
-	r.report.Add("conns", float64(n), "connections made")
-	r.report.Add("connects_per_s", float64(n)/took.Seconds(), "connects per second, to hello")
-	if r.stack != nil {
-		r.report.Add("front_us_per_connect", per(cpu.front, n), "µs of front CPU per connect (token check and registration included)")
-		r.report.Add("redis_us_per_connect", per(cpu.redis, n), "µs of Redis CPU per connect")
-	}
-	r.report.Add("client_us_per_connect", per(cpu.clients, n), "µs of client CPU per connect")
-	return nil
+	r.Add("kernel_kib_per_conn", kernel, "KiB of kernel slabs per socket")
 }

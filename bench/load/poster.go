@@ -55,6 +55,14 @@ func (p *Poster) Notify(ctx context.Context, body []byte) (hub.Summary, error) {
 	return s, err
 }
 
+// Broadcast posts the JSON of one broadcast, to everyone who is online. The
+// error is as that of Notify.
+func (p *Poster) Broadcast(ctx context.Context, body []byte) (hub.Summary, error) {
+	var s hub.Summary
+	err := p.call(ctx, "/broadcast", body, &s)
+	return s, err
+}
+
 // Presence is what the API says about one user.
 type Presence struct {
 	User        hub.UserID `json:"user"`

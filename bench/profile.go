@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/report"
+	"github.com/homing/homing/bench/rig"
+	"github.com/homing/homing/bench/usage"
+)
+
+// profile is everything that is compared between systems, or between sizes of
+// one.
+type profile struct {
+	name    string
+	conns   int
+	took    time.Duration // to connect all
+	connect usage.Interval
+	before  rig.Memory // without connections
+	after   rig.Memory
+	idle    usage.Interval
+	load    rig.Load // at the rate asked for
+	peak    rig.Peak
+	verdict bees.Verdict // of everything sent
+}
+
+const profileRest = 10 * time.Second
+
+// profile measures one system in every way.
+func (r *run) profile(ctx context.Context, name string, g *rig.Rig, o Options) (p profile, err error) {
+	p.name, p.conns = name, o.Conns
+	if p.before, err = g.Memory(); err != nil {
+		return p, err
+	}
+	p.connect, err = during(g, func() error {
+		p.took, err = g.Connect(ctx, 0)
+		return err
+	})
+	if err != nil {
+		return p, err
+	}
+	r.say("resting")
+	if err := rig.Pause(ctx, settle); err != nil {
+		return p, err
+	}
+	if p.idle, err = during(g, func() error { return rig.Pause(ctx, profileRest) }); err != nil {
+		return p, err
+	}
+	if p.after, err = g.Memory(); err != nil {
+		return p, err
+	}
+	return p, r.profileLoad(ctx, g, o, &p)
+}
+
+func (r *run) profileLoad(ctx context.Context, g *rig.Rig, o Options, p *profile) (err error) {
+	if err := g.Warm(ctx, o.Rate/2, warmUp); err != nil {
+		return err
+	}
+	if p.load, err = g.Load(ctx, o.Rate, o.Duration); err != nil {
+		return err
+	}
+	if p.peak, err = g.Peak(ctx, o.Rate, min(o.Duration, peakStep)); err != nil {
+		return err
+	}
+	p.verdict, err = g.Verify(ctx)
+	return err
+}
+
+// addProfile adds a profile's figures under names that begin with its name.
+func (r *run) addProfile(p profile) {
+	for _, row := range profileRows() {
+		if row.figure != "" {
+			r.Add(p.name+"_"+row.figure, row.value(p), row.label)
+		}
+	}
+}
+
+// profileRow is one line of a comparison.
+type profileRow struct {
+	label  string
+	figure string // its name in JSON, after the profile's
+	format string
+	value  func(profile) float64
+}
+
+func profileRows() []profileRow {
+	perConn := func(group string) func(profile) float64 {
+		return func(p profile) float64 {
+			return float64(p.connect.Groups[group].CPU.Microseconds()) / float64(p.conns)
+		}
+	}
+	micros := func(groups ...string) func(profile) float64 {
+		return func(p profile) (sum float64) {
+			for _, g := range groups {
+				sum += p.load.Micros(g)
+			}
+			return sum
+		}
+	}
+	late := func(q float64) func(profile) float64 { return func(p profile) float64 { return p.load.Percentile(q) } }
+	return []profileRow{
+		{"connects per second, to hello", "connects_per_s", "%.0f", func(p profile) float64 { return float64(p.conns) / p.took.Seconds() }},
+		{"µs of front CPU per connect", "front_us_per_connect", "%.0f", perConn(rig.Front)},
+		{"KiB of the front's memory per connection (Pss)", "kib_per_conn", "%.2f", func(p profile) float64 { return float64(p.after.Front-p.before.Front) / 1024 / float64(p.conns) }},
+		{"KiB of kernel slabs per socket", "kernel_kib_per_conn", "%.2f", func(p profile) float64 {
+			return float64(p.after.Kernel-p.before.Kernel) / 1024 / float64(p.after.Sockets-p.before.Sockets)
+		}},
+		{"cores of the front at rest, pings included", "idle_cores", "%.3f", func(p profile) float64 { return p.idle.Groups[rig.Front].Cores }},
+		{"deliveries per second, equal load", "deliveries_per_s", "%.0f", func(p profile) float64 { return p.load.PerSecond() }},
+		{"µs of front CPU per delivery", "front_us_per_delivery", "%.1f", micros(rig.Front)},
+		{"µs of API CPU per delivery", "api_us_per_delivery", "%.1f", micros(rig.API)},
+		{"µs of Redis CPU per delivery", "redis_us_per_delivery", "%.1f", micros(rig.Redis)},
+		{"µs of API and front CPU per delivery", "us_per_delivery", "%.1f", micros(rig.API, rig.Front)},
+		{"ms p50", "p50_ms", "%.1f", late(50)},
+		{"ms p99", "p99_ms", "%.1f", late(99)},
+		{"ms p99.9", "p999_ms", "%.1f", late(99.9)},
+		{"deliveries per second, the most that is sustained", "peak_deliveries_per_s", "%.0f", func(p profile) float64 { return p.peak.Best.PerSecond() }},
+		{"ms p99 at that rate", "peak_p99_ms", "%.0f", func(p profile) float64 { return p.peak.Best.Percentile(99) }},
+		{"lost of all deliveries, overload included", "lost", "%.0f", func(p profile) float64 { return float64(p.verdict.Lost) }},
+	}
+}
+
+// compare sets profiles side by side.
+func compare(title string, profiles []profile) report.Table {
+	t := report.Table{Title: title, Columns: []string{""}}
+	for _, p := range profiles {
+		t.Columns = append(t.Columns, p.name)
+	}
+	for _, row := range profileRows() {
+		cells := []string{row.label}
+		for _, p := range profiles {
+			cells = append(cells, fmt.Sprintf(row.format, row.value(p)))
+		}
+		t.Rows = append(t.Rows, cells)
+	}
+	first := []string{"what runs out first beyond that"}
+	for _, p := range profiles {
+		first = append(first, bottleneck(p.peak.Over))
+	}
+	t.Rows = append(t.Rows, first)
+	return t
+}

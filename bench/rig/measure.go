@@ -1,0 +1,135 @@
+package rig
+
+import (
+	"context"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/usage"
+)
+
+const (
+	drained = 10 * time.Second // nothing more is waited for after this
+	quiet   = 300 * time.Millisecond
+)
+
+// Load is what one schedule of calls took.
+type Load struct {
+	Rate       float64 // calls a second
+	Each       int     // deliveries that a call makes
+	Calls      int     // that were due
+	Refused    int     // of those, not accepted
+	Deliveries int     // read by clients
+	Took       time.Duration
+	Used       usage.Interval          // until the last delivery was read
+	Lag        *hdrhistogram.Histogram // µs from the schedule's instant to the read
+
+	// Behind is how much of the schedule's own time was not delivered yet when
+	// its last call was due: the backlog, as time.
+	Behind time.Duration
+}
+
+// Asked is the rate of deliveries that the schedule asked for.
+func (l Load) Asked() float64 { return l.Rate * float64(l.Each) }
+
+// PerSecond is the rate of deliveries.
+func (l Load) PerSecond() float64 { return float64(l.Deliveries) / l.Took.Seconds() }
+
+// Micros is a group's CPU time per delivery, in µs.
+func (l Load) Micros(group string) float64 {
+	return float64(l.Used.Groups[group].CPU.Nanoseconds()) / 1000 / float64(l.Deliveries)
+}
+
+// Percentile is a latency in ms.
+func (l Load) Percentile(p float64) float64 { return float64(l.Lag.ValueAtPercentile(p)) / 1000 }
+
+// Warm loads the system for a moment, so that what is measured next does not
+// pay for beginnings.
+func (g *Rig) Warm(ctx context.Context, rate float64, d time.Duration) error {
+	g.opts.Say("warming up")
+	_, err := g.load(ctx, rate, d)
+	return err
+}
+
+// Load calls the system on a schedule and waits until nothing more arrives.
+func (g *Rig) Load(ctx context.Context, rate float64, d time.Duration) (Load, error) {
+	g.opts.Say("%.0f calls/s, %d deliveries each, for %v", rate, g.backend.perCall(), d)
+	return g.load(ctx, rate, d)
+}
+
+func (g *Rig) load(ctx context.Context, rate float64, d time.Duration) (l Load, err error) {
+	if err := g.opts.Hive.Reset(ctx); err != nil {
+		return l, err
+	}
+	first, err := g.opts.Hive.Counts(ctx)
+	if err != nil {
+		return l, err
+	}
+	before, err := g.Read()
+	if err != nil {
+		return l, err
+	}
+	sent, refused := g.backend.sent(), 0
+	start := time.Now()
+	defer g.watch.tell()()
+	if err := g.backend.run(ctx, rate, d); err != nil {
+		return l, err
+	}
+	l.Rate, l.Each, l.Calls = rate, g.backend.perCall(), int(g.backend.sent().N-sent.N)
+	refused, _ = g.backend.failures()
+	l.Refused = refused - len(sent.Refused)
+	if l.Behind, err = g.behind(ctx, first.Deliveries, l, time.Since(start)-d); err != nil {
+		return l, err
+	}
+	last, err := Drain(ctx, g.opts.Hive)
+	if err != nil {
+		return l, err
+	}
+	return g.finish(ctx, l, first.Deliveries, start, last, before)
+}
+
+// behind is the backlog, as time, when the last call of the schedule was
+// answered, late seconds after the schedule's end.
+func (g *Rig) behind(ctx context.Context, first int, l Load, late time.Duration) (time.Duration, error) {
+	now, err := g.opts.Hive.Counts(ctx)
+	missing := (l.Calls-l.Refused)*l.Each - (now.Deliveries - first)
+	return max(0, late) + time.Duration(float64(max(0, missing))/l.Asked()*float64(time.Second)), err
+}
+
+// Drain waits until clients have stopped reading deliveries, and returns when
+// the last one was seen; after ten seconds it waits no longer.
+func Drain(ctx context.Context, hive *bees.Hive) (last time.Time, err error) {
+	start := time.Now()
+	last = start
+	for seen := -1; time.Since(last) < quiet && time.Since(start) < drained; {
+		c, err := hive.Counts(ctx)
+		if err != nil {
+			return last, err
+		}
+		if c.Deliveries != seen {
+			seen, last = c.Deliveries, time.Now()
+		}
+		if err := Pause(ctx, 20*time.Millisecond); err != nil {
+			return last, err
+		}
+	}
+	return last, nil
+}
+
+func (g *Rig) finish(ctx context.Context, l Load, first int, start, last time.Time, before usage.Reading) (Load, error) {
+	after, err := g.Read()
+	if err != nil {
+		return l, err
+	}
+	counts, lag, err := g.opts.Hive.Report(ctx)
+	if err != nil {
+		return l, err
+	}
+	if counts.Lost > 0 {
+		g.opts.Say("%d connections were lost", counts.Lost)
+	}
+	l.Took, l.Used, l.Deliveries, l.Lag = last.Sub(start), after.Since(before), counts.Deliveries-first, lag
+	return l, g.opts.System.Alive()
+}

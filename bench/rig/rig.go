@@ -1,0 +1,183 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/usage"
+)
+
+// System is what is measured: Homing, or one of its peers. The processes of a
+// system that somebody else started are unknown: none.
+type System interface {
+	Fronts() []string // WebSocket URLs
+	APIs() []string   // base URLs
+	Key() string      // the API key
+	Secret() []byte   // signs players' tokens; empty: a token is the user's name
+	Dialect() string  // a bees.Dialect
+
+	FrontPIDs() ([]int, error)
+	APIPIDs() []int
+	RedisPIDs() []int // data and pub/sub servers, replicas too
+
+	Alive() error // the first process that has ended by itself
+	Stop(keepLogs bool) error
+}
+
+// The groups of processes whose use is accounted apart.
+const (
+	Front   = "front"
+	API     = "api"
+	Redis   = "redis"
+	Clients = "clients"
+	Callers = "callers" // this process, which plays the game backends
+)
+
+// Options say what is on the bench.
+type Options struct {
+	System System
+	Hive   *bees.Hive
+	Say    func(format string, args ...any) // a line of progress
+
+	Plan      bees.Plan // whom notifications name; Plan.Conns clients are held
+	Broadcast bool      // instead of notifications to the plan's users, broadcasts
+	Payload   int       // bytes of a notification's data
+
+	Apart      int // see bees.Target
+	SlowBuffer int // see bees.Target
+}
+
+// Rig is a system with its clients. Its methods block and are not to be called
+// concurrently, but for Beside. Close it.
+type Rig struct {
+	opts    Options
+	sampler *usage.Sampler
+	backend *backend
+	watch   *watch // nil before Connect
+	opened  time.Time
+}
+
+// Open puts a system on the bench. The rig owns the system and the hive from
+// now on, also when the error is not nil: then they are stopped.
+func Open(o Options) (*Rig, error) {
+	g := &Rig{opts: o, opened: time.Now()}
+	g.backend = newBackend(o)
+	g.sampler = usage.NewSampler(g.groups()...)
+	if _, err := g.sampler.Read(); err != nil { // from here on, what ends is counted still
+		return nil, errors.Join(fmt.Errorf("read what the system uses: %w", err), g.Close())
+	}
+	return g, nil
+}
+
+func (g *Rig) groups() []usage.Group {
+	fixed := func(pids []int) func() ([]int, error) {
+		return func() ([]int, error) { return pids, nil }
+	}
+	return []usage.Group{
+		{Name: Front, PIDs: g.opts.System.FrontPIDs},
+		{Name: API, PIDs: fixed(g.opts.System.APIPIDs())},
+		{Name: Redis, PIDs: fixed(g.opts.System.RedisPIDs())},
+		{Name: Clients, PIDs: fixed(g.opts.Hive.PIDs())},
+		{Name: Callers, PIDs: fixed([]int{os.Getpid()})},
+	}
+}
+
+// Close ends clients, callers and system.
+func (g *Rig) Close() error {
+	if g.watch != nil {
+		g.watch.stop()
+	}
+	g.backend.close()
+	return errors.Join(g.opts.Hive.Stop(), g.opts.System.Stop(false))
+}
+
+// Connect connects all clients at rate, a second (0: as fast as they come),
+// and reports how long that took; tokens are signed before the clock starts.
+// From then on the rig is watched once a second.
+func (g *Rig) Connect(ctx context.Context, rate float64) (time.Duration, error) {
+	t := g.target()
+	t.Rate = rate
+	if err := g.opts.Hive.Prepare(ctx, t); err != nil {
+		return 0, err
+	}
+	g.opts.Say("connecting %d clients", t.Conns)
+	start, told := time.Now(), time.Now()
+	_, err := g.opts.Hive.Connect(ctx, t, func(c bees.Counts) {
+		if time.Since(told) > time.Second {
+			told = time.Now()
+			g.opts.Say("  %d connected", c.Open)
+		}
+	})
+	took := time.Since(start)
+	if err != nil {
+		return took, errors.Join(err, g.opts.System.Alive())
+	}
+	g.opts.Say("connected in %.2fs", took.Seconds())
+	g.watch, err = startWatch(g)
+	return took, err
+}
+
+func (g *Rig) target() bees.Target {
+	return bees.Target{
+		Fronts: g.opts.System.Fronts(), Dialect: bees.Dialect(g.opts.System.Dialect()),
+		Secret: g.opts.System.Secret(), Conns: g.opts.Plan.Conns,
+		Apart: g.opts.Apart, SlowBuffer: g.opts.SlowBuffer,
+	}
+}
+
+// Hive returns the clients.
+func (g *Rig) Hive() *bees.Hive { return g.opts.Hive }
+
+// Read returns what every group has used so far.
+func (g *Rig) Read() (usage.Reading, error) {
+	r, err := g.sampler.Read()
+	if err != nil {
+		return r, fmt.Errorf("read what the system uses: %w", err)
+	}
+	return r, nil
+}
+
+// Memory is what connections occupy.
+type Memory struct {
+	Front   int64 // bytes of the front's processes, what they share counted once
+	Kernel  int64 // bytes of kernel slabs
+	Sockets int   // TCP sockets on the machine
+}
+
+// Memory reads the memory in use now.
+func (g *Rig) Memory() (m Memory, err error) {
+	if m.Kernel, m.Sockets, err = usage.KernelMemory(); err != nil {
+		return m, fmt.Errorf("read the kernel's memory: %w", err)
+	}
+	pids, err := g.opts.System.FrontPIDs()
+	if err != nil {
+		return m, fmt.Errorf("read the front's memory: %w", err)
+	}
+	if m.Front, err = usage.Memory(pids...); err != nil {
+		return m, fmt.Errorf("read the front's memory: %w", err)
+	}
+	return m, nil
+}
+
+// Verify compares what clients have read with all that was sent.
+func (g *Rig) Verify(ctx context.Context) (bees.Verdict, error) {
+	g.opts.Say("checking every delivery")
+	return g.opts.Hive.Verify(ctx, g.opts.Plan, g.backend.sent())
+}
+
+// Refused returns how many calls were not accepted, and why the last was not.
+func (g *Rig) Refused() (int, error) { return g.backend.failures() }
+
+// Pause waits, unless ctx ends first.
+func Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,77 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/homing/homing/bench/stack"
+)
+
+// homing is a Homing that we started.
+type homing struct{ *stack.Stack }
+
+func startHoming(ctx context.Context, o Options) (homing, error) {
+	s, err := stack.Start(ctx, o.stack())
+	return homing{s}, err
+}
+
+// stack is what to start.
+func (o Options) stack() stack.Options {
+	return stack.Options{
+		Binary: o.Binary, APIs: o.APIs, Workers: o.workers(),
+		Shards: o.Shards, Replicas: o.Replicas, LogDir: o.LogDir,
+	}
+}
+
+// Fronts implements rig.System.
+func (h homing) Fronts() []string { return []string{h.Front()} }
+
+// Dialect implements rig.System.
+func (homing) Dialect() string { return "" }
+
+// running is a Homing that somebody else runs. Its processes are unknown.
+type running struct {
+	api    string
+	fronts []string
+	key    string
+	secret []byte
+}
+
+func findRunning(o Options) (running, error) {
+	s := running{api: o.API, fronts: o.Front}
+	key, err := fileIfAny(o.APIKeyFile)
+	if err != nil {
+		return s, fmt.Errorf("--api-key-file: %w", err)
+	}
+	secret, err := fileIfAny(o.SecretFile)
+	if err != nil {
+		return s, fmt.Errorf("--secret-file: %w", err)
+	}
+	s.key = key
+	if secret != "" {
+		s.secret = []byte(secret)
+	}
+	return s, nil
+}
+
+// fileIfAny returns what a file holds, without the end of its line.
+func fileIfAny(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	raw, err := os.ReadFile(name)
+	return strings.TrimRight(string(raw), "\r\n"), err
+}
+
+func (s running) Fronts() []string        { return s.fronts }
+func (s running) APIs() []string          { return []string{s.api} }
+func (s running) Key() string             { return s.key }
+func (s running) Secret() []byte          { return s.secret }
+func (running) Dialect() string           { return "" }
+func (running) FrontPIDs() ([]int, error) { return nil, nil }
+func (running) APIPIDs() []int            { return nil }
+func (running) RedisPIDs() []int          { return nil }
+func (running) Alive() error              { return nil }
+func (running) Stop(bool) error           { return nil }
