@@ -65,7 +65,7 @@ func (t *turns) write(ctx context.Context, start time.Time) Result {
 			continue // a process that holds none of them is not even woken
 		}
 		due := start.Add(time.Duration(float64(res.Notifications) / t.load.Rate * float64(time.Second)))
-		time.Sleep(time.Until(due))
+		sleepUntil(due)
 		frame := render(due, res.Notifications, t.load.Payload)
 		for _, fd := range fds {
 			if send(fd, frame) {
@@ -77,6 +77,24 @@ func (t *turns) write(ctx context.Context, start time.Time) Result {
 	}
 	res.CPU, res.Took = processCPU()-cpu, time.Since(start)
 	return res
+}
+
+// longSleep is from when on a sleep is left to the Go scheduler, which
+// disturbs a thread that it has not heard of for so long.
+const longSleep = 10 * time.Millisecond
+
+// sleepUntil sleeps, a short while without telling the Go scheduler: to park a
+// goroutine for it costs as much as several writes, because threads wake up to
+// look for other work.
+func sleepUntil(t time.Time) {
+	for d := time.Until(t); d > 0; d = time.Until(t) {
+		if d > longSleep {
+			time.Sleep(d - longSleep)
+			continue
+		}
+		ts := unix.NsecToTimespec(d.Nanoseconds())
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0) //nolint:gosec // a signal ends it early: the loop goes on
+	}
 }
 
 // send writes a frame in one system call that the Go scheduler does not hear
