@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -247,4 +249,41 @@ func TestPrepareOnlyWhenNeeded(t *testing.T) {
 	if err := p.prepare(t.Context(), dir, io.Discard); err == nil || !strings.Contains(err.Error(), "no network") {
 		t.Errorf("error = %v", err)
 	}
+}
+
+// TestDocumentsNameTheVersions holds what readers are told to what is pinned.
+func TestDocumentsNameTheVersions(t *testing.T) {
+	var manifest struct{ Dependencies, OptionalDependencies map[string]string }
+	if err := json.Unmarshal([]byte(read(t, "socketio/package.json")), &manifest); err != nil {
+		t.Fatal(err)
+	}
+	pinned := manifest.Dependencies
+	maps.Copy(pinned, manifest.OptionalDependencies)
+	required := regexp.MustCompile(`(?m)^\t(\S+) (v\S+)$`).FindAllStringSubmatch(read(t, "centrifuge/go.mod"), -1)
+	for _, m := range required {
+		pinned[m[1]] = m[2]
+	}
+	if len(pinned) < 10 {
+		t.Fatalf("pinned: %v", pinned)
+	}
+	dependencies, readme := read(t, "../../docs/dependencies.md"), read(t, "README.md")
+	for name, version := range pinned {
+		if want := "`" + name + "` " + version; !strings.Contains(dependencies, want) {
+			t.Errorf("docs/dependencies.md does not say %s", want)
+		}
+	}
+	for _, name := range []string{"socket.io", "@socket.io/redis-adapter", "@socket.io/redis-emitter", "github.com/centrifugal/centrifuge"} {
+		if !strings.Contains(readme, " "+pinned[name]) {
+			t.Errorf("README.md does not say %s of %s", pinned[name], name)
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
