@@ -41,13 +41,14 @@ func Start(argv, env []string, n, conns int, stderr io.Writer) (*Hive, error) {
 // there must be as many as Processes says. Stop ends them.
 func Over(processes []*child.Process) *Hive { return &Hive{bees: processes} }
 
-// Stop closes all clients and ends the processes.
+// Stop closes all clients and ends the processes, all at the same time.
 func (h *Hive) Stop() error {
-	var all error
-	for _, p := range h.bees {
-		all = errors.Join(all, p.Stop())
-	}
-	return all
+	errs := make([]error, len(h.bees))
+	_ = h.each(func(i int, p *child.Process) error {
+		errs[i] = p.Stop()
+		return nil
+	})
+	return errors.Join(errs...)
 }
 
 // PIDs returns the ids of the bee processes on this machine.

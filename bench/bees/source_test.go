@@ -18,8 +18,8 @@ func TestSource(t *testing.T) {
 		want string
 	}{
 		{nil, loopback, 0, "127.0.0.2"},
-		{nil, loopback, 19_999, "127.0.0.2"},
-		{nil, loopback, 20_000, "127.0.0.3"},
+		{nil, loopback, portsPerSource - 1, "127.0.0.2"},
+		{nil, loopback, portsPerSource, "127.0.0.3"},
 		{own, other, 0, "10.0.0.5"},
 		{own, other, 1, "10.0.0.6"},
 		{own, other, 2, "10.0.0.5"},
