@@ -25,6 +25,7 @@ func (r *run) limit(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
+	o.Agents = nil // the bare program listens on loopback: its clients are here
 	hive, err := r.hive(ctx, o)
 	if err != nil {
 		return err

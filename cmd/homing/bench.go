@@ -21,6 +21,7 @@ type benchCmd struct {
 	Peers      benchScenario `cmd:"" help:"Measure Homing, Socket.IO and centrifuge side by side under the same load."`
 	Homing2014 benchScenario `cmd:"" name:"homing-2014" help:"Do what the system of 2014 did that Homing follows: 200,000 users, 1,200 requests a second for 300 users each."`
 	Relay      benchScenario `cmd:"" help:"Compare confirmed delivery between processes with at most once: CPU, Redis commands, latency."`
+	Agent      benchAgent    `cmd:"" help:"Lend this machine to a bench on another one: run client processes for it."`
 	Echo       benchEcho     `cmd:"" help:"Serve a WebSocket echo on a front worker's read and write path."`
 }
 
