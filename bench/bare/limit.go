@@ -60,12 +60,13 @@ func Start(ctx context.Context, argv, env []string, n int, stderr io.Writer) (*L
 	return l, nil
 }
 
-// Stop closes all clients' sockets and ends the processes.
+// Stop closes all clients' sockets and ends the processes, all at the same time.
 func (l *Limit) Stop() error {
 	errs := make([]error, len(l.procs))
-	for i, p := range l.procs {
+	_ = l.each(func(i int, p *child.Process) error {
 		errs[i] = p.Stop()
-	}
+		return nil
+	})
 	return errors.Join(errs...)
 }
 
