@@ -1,6 +1,7 @@
 package bees
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -54,9 +55,28 @@ func TestReadKnowsEveryMessage(t *testing.T) {
 			}
 		}
 	}
-	told, ok := readHoming([]byte(`{"t":"reconnect","after_ms":250}`)).end.(*waitError)
+	told, ok := errors.AsType[*waitError](readHoming([]byte(`{"t":"reconnect","after_ms":250}`)).end)
 	if !ok || told.wait != 250*time.Millisecond {
 		t.Errorf("reconnect: %v", told)
+	}
+}
+
+func TestReadingANotificationAllocatesNothing(t *testing.T) {
+	for _, d := range []Dialect{Homing, SocketIO, Centrifuge} {
+		s, err := d.speech()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &engine{speech: s, bees: []bee{{state: open, got: make([]uint32, 0, 200)}}, recent: newHistogram()}
+		in := (&fakeFront{dialect: d}).notify(1)
+		allocs := testing.AllocsPerRun(100, func() {
+			if rest, err := e.consume(0, in); err != nil || len(rest) > 0 {
+				t.Fatalf("%s: %q is left, %v", d, rest, err)
+			}
+		})
+		if allocs > 0 || e.count.Deliveries != 101 || e.count.Violations != 0 {
+			t.Errorf("%s: %v allocations a notification, %+v", d, allocs, e.count)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ type Comeback struct {
 // comeback is a Comeback as a process reports it.
 type comeback struct {
 	Comeback
-	Wait   string // an encoded histogram; empty while it is not over
+	Wait   string // in place of the histogram, which is encoded here; empty while it is not over
 	Over   bool
 	Counts Counts
 }
@@ -35,8 +35,10 @@ type comeback struct {
 const stormLook = 200 * time.Millisecond
 
 // Storm resets the connections of all apart clients at one instant; every one
-// of them dials again at once. A client that a front tells to wait does so and
-// tries again; one that fails in any other way tries again after a second.
+// of them dials again at once. A client that a front tells to wait (503 with
+// Retry-After, close code 1012 or 1013, a reconnect message) does so and tries
+// again; one that fails in any other way, or gets no hello within 20 seconds,
+// tries again after a second; jitter makes both pauses up to twice as long.
 // Storm returns when all are back, or after two minutes: those that are not
 // back then have given up. onProgress (may be nil) hears the apart clients'
 // totals a few times a second. When ctx ends first, the clients go on coming
