@@ -41,29 +41,30 @@ const stormLook = 200 * time.Millisecond
 // tries again after a second; jitter makes both pauses up to twice as long.
 // Storm returns when all are back, or after two minutes: those that are not
 // back then have given up. onProgress (may be nil) hears the apart clients'
-// totals a few times a second. When ctx ends first, the clients go on coming
-// back by themselves.
+// totals a few times a second. When ctx ends first, Storm returns what is known
+// by then, without times, and the clients go on coming back by themselves.
 func (h *Hive) Storm(ctx context.Context, onProgress func(Counts)) (Comeback, error) {
 	if err := h.fault(ctx, "storm"); err != nil {
 		return Comeback{}, err
 	}
 	tick := time.NewTicker(stormLook)
 	defer tick.Stop()
-	for {
+	var sum Comeback
+	for over := false; !over; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return Comeback{}, ctx.Err()
+			return sum, ctx.Err()
 		}
-		all, err := h.comebacks(ctx)
+		all, err := h.comebacks(context.WithoutCancel(ctx)) // brief, and not worth a process's life
 		if err != nil {
-			return Comeback{}, err
+			return sum, err
 		}
-		sum, over, err := addComebacks(all, onProgress)
-		if over || err != nil {
+		if sum, over, err = addComebacks(all, onProgress); err != nil {
 			return sum, err
 		}
 	}
+	return sum, nil
 }
 
 func (h *Hive) comebacks(ctx context.Context) ([]comeback, error) {

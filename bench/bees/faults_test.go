@@ -1,6 +1,7 @@
 package bees
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"net"
@@ -125,6 +126,29 @@ func TestStormIsWatchedMeanwhile(t *testing.T) {
 	}
 	if c, err := h.Storm(t.Context(), nil); err != nil || c.Back != 40 || c.Told+c.Failed != 0 {
 		t.Errorf("a second one after it: %+v, %v", c, err)
+	}
+}
+
+func TestStormEndsWithItsContext(t *testing.T) {
+	front := startFront(t, Homing, func(user string, visit int) treatment {
+		if visit > 1 && user == "bee59" {
+			return broken
+		}
+		return welcome
+	})
+	h := startApart(t, front, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c, err := h.Storm(ctx, func(c Counts) {
+		if c.Open == 39 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || c.Thrown != 40 || c.Back != 39 || c.Failed == 0 {
+		t.Errorf("comeback = %+v, %v", c, err)
+	}
+	if all, err := h.Counts(t.Context()); err != nil || all.Open != 59 {
+		t.Errorf("Counts = %+v, %v", all, err)
 	}
 }
 
