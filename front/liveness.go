@@ -54,14 +54,19 @@ func (w *Worker) arm(c *conn) {
 	w.table.due[c.id] = due
 }
 
-// lively is the tick at which c is pinged, or given up when it was. Pings come
-// up to a tenth early, by place, so that connections that came together are
-// not pinged together for ever.
+// lively is the tick at which c is pinged, or given up when it was. The first
+// ping comes at any time up to the interval, by place, so that connections
+// that came together are not pinged together from then on; later ones come up
+// to a tenth early, in case that something made all clients speak at once.
 func (w *Worker) lively(c *conn) uint32 {
 	if c.pinged != 0 {
 		return c.pinged + w.limits.pong
 	}
-	return c.heard + w.limits.ping - uint32(c.id)%(w.limits.ping/10+1)
+	spread := w.limits.ping / 10
+	if c.heard <= c.opened {
+		spread = w.limits.ping - 1
+	}
+	return c.heard + w.limits.ping - uint32(c.id)%(spread+1)
 }
 
 // check does what is due for c.

@@ -65,6 +65,31 @@ func TestEnvelopeThatComesDuringALongDeliveryIsNotSleptOn(t *testing.T) {
 	}
 }
 
+// TestPingsOfThoseThatCameTogetherSpread asks when connections are pinged that
+// opened in one tick, before and after they first answered one.
+func TestPingsOfThoseThatCameTogetherSpread(t *testing.T) {
+	cfg := testConfig(t)
+	w := &Worker{limits: newLimits(&cfg)}
+	const came = 1000
+	for name, c := range map[string]struct {
+		heard uint32
+		least uint32 // how early the first of them is pinged, as a part of the interval in tenths
+	}{"first ping": {came, 9}, "later pings": {came + 7, 1}} {
+		pinged := make(map[uint32]int)
+		for id := range int32(w.limits.ping * 10) {
+			pinged[w.lively(&conn{id: id, opened: came, heard: c.heard})-c.heard]++
+		}
+		if n := uint32(len(pinged)); n < w.limits.ping*c.least/10 || pinged[0] > 0 || pinged[w.limits.ping] == 0 {
+			t.Errorf("%s: at %d ticks of %d, or at once", name, n, w.limits.ping)
+		}
+		for at, n := range pinged {
+			if n > 2*int(w.limits.ping)*10/len(pinged) {
+				t.Errorf("%s: %d of %d together after %d ticks", name, n, w.limits.ping*10, at)
+			}
+		}
+	}
+}
+
 func TestBroadcastReachesAll(t *testing.T) {
 	r := start(t, nil)
 	var all []*client
