@@ -24,7 +24,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{
-		{"idle", Options{}, (*run).idle},
+		{"idle", Options{Duration: idleTime}, (*run).idle},
 		{"connect", Options{}, (*run).connect},
 		{"notify", Options{Rate: 100}, (*run).notify},
 		{"broadcast", Options{Rate: 2}, (*run).broadcast},
@@ -35,7 +35,7 @@ func scenarios() []scenario {
 		{"relay", Options{Rate: 100}, (*run).relay},
 		{"growth", Options{Rate: 100}, (*run).growth},
 		{"peers", Options{Rate: 100}, (*run).peers},
-		{"homing-2014", Options{}, (*run).reference},
+		{"homing-2014", Options{Duration: idleTime}, (*run).reference},
 	}
 }
 

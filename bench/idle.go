@@ -13,6 +13,9 @@ import (
 // that garbage of the handshakes is collected and registrations are written.
 const settle = 5 * time.Second
 
+// idleTime is two rounds of a front's pings, unless told otherwise.
+const idleTime = 50 * time.Second
+
 // idle holds connections that say nothing: what each costs in memory, and
 // what all cost in CPU with the server's pings on.
 func (r *run) idle(ctx context.Context) error {

@@ -20,13 +20,13 @@ type profile struct {
 	connect usage.Interval
 	before  rig.Memory // without connections
 	after   rig.Memory
-	idle    usage.Interval
 	load    rig.Load // at the rate asked for
 	peak    rig.Peak
 	verdict bees.Verdict // of everything sent
 }
 
-const profileRest = 10 * time.Second
+// profileRest is how long a runtime may take to give handshakes' memory back.
+const profileRest = 20 * time.Second
 
 // profile measures one system in every way.
 func (r *run) profile(ctx context.Context, name string, g *rig.Rig, o Options) (p profile, err error) {
@@ -41,11 +41,8 @@ func (r *run) profile(ctx context.Context, name string, g *rig.Rig, o Options) (
 	if err != nil {
 		return p, err
 	}
-	r.say("resting")
-	if err := rig.Pause(ctx, settle); err != nil {
-		return p, err
-	}
-	if p.idle, err = during(g, func() error { return rig.Pause(ctx, profileRest) }); err != nil {
+	r.say("resting for %v", profileRest)
+	if err := rig.Pause(ctx, profileRest); err != nil {
 		return p, err
 	}
 	if p.after, err = g.Memory(); err != nil {
@@ -107,7 +104,6 @@ func profileRows() []profileRow {
 		{"KiB of kernel slabs per socket", "kernel_kib_per_conn", "%.2f", func(p profile) float64 {
 			return float64(p.after.Kernel-p.before.Kernel) / 1024 / float64(p.after.Sockets-p.before.Sockets)
 		}},
-		{"cores of the front at rest, pings included", "idle_cores", "%.3f", func(p profile) float64 { return p.idle.Groups[rig.Front].Cores }},
 		{"deliveries per second, equal load", "deliveries_per_s", "%.0f", func(p profile) float64 { return p.load.PerSecond() }},
 		{"µs of front CPU per delivery", "front_us_per_delivery", "%.1f", micros(rig.Front)},
 		{"µs of API CPU per delivery", "api_us_per_delivery", "%.1f", micros(rig.API)},
