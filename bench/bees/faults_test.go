@@ -95,6 +95,10 @@ func TestStormBringsEveryoneBack(t *testing.T) {
 	if slowest := time.Duration(c.Wait.Max()) * time.Microsecond; c.Took < time.Second || slowest < c.Took*99/100 || slowest > c.Took*101/100 {
 		t.Errorf("took %v, the slowest %v", c.Took, slowest)
 	}
+	if front.mu.Lock(); front.resets != 40 {
+		t.Errorf("%d connections were reset, want 40", front.resets)
+	}
+	front.mu.Unlock()
 	if seen != (Counts{Open: 40, Failed: 8, Lost: 4}) {
 		t.Errorf("the last progress was %+v", seen)
 	}

@@ -2,6 +2,7 @@ package bees
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +46,7 @@ type fakeFront struct {
 	conns  map[string]net.Conn
 	visits map[string]int // handshakes by user
 	pongs  int
+	resets int // of registered clients
 }
 
 func startFront(t *testing.T, d Dialect, treat func(string, int) treatment) *fakeFront {
@@ -209,18 +212,23 @@ func (f *fakeFront) register(user string, c net.Conn, hello []byte) bool {
 
 func say(c net.Conn, text string) { _, _ = c.Write(frameOf(text)) }
 
-// hear returns the next frame's payload, empty when the client is gone.
+// hear returns the next frame's payload, empty when there is none.
 func hear(c net.Conn) string {
+	p, _ := payload(c)
+	return string(p)
+}
+
+func payload(c net.Conn) ([]byte, error) {
 	h, err := ws.ReadHeader(c)
-	if err != nil || h.Length > 4096 {
-		return ""
+	if err != nil {
+		return nil, err
 	}
-	p := make([]byte, h.Length)
+	p := make([]byte, min(h.Length, 4096))
 	if _, err := io.ReadFull(c, p); err != nil {
-		return ""
+		return nil, err
 	}
 	ws.Cipher(p, h.Mask, 0)
-	return string(p)
+	return p, nil
 }
 
 // token reads the token from the JSON object after a prefix.
@@ -233,14 +241,21 @@ func token(text, prefix string) string {
 	return login.Token
 }
 
-// read counts answers to pings until the client goes.
+// read counts answers to pings until the client goes, and how it went.
 func (f *fakeFront) read(c net.Conn) {
 	pong := map[Dialect]string{Homing: "p", SocketIO: "3", Centrifuge: "{}"}[f.dialect]
-	for said := hear(c); said != ""; said = hear(c) {
-		if said == pong {
-			f.mu.Lock()
+	for {
+		said, err := payload(c)
+		f.mu.Lock()
+		if errors.Is(err, syscall.ECONNRESET) {
+			f.resets++
+		}
+		if string(said) == pong {
 			f.pongs++
-			f.mu.Unlock()
+		}
+		f.mu.Unlock()
+		if err != nil {
+			return
 		}
 	}
 }
