@@ -85,7 +85,7 @@ func (s *server) run(ctx context.Context, o *session, log *slog.Logger) error {
 }
 
 func (s *server) command(ctx context.Context, h Helper) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, h.Argv[0], h.Argv[1:]...) //nolint:gosec // one of Options.Helpers
+	cmd := exec.CommandContext(ctx, h.Argv[0], h.Argv[1:]...)
 	cmd.Env = append(os.Environ(), h.Env...)
 	cmd.Stderr = s.opts.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
