@@ -35,6 +35,7 @@ type cli struct {
 	Token  tokenCmd  `cmd:"" help:"Make player tokens and API keys."`
 	Bench  benchCmd  `cmd:"" help:"Measure Homing on this machine."`
 	Drill  drillCmd  `cmd:"" help:"Break Homing on purpose and account for every message."`
+	Plan   planCmd   `cmd:"" help:"Calculate what a deployment needs for a number of users."`
 }
 
 // streams are the standard streams, so that a test can run a command.
