@@ -59,10 +59,14 @@ func Run(ctx context.Context, name string, opts Options, stdout, stderr io.Write
 
 func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Writer) error {
 	r := newRun(s.name, opts, stderr)
-	if err := s.measure(r, ctx); err != nil {
+	err := s.measure(r, ctx)
+	if err != nil && len(r.Figures) == 0 {
 		return fmt.Errorf("bench %s: %w", s.name, err)
 	}
-	return r.publish(stdout)
+	if err = errors.Join(err, r.publish(stdout)); err != nil { // what was found before it failed is worth having
+		return fmt.Errorf("bench %s: %w", s.name, err)
+	}
+	return nil
 }
 
 // helperVar names, in the environment of a helper process, what it is to do.

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/usage"
@@ -12,22 +11,17 @@ import (
 // connect connects clients: the rate, and CPU for each.
 func (r *run) connect(ctx context.Context) error {
 	return r.with(ctx, "", r.opts, func(g *rig.Rig) error {
-		_, err := r.connectAll(ctx, g, r.opts)
-		return err
+		return r.connectAll(ctx, g, r.opts)
 	})
 }
 
 // connectAll connects the clients and adds what that cost.
-func (r *run) connectAll(ctx context.Context, g *rig.Rig, o Options) (time.Duration, error) {
-	var took time.Duration
-	used, err := during(g, func() (err error) {
-		took, err = g.Connect(ctx, o.Rate)
-		return err
-	})
+func (r *run) connectAll(ctx context.Context, g *rig.Rig, o Options) error {
+	used, err := g.Connect(ctx, o.Rate)
 	if err != nil {
-		return took, err
+		return err
 	}
-	r.addConnects(o, took)
+	r.addConnects(o, used)
 	micros := func(group string) float64 {
 		return float64(used.Groups[group].CPU.Microseconds()) / float64(o.Conns)
 	}
@@ -36,7 +30,7 @@ func (r *run) connectAll(ctx context.Context, g *rig.Rig, o Options) (time.Durat
 		r.Add("redis_us_per_connect", micros(rig.Redis), "µs of Redis CPU per connect")
 	}
 	r.Add("client_us_per_connect", micros(rig.Clients), "µs of client CPU per connect")
-	return took, nil
+	return nil
 }
 
 // addSpread adds how evenly the workers share the connections, by the kernel's

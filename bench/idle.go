@@ -24,22 +24,21 @@ func (r *run) idle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		took, err := g.Connect(ctx, r.opts.Rate)
+		used, err := g.Connect(ctx, r.opts.Rate)
 		if err != nil {
 			return err
 		}
-		r.addConnects(r.opts, took)
+		r.addConnects(r.opts, used)
 		return r.rest(ctx, g, r.opts, before)
 	})
 }
 
 // rest leaves connections alone and adds what they cost meanwhile.
 func (r *run) rest(ctx context.Context, g *rig.Rig, o Options, before rig.Memory) error {
-	r.say("resting for %v", o.Duration)
 	if err := rig.Pause(ctx, min(settle, o.Duration)); err != nil {
 		return err
 	}
-	used, err := during(g, func() error { return rig.Pause(ctx, o.Duration) })
+	used, err := g.Rest(ctx, o.Duration)
 	if err != nil {
 		return err
 	}
@@ -55,22 +54,9 @@ func (r *run) rest(ctx context.Context, g *rig.Rig, o Options, before rig.Memory
 	return nil
 }
 
-// during is what was used while f ran.
-func during(g *rig.Rig, f func() error) (usage.Interval, error) {
-	before, err := g.Read()
-	if err != nil {
-		return usage.Interval{}, err
-	}
-	if err := f(); err != nil {
-		return usage.Interval{}, err
-	}
-	after, err := g.Read()
-	return after.Since(before), err
-}
-
-func (r *run) addConnects(o Options, took time.Duration) {
+func (r *run) addConnects(o Options, used usage.Interval) {
 	r.Add("conns", float64(o.Conns), "connections held")
-	r.Add("connects_per_s", float64(o.Conns)/took.Seconds(), "connects per second, to hello")
+	r.Add("connects_per_s", float64(o.Conns)/used.Took.Seconds(), "connects per second, to hello")
 }
 
 func (r *run) addMemory(o Options, before, after rig.Memory) {

@@ -16,7 +16,6 @@ import (
 type profile struct {
 	name    string
 	conns   int
-	took    time.Duration // to connect all
 	connect usage.Interval
 	before  rig.Memory // without connections
 	after   rig.Memory
@@ -34,15 +33,10 @@ func (r *run) profile(ctx context.Context, name string, g *rig.Rig, o Options) (
 	if p.before, err = g.Memory(); err != nil {
 		return p, err
 	}
-	p.connect, err = during(g, func() error {
-		p.took, err = g.Connect(ctx, 0)
-		return err
-	})
-	if err != nil {
+	if p.connect, err = g.Connect(ctx, 0); err != nil {
 		return p, err
 	}
-	r.say("resting for %v", profileRest)
-	if err := rig.Pause(ctx, profileRest); err != nil {
+	if _, err := g.Rest(ctx, profileRest); err != nil {
 		return p, err
 	}
 	if p.after, err = g.Memory(); err != nil {
@@ -98,7 +92,7 @@ func profileRows() []profileRow {
 	}
 	late := func(q float64) func(profile) float64 { return func(p profile) float64 { return p.load.Percentile(q) } }
 	return []profileRow{
-		{"connects per second, to hello", "connects_per_s", "%.0f", func(p profile) float64 { return float64(p.conns) / p.took.Seconds() }},
+		{"connects per second, to hello", "connects_per_s", "%.0f", func(p profile) float64 { return float64(p.conns) / p.connect.Took.Seconds() }},
 		{"µs of front CPU per connect", "front_us_per_connect", "%.0f", perConn(rig.Front)},
 		{"KiB of the front's memory per connection (Pss)", "kib_per_conn", "%.2f", func(p profile) float64 { return float64(p.after.Front-p.before.Front) / 1024 / float64(p.conns) }},
 		{"KiB of kernel slabs per socket", "kernel_kib_per_conn", "%.2f", func(p profile) float64 {

@@ -63,7 +63,7 @@ func (r *run) referenceConnect(ctx context.Context, g *rig.Rig, h homing, o Opti
 	}
 	all := o
 	all.Rate = 0
-	if _, err := r.connectAll(ctx, g, all); err != nil {
+	if err := r.connectAll(ctx, g, all); err != nil {
 		return err
 	}
 	if err := r.addSpread(h); err != nil {

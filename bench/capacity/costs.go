@@ -26,7 +26,8 @@ const (
 	benchConnect = "homing bench connect --conns 15000 --rate 0"
 	benchNotify  = "homing bench notify"
 	benchSingle  = "homing bench notify --targets 1 --online 1 --rate 2500 --workers 1"
-	benchRelay   = "two programs on hub/relay: 10 messages of 320 bytes to 10 receivers, 1,000 times a second"
+	relaySender  = "a program on hub/relay: 50 messages of 320 bytes to as many receivers, 200 times a second"
+	relayReader  = "a program on hub/relay: 10 receivers, 1,000 messages of 320 bytes a second to each"
 	benchMany    = "homing bench idle --conns 50 --shards 2 --replicas 2, with 22 workers and with 2: the difference, per worker"
 	benchNodes   = "homing bench idle --conns 50 --workers 4, with 27 Redis servers and with 4: the difference, per server"
 	publishing   = "PUBLISH of 1 KB, 16 to 128 a pipeline, one subscriber on a replica"
@@ -40,9 +41,9 @@ func Measured() Costs {
 		{"front_us_per_delivery", 16.0, "front: one message to one socket, two workers for 150 users", benchNotify},
 		{"api_us_per_delivery", 5.1, "API: a request of 300 users, 150 online on two workers, divided by 150", benchNotify},
 		{"redis_us_per_delivery", 3.2, "all Redis servers, likewise; only its ratio to another machine's is used", benchNotify},
-		{"api_us_per_request", 160, "API: a request before its users count", benchSingle},
-		{"api_us_per_envelope", 12, "sender: build, keep and publish one message to one process", benchRelay},
-		{"front_us_per_envelope", 20, "receiver: read one message, order it, confirm it", benchRelay},
+		{"api_us_per_request", 172, "API: a request before its users count", benchSingle},
+		{"api_us_per_envelope", 12, "sender: build, keep and publish one message to one process", relaySender},
+		{"front_us_per_envelope", 20, "receiver: read one message, order it, confirm it", relayReader},
 
 		{"front_us_per_connect", 56, "front: handshake, HS256 token, registration", benchConnect},
 		{"redis_us_per_connect", 9, "all data Redis servers: one user entered", benchConnect},

@@ -122,11 +122,12 @@ func (p *Process) exchange(do string, with any, onProgress func(json.RawMessage)
 	return answer{}, fmt.Errorf("read the answer: %w", io.ErrUnexpectedEOF)
 }
 
-// patience is how long a child that was told to end may take.
-const patience = 5 * time.Second
+// patience is how long a child that was told to end may take: on a busy
+// machine, closing 18,000 sockets takes seconds.
+const patience = 30 * time.Second
 
 // Stop closes the child's input, which ends a child in good order, waits up
-// to five seconds and then kills it.
+// to half a minute and then kills it.
 func (p *Process) Stop() error {
 	_ = p.link.CloseWrite()
 	kill := time.AfterFunc(patience, p.link.Kill)

@@ -67,7 +67,7 @@ func (g *Rig) load(ctx context.Context, rate float64, d time.Duration) (l Load, 
 	if err != nil {
 		return l, err
 	}
-	before, err := g.Read()
+	before, err := g.read()
 	if err != nil {
 		return l, err
 	}
@@ -119,7 +119,7 @@ func Drain(ctx context.Context, hive *bees.Hive) (last time.Time, err error) {
 }
 
 func (g *Rig) finish(ctx context.Context, l Load, first int, start, last time.Time, before usage.Reading) (Load, error) {
-	after, err := g.Read()
+	after, err := g.read()
 	if err != nil {
 		return l, err
 	}

@@ -96,29 +96,52 @@ func (g *Rig) Close() error {
 }
 
 // Connect connects all clients at rate, a second (0: as fast as they come),
-// and reports how long that took; tokens are signed before the clock starts.
-// From then on the rig is watched once a second.
-func (g *Rig) Connect(ctx context.Context, rate float64) (time.Duration, error) {
+// and returns what that took; tokens are signed before the clock starts. From
+// then on the rig is watched once a second.
+func (g *Rig) Connect(ctx context.Context, rate float64) (used usage.Interval, err error) {
 	t := g.target()
 	t.Rate = rate
 	if err := g.opts.Hive.Prepare(ctx, t); err != nil {
-		return 0, err
+		return used, err
 	}
+	used, err = g.during(func() error { return g.connect(ctx, t) })
+	if err != nil {
+		return used, errors.Join(err, g.opts.System.Alive())
+	}
+	g.opts.Say("connected in %.2fs", used.Took.Seconds())
+	g.watch, err = startWatch(g)
+	return used, err
+}
+
+func (g *Rig) connect(ctx context.Context, t bees.Target) error {
 	g.opts.Say("connecting %d clients", t.Conns)
-	start, told := time.Now(), time.Now()
+	told := time.Now()
 	_, err := g.opts.Hive.Connect(ctx, t, func(c bees.Counts) {
 		if time.Since(told) > time.Second {
 			told = time.Now()
 			g.opts.Say("  %d connected", c.Open)
 		}
 	})
-	took := time.Since(start)
+	return err
+}
+
+// Rest leaves the clients alone and returns what the system uses meanwhile.
+func (g *Rig) Rest(ctx context.Context, d time.Duration) (usage.Interval, error) {
+	g.opts.Say("resting for %v", d)
+	return g.during(func() error { return Pause(ctx, d) })
+}
+
+// during is what is used while f runs.
+func (g *Rig) during(f func() error) (used usage.Interval, err error) {
+	before, err := g.read()
 	if err != nil {
-		return took, errors.Join(err, g.opts.System.Alive())
+		return used, err
 	}
-	g.opts.Say("connected in %.2fs", took.Seconds())
-	g.watch, err = startWatch(g)
-	return took, err
+	if err := f(); err != nil {
+		return used, err
+	}
+	after, err := g.read()
+	return after.Since(before), err
 }
 
 func (g *Rig) target() bees.Target {
@@ -132,8 +155,8 @@ func (g *Rig) target() bees.Target {
 // Hive returns the clients.
 func (g *Rig) Hive() *bees.Hive { return g.opts.Hive }
 
-// Read returns what every group has used so far.
-func (g *Rig) Read() (usage.Reading, error) {
+// read returns what every group has used so far.
+func (g *Rig) read() (usage.Reading, error) {
 	r, err := g.sampler.Read()
 	if err != nil {
 		return r, fmt.Errorf("read what the system uses: %w", err)

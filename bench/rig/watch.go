@@ -87,7 +87,7 @@ func (g *Rig) look(ctx context.Context, before Moment) (m Moment, err error) {
 	if err != nil {
 		return m, err
 	}
-	if m.Held, err = g.Read(); err != nil {
+	if m.Held, err = g.read(); err != nil {
 		return m, err
 	}
 	m.At, m.Counts, m.Used = m.Held.At.Sub(g.opened), s.Counts, m.Held.Since(before.Held)
