@@ -20,7 +20,9 @@ type Cost struct {
 // Machine is where Measured was measured.
 const Machine = "2 cores, 24 GiB, Linux 6.18, Go 1.26, Redis 7.0.15; load, Redis, servers and clients on the same cores"
 
-// benchIdle and the others are the commands behind the figures.
+// benchIdle and the others are the commands behind the figures. The two
+// programs are not part of Homing: how they sent is said so that they can be
+// written again.
 const (
 	benchIdle    = "homing bench idle --conns 30000 --workers 3"
 	benchConnect = "homing bench connect --conns 15000 --rate 0"
@@ -41,7 +43,7 @@ func Measured() Costs {
 		{"front_us_per_delivery", 16.0, "front: one message to one socket, two workers for 150 users", benchNotify},
 		{"api_us_per_delivery", 5.1, "API: a request of 300 users, 150 online on two workers, divided by 150", benchNotify},
 		{"redis_us_per_delivery", 3.2, "all Redis servers, likewise; only its ratio to another machine's is used", benchNotify},
-		{"api_us_per_request", 172, "API: a request before its users count", benchSingle},
+		{"api_us_per_request", 172, "API: a request before its users count: a request of one user, less its envelope", benchSingle},
 		{"api_us_per_envelope", 12, "sender: build, keep and publish one message to one process", relaySender},
 		{"front_us_per_envelope", 20, "receiver: read one message, order it, confirm it", relayReader},
 
@@ -52,7 +54,7 @@ func Measured() Costs {
 		{"front_idle_us_per_conn", 1.5, "front: pings of one connection, per second (0.045 cores for 30,000)", benchIdle},
 
 		{"redis_us_per_look_up", 1.0, "data replica: one of the 300 keys of an MGET", "MGET of 300 keys among 200,000"},
-		{"redis_us_per_command", 10, "data replica: one more MGET for the same keys, on another shard", "unpipelined small commands, 50 clients"},
+		{"redis_us_per_command", 10, "data replica: one more MGET for the same keys, on another shard", "MGET of 2 keys, unpipelined, 50 clients"},
 		{"redis_us_per_publish", 4.0, "pub/sub master: one PUBLISH; the upper end of 2 to 4", publishing},
 		{"redis_us_per_copy", 3.1, "pub/sub replica: one PUBLISH that it received; the upper end of 1.6 to 3.1", publishing},
 		{"redis_us_per_lease", 0.15, "first data master: one process in a reading of all leases", "ZRANGE of 1,000 and MGET of 1,000 leases of 110 bytes"},
