@@ -27,7 +27,7 @@ func TestOptionsOutOfRangeAreNamedBeforeAnythingStarts(t *testing.T) {
 		"relay.window":            "api --relay-window 0s",
 		"max-bytes":               "api --inbox-max-bytes 0",
 		"pubsub":                  "api --redis-pubsub sentinel://nowhere",
-		"--conns":                 "bench notify --conns 0",
+		"--conns":                 "bench notify --conns=-1",
 	} {
 		if code, _, stderr := start(t, strings.Fields(args)...); code == 0 || !strings.Contains(stderr, want) {
 			t.Errorf("homing %s: status %d, %q; want a refusal that names %s", args, code, stderr, want)
