@@ -70,8 +70,8 @@ func (s *senders) send(ctx context.Context, sender int) {
 		return
 	}
 	schedule := load.Schedule{Rate: s.each, Duration: time.Hour, Callers: 1}
-	schedule.Run(ctx, func(ctx context.Context, n int, due time.Time) {
-		s.post(context.WithoutCancel(ctx), ledger.Key{Sender: sender, N: n}, due)
+	schedule.Run(ctx, func(n int, due time.Time) func(context.Context) {
+		return func(ctx context.Context) { s.post(context.WithoutCancel(ctx), ledger.Key{Sender: sender, N: n}, due) }
 	})
 }
 
@@ -154,10 +154,13 @@ func (s *senders) pick() []hub.UserID {
 // until ctx ends.
 func (s *senders) flood(ctx context.Context, users []hub.UserID, size int, rate float64) {
 	schedule := load.Schedule{Rate: rate, Duration: time.Hour, Callers: 1}
-	schedule.Run(ctx, func(ctx context.Context, n int, due time.Time) {
+	schedule.Run(ctx, func(n int, due time.Time) func(context.Context) {
 		m := &ledger.Message{Key: ledger.Key{Sender: s.count, N: n}, Users: users, Due: due}
-		_, err := s.posters[0].Notify(context.WithoutCancel(ctx), request(m, "", size))
-		s.enter(m, err)
+		body := request(m, "", size)
+		return func(ctx context.Context) {
+			_, err := s.posters[0].Notify(context.WithoutCancel(ctx), body)
+			s.enter(m, err)
+		}
 	})
 }
 

@@ -19,13 +19,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// calling is a call that needs no preparation.
+func calling(call func(n int, due time.Time)) func(int, time.Time) func(context.Context) {
+	return func(n int, due time.Time) func(context.Context) {
+		return func(context.Context) { call(n, due) }
+	}
+}
+
 func TestScheduleDoesNotWaitForAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		var mu sync.Mutex
 		late := map[int]time.Duration{}
 		s := Schedule{Rate: 100, Duration: time.Second, Callers: 4}
-		s.Run(t.Context(), func(_ context.Context, n int, due time.Time) {
+		s.Run(t.Context(), calling(func(n int, due time.Time) {
 			if want := start.Add(time.Duration(n) * 10 * time.Millisecond); due.Sub(want).Abs() > time.Microsecond {
 				t.Errorf("call %d is due at %v, want %v", n, due.Sub(start), want.Sub(start))
 			}
@@ -35,7 +42,7 @@ func TestScheduleDoesNotWaitForAnswers(t *testing.T) {
 			if n == 50 {
 				time.Sleep(500 * time.Millisecond) // one caller is stuck; the others go on
 			}
-		})
+		}))
 		if len(late) != 100 || late[60] > time.Millisecond {
 			t.Errorf("%d calls, call 60 late by %v", len(late), late[60])
 		}
@@ -46,12 +53,12 @@ func TestScheduleCountsLateness(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var worst atomic.Int64
 		s := Schedule{Rate: 100, Duration: time.Second, Callers: 1}
-		s.Run(t.Context(), func(_ context.Context, n int, due time.Time) {
+		s.Run(t.Context(), calling(func(n int, due time.Time) {
 			if n == 50 {
 				time.Sleep(300 * time.Millisecond)
 			}
 			worst.Store(max(worst.Load(), int64(time.Since(due))))
-		})
+		}))
 		if w := time.Duration(worst.Load()); w < 290*time.Millisecond || w > 310*time.Millisecond {
 			t.Errorf("latest call started %v late, want about 300ms", w)
 		}
@@ -63,7 +70,7 @@ func TestScheduleStops(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 95*time.Millisecond)
 		defer cancel()
 		var calls atomic.Int32
-		Schedule{Rate: 100, Duration: time.Minute, Callers: 2}.Run(ctx, func(context.Context, int, time.Time) { calls.Add(1) })
+		Schedule{Rate: 100, Duration: time.Minute, Callers: 2}.Run(ctx, calling(func(int, time.Time) { calls.Add(1) }))
 		if n := calls.Load(); n != 10 {
 			t.Errorf("%d calls in 95 ms at 100/s, want 10", n)
 		}

@@ -23,7 +23,10 @@ type backend struct {
 	broadcast bool
 	payload   int
 	posters   []*load.Poster
-	scratch   sync.Pool // of *scratch
+
+	// Owned by the schedule.
+	picker *bees.Picker
+	users  []hub.UserID // scratch
 
 	mu      sync.Mutex
 	next    uint32   // number of the next notification
@@ -31,15 +34,8 @@ type backend struct {
 	reason  error    // why, of the last of them
 }
 
-// scratch is a caller's own: with a picker each, drawing needs no lock.
-type scratch struct {
-	picker *bees.Picker
-	users  []hub.UserID
-}
-
 func newBackend(o Options) *backend {
-	b := &backend{plan: o.Plan, broadcast: o.Broadcast, payload: o.Payload}
-	b.scratch.New = func() any { return &scratch{picker: bees.NewPicker(b.plan)} }
+	b := &backend{plan: o.Plan, broadcast: o.Broadcast, payload: o.Payload, picker: bees.NewPicker(o.Plan)}
 	for _, u := range o.System.APIs() {
 		b.posters = append(b.posters, load.NewPoster(u, o.System.Key(), postTimeout))
 	}
@@ -55,14 +51,22 @@ func (b *backend) close() {
 // run makes the calls of a schedule and returns when all are answered.
 func (b *backend) run(ctx context.Context, rate float64, d time.Duration) error {
 	s := load.Schedule{Rate: rate, Duration: d, Callers: underWay}
-	s.Run(ctx, func(ctx context.Context, _ int, due time.Time) { b.call(ctx, due) })
+	s.Run(ctx, func(_ int, due time.Time) func(context.Context) { return b.prepare(due) })
 	return ctx.Err()
 }
 
-// call sends the next notification of the plan.
-func (b *backend) call(ctx context.Context, due time.Time) {
-	n := b.number()
+// prepare writes the request of the next notification of the plan and returns
+// the call that sends it. It is made unless the run has ended.
+func (b *backend) prepare(due time.Time) func(context.Context) {
+	b.mu.Lock()
+	n := b.next
+	b.next++
+	b.mu.Unlock()
 	body, err := b.render(n, due)
+	return func(ctx context.Context) { b.call(ctx, n, body, err) }
+}
+
+func (b *backend) call(ctx context.Context, n uint32, body []byte, err error) {
 	if err == nil {
 		err = b.post(ctx, n, body)
 	}
@@ -71,13 +75,6 @@ func (b *backend) call(ctx context.Context, due time.Time) {
 		defer b.mu.Unlock()
 		b.refused, b.reason = append(b.refused, n), err
 	}
-}
-
-func (b *backend) number() uint32 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.next++
-	return b.next - 1
 }
 
 func (b *backend) post(ctx context.Context, n uint32, body []byte) (err error) {
@@ -92,16 +89,14 @@ func (b *backend) post(ctx context.Context, n uint32, body []byte) (err error) {
 
 // render is the request of notification n.
 func (b *backend) render(n uint32, due time.Time) ([]byte, error) {
-	s := b.scratch.Get().(*scratch)
-	defer b.scratch.Put(s)
-	if s.users = s.users[:0]; !b.broadcast {
-		s.users = s.picker.Users(n, s.users)
+	if b.users = b.users[:0]; !b.broadcast {
+		b.users = b.picker.Users(n, b.users)
 	}
 	body, err := json.Marshal(struct {
 		Users []hub.UserID    `json:"users,omitempty"`
 		Type  string          `json:"type"`
 		Data  json.RawMessage `json:"data"`
-	}{s.users, "bench", bees.AppendData(nil, due.UnixNano(), n, b.payload)})
+	}{b.users, "bench", bees.AppendData(nil, due.UnixNano(), n, b.payload)})
 	if err != nil {
 		return nil, fmt.Errorf("render notification %d: %w", n, err)
 	}
