@@ -15,8 +15,12 @@ const (
 	// turnBudget is how many targets are written to before the loop looks at
 	// its sockets again: about 10 ms of work.
 	turnBudget = 1000
-	// acceptBudget is how many connections one turn accepts per listener.
-	acceptBudget = 128
+	// A turn serves at most so many sockets, accepts so many connections per
+	// listener and takes so many posts: about 3 ms of handshakes, which is
+	// how long a herd of them holds up a delivery.
+	eventBudget  = 64
+	acceptBudget = 16
+	postBudget   = 64
 	// scanBudget is how many connections one turn looks at whose time has come.
 	scanBudget = 256
 )
@@ -34,12 +38,13 @@ type loop struct {
 	reported  int    // connections last told to Presence
 	drain     drain
 
-	events   [256]poll.Event
+	events   [eventBudget]poll.Event
 	buf      [readBufferSize]byte // what every socket is read into
 	frame    []byte               // what every envelope's frame is built in
 	vector   [][]byte
 	batch    []parcel // envelopes being delivered
 	called   []func() // posts being called
+	callAt   int      // the next of them
 	budget   int      // targets until the loop looks at its sockets again
 	wrote    int      // messages written in full and not counted yet
 	retained bool     // an outbox holds the frame that is being delivered
@@ -146,13 +151,22 @@ func (w *Worker) handle(ev *poll.Event) {
 	}
 }
 
-// callPosted calls what other goroutines have posted.
+// callPosted calls what other goroutines have posted: a limited number, and
+// the rest in the next turn.
 func (w *Worker) callPosted() {
-	w.called = w.posts.take(w.called)
-	for _, f := range w.called {
+	if w.callAt == len(w.called) {
+		w.called, w.callAt = w.posts.take(w.called), 0
+	}
+	for budget := postBudget; w.callAt < len(w.called); budget-- {
+		if budget == 0 {
+			w.poller.Wake()
+			return
+		}
+		f := w.called[w.callAt]
+		w.called[w.callAt] = nil
+		w.callAt++
 		f()
 	}
-	clear(w.called)
 }
 
 // scan looks at the connections that something is due for, once per tick. It
@@ -190,7 +204,7 @@ func (w *Worker) everyTick() {
 
 // shut ends whatever the loop still holds, after its last turn.
 func (w *Worker) shut() {
-	for _, f := range w.posts.close() {
+	for _, f := range append(w.called[w.callAt:], w.posts.close()...) {
 		f()
 	}
 	for _, c := range w.table.conns {
