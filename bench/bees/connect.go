@@ -25,7 +25,7 @@ type Target struct {
 	// Apart is how many of the users, the last ones, are the subjects of a
 	// fault (Storm, Stall). Latencies do not include theirs, and Verify does
 	// not expect that they get anything. They have processes of their own:
-	// see Processes.
+	// see Processes; those have the least share of the CPU.
 	Apart int
 	// SlowBuffer bounds the kernel's receive buffer of apart clients, in
 	// bytes, so that it fills soon once they stop reading; 0 leaves it to the

@@ -142,6 +142,11 @@ func (s *server) prepare(r child.Request) error {
 	if err := r.Read(&w); err != nil {
 		return err
 	}
+	if w.Apart {
+		if err := stepBack(); err != nil {
+			return err
+		}
+	}
 	return s.engine.prepare(w)
 }
 
