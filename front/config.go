@@ -20,8 +20,8 @@ type Config struct {
 	HandshakeTimeout time.Duration `help:"From accept to the reply: a connection that has not asked, with a valid token, by then is closed." default:"5s"`
 	HandshakeLimit   int           `help:"Bytes of request line and headers." default:"8192"`
 	RegisterTimeout  time.Duration `help:"From the reply to hello, which waits until the index names the user; then the connection is closed with 1013 (try again later)." default:"5s"`
-	AuthWorkers      int           `help:"Tokens checked at the same time." default:"4"`
-	AuthQueue        int           `help:"Tokens waiting to be checked; beyond it connections are refused with 503." default:"4096"`
+	AuthWorkers      int           `help:"Tokens whose key set is fetched at the same time; all others are checked at once." default:"4"`
+	AuthQueue        int           `help:"Tokens waiting for that; beyond it connections are refused with 503." default:"4096"`
 
 	PingInterval time.Duration `help:"A connection that was silent this long is pinged (a little earlier for some, so that pings do not herd)." default:"25s"`
 	PongTimeout  time.Duration `help:"A pinged connection that stays silent this long is closed with 4009." default:"10s"`
@@ -42,6 +42,7 @@ type Config struct {
 	ResumeMemory  time.Duration `help:"How long a connection remembers what was replayed to it, so that it is not sent again live; longer than a message may be on its way (twice --relay-window)." default:"90s"`
 
 	SendBuffer     int `help:"Bytes of the kernel's send buffer per connection, as given to SO_SNDBUF. 0: the kernel's own choice, which grows to megabytes for a client that does not read." default:"16384"`
+	AcceptRate     int `help:"Connections that the worker accepts per second; the others wait in the kernel's queue, so that players who come back all at once do not hold up those who are there. 0: no limit." default:"500"`
 	Backlog        int `help:"Connections that the kernel queues before they are accepted (capped by net.core.somaxconn)." default:"4096"`
 	MaxDescriptors int `help:"Descriptors the worker may use; at 95% of them it closes its listener and opens it again at 90%. 0: the process's limit (ulimit -n)." default:"0"`
 
@@ -131,6 +132,7 @@ func (c *Config) checkSizes() error {
 		{"resume-workers", c.ResumeWorkers, 1, 1024},
 		{"resume-queue", c.ResumeQueue, 1, 1 << 20},
 		{"send-buffer", c.SendBuffer, 0, 1 << 26},
+		{"accept-rate", c.AcceptRate, 0, 1 << 20},
 		{"backlog", c.Backlog, 1, 1 << 16},
 		{"max-descriptors", c.MaxDescriptors, 0, 1 << 30},
 	} {

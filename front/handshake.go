@@ -111,7 +111,7 @@ func (w *Worker) refuse(c *conn, err error) {
 	w.endWith(c, ws.Problem(err))
 }
 
-// verifyJob is a token on its way to the verifiers.
+// verifyJob is a token that waits for a fresh key set.
 type verifyJob struct {
 	c     *conn
 	token string
@@ -127,7 +127,10 @@ func tokenOf(req *ws.Request) string {
 	return req.Query("token")
 }
 
-// authenticate has the request's token checked off the loop; verified follows.
+// authenticate checks the request's token; verified follows. It is checked on
+// the loop, which costs less than handing it to another thread, and leaves the
+// other threads to what brings deliveries. What needs a fresh key set goes to
+// those who may wait for one.
 func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 	selected := ""
 	if len(req.Protocols) > 0 {
@@ -141,34 +144,22 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 	}
 	c.side.accept = accept
 	c.state = stateVerify
+	token := tokenOf(req)
+	id, err := w.deps.Auth.VerifyNow(token)
+	if err == nil || !w.deps.Auth.MayWait() || !auth.Curable(err) {
+		w.verified(c, id, err)
+		return nil
+	}
 	select {
-	case w.jobs <- verifyJob{c, tokenOf(req)}:
+	case w.waiting <- verifyJob{c, token}:
 		return nil
 	default:
 		return errBusy
 	}
 }
 
-// verify checks tokens against the keys at hand until the jobs end. What needs
-// a fresh key set goes on to those who may wait for one, so that it keeps
-// nobody else waiting.
-func (w *Worker) verify() {
-	for job := range w.jobs {
-		id, err := w.deps.Auth.VerifyNow(job.token)
-		if err != nil && w.deps.Auth.MayWait() && auth.Curable(err) {
-			select {
-			case w.waiting <- job:
-				continue
-			default:
-				err = errBusy
-			}
-		}
-		w.post(func() { w.verified(job.c, id, err) })
-	}
-}
-
-// verifyPatiently checks tokens for which a key set may have to be fetched,
-// until ctx ends.
+// verifyPatiently checks tokens for which a key set has to be fetched, until
+// ctx ends.
 func (w *Worker) verifyPatiently(ctx context.Context) {
 	for {
 		select {

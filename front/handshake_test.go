@@ -192,6 +192,23 @@ func TestRequestInPiecesWithEarlyFrame(t *testing.T) {
 	}
 }
 
+// TestArrivalsBeyondTheRateWait dials more clients than a tick accepts: all get
+// in, no sooner than the rate allows.
+func TestArrivalsBeyondTheRateWait(t *testing.T) {
+	const rate, clients = 20, 9
+	r := start(t, func(c *Config) { c.AcceptRate = rate })
+	began := time.Now()
+	for i := range clients {
+		r.join(fmt.Sprintf("user%d", i))
+	}
+	if took, least := time.Since(began), (clients-2-1)*time.Second/rate; took < least {
+		t.Errorf("%d clients got in within %v, want at least %v", clients, took, least)
+	}
+	if n := r.metric("homing_front_accept_pauses_total"); n == 0 {
+		t.Error("no pause was counted")
+	}
+}
+
 func TestTokensThatWaitForKeysKeepNobodyElseWaiting(t *testing.T) {
 	r := start(t, func(c *Config) { c.AuthWorkers, c.AuthQueue = 1, 1 })
 	request := "GET /ws?token=slow HTTP/1.1\r\n" + upgradeHead + "\r\n"

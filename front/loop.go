@@ -29,6 +29,7 @@ const (
 type loop struct {
 	listeners []*listener
 	gate      gate
+	pace      pace
 	table     table
 	users     users
 	now       uint32 // ticks since the worker started; the first is 1
@@ -71,6 +72,7 @@ func (w *Worker) open(listeners []Listener) (err error) {
 	if w.poller, err = poll.New(); err != nil {
 		return err
 	}
+	w.pace = newPace(w.cfg.AcceptRate)
 	for _, ln := range w.listeners {
 		if err = w.listen(ln); err != nil {
 			return errors.Join(err, w.poller.Close())
@@ -200,6 +202,7 @@ func (w *Worker) everyTick() {
 		w.deps.Presence.SetConnections(n)
 	}
 	w.tendListeners()
+	w.resumeAccepting()
 }
 
 // shut ends whatever the loop still holds, after its last turn.

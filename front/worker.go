@@ -66,8 +66,7 @@ type Worker struct {
 	inbox     inbox
 	posts     posts
 	draining  atomic.Bool // the worker was told to stop
-	jobs      chan verifyJob
-	waiting   chan verifyJob // for a fresh key set
+	waiting   chan verifyJob
 	inboxJobs chan inboxJob
 	helpers   sync.WaitGroup // verifiers, readers of the inbox, and TLS connections
 
@@ -140,7 +139,6 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 		bounds:    bounds{cfg.OutboxBytes, cfg.OutboxMessages},
 		started:   time.Now(),
 		inbox:     inbox{limit: cfg.InboxBytes},
-		jobs:      make(chan verifyJob, cfg.AuthQueue),
 		waiting:   make(chan verifyJob, cfg.AuthQueue),
 		inboxJobs: make(chan inboxJob, cfg.ResumeQueue),
 	}
@@ -202,7 +200,6 @@ func (w *Worker) post(f func()) bool {
 func (w *Worker) Run(ctx context.Context) error {
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	for range w.cfg.AuthWorkers {
-		w.helpers.Go(w.verify)
 		w.helpers.Go(func() { w.verifyPatiently(helpers) })
 	}
 	if w.deps.Inbox != nil {
@@ -215,7 +212,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	stop()
 	cancel()
 	w.shut()
-	close(w.jobs)
 	close(w.inboxJobs)
 	w.helpers.Wait()
 	if err = errors.Join(err, w.poller.Close()); err != nil {
