@@ -17,6 +17,8 @@ import (
 
 const (
 	stormTime = 60 * time.Second
+	// stormAccepts is what a front accepts per second and worker by default.
+	stormAccepts = 500
 	// calm is how long the load runs before the storm breaks loose.
 	calm = 2 * time.Second
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/homing/homing/bench/stack"
@@ -22,6 +23,7 @@ func (o Options) stack() stack.Options {
 	return stack.Options{
 		Binary: o.Binary, APIs: o.APIs, Workers: o.workers(),
 		Shards: o.Shards, Replicas: o.Replicas, LogDir: o.LogDir,
+		FrontArgs: []string{"--front-accept-rate", strconv.Itoa(o.AcceptRate)},
 	}
 }
 
