@@ -154,14 +154,16 @@ const (
 
 // Next returns the pause after err, all of it jittered so that clients which
 // lost the same server do not return together: what is left of hint's when
-// there is one; about a second after close code 1012; about five after 1013
-// and HTTP 503; else 250 ms, doubled at each failure in a row up to half a
+// there is one, and at least what a refusal asks for; about a second after
+// close code 1012; about five after 1013 and HTTP 503; else 250 ms, doubled at each failure in a row up to half a
 // minute.
 func (b *Backoff) Next(err error, hint *Reconnect) time.Duration {
 	b.failures++
 	switch code := CloseCode(err); {
 	case hint != nil:
 		return hint.left() + jitter(hint.After/10)
+	case asked(err) > 0:
+		return asked(err) + jitter(asked(err)/10+restart)
 	case code == 1012:
 		return jitter(2 * restart)
 	case code == 1013 || unavailable(err):
@@ -169,6 +171,14 @@ func (b *Backoff) Next(err error, hint *Reconnect) time.Duration {
 	}
 	pause := firstPause << min(b.failures-1, longestPow)
 	return pause/2 + jitter(pause)
+}
+
+// asked is how long a refusal asks to wait.
+func asked(err error) time.Duration {
+	if r, ok := errors.AsType[*RefusedError](err); ok {
+		return r.After
+	}
+	return 0
 }
 
 // unavailable reports whether the server said that it cannot serve just now.

@@ -277,6 +277,9 @@ func TestBackoff(t *testing.T) {
 	if got := b.Next(&CloseError{Code: 1013}, nil); got < 2500*time.Millisecond || got >= 7500*time.Millisecond {
 		t.Errorf("after 1013: %v", got)
 	}
+	if got := b.Next(&RefusedError{Status: 503, After: 20 * time.Second}, nil); got < 20*time.Second || got >= 23*time.Second {
+		t.Errorf("after HTTP 503 that asks for 20 s: %v", got)
+	}
 	if got := b.Next(&RefusedError{Status: 503}, nil); got < 2500*time.Millisecond || got >= 7500*time.Millisecond {
 		t.Errorf("after HTTP 503: %v", got)
 	}
@@ -343,4 +346,18 @@ func FuzzMessage(f *testing.F) {
 			_, _ = parseMessage(text)
 		}
 	})
+}
+
+func TestRetryAfterOfARefusal(t *testing.T) {
+	for reply, want := range map[string]time.Duration{
+		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n": 7 * time.Second,
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n":                    0,
+		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: soon\r\n\r\n":                    0,
+		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: -1\r\n\r\n":                      0,
+		"nonsense": 0,
+	} {
+		if got := retryAfter(strings.NewReader(reply)); got != want {
+			t.Errorf("%q: %v, want %v", reply, got, want)
+		}
+	}
 }

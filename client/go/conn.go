@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -53,6 +55,7 @@ func StaticToken(token string) func(context.Context) (string, error) {
 // instead of a WebSocket.
 type RefusedError struct {
 	Status int
+	After  time.Duration // what the server asks to wait before the next attempt; 0: it did not say
 }
 
 // Error implements error.
@@ -123,9 +126,11 @@ func upgrade(ctx context.Context, opts Options, target string) (net.Conn, *bufio
 	if opts.Header != nil {
 		d.Header = ws.HandshakeHeaderHTTP(opts.Header)
 	}
+	var after time.Duration
+	d.OnStatusError = func(_ int, _ []byte, resp io.Reader) { after = retryAfter(resp) }
 	raw, in, hs, err := d.Dial(ctx, target)
 	if status, ok := errors.AsType[ws.StatusError](err); ok {
-		return nil, nil, &RefusedError{Status: int(status)}
+		return nil, nil, &RefusedError{Status: int(status), After: after}
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect to %s: %w", opts.URL, err)
@@ -139,6 +144,23 @@ func upgrade(ctx context.Context, opts Options, target string) (net.Conn, *bufio
 	}
 	return raw, in, nil
 }
+
+// retryAfter reads Retry-After, in seconds, from a refusal; 0: it has none.
+func retryAfter(reply io.Reader) time.Duration {
+	resp, err := http.ReadResponse(bufio.NewReader(io.LimitReader(reply, maxReply)), nil)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close()
+	seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// maxReply bounds what is read of a refusal.
+const maxReply = 16 << 10
 
 func (c *Conn) readHello(ctx context.Context, silence time.Duration) error {
 	text, err := c.read(ctx)
