@@ -28,7 +28,7 @@ func scenarios() []scenario {
 		{"connect", Options{}, (*run).connect},
 		{"notify", Options{Rate: 100}, (*run).notify},
 		{"broadcast", Options{Rate: 2}, (*run).broadcast},
-		{"storm", Options{Conns: 60_000, Apart: 50_000, Rate: 100, Duration: stormTime, AcceptRate: stormAccepts}, (*run).storm},
+		{"storm", Options{Conns: 60_000, Apart: 50_000, Rate: 100, Duration: stormTime, AdmitRate: stormAdmits}, (*run).storm},
 		{"slow", Options{Rate: 100, Payload: 2048, Duration: slowTime}, (*run).slow},
 		{"soak", Options{Rate: 200, Duration: soakTime}, (*run).soak},
 		{"limit", Options{Rate: 100}, (*run).limitAlone},

@@ -29,12 +29,12 @@ type Options struct {
 	Scale    float64       `default:"1" help:"Of homing-2014: the share of 200,000 users and 1,200 requests a second." group:"Load"`
 	Phase    string        `default:"all" enum:"all,connect,notify" help:"Of homing-2014: ${enum}." group:"Load"`
 
-	Workers    int `default:"2" help:"Front worker processes to start; raised to one for every 17,000 connections." group:"System"`
-	APIs       int `name:"apis" default:"1" help:"API processes to start." group:"System"`
-	Shards     int `default:"1" help:"Pub/sub shards to start." group:"System"`
-	AcceptRate int `default:"0" help:"Connections that each worker accepts per second. 0: no limit, to see what it can; storm 500, the front's own default." group:"System"`
-	Replicas   int `default:"1" help:"Replicas of every Redis to start; with 0 there are no Sentinels either." group:"System"`
-	Bees       int `default:"2" help:"Client processes; raised to one for every 18,000 connections." group:"System"`
+	Workers   int `default:"2" help:"Front worker processes to start; raised to one for every 17,000 connections." group:"System"`
+	APIs      int `name:"apis" default:"1" help:"API processes to start." group:"System"`
+	Shards    int `default:"1" help:"Pub/sub shards to start." group:"System"`
+	AdmitRate int `default:"0" help:"Clients that each worker lets in per second. 0: no limit, to see what it can; storm 500, the front's own default." group:"System"`
+	Replicas  int `default:"1" help:"Replicas of every Redis to start; with 0 there are no Sentinels either." group:"System"`
+	Bees      int `default:"2" help:"Client processes; raised to one for every 18,000 connections." group:"System"`
 
 	API        string   `help:"Base URL of a running API server; with --front nothing is started, and only the clients' CPU is known." placeholder:"URL" group:"System"`
 	Front      []string `help:"WebSocket URL of a running front, for example ws://127.0.0.1:8081/ws; may repeat." placeholder:"URL" group:"System"`
@@ -66,7 +66,7 @@ func (o Options) or(own Options) Options {
 	o.Duration = cmp.Or(o.Duration, own.Duration, defaultDuration)
 	o.Payload = cmp.Or(o.Payload, own.Payload, defaultPayload)
 	o.Apart = cmp.Or(o.Apart, own.Apart)
-	o.AcceptRate = cmp.Or(o.AcceptRate, own.AcceptRate)
+	o.AdmitRate = cmp.Or(o.AdmitRate, own.AdmitRate)
 	return o
 }
 
@@ -94,7 +94,7 @@ func (o *Options) Validate() error {
 		{"apis", o.APIs, 1, 64},
 		{"shards", o.Shards, 1, 16},
 		{"replicas", o.Replicas, 0, 8},
-		{"accept-rate", o.AcceptRate, 0, 1 << 20},
+		{"admit-rate", o.AdmitRate, 0, 1 << 20},
 		{"bees", o.Bees, 1, 256},
 	} {
 		if c.v < c.low || c.v > c.high {

@@ -17,8 +17,11 @@ import (
 
 const (
 	stormTime = 60 * time.Second
-	// stormAccepts is what a front accepts per second and worker by default.
-	stormAccepts = 500
+	// stormAdmits is how many clients a worker lets in per second by default.
+	stormAdmits = 500
+	// kindly is the part of that rate at which clients come first, so that
+	// all get in.
+	kindly = 0.7
 	// calm is how long the load runs before the storm breaks loose.
 	calm = 2 * time.Second
 )
@@ -32,7 +35,7 @@ func (r *run) storm(ctx context.Context) error {
 		return fmt.Errorf("--apart: %d: want fewer than --conns %d, so that others can tell what they notice", o.Apart, o.Conns)
 	}
 	return r.with(ctx, "", o, func(g *rig.Rig) error {
-		if _, err := g.Connect(ctx, 0); err != nil {
+		if _, err := g.Connect(ctx, kindly*float64(o.AdmitRate*o.workers())); err != nil {
 			return err
 		}
 		if err := g.Warm(ctx, o.Rate, warmUp); err != nil {

@@ -23,7 +23,7 @@ func (o Options) stack() stack.Options {
 	return stack.Options{
 		Binary: o.Binary, APIs: o.APIs, Workers: o.workers(),
 		Shards: o.Shards, Replicas: o.Replicas, LogDir: o.LogDir,
-		FrontArgs: []string{"--front-accept-rate", strconv.Itoa(o.AcceptRate)},
+		FrontArgs: []string{"--front-admit-rate", strconv.Itoa(o.AdmitRate)},
 	}
 }
 

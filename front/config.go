@@ -42,7 +42,7 @@ type Config struct {
 	ResumeMemory  time.Duration `help:"How long a connection remembers what was replayed to it, so that it is not sent again live; longer than a message may be on its way (twice --relay-window)." default:"90s"`
 
 	SendBuffer     int `help:"Bytes of the kernel's send buffer per connection, as given to SO_SNDBUF. 0: the kernel's own choice, which grows to megabytes for a client that does not read." default:"16384"`
-	AcceptRate     int `help:"Connections that the worker accepts per second; the others wait in the kernel's queue, so that players who come back all at once do not hold up those who are there. 0: no limit." default:"500"`
+	AdmitRate      int `help:"Clients that the worker lets in per second; the others are told with 503 when to come back, so that players who all come at once do not hold up those who are there. 0: no limit." default:"500"`
 	Backlog        int `help:"Connections that the kernel queues before they are accepted (capped by net.core.somaxconn)." default:"4096"`
 	MaxDescriptors int `help:"Descriptors the worker may use; at 95% of them it closes its listener and opens it again at 90%. 0: the process's limit (ulimit -n)." default:"0"`
 
@@ -132,7 +132,7 @@ func (c *Config) checkSizes() error {
 		{"resume-workers", c.ResumeWorkers, 1, 1024},
 		{"resume-queue", c.ResumeQueue, 1, 1 << 20},
 		{"send-buffer", c.SendBuffer, 0, 1 << 26},
-		{"accept-rate", c.AcceptRate, 0, 1 << 20},
+		{"admit-rate", c.AdmitRate, 0, 1 << 20},
 		{"backlog", c.Backlog, 1, 1 << 16},
 		{"max-descriptors", c.MaxDescriptors, 0, 1 << 30},
 	} {

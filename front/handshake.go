@@ -97,6 +97,9 @@ func (w *Worker) route(c *conn, req *ws.Request) error {
 	if !w.origins.allow(req.Origin, req.Host) {
 		return errOrigin
 	}
+	if err := w.pace.admit(); err != nil {
+		return err
+	}
 	return w.protocols[c.protocol].upgrade(w, c, req)
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -192,21 +193,27 @@ func TestRequestInPiecesWithEarlyFrame(t *testing.T) {
 	}
 }
 
-// TestArrivalsBeyondTheRateWait dials more clients than a tick accepts: all get
-// in, no sooner than the rate allows.
-func TestArrivalsBeyondTheRateWait(t *testing.T) {
-	const rate, clients = 20, 9
-	r := start(t, func(c *Config) { c.AcceptRate = rate })
-	began := time.Now()
-	for i := range clients {
+// TestACrowdIsToldWhenToComeBack has more clients come at once than get in:
+// each of the others is given a time, and gets in then.
+func TestACrowdIsToldWhenToComeBack(t *testing.T) {
+	r := start(t, func(c *Config) { c.AdmitRate = 5 })
+	for i := range 5 {
 		r.join(fmt.Sprintf("user%d", i))
 	}
-	if took, least := time.Since(began), (clients-2-1)*time.Second/rate; took < least {
-		t.Errorf("%d clients got in within %v, want at least %v", clients, took, least)
+	for i := range 8 {
+		res, body := r.raw("GET /ws?token=late HTTP/1.1\r\n" + upgradeHead + "\r\n")
+		if res.StatusCode == http.StatusSwitchingProtocols {
+			continue // a tick has passed
+		}
+		after, err := strconv.Atoi(res.Header.Get("Retry-After"))
+		if res.StatusCode != 503 || !strings.Contains(body, `"crowded"`) || err != nil || after < 1 || after > 1+i/4 {
+			t.Errorf("client %d: got %d, back after %q: %s", i, res.StatusCode, res.Header.Get("Retry-After"), body)
+		}
 	}
-	if n := r.metric("homing_front_accept_pauses_total"); n == 0 {
-		t.Error("no pause was counted")
-	}
+	wait(t, "the crowd to be gone", func() bool {
+		res, _ := r.raw("GET /ws?token=late HTTP/1.1\r\n" + upgradeHead + "\r\n")
+		return res.StatusCode == http.StatusSwitchingProtocols
+	})
 }
 
 func TestTokensThatWaitForKeysKeepNobodyElseWaiting(t *testing.T) {

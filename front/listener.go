@@ -3,7 +3,6 @@ package front
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"os"
 
@@ -131,16 +130,11 @@ func (w *Worker) accept(ln *listener, ev *poll.Event) {
 		return
 	}
 	for range acceptBudget {
-		if w.pace.credit < 1 {
-			w.pauseAccepting()
-			return
-		}
 		fd, _, err := poll.Accept(ln.FD)
 		if err != nil {
 			w.acceptFailed(err)
 			return
 		}
-		w.pace.credit--
 		w.welcome(fd, ln.TLS)
 		if w.gate.full(w.table.count) {
 			w.shutGate()
@@ -169,36 +163,6 @@ func (w *Worker) reopen(ln *listener) {
 	}
 }
 
-// pauseAccepting leaves arrivals in the kernel's queues until the next tick.
-func (w *Worker) pauseAccepting() {
-	if w.pace.paused {
-		return
-	}
-	w.pace.paused = true
-	w.m.acceptPauses.Inc()
-	w.pollListeners(0)
-}
-
-// resumeAccepting gives every tick its share of connections.
-func (w *Worker) resumeAccepting() {
-	w.pace.refill()
-	if w.pace.paused && w.pace.credit >= 1 {
-		w.pace.paused = false
-		w.pollListeners(poll.ForRead)
-	}
-}
-
-func (w *Worker) pollListeners(what poll.Interest) {
-	for _, ln := range w.listeners {
-		if !ln.open {
-			continue
-		}
-		if err := w.poller.Modify(ln.FD, ln.token, what); err != nil {
-			w.log.Error("poll a listener", "err", err)
-		}
-	}
-}
-
 // shutGate closes the listeners: the kernel spreads arrivals over the other
 // processes on the port. Pausing accept instead would strand them.
 func (w *Worker) shutGate() {
@@ -224,24 +188,6 @@ func (w *Worker) tendListeners() {
 		}
 	}
 }
-
-// pace says how many connections may be accepted now.
-type pace struct {
-	perTick float64 // +Inf: no limit
-	credit  float64
-	paused  bool // the listeners are not polled until there is credit
-}
-
-// newPace allows for rate connections per second; 0: no limit.
-func newPace(rate int) pace {
-	if rate == 0 {
-		return pace{perTick: math.Inf(1), credit: math.Inf(1)}
-	}
-	return pace{perTick: float64(rate) * tickLength.Seconds(), credit: 1}
-}
-
-// refill adds a tick's share. What earlier ticks left over does not add up.
-func (p *pace) refill() { p.credit = min(p.credit+p.perTick, max(1, p.perTick)) }
 
 // gate says when connections come near the descriptors that there are.
 type gate struct {

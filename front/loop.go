@@ -72,7 +72,7 @@ func (w *Worker) open(listeners []Listener) (err error) {
 	if w.poller, err = poll.New(); err != nil {
 		return err
 	}
-	w.pace = newPace(w.cfg.AcceptRate)
+	w.pace = newPace(w.cfg.AdmitRate)
 	for _, ln := range w.listeners {
 		if err = w.listen(ln); err != nil {
 			return errors.Join(err, w.poller.Close())
@@ -202,7 +202,7 @@ func (w *Worker) everyTick() {
 		w.deps.Presence.SetConnections(n)
 	}
 	w.tendListeners()
-	w.resumeAccepting()
+	w.pace.refill()
 }
 
 // shut ends whatever the loop still holds, after its last turn.

@@ -51,7 +51,6 @@ type metrics struct {
 	turns            prometheus.Histogram
 	unlistens        prometheus.Counter
 	relistens        prometheus.Counter
-	acceptPauses     prometheus.Counter
 	acceptFailures   prometheus.Counter
 	stalled          prometheus.Counter
 
@@ -85,7 +84,6 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 		missed:           b.counter("missed_targets_total", "Users named in envelopes of whom no connection that is meant is held here; their sender looks them up again."),
 		unlistens:        b.counter("unlistens_total", "Times the listener was closed because descriptors ran short."),
 		relistens:        b.counter("relistens_total", "Times the listener was opened again."),
-		acceptPauses:     b.counter("accept_pauses_total", "Times that arrivals had to wait for the next tick, because of the rate at which the worker accepts."),
 		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
 		acceptFailures:   b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
 	}
