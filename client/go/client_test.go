@@ -351,9 +351,9 @@ func FuzzMessage(f *testing.F) {
 func TestRetryAfterOfARefusal(t *testing.T) {
 	for reply, want := range map[string]time.Duration{
 		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n": 7 * time.Second,
-		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n":                    0,
-		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: soon\r\n\r\n":                    0,
-		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: -1\r\n\r\n":                      0,
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n":                   0,
+		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: soon\r\n\r\n":                   0,
+		"HTTP/1.1 503 Service Unavailable\r\nRetry-After: -1\r\n\r\n":                     0,
 		"nonsense": 0,
 	} {
 		if got := retryAfter(strings.NewReader(reply)); got != want {
