@@ -74,12 +74,7 @@ func TestLimit(t *testing.T) {
 
 // TestStackScenarios measures a small real stack once in every way.
 func TestStackScenarios(t *testing.T) {
-	o := defaults(t)
-	o.Binary = filepath.Join(t.TempDir(), "homing")
-	if out, err := exec.Command("go", "build", "-o", o.Binary, "github.com/homing/homing/cmd/homing").CombinedOutput(); err != nil {
-		t.Fatalf("build homing: %v\n%s", err, out)
-	}
-	o.Conns, o.Targets, o.Online, o.Rate, o.Duration, o.Replicas = 300, 40, 20, 50, time.Second, 0
+	o := small(t)
 	notify := runJSON(t, "notify", o)
 	want(t, notify, "deliveries_per_s", "front_us_per_delivery", "client_us_per_delivery", "limit_us_per_delivery", "p50_ms", "p99_ms", "p999_ms")
 	if notify["expected"] != 3000 || notify["deliveries"] != 1000 || notify["lost"]+notify["duplicated"]+notify["misdelivered"] != 0 {
@@ -93,6 +88,86 @@ func TestStackScenarios(t *testing.T) {
 		if _, ok := idle[name]; !ok {
 			t.Errorf("idle: no %s in %v", name, idle)
 		}
+	}
+}
+
+// small are options for a small real stack.
+func small(t *testing.T) Options {
+	t.Helper()
+	o := defaults(t)
+	o.Binary = filepath.Join(t.TempDir(), "homing")
+	if out, err := exec.Command("go", "build", "-o", o.Binary, "github.com/homing/homing/cmd/homing").CombinedOutput(); err != nil {
+		t.Fatalf("build homing: %v\n%s", err, out)
+	}
+	o.Conns, o.Targets, o.Online, o.Rate, o.Duration, o.Replicas = 300, 40, 20, 50, time.Second, 0
+	return o
+}
+
+// exact fails unless all that was due arrived, once.
+func exact(t *testing.T, name string, flat map[string]float64, expected float64) {
+	t.Helper()
+	if flat["expected"] != expected || flat["refused"]+flat["lost"]+flat["duplicated"]+flat["misdelivered"] != 0 {
+		t.Errorf("%s: %v, want %v expected and nothing else", name, flat, expected)
+	}
+}
+
+func TestFaultScenarios(t *testing.T) {
+	o := small(t)
+	broadcast := o
+	broadcast.Rate = 5
+	exact(t, "broadcast", runJSON(t, "broadcast", broadcast), 3*5*300)
+
+	soak := o
+	soak.Duration = 5 * time.Second
+	flat := runJSON(t, "soak", soak)
+	exact(t, "soak", flat, 7*50*20)
+	want(t, flat, "front_mib_start", "front_mib_end", "last_p99_ms")
+	if start, end := flat["front_fds_start"], flat["front_fds_end"]; start == 0 || start != end {
+		t.Errorf("soak: the front had %v descriptors and then %v", start, end)
+	}
+
+	slow := o
+	slow.Apart, slow.Payload, slow.Duration = 20, 60_000, 3*time.Second
+	flat = runJSON(t, "slow", slow)
+	want(t, flat, "expected", "slow_closed", "front_mib_most", "p99_ratio")
+	if flat["lost"]+flat["duplicated"]+flat["misdelivered"] != 0 {
+		t.Errorf("slow: %v", flat)
+	}
+
+	storm := o
+	storm.Apart, storm.AdmitRate, storm.Duration = 200, 50, 2*time.Second
+	flat = runJSON(t, "storm", storm)
+	want(t, flat, "back_s", "told_to_wait", "storm_p99_ms")
+	if flat["thrown"] != 200 || flat["back"] != 200 || flat["failed_handshakes"]+flat["lost"]+flat["duplicated"] != 0 {
+		t.Errorf("storm: %v", flat)
+	}
+}
+
+func TestComparisons(t *testing.T) {
+	o := small(t)
+	o.Conns, o.MaxRate = 100, 50
+	o.HTML = filepath.Join(t.TempDir(), "report.html")
+	flat := runJSON(t, "peers", o)
+	for _, name := range []string{"homing", "socketio", "centrifuge"} {
+		want(t, flat, name+"_connects_per_s", name+"_us_per_delivery", name+"_peak_deliveries_per_s", name+"_p99_ms")
+		if flat[name+"_lost"] != 0 {
+			t.Errorf("%s lost %v", name, flat[name+"_lost"])
+		}
+	}
+	page, err := os.ReadFile(o.HTML)
+	if err != nil || !bytes.Contains(page, []byte("Side by side")) || !bytes.Contains(page, []byte("socket.io")) {
+		t.Errorf("the report has no comparison: %d bytes, error %v", len(page), err)
+	}
+
+	o.HTML, o.By, o.Steps = "", "shards", []int{1, 2}
+	flat = runJSON(t, "growth", o)
+	want(t, flat, "shards_1_front_us_per_delivery", "shards_2_front_us_per_delivery", "shards_2_peak_deliveries_per_s")
+
+	o.Scale, o.Phase = 0.002, "connect"
+	flat = runJSON(t, "homing-2014", o)
+	want(t, flat, "connects_per_s", "worker_max_to_mean", "workers")
+	if flat["conns"] != 400 {
+		t.Errorf("homing-2014: %v", flat)
 	}
 }
 

@@ -40,7 +40,7 @@ func (r *run) deliver(ctx context.Context, g *rig.Rig, o Options) error {
 	}
 	var p rig.Peak
 	if o.Peak {
-		if p, err = g.Peak(ctx, o.Rate, peakStep); err != nil {
+		if p, err = g.Peak(ctx, o.Rate, o.MaxRate, peakStep); err != nil {
 			return err
 		}
 	}
@@ -119,8 +119,7 @@ func (r *run) halfPeak(ctx context.Context, g *rig.Rig, o Options, p rig.Peak) e
 	r.Add("peak_deliveries_per_s", p.Best.PerSecond(), "messages per second, the most that is sustained")
 	r.Add("peak_p99_ms", p.Best.Percentile(99), "ms at that rate")
 	r.Add("peak_front_us_per_delivery", p.Best.Micros(rig.Front), "µs of front CPU per message at that rate")
-	r.Add("peak_machine_cores", p.Over.Used.Busy, "cores busy at the next rate, which is too much")
-	r.Tables = append(r.Tables, saturation(p.Over))
+	r.addSaturation(p.Over)
 	r.Add("half_deliveries_per_s", half.PerSecond(), "messages per second at half the peak")
 	r.addLatency("half_", half)
 	return nil

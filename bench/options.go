@@ -23,6 +23,7 @@ type Options struct {
 	Payload  int           `default:"0" help:"Bytes of the notification's data. 0: 120, which make a frame of about 200; slow 2,048." group:"Load"`
 	Apart    int           `default:"0" help:"Of the connections, those that the fault of storm or slow falls on. 0: storm 50,000, slow 5%." group:"Load"`
 	Peak     bool          `help:"After notify, search for the largest rate that is sustained, and measure latency at half of it." group:"Load"`
+	MaxRate  float64       `default:"0" help:"Where that search ends, and those of growth, peers and homing-2014. 0: where the system does." group:"Load"`
 	Limit    bool          `default:"true" negatable:"" help:"After notify and broadcast, measure the bare limit with as many sockets and bytes, too." group:"Load"`
 	By       string        `default:"conns" enum:"conns,shards,workers" help:"What growth makes larger: ${enum}." group:"Load"`
 	Steps    []int         `help:"The sizes that growth goes through. None: 1,000, 10,000, 50,000 and 200,000 connections; 1, 2 and 4 shards; 1, 2, 4, 8 and 16 workers." group:"Load"`
@@ -104,6 +105,8 @@ func (o *Options) Validate() error {
 	switch {
 	case o.Rate < 0:
 		return fmt.Errorf("--rate: %v: want 0 or more", o.Rate)
+	case o.MaxRate < 0:
+		return fmt.Errorf("--max-rate: %v: want 0 or more", o.MaxRate)
 	case o.Scale <= 0 || o.Scale > 10:
 		return fmt.Errorf("--scale: %v: want more than 0 and at most 10", o.Scale)
 	case o.Duration != 0 && o.Duration < 100*time.Millisecond:

@@ -24,7 +24,8 @@ type profile struct {
 	verdict bees.Verdict // of everything sent
 }
 
-// profileRest is how long a runtime may take to give handshakes' memory back.
+// profileRest is how long a runtime may take to give handshakes' memory back,
+// when the rest of the measurement is not shorter than that.
 const profileRest = 20 * time.Second
 
 // profile measures one system in every way.
@@ -36,7 +37,7 @@ func (r *run) profile(ctx context.Context, name string, g *rig.Rig, o Options) (
 	if p.connect, err = g.Connect(ctx, 0); err != nil {
 		return p, err
 	}
-	if _, err := g.Rest(ctx, profileRest); err != nil {
+	if _, err := g.Rest(ctx, min(profileRest, 4*o.Duration)); err != nil {
 		return p, err
 	}
 	if p.after, err = g.Memory(); err != nil {
@@ -52,7 +53,7 @@ func (r *run) profileLoad(ctx context.Context, g *rig.Rig, o Options, p *profile
 	if p.load, err = g.Load(ctx, o.Rate, o.Duration); err != nil {
 		return err
 	}
-	if p.peak, err = g.Peak(ctx, o.Rate, min(o.Duration, peakStep)); err != nil {
+	if p.peak, err = g.Peak(ctx, o.Rate, o.MaxRate, min(o.Duration, peakStep)); err != nil {
 		return err
 	}
 	p.verdict, err = g.Verify(ctx)

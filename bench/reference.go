@@ -81,14 +81,14 @@ func (r *run) referenceNotify(ctx context.Context, g *rig.Rig, o Options) error 
 	if err := g.Warm(ctx, o.Rate/10, warmUp); err != nil {
 		return err
 	}
-	p, err := g.Peak(ctx, o.Rate, peakStep)
+	p, err := g.Peak(ctx, o.Rate, o.MaxRate, peakStep)
 	if err != nil {
 		return err
 	}
 	r.Add("peak_deliveries_per_s", p.Best.PerSecond(), "messages per second, the most that is sustained")
 	r.Add("peak_p99_ms", p.Best.Percentile(99), "ms at that rate")
 	r.addCPU(o, p.Best)
-	r.Tables = append(r.Tables, saturation(p.Over))
+	r.addSaturation(p.Over)
 	half, err := g.Load(ctx, p.Best.Rate/2, o.Duration)
 	if err != nil {
 		return err

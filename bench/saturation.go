@@ -7,8 +7,18 @@ import (
 	"github.com/homing/homing/bench/rig"
 )
 
-// saturation shows who used how much at a rate that was too much: a process
-// near one core, or all cores of the machine.
+// addSaturation adds what a rate used that was too much; none was, when a
+// search ended before.
+func (r *run) addSaturation(over rig.Load) {
+	if over.Rate == 0 {
+		return
+	}
+	r.Add("peak_machine_cores", over.Used.Busy, "cores busy at the next rate, which is too much")
+	r.Tables = append(r.Tables, saturation(over))
+}
+
+// saturation shows who used how much: a process near one core, or all cores of
+// the machine.
 func saturation(over rig.Load) report.Table {
 	t := report.Table{
 		Title:   fmt.Sprintf("At %.0f deliveries/s asked for, which was too much", over.Asked()),
@@ -27,6 +37,9 @@ const full = 0.9
 
 // bottleneck names what ran out first under a load that was too much.
 func bottleneck(over rig.Load) string {
+	if over.Rate == 0 {
+		return "nothing up to the rate that was tried"
+	}
 	if over.Used.Busy >= full*float64(over.Used.Cores) {
 		return "the machine's CPU"
 	}

@@ -67,6 +67,17 @@ func (h *Hive) Counts(ctx context.Context) (Counts, error) {
 	return sum, nil
 }
 
+// CPU returns the user and system time of all bee processes since they
+// started, wherever they run.
+func (h *Hive) CPU(ctx context.Context) (time.Duration, error) {
+	reports, err := h.ask(ctx, "counts")
+	var sum time.Duration
+	for _, r := range reports {
+		sum += r.CPU
+	}
+	return sum, err
+}
+
 // Report returns the running totals and the latencies, in microseconds, of
 // everything read since Reset, but for what apart clients read.
 func (h *Hive) Report(ctx context.Context) (Counts, *hdrhistogram.Histogram, error) {

@@ -119,7 +119,7 @@ func (s *server) answer(r child.Request) (any, error) {
 	case "reset":
 		return nil, s.reset(r)
 	case "counts":
-		return report{Counts: e.count, Failed: e.failed}, nil
+		return report{Counts: e.count, Failed: e.failed, CPU: processCPU()}, nil
 	case "report":
 		return s.report()
 	case "sample":

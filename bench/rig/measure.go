@@ -63,38 +63,66 @@ func (g *Rig) load(ctx context.Context, rate float64, d time.Duration) (l Load, 
 	if err := g.opts.Hive.Reset(ctx); err != nil {
 		return l, err
 	}
-	first, err := g.opts.Hive.Counts(ctx)
+	before, err := g.mark(ctx)
 	if err != nil {
 		return l, err
 	}
-	before, err := g.read()
-	if err != nil {
+	if err := g.call(ctx, rate, d); err != nil {
 		return l, err
 	}
-	sent, refused := g.backend.sent(), 0
-	start := time.Now()
-	defer g.watch.tell()()
-	if err := g.backend.run(ctx, rate, d); err != nil {
-		return l, err
-	}
-	l.Rate, l.Each, l.Calls = rate, g.backend.perCall(), int(g.backend.sent().N-sent.N)
-	refused, _ = g.backend.failures()
-	l.Refused = refused - len(sent.Refused)
-	if l.Behind, err = g.behind(ctx, first.Deliveries, l, time.Since(start)-d); err != nil {
+	refused, _ := g.backend.failures()
+	l.Rate, l.Each = rate, g.backend.perCall()
+	l.Calls, l.Refused = int(g.backend.sent().N-before.sent.N), refused-len(before.sent.Refused)
+	if l.Behind, err = g.behind(ctx, l, before, d); err != nil {
 		return l, err
 	}
 	last, err := Drain(ctx, g.opts.Hive)
 	if err != nil {
 		return l, err
 	}
-	return g.finish(ctx, l, first.Deliveries, start, last, before)
+	l.Took = last.Sub(before.at)
+	return g.finish(ctx, l, before)
 }
 
-// behind is the backlog, as time, when the last call of the schedule was
-// answered, late seconds after the schedule's end.
-func (g *Rig) behind(ctx context.Context, first int, l Load, late time.Duration) (time.Duration, error) {
+// mark is where the accounts stood at one instant.
+type mark struct {
+	at      time.Time
+	counts  bees.Counts
+	clients time.Duration // CPU of the client processes, wherever they run
+	sent    bees.Sent
+	used    usage.Reading
+}
+
+func (g *Rig) mark(ctx context.Context) (m mark, err error) {
+	if m.counts, err = g.opts.Hive.Counts(ctx); err != nil {
+		return m, err
+	}
+	if m.clients, err = g.opts.Hive.CPU(ctx); err != nil {
+		return m, err
+	}
+	m.sent = g.backend.sent()
+	m.used, err = g.read()
+	m.at = time.Now()
+	return m, err
+}
+
+// call makes the calls of a schedule, unless a client process fails meanwhile.
+func (g *Rig) call(ctx context.Context, rate float64, d time.Duration) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer g.watch.follow(cancel)()
+	if err := g.backend.run(ctx, rate, d); err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// behind is the backlog, as time, when the last call of a schedule of length d
+// has been answered.
+func (g *Rig) behind(ctx context.Context, l Load, before mark, d time.Duration) (time.Duration, error) {
+	late := time.Since(before.at) - d
 	now, err := g.opts.Hive.Counts(ctx)
-	missing := (l.Calls-l.Refused)*l.Each - (now.Deliveries - first)
+	missing := (l.Calls-l.Refused)*l.Each - (now.Deliveries - before.counts.Deliveries)
 	return max(0, late) + time.Duration(float64(max(0, missing))/l.Asked()*float64(time.Second)), err
 }
 
@@ -118,11 +146,16 @@ func Drain(ctx context.Context, hive *bees.Hive) (last time.Time, err error) {
 	return last, nil
 }
 
-func (g *Rig) finish(ctx context.Context, l Load, first int, start, last time.Time, before usage.Reading) (Load, error) {
-	after, err := g.read()
+// finish reads the accounts after a load.
+func (g *Rig) finish(ctx context.Context, l Load, before mark) (Load, error) {
+	after, err := g.mark(ctx)
 	if err != nil {
 		return l, err
 	}
+	l.Used = after.used.Since(before.used)
+	clients := l.Used.Groups[Clients]
+	clients.CPU = after.clients - before.clients
+	l.Used.Groups[Clients] = clients
 	counts, lag, err := g.opts.Hive.Report(ctx)
 	if err != nil {
 		return l, err
@@ -130,6 +163,6 @@ func (g *Rig) finish(ctx context.Context, l Load, first int, start, last time.Ti
 	if counts.Lost > 0 {
 		g.opts.Say("%d connections were lost", counts.Lost)
 	}
-	l.Took, l.Used, l.Deliveries, l.Lag = last.Sub(start), after.Since(before), counts.Deliveries-first, lag
+	l.Deliveries, l.Lag = counts.Deliveries-before.counts.Deliveries, lag
 	return l, g.opts.System.Alive()
 }

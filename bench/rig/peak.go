@@ -35,31 +35,46 @@ var errNotSustained = errors.New("not sustained")
 
 // Peak searches for the largest rate of calls that the system sustains, in
 // steps of the given length: from a rate upwards, or, when that one is too
-// much already, downwards first.
-func (g *Rig) Peak(ctx context.Context, from float64, step time.Duration) (p Peak, err error) {
+// much already, downwards first. It does not go beyond most; 0: no limit.
+func (g *Rig) Peak(ctx context.Context, from, most float64, step time.Duration) (Peak, error) {
+	return search(from, most, func(rate float64) (Load, error) {
+		l, err := g.Load(ctx, rate, step)
+		if err == nil {
+			g.opts.Say("  %.0f deliveries/s, p99 %.1f ms, %v behind: sustained %v",
+				l.PerSecond(), l.Percentile(99), l.Behind.Round(time.Millisecond), l.Sustained())
+		}
+		return l, err
+	})
+}
+
+// search is Peak over any way to try a rate.
+func search(from, most float64, try func(rate float64) (Load, error)) (p Peak, err error) {
 	for rate := from; p.Best.Rate == 0; rate /= 2 {
 		if rate < 1 {
 			return p, fmt.Errorf("search for the peak: %.1f calls/s: %w", 2*rate, errNotSustained)
 		}
-		if err := g.step(ctx, &p, rate, step); err != nil {
+		if err := p.step(rate, try); err != nil {
 			return p, err
 		}
 	}
 	for rate := p.Best.Rate * growth; p.Over.Rate == 0; rate *= growth {
-		if err := g.step(ctx, &p, rate, step); err != nil {
+		if most > 0 && rate > most {
+			return p, nil
+		}
+		if err := p.step(rate, try); err != nil {
 			return p, err
 		}
 	}
 	for range narrowings {
-		if err := g.step(ctx, &p, (p.Best.Rate+p.Over.Rate)/2, step); err != nil {
+		if err := p.step((p.Best.Rate+p.Over.Rate)/2, try); err != nil {
 			return p, err
 		}
 	}
 	return p, nil
 }
 
-func (g *Rig) step(ctx context.Context, p *Peak, rate float64, d time.Duration) error {
-	l, err := g.Load(ctx, rate, d)
+func (p *Peak) step(rate float64, try func(rate float64) (Load, error)) error {
+	l, err := try(rate)
 	if err != nil {
 		return err
 	}
@@ -68,7 +83,5 @@ func (g *Rig) step(ctx context.Context, p *Peak, rate float64, d time.Duration) 
 	} else {
 		p.Over = l
 	}
-	g.opts.Say("  %.0f deliveries/s, p99 %.1f ms, %v behind: sustained %v",
-		l.PerSecond(), l.Percentile(99), l.Behind.Round(time.Millisecond), l.Sustained())
 	return nil
 }

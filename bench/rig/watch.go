@@ -29,7 +29,7 @@ type watch struct {
 
 	mu      sync.Mutex
 	moments []Moment
-	telling bool // say a line for each
+	load    context.CancelCauseFunc // of the load under way, of which every moment is said; nil: none
 }
 
 // startWatch takes the first look and goes on in the background until stop.
@@ -54,7 +54,8 @@ func (w *watch) run(ctx context.Context, g *Rig, before Moment) {
 	for Pause(ctx, time.Second) == nil {
 		m, err := g.look(context.WithoutCancel(ctx), before)
 		if err != nil {
-			return // the next call of whoever uses the rig meets it again
+			w.fail(err)
+			return
 		}
 		w.add(g, m)
 		before = m
@@ -65,20 +66,30 @@ func (w *watch) add(g *Rig, m Moment) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.moments = append(w.moments, m)
-	if w.telling {
+	if w.load != nil {
 		g.opts.Say("  %s", m)
 	}
 }
 
-// tell has every moment said until the function it returns is called.
-func (w *watch) tell() (quiet func()) {
-	set := func(on bool) {
+// fail ends the load under way: a client process or a machine is gone.
+func (w *watch) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.load != nil {
+		w.load(err)
+	}
+}
+
+// follow has every moment of a load said, and the load ended when the rig
+// cannot be watched any more, until the function it returns is called.
+func (w *watch) follow(load context.CancelCauseFunc) (leave func()) {
+	set := func(f context.CancelCauseFunc) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.telling = on
+		w.load = f
 	}
-	set(true)
-	return func() { set(false) }
+	set(load)
+	return func() { set(nil) }
 }
 
 // look is the moment from before until now.
