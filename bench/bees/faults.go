@@ -38,7 +38,8 @@ const stormLook = 200 * time.Millisecond
 // of them dials again at once. A client that a front tells to wait (503 with
 // Retry-After, close code 1012 or 1013, a reconnect message) does so and tries
 // again; one that fails in any other way, or gets no hello within 20 seconds,
-// tries again after a second; jitter makes both pauses up to twice as long.
+// tries again after a second; jitter makes both pauses longer by up to a tenth
+// and a second, as our own client does.
 // Storm returns when all are back, or after two minutes: those that are not
 // back then have given up. onProgress (may be nil) hears the apart clients'
 // totals a few times a second. When ctx ends first, Storm returns what is known

@@ -127,7 +127,7 @@ func (s *storm) comesBack(i int, was state, reason error) bool {
 	} else {
 		s.failed(was, reason)
 	}
-	s.at[i] = s.now() + pause + rand.N(pause+time.Millisecond)
+	s.at[i] = s.now() + pause + rand.N(pause/10+retryPause)
 	return ok
 }
 

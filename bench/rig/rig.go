@@ -52,12 +52,12 @@ type Options struct {
 }
 
 // Rig is a system with its clients. Its methods block and are not to be called
-// concurrently, but for Beside. Close it.
+// concurrently; faults may be made through Hive meanwhile. Close it.
 type Rig struct {
 	opts    Options
 	sampler *usage.Sampler
 	backend *backend
-	watch   *watch // nil before Connect
+	watch   *watch // nil before Connect; Warm and Load need it
 	opened  time.Time
 }
 
