@@ -32,10 +32,12 @@ func saturation(over rig.Load) report.Table {
 	return t
 }
 
-// full is the share of a core, or of all, beyond which there is no more.
+// full is the share of the machine's cores beyond which there is no more.
 const full = 0.9
 
-// bottleneck names what ran out first under a load that was too much.
+// bottleneck names what ran out first under a load that was too much: the
+// machine, or else the process that was busiest. A process with one loop can
+// do no more than one core, less what others take of that core.
 func bottleneck(over rig.Load) string {
 	if over.Rate == 0 {
 		return "nothing up to the rate that was tried"
@@ -43,10 +45,11 @@ func bottleneck(over rig.Load) string {
 	if over.Used.Busy >= full*float64(over.Used.Cores) {
 		return "the machine's CPU"
 	}
-	for _, group := range []string{rig.Front, rig.API, rig.Redis, rig.Clients, rig.Callers} {
-		if over.Used.Groups[group].Hottest >= full {
-			return "one process of " + group
+	group, most := "", 0.0
+	for name, used := range over.Used.Groups {
+		if used.Hottest > most {
+			group, most = name, used.Hottest
 		}
 	}
-	return "no CPU"
+	return fmt.Sprintf("one %s process, at %.2f cores", group, most)
 }
