@@ -136,8 +136,8 @@ func (l *link) silence() time.Duration {
 // when a ping stays unanswered for patience or when ctx ends, and returns once
 // the link is closed, whoever did it: errSilent, the context's error, or nil.
 func (l *link) guard(ctx context.Context, quiet, patience time.Duration) error {
-	tick := time.NewTicker(quiet / 4)
-	defer tick.Stop()
+	turn := time.NewTimer(quiet)
+	defer turn.Stop()
 	for {
 		select {
 		case <-l.closed:
@@ -145,13 +145,25 @@ func (l *link) guard(ctx context.Context, quiet, patience time.Duration) error {
 		case <-ctx.Done():
 			l.close()
 			return ctx.Err()
-		case <-tick.C:
+		case <-turn.C:
 			if err := l.check(ctx, quiet, patience); err != nil {
 				l.close()
 				return err
 			}
+			turn.Reset(l.calm(quiet, patience))
 		}
 	}
+}
+
+// calm is how long nothing needs a look, unless the server speaks: then longer.
+// A process has a link to every shard, so that idle turns add up.
+func (l *link) calm(quiet, patience time.Duration) time.Duration {
+	const least = time.Millisecond
+	heard := time.Unix(0, l.heard.Load())
+	if l.pinged.After(heard) {
+		return max(least, time.Until(l.pinged.Add(patience)))
+	}
+	return max(least, time.Until(heard.Add(quiet)))
 }
 
 // check is one turn of guard. It counts from the ping, not from the last byte:
