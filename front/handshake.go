@@ -131,9 +131,9 @@ func tokenOf(req *ws.Request) string {
 }
 
 // authenticate checks the request's token; verified follows. It is checked on
-// the loop, which costs less than handing it to another thread, and leaves the
-// other threads to what brings deliveries. What needs a fresh key set goes to
-// those who may wait for one.
+// the loop: goroutines that do nothing else would, when many clients come at
+// once, keep the one that receives deliveries from a CPU. What needs a fresh
+// key set goes to those who may wait for one.
 func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 	selected := ""
 	if len(req.Protocols) > 0 {

@@ -25,7 +25,7 @@ const Machine = "2 cores, 24 GiB, Linux 6.18, Go 1.26, Redis 7.0.15; load, Redis
 // written again.
 const (
 	benchIdle    = "homing bench idle --conns 30000 --workers 3"
-	benchConnect = "homing bench connect --conns 15000 --rate 0"
+	benchConnect = "homing bench connect --conns 30000"
 	benchNotify  = "homing bench notify"
 	benchSingle  = "homing bench notify --targets 1 --online 1 --rate 2500 --workers 1"
 	relaySender  = "a program on hub/relay: 50 messages of 320 bytes to as many receivers, 200 times a second"
@@ -40,18 +40,18 @@ const (
 // `go test ./bench/capacity -run TestPage -update` writes docs/capacity.md anew.
 func Measured() Costs {
 	return Costs{
-		{"front_us_per_delivery", 16.0, "front: one message to one socket, two workers for 150 users", benchNotify},
-		{"api_us_per_delivery", 5.1, "API: a request of 300 users, 150 online on two workers, divided by 150", benchNotify},
-		{"redis_us_per_delivery", 3.2, "all Redis servers, likewise; only its ratio to another machine's is used", benchNotify},
+		{"front_us_per_delivery", 16.2, "front: one message to one socket, two workers for 150 users", benchNotify},
+		{"api_us_per_delivery", 4.7, "API: a request of 300 users, 150 online on two workers, divided by 150", benchNotify},
+		{"redis_us_per_delivery", 2.9, "all Redis servers, likewise; only its ratio to another machine's is used", benchNotify},
 		{"api_us_per_request", 172, "API: a request before its users count: a request of one user, less its envelope", benchSingle},
 		{"api_us_per_envelope", 12, "sender: build, keep and publish one message to one process", relaySender},
 		{"front_us_per_envelope", 20, "receiver: read one message, order it, confirm it", relayReader},
 
-		{"front_us_per_connect", 56, "front: handshake, HS256 token, registration", benchConnect},
-		{"redis_us_per_connect", 9, "all data Redis servers: one user entered", benchConnect},
-		{"kib_per_conn", 0.72, "worker memory per connection, user space", benchIdle},
+		{"front_us_per_connect", 74, "front: handshake, HS256 token, registration", benchConnect},
+		{"redis_us_per_connect", 12, "all data Redis servers: one user entered", benchConnect},
+		{"kib_per_conn", 0.63, "worker memory per connection, user space", benchIdle},
 		{"kernel_kib_per_conn", 4.4, "kernel memory per connection", benchIdle},
-		{"front_idle_us_per_conn", 1.5, "front: pings of one connection, per second (0.045 cores for 30,000)", benchIdle},
+		{"front_idle_us_per_conn", 1.7, "front: pings of one connection, per second (0.050 cores for 30,000)", benchIdle},
 
 		{"redis_us_per_look_up", 1.0, "data replica: one of the 300 keys of an MGET", "MGET of 300 keys among 200,000"},
 		{"redis_us_per_command", 10, "data replica: one more MGET for the same keys, on another shard", "MGET of 2 keys, unpipelined, 50 clients"},
