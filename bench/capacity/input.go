@@ -22,6 +22,7 @@ type Input struct {
 	Cores       int     `name:"cores-per-machine" default:"8" help:"Cores of a machine. The defaults are a common general-purpose cloud instance: 8 vCPU, 32 GiB, and of its \"up to 10 Gbit/s\" the quarter that it may use all day."`
 	Memory      Bytes   `name:"memory-per-machine" default:"32GiB" help:"Memory of a machine."`
 	Network     BitRate `name:"network-per-machine" default:"2.5Gbit" help:"What a machine sends, or receives, per second."`
+	AdmitRate   float64 `default:"500" help:"Clients that a worker lets in per second (front.admit-rate). 0: no limit."`
 	Headroom    float64 `default:"0.5" help:"Share of a machine to plan for; the rest is for failures and reconnects."`
 	Zones       int     `default:"3" help:"Zones that machines are spread over evenly. Every Redis has a server in each; with one zone, a replica all the same."`
 	Cells       int     `default:"0" help:"Deployments of their own, each with its Redis, that the users are divided over. 0: as few as use at most half of what a cell can grow to."`
@@ -55,6 +56,7 @@ func (in *Input) Validate() error {
 		{"cores-per-machine", float64(in.Cores), 1, 4096},
 		{"memory-per-machine", float64(in.Memory), 1 << 30, 1 << 50},
 		{"network-per-machine", float64(in.Network), 1e6, 1e15},
+		{"admit-rate", in.AdmitRate, 0, 1e6},
 		{"headroom", in.Headroom, 0.05, 0.9},
 		{"zones", float64(in.Zones), 1, 9},
 		{"cells", float64(in.Cells), 0, maxCells},

@@ -10,6 +10,7 @@ const (
 	poolSize    = 16       // connections of an API server to each data server, at most (redisx)
 	backlog     = 64 << 20 // repl-backlog-size (deploy/redis)
 	fillLevel   = 0.95     // share of its descriptors at which a worker closes its listener
+	admitted    = 0.8      // of --admit-rate, to clients that were told to come back (front)
 )
 
 // What the model assumes.

@@ -226,6 +226,9 @@ func (c *cell) stormOf(n float64) Storm {
 	if data < front {
 		s.Bound = "data masters' cores"
 	}
+	if let := n * c.workers * admitted * c.in.AdmitRate; let > 0 && let < s.PerSecond {
+		s.PerSecond, s.Bound = let, "what workers let in (front.admit-rate)"
+	}
 	if s.PerSecond > 0 {
 		s.Seconds = n * c.users / s.PerSecond
 	}
