@@ -100,7 +100,7 @@ func TestPageShowsEverything(t *testing.T) {
 	all, _ := render(t, sample())
 	for name, want := range map[string][]string{
 		"code":       {"conns", "p99_ms", hostile},
-		"td":         {"200,000", "6.4", "1", "1,000", ""},
+		"td":         {"200,000", "6.42", "1", "1,000", ""},
 		"h1":         {hostile},
 		"h2":         {hostile, "To repeat it", "The machine"},
 		"dt":         {"cores", "kernel", "Go", "open files per process", "net.core.somaxconn", hostile},

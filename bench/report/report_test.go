@@ -24,7 +24,7 @@ func TestFigures(t *testing.T) {
 	if r.Get("a") != 1234.5678 || !math.IsNaN(r.Get("c")) {
 		t.Error("Get")
 	}
-	for v, text := range map[float64]string{3: "3", 12.34: "12.3", 0.1234: "0.123", 250.5: "250"} {
+	for v, text := range map[float64]string{3: "3", 12.34: "12.3", 1.234: "1.23", 0.1234: "0.123", 250.5: "250"} {
 		if number(v) != text {
 			t.Errorf("number(%v) = %s, want %s", v, number(v), text)
 		}
