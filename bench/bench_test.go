@@ -127,7 +127,7 @@ func TestFaultScenarios(t *testing.T) {
 	}
 
 	slow := o
-	slow.Apart, slow.Payload, slow.Duration = 20, 60_000, 3*time.Second
+	slow.Apart, slow.Payload, slow.Duration = 20, 60_000, 7*time.Second // fill the outbox, then the close timeout
 	flat = runJSON(t, "slow", slow)
 	want(t, flat, "expected", "slow_closed", "front_mib_most", "p99_ratio")
 	if flat["lost"]+flat["duplicated"]+flat["misdelivered"] != 0 {

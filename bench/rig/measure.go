@@ -110,7 +110,8 @@ func (g *Rig) mark(ctx context.Context) (m mark, err error) {
 func (g *Rig) call(ctx context.Context, rate float64, d time.Duration) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer g.watch.follow(cancel)()
+	g.watch.follow(cancel)
+	defer g.watch.follow(nil)
 	if err := g.backend.run(ctx, rate, d); err != nil {
 		return context.Cause(ctx)
 	}

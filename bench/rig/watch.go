@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -81,15 +82,11 @@ func (w *watch) fail(err error) {
 }
 
 // follow has every moment of a load said, and the load ended when the rig
-// cannot be watched any more, until the function it returns is called.
-func (w *watch) follow(load context.CancelCauseFunc) (leave func()) {
-	set := func(f context.CancelCauseFunc) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.load = f
-	}
-	set(load)
-	return func() { set(nil) }
+// cannot be watched any more; nil: no load is under way.
+func (w *watch) follow(load context.CancelCauseFunc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.load = load
 }
 
 // look is the moment from before until now.
@@ -129,7 +126,7 @@ func (g *Rig) Moments() []Moment {
 	}
 	g.watch.mu.Lock()
 	defer g.watch.mu.Unlock()
-	return g.watch.moments[:len(g.watch.moments):len(g.watch.moments)]
+	return slices.Clip(g.watch.moments)
 }
 
 // Charts draws the moments over time; name (may be empty) says whose.
