@@ -20,22 +20,24 @@ type scenario struct {
 	name    string
 	own     Options // what its zero options mean
 	measure func(r *run, ctx context.Context) error
+
+	headline []string // the figures that its page shows large; none: the first
 }
 
 func scenarios() []scenario {
 	return []scenario{
-		{"idle", Options{Duration: idleTime}, (*run).idle},
-		{"connect", Options{}, (*run).connect},
-		{"notify", Options{Rate: 100}, (*run).notify},
-		{"broadcast", Options{Rate: 2}, (*run).broadcast},
-		{"storm", Options{Conns: 60_000, Apart: 50_000, Rate: 100, Duration: stormTime, AdmitRate: stormAdmits}, (*run).storm},
-		{"slow", Options{Rate: 100, Payload: 2048, Duration: slowTime}, (*run).slow},
-		{"soak", Options{Rate: 200, Duration: soakTime}, (*run).soak},
-		{"limit", Options{Rate: 100}, (*run).limitAlone},
-		{"relay", Options{Rate: 100}, (*run).relay},
-		{"growth", Options{Rate: 100}, (*run).growth},
-		{"peers", Options{Rate: 100}, (*run).peers},
-		{"homing-2014", Options{Duration: idleTime}, (*run).reference},
+		{"idle", Options{Duration: idleTime}, (*run).idle, nil},
+		{"connect", Options{}, (*run).connect, nil},
+		{"notify", Options{Rate: 100}, (*run).notify, []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "peak_deliveries_per_s"}},
+		{"broadcast", Options{Rate: 2}, (*run).broadcast, []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "lost"}},
+		{"storm", Options{Conns: 60_000, Apart: 50_000, Rate: 100, Duration: stormTime, AdmitRate: stormAdmits}, (*run).storm, []string{"thrown", "back_s", "told_to_wait", "failed_handshakes", "storm_p99_ms", "p99_ratio"}},
+		{"slow", Options{Rate: 100, Payload: 2048, Duration: slowTime}, (*run).slow, []string{"slow_conns", "slow_closed", "p99_ms", "p99_ratio", "front_mib_before", "front_mib_most"}},
+		{"soak", Options{Rate: 200, Duration: soakTime}, (*run).soak, []string{"deliveries", "lost", "p99_ms", "front_mib_per_hour", "first_p99_ms", "last_p99_ms"}},
+		{"limit", Options{Rate: 100}, (*run).limitAlone, nil},
+		{"relay", Options{Rate: 100}, (*run).relay, []string{"reliable_us_per_delivery", "cpu_ratio", "commands_ratio", "reliable_p50_ms", "reliable_p99_ms"}},
+		{"growth", Options{Rate: 100}, (*run).growth, nil},
+		{"peers", Options{Rate: 100}, (*run).peers, []string{"homing_us_per_delivery", "socketio_us_per_delivery", "centrifuge_us_per_delivery", "homing_peak_deliveries_per_s", "socketio_peak_deliveries_per_s", "centrifuge_peak_deliveries_per_s"}},
+		{"homing-2014", Options{Duration: idleTime}, (*run).reference, []string{"conns", "connects_per_s", "kib_per_conn", "kernel_kib_per_conn", "idle_cores", "peak_deliveries_per_s"}},
 	}
 }
 
@@ -59,6 +61,7 @@ func Run(ctx context.Context, name string, opts Options, stdout, stderr io.Write
 
 func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Writer) error {
 	r := newRun(s.name, opts, stderr)
+	r.Headline = s.headline
 	err := s.measure(r, ctx)
 	if err != nil && len(r.Figures) == 0 {
 		return fmt.Errorf("bench %s: %w", s.name, err)
