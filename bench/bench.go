@@ -17,27 +17,69 @@ import (
 
 // scenario is one way to measure.
 type scenario struct {
-	name    string
-	own     Options // what its zero options mean
-	measure func(r *run, ctx context.Context) error
-
+	name     string
+	measure  func(r *run, ctx context.Context) error
+	own      Options  // what its zero options mean
 	headline []string // the figures that its page shows large; none: the first
 }
 
 func scenarios() []scenario {
 	return []scenario{
-		{"idle", Options{Duration: idleTime}, (*run).idle, nil},
-		{"connect", Options{}, (*run).connect, nil},
-		{"notify", Options{Rate: 100}, (*run).notify, []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "peak_deliveries_per_s"}},
-		{"broadcast", Options{Rate: 2}, (*run).broadcast, []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "lost"}},
-		{"storm", Options{Conns: 60_000, Apart: 50_000, Rate: 100, Duration: stormTime, AdmitRate: stormAdmits}, (*run).storm, []string{"thrown", "back_s", "told_to_wait", "failed_handshakes", "storm_p99_ms", "p99_ratio"}},
-		{"slow", Options{Rate: 100, Payload: 2048, Duration: slowTime}, (*run).slow, []string{"slow_conns", "slow_closed", "p99_ms", "p99_ratio", "front_mib_before", "front_mib_most"}},
-		{"soak", Options{Rate: 200, Duration: soakTime}, (*run).soak, []string{"deliveries", "lost", "p99_ms", "front_mib_per_hour", "first_p99_ms", "last_p99_ms"}},
-		{"limit", Options{Rate: 100}, (*run).limitAlone, nil},
-		{"relay", Options{Rate: 100}, (*run).relay, []string{"reliable_us_per_delivery", "cpu_ratio", "commands_ratio", "reliable_p50_ms", "reliable_p99_ms"}},
-		{"growth", Options{Rate: 100}, (*run).growth, nil},
-		{"peers", Options{Rate: 100}, (*run).peers, []string{"homing_us_per_delivery", "socketio_us_per_delivery", "centrifuge_us_per_delivery", "homing_peak_deliveries_per_s", "socketio_peak_deliveries_per_s", "centrifuge_peak_deliveries_per_s"}},
-		{"homing-2014", Options{Duration: idleTime}, (*run).reference, []string{"conns", "connects_per_s", "kib_per_conn", "kernel_kib_per_conn", "idle_cores", "peak_deliveries_per_s"}},
+		{
+			name: "idle", measure: (*run).idle,
+			own: Options{Duration: idleTime},
+		},
+		{
+			name: "connect", measure: (*run).connect,
+		},
+		{
+			name: "notify", measure: (*run).notify,
+			own:      Options{Rate: 100},
+			headline: []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "peak_deliveries_per_s"},
+		},
+		{
+			name: "broadcast", measure: (*run).broadcast,
+			own:      Options{Rate: 2},
+			headline: []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "lost"},
+		},
+		{
+			name: "storm", measure: (*run).storm,
+			own:      Options{Conns: 60_000, Apart: 50_000, Rate: 100, Duration: stormTime, AdmitRate: stormAdmits},
+			headline: []string{"thrown", "back_s", "told_to_wait", "failed_handshakes", "storm_p99_ms", "p99_ratio"},
+		},
+		{
+			name: "slow", measure: (*run).slow,
+			own:      Options{Rate: 100, Payload: 2048, Duration: slowTime},
+			headline: []string{"slow_conns", "slow_closed", "p99_ms", "p99_ratio", "front_mib_before", "front_mib_most"},
+		},
+		{
+			name: "soak", measure: (*run).soak,
+			own:      Options{Rate: 200, Duration: soakTime},
+			headline: []string{"deliveries", "lost", "p99_ms", "front_mib_per_hour", "first_p99_ms", "last_p99_ms"},
+		},
+		{
+			name: "limit", measure: (*run).limitAlone,
+			own: Options{Rate: 100},
+		},
+		{
+			name: "relay", measure: (*run).relay,
+			own:      Options{Rate: 100},
+			headline: []string{"reliable_us_per_delivery", "cpu_ratio", "commands_ratio", "reliable_p50_ms", "reliable_p99_ms"},
+		},
+		{
+			name: "growth", measure: (*run).growth,
+			own: Options{Rate: 100},
+		},
+		{
+			name: "peers", measure: (*run).peers,
+			own:      Options{Rate: 100},
+			headline: []string{"homing_us_per_delivery", "socketio_us_per_delivery", "centrifuge_us_per_delivery", "homing_peak_deliveries_per_s", "socketio_peak_deliveries_per_s", "centrifuge_peak_deliveries_per_s"},
+		},
+		{
+			name: "homing-2014", measure: (*run).reference,
+			own:      Options{Duration: idleTime},
+			headline: []string{"conns", "connects_per_s", "kib_per_conn", "kernel_kib_per_conn", "idle_cores", "peak_deliveries_per_s"},
+		},
 	}
 }
 
