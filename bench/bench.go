@@ -54,7 +54,7 @@ func scenarios() []scenario {
 		},
 		{
 			name: "soak", measure: (*run).soak,
-			own:      Options{Rate: 200, Duration: soakTime},
+			own:      Options{Rate: 260, Duration: soakTime},
 			headline: []string{"deliveries", "lost", "p99_ms", "front_mib_per_hour", "first_p99_ms", "last_p99_ms"},
 		},
 		{

@@ -18,7 +18,7 @@ type Options struct {
 	Conns    int           `default:"0" help:"Client connections to hold, each of its own user. 0: 10,000; storm 60,000; homing-2014 200,000 times the scale." group:"Load"`
 	Targets  int           `default:"300" help:"Users that one notification names." group:"Load"`
 	Online   int           `default:"150" help:"Of those, users that are connected." group:"Load"`
-	Rate     float64       `default:"0" help:"Notifications a second, or broadcasts; of idle and connect, connects a second. 0: 100; soak 200; broadcast 2; connects as fast as they go." group:"Load"`
+	Rate     float64       `default:"0" help:"Notifications a second, or broadcasts; of idle and connect, connects a second. 0: 100; soak 260; broadcast 2; connects as fast as they go." group:"Load"`
 	Duration time.Duration `default:"0s" help:"How long each measured part runs. 0: 15s; idle and homing-2014 50s, which is two rounds of pings; storm 60s, slow 30s, soak 20m." group:"Load"`
 	Payload  int           `default:"0" help:"Bytes of the notification's data. 0: 120, which make a frame of about 200; slow 2,048." group:"Load"`
 	Apart    int           `default:"0" help:"Of the connections, those that the fault of storm or slow falls on. 0: storm 50,000, slow 5%." group:"Load"`
