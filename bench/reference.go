@@ -38,7 +38,7 @@ func (r *run) reference(ctx context.Context) error {
 	o.Conns = max(1, int(refUsers*o.Scale))
 	o.Targets, o.Online = refTargets, min(refOnline, o.Conns)
 	if o.Rate == 0 && o.Phase != phaseConnect {
-		o.Rate = refRequests * o.Scale
+		o.Rate = max(1, refRequests*o.Scale)
 	}
 	h, err := startHoming(ctx, o)
 	if err != nil {

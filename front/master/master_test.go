@@ -88,6 +88,7 @@ func workerMain() error {
 		return err
 	}
 	cfg.DrainWindow, cfg.DrainTimeout = 300*time.Millisecond, time.Second
+	cfg.AdmitRate = 0 // the tests connect as fast as they can, and refuse to be refused
 	reg := prometheus.NewRegistry()
 	w, err := front.NewWorker(cfg, child.Listeners, front.Deps{
 		Process: hub.ProcessID(fmt.Sprint("pid-", os.Getpid())), Auth: anybody{}, Presence: nowhere{},
