@@ -160,8 +160,8 @@ func (l *link) guard(ctx context.Context, quiet, patience time.Duration) error {
 func (l *link) calm(quiet, patience time.Duration) time.Duration {
 	const least = time.Millisecond
 	heard := time.Unix(0, l.heard.Load())
-	if l.pinged.After(heard) {
-		return max(least, time.Until(l.pinged.Add(patience)))
+	if l.pinged.After(heard) { // it may be answered at any time, and the silence after that begins anew
+		return max(least, min(quiet, time.Until(l.pinged.Add(patience))))
 	}
 	return max(least, time.Until(heard.Add(quiet)))
 }
