@@ -40,6 +40,12 @@ unit: ## run the Go tests only (PKG=./front/... narrows them)
 	@tools/setup go redis browser node
 	$(call section,unit and integration tests: go test $(RACE) $(PKG))
 	@go test $(RACE) -shuffle=on -timeout 10m $(PKG)
+ifneq ($(RACE),)
+ifeq ($(PKG),./...)
+	$(call section,the relay's model without the race detector: 10000 schedules)
+	@go test -run '^TestModel$$' ./hub/relay
+endif
+endif
 
 e2e: build $(E2E)/node_modules/.package-lock.json ## run the end-to-end tests only: Node WebSocket clients, headless Chromium
 	@tools/setup redis browser node

@@ -19,7 +19,7 @@ import (
 
 var (
 	modelSeed  = flag.Uint64("model.seed", 0, "run only the model schedule with this seed")
-	modelCount = flag.Int("model.schedules", 10_000, "how many model schedules to run")
+	modelCount = flag.Int("model.schedules", modelSchedules, "how many model schedules to run")
 )
 
 // Times of a schedule.
