@@ -139,7 +139,7 @@ func coarse(t *testing.T, pid int) time.Duration {
 
 // TestDescriptors compares two processes that differ by three open files.
 func TestDescriptors(t *testing.T) {
-	const rest = "echo; exec sleep 60"
+	const rest = "echo; read line" // starts nothing, which would open files of its own meanwhile
 	few, many := startAndHear(t, rest), startAndHear(t, "exec 7</dev/null 8</dev/null 9</dev/null;"+rest)
 	a, errA := descriptors(few)
 	b, errB := descriptors(many)
@@ -160,6 +160,10 @@ func TestDescriptors(t *testing.T) {
 func startAndHear(t *testing.T, script string) (pid int) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
+	in, err := cmd.StdinPipe() // open until the test ends
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -168,6 +172,7 @@ func startAndHear(t *testing.T, script string) (pid int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		_ = in.Close()
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
