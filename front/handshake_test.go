@@ -238,6 +238,17 @@ func TestTokensThatWaitForKeysKeepNobodyElseWaiting(t *testing.T) {
 	close(r.auth.hold)
 }
 
+func TestEchoLetsEveryoneIn(t *testing.T) {
+	r := startEcho(t)
+	for range 3 {
+		conn, _, _, err := gws.Dial(context.Background(), "ws://"+r.addr+"/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+	}
+}
+
 func TestEchoOfLargeAndFragmentedMessages(t *testing.T) {
 	r := startEcho(t)
 	conn, br, _, err := gws.Dial(context.Background(), "ws://"+r.addr+"/any/path")

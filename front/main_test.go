@@ -180,6 +180,7 @@ func startEcho(tb testing.TB) *rig {
 	tb.Helper()
 	cfg := testConfig(tb)
 	cfg.MaxMessage = 16 << 20
+	cfg.AdmitRate = 1 // of which an echo server knows nothing
 	r := &rig{t: tb, reg: newRegistry()}
 	var err error
 	if r.Worker, err = NewEcho(cfg, testLog(tb), r.reg); err != nil {

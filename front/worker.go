@@ -93,6 +93,7 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
 	cfg.Origins = []string{"*"}
 	cfg.MessageRate = 0
+	cfg.AdmitRate = 0
 	cfg.SendBuffer = 0
 	cfg.OutboxBytes = max(cfg.OutboxBytes, 4*cfg.MaxMessage)
 	cfg.OutboxMessages = max(cfg.OutboxMessages, 1<<20)
