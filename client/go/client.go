@@ -154,9 +154,9 @@ const (
 
 // Next returns the pause after err, all of it jittered so that clients which
 // lost the same server do not return together: what is left of hint's when
-// there is one, and at least what a refusal asks for; about a second after
-// close code 1012; about five after 1013 and HTTP 503; else 250 ms, doubled at each failure in a row up to half a
-// minute.
+// there is one; a little more than a refusal asks for; about a second after
+// close code 1012; about five after 1013 and HTTP 503; else 250 ms, doubled at
+// each failure in a row up to half a minute.
 func (b *Backoff) Next(err error, hint *Reconnect) time.Duration {
 	b.failures++
 	switch code := CloseCode(err); {
