@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/usage"
 )
 
 // turns is a load made ready: whom each notification goes to is drawn before
@@ -58,7 +59,7 @@ func (t *turns) of(n uint32) []int32 {
 // write runs the schedule from start, until it or ctx ends.
 func (t *turns) write(ctx context.Context, start time.Time) Result {
 	time.Sleep(time.Until(start))
-	cpu, res := processCPU(), Result{}
+	cpu, res := usage.Own(), Result{}
 	for ; res.Notifications < t.n && ctx.Err() == nil; res.Notifications++ {
 		fds := t.of(res.Notifications)
 		if len(fds) == 0 {
@@ -75,7 +76,7 @@ func (t *turns) write(ctx context.Context, start time.Time) Result {
 			}
 		}
 	}
-	res.CPU, res.Took = processCPU()-cpu, time.Since(start)
+	res.CPU, res.Took = usage.Own()-cpu, time.Since(start)
 	return res
 }
 
@@ -112,13 +113,4 @@ func render(due time.Time, n uint32, payload int) []byte {
 	text := []byte(`{"t":"notify","id":"01BX5ZZKBKACTAV9WEVGEMMVRZ","type":"bench","data":`)
 	text = bees.AppendData(text, due.UnixNano(), n, payload)
 	return ws.MustCompileFrame(ws.NewTextFrame(append(text, '}')))
-}
-
-// processCPU is the user and system time of this process so far.
-func processCPU() time.Duration {
-	var ru unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
-		return 0 // the only errors are of the arguments
-	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }

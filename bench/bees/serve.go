@@ -9,9 +9,8 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/usage"
 )
 
 // swarm is what one process is asked to hold.
@@ -119,7 +118,7 @@ func (s *server) answer(r child.Request) (any, error) {
 	case "reset":
 		return nil, s.reset(r)
 	case "counts":
-		return report{Counts: e.count, Failed: e.failed, CPU: processCPU()}, nil
+		return report{Counts: e.count, Failed: e.failed, CPU: usage.Own()}, nil
 	case "report":
 		return s.report()
 	case "sample":
@@ -167,20 +166,11 @@ func (s *server) report() (r report, err error) {
 
 func (s *server) sample() (r report, err error) {
 	e := s.engine
-	r = report{Counts: e.count, Failed: e.failed, CPU: processCPU()}
+	r = report{Counts: e.count, Failed: e.failed, CPU: usage.Own()}
 	r.Lag, err = encode(e.recent)
 	e.lag.Merge(e.recent)
 	e.recent.Reset()
 	return r, err
-}
-
-// processCPU is the user and system time of this process so far.
-func processCPU() time.Duration {
-	var ru unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
-		return 0 // the only errors are of the arguments
-	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
 func (s *server) verify(r child.Request) (Verdict, error) {

@@ -41,7 +41,7 @@ func read(t *testing.T, s *Sampler) Reading {
 func readAfter(t *testing.T, s *Sampler, pid int, used time.Duration) Reading {
 	t.Helper()
 	for {
-		now, err := CPU(pid)
+		now, err := cpu(pid)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestCPUAgreesWithStat(t *testing.T) {
 	pid, _ := start(t, "while :; do :; done")
 	time.Sleep(100 * time.Millisecond)
 	low := coarse(t, pid)
-	fine, err := CPU(pid)
+	fine, err := cpu(pid)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,27 +16,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CPU returns the user and system time that the processes have used since they
-// started, all threads together, the ended ones too. The kernel charges what it
-// does for the network in a process's time slice to that process. A process
-// that is gone counts as nothing.
-func CPU(pids ...int) (time.Duration, error) {
-	var sum time.Duration
-	for _, pid := range pids {
-		used, err := cpu(pid)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		sum += used
+// Own is the user and system time that this process has used since it started.
+func Own() time.Duration {
+	var ru unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
+		return 0 // the only errors are of the arguments
 	}
-	return sum, nil
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// cpu reads the process's CPU-time clock, which counts nanoseconds where
-// /proc/PID/stat counts hundredths of a second and /proc/PID/schedstat knows
+// cpu is the user and system time that a process has used since it started, all
+// threads together, the ended ones too. The kernel charges what it does for the
+// network in a process's time slice to that process. The clock that is read
+// counts nanoseconds where /proc/PID/stat counts hundredths of a second and /proc/PID/schedstat knows
 // one thread only. It is an os.ErrNotExist when the process is gone.
 func cpu(pid int) (time.Duration, error) {
 	const scheduler = 2 // CPUCLOCK_SCHED of <linux/posix-timers.h>

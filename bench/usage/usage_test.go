@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -15,16 +16,27 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestCPUGrowsWithWork(t *testing.T) {
-	before, err := CPU(os.Getpid())
+	before, own := cpuOf(t, os.Getpid()), Own()
+	for start := time.Now(); time.Since(start) < 200*time.Millisecond; {
+	}
+	if used := cpuOf(t, os.Getpid()) - before; used < 20*time.Millisecond {
+		t.Errorf("200 ms of work counted as %v", used)
+	}
+	if used := Own() - own; used < 20*time.Millisecond {
+		t.Errorf("200 ms of our own work counted as %v", used)
+	}
+	if _, err := cpu(1 << 22); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of a process that is not there: %v", err)
+	}
+}
+
+func cpuOf(t *testing.T, pid int) time.Duration {
+	t.Helper()
+	used, err := cpu(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for start := time.Now(); time.Since(start) < 200*time.Millisecond; {
-	}
-	after, err := CPU(os.Getpid(), 1<<30) // the second does not exist
-	if err != nil || after-before < 20*time.Millisecond {
-		t.Fatalf("200 ms of work counted as %v, %v", after-before, err)
-	}
+	return used
 }
 
 func TestChildren(t *testing.T) {
