@@ -159,4 +159,3 @@ func (s *Stack) Key() string { return s.key }
 
 // Keys names what the system keeps in Redis.
 func (s *Stack) Keys() hub.Keys { return hub.NewKeys(prefix) }
-
