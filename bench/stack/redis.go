@@ -24,6 +24,9 @@ func DataShard(i int) string {
 // ShardMaster returns the name of the master of pub/sub shard i.
 func ShardMaster(i int) string { return "pubsub-" + strconv.Itoa(i+1) }
 
+// DataShards returns the names of the data masters that servers are told of.
+func (s *Stack) DataShards() []string { return s.masters()[:s.dataUsed] }
+
 // dataShards counts the data masters, the spare ones too.
 func (s *Stack) dataShards() int { return s.opts.Data + s.opts.SpareData }
 
