@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -25,7 +24,6 @@ import (
 	"github.com/homing/homing/bench/ledger"
 	client "github.com/homing/homing/client/go"
 	"github.com/homing/homing/hub"
-	"github.com/homing/homing/redisx/redisproc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -234,22 +232,6 @@ func TestNamedNotificationsGoToTheOtherServer(t *testing.T) {
 	s.named = true
 	if err := s.call(t.Context(), m); err != nil || m.API != 1 || !slices.Equal(ids, []string{"drill-0-7", "drill-0-7"}) {
 		t.Errorf("call = %v, at server %d, ids %v", err, m.API, ids)
-	}
-}
-
-func TestPlaceOfTheCutMaster(t *testing.T) {
-	n := &network{master: &namespace{addr: masterAddr}, others: &namespace{addr: othersAddr}}
-	for _, ns := range []*namespace{n.master, n.others} {
-		ns.holder = exec.Command("sleep")
-		ns.holder.Process = &os.Process{Pid: 1}
-	}
-	for name, want := range map[string]string{
-		"pubsub-1-0": masterAddr, "pubsub-1-2": othersAddr, "sentinel-1": othersAddr, "pubsub-2-0": homeAddr, "data-1": homeAddr,
-	} {
-		o := redisproc.ServerOptions{Name: name}
-		if n.place(&o); o.Host != want || (len(o.Under) == 0) != (want == homeAddr) {
-			t.Errorf("%s is at %s under %v, want %s", name, o.Host, o.Under, want)
-		}
 	}
 }
 

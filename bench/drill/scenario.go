@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,12 +25,18 @@ type scenario struct {
 	// and while everything still runs. nil: nothing.
 	check func(ctx context.Context, d *drill) error
 
-	front []string // further flags of the front
-	named bool     // callers name notifications and try again at the other API server
-	apart bool     // runs in network namespaces of its own, or is skipped
+	front []string             // further flags of the front
+	setup func(*stack.Options) // changes what is started; nil: nothing
+	named bool                 // callers name notifications and try again at the other API server
+	gap   time.Duration        // how long a way may deliver nothing; 0: gapLimit
+	// apart says where each process runs, in network namespaces of the
+	// scenario's own, without which it is skipped. nil: all run here.
+	apart func(name string) side
 }
 
-func scenarios() []scenario {
+func scenarios() []scenario { return append(firstScenarios(), moreScenarios()...) }
+
+func firstScenarios() []scenario {
 	return []scenario{
 		{name: "steady", about: "nothing breaks", check: checkSteady},
 		{name: "kill-worker", about: "one of the front workers is killed (SIGKILL)", fault: killWorker, check: checkIndex},
@@ -38,7 +45,7 @@ func scenarios() []scenario {
 		{name: "pubsub-hang", about: "the master of a pub/sub shard hangs (SIGSTOP) and comes back as it was", fault: hangPubSub, check: checkUndisturbed},
 		{name: "replica-kill", about: "the replica of a pub/sub shard that most processes are subscribed at is killed", fault: killReplica, check: checkUndisturbed},
 		{name: "sentinel-and-master-kill", about: "the master of a pub/sub shard is killed together with a Sentinel", fault: killSentinelAndMaster, check: checkUndisturbed},
-		{name: "network-cut", about: "the master of a pub/sub shard is cut off from its replicas and the Sentinels, not from publishers", fault: cutNetwork, check: checkUndisturbed, apart: true},
+		{name: "network-cut", about: "the master of a pub/sub shard is cut off from its replicas and the Sentinels, not from publishers", fault: cutNetwork, check: checkUndisturbed, apart: masterCut},
 		{name: "stale-master", about: "the master of a pub/sub shard is killed and, once replaced, started again as a master", fault: staleMaster, check: checkUndisturbed},
 		{name: "slow-subscriber", about: "some clients stop reading while much is sent to them", fault: slowClients, check: checkSlow},
 		{name: "kill-api", about: "one of the API servers is killed (SIGKILL)", fault: killAPI, check: checkUndisturbed, named: true},
@@ -102,16 +109,19 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 		Binary: opts.Binary, APIs: apis, Workers: workers, Shards: shards, Replicas: replicas,
 		AtMostOnce: opts.AtMostOnce, FrontArgs: s.front, LogDir: opts.LogDir,
 	}
+	if s.setup != nil {
+		s.setup(&o)
+	}
 	var err error
-	if s.apart {
+	if s.apart != nil {
 		if !insideApart() {
 			return d.playApart(ctx)
 		}
-		if d.net, err = newNetwork(ctx); err != nil {
+		if d.net, err = newNetwork(ctx, s.apart); err != nil {
 			return d.skip(err), nil
 		}
 		defer d.net.close()
-		o.BasePort, o.Place = 20000, d.net.place
+		d.net.place(&o)
 	}
 	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, apis, workers)
 	d.stack, err = stack.Start(ctx, o)
@@ -257,7 +267,7 @@ func (d *drill) account() {
 		Owed:   d.owed,
 		Window: returnWindow,
 	})
-	if limit := gapLimit + d.stalls.longest(); entry.LongestGap > limit {
+	if limit := cmp.Or(d.gap, gapLimit) + d.stalls.longest(); entry.LongestGap > limit {
 		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}
 	for _, e := range entry.Examples {
