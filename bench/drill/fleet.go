@@ -227,11 +227,11 @@ func (f *fleet) opened(c *ledger.Conn, addr string) {
 // closed enters a connection's end. One that was closed for not reading was due
 // nothing since it stopped.
 func (f *fleet) closed(c *ledger.Conn, end ending, stalled time.Time) {
-	if client.CloseCode(end.err) == slowConsumer && !stalled.IsZero() {
-		c.CloseAt(stalled)
-	} else {
-		c.CloseAt(end.at)
+	e := ledger.End{At: end.at, Code: client.CloseCode(end.err), Told: end.told}
+	if e.Code == slowConsumer {
+		e.Silent = stalled
 	}
+	c.Close(e)
 	f.open.Add(-1)
 	f.mu.Lock()
 	defer f.mu.Unlock()

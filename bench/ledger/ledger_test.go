@@ -40,7 +40,7 @@ func (w *world) conn(user hub.UserID, service hub.Service, opened, closed int) *
 	c := w.Open(user, service)
 	c.Opened, c.holder = at(opened), 1
 	if closed > 0 {
-		c.closed = at(closed)
+		c.end.At = at(closed)
 	}
 	return c
 }
@@ -50,7 +50,7 @@ func (w *world) send(sender, n, due int, o Outcome, service hub.Service, users .
 }
 
 func (c *Conn) got(sender, n, ms int) {
-	c.Receipts = append(c.Receipts, Receipt{Key{sender, n}, at(ms)})
+	c.Receipts = append(c.Receipts, Receipt{Key: Key{sender, n}, At: at(ms)})
 }
 
 func TestSettle(t *testing.T) {
@@ -351,7 +351,7 @@ func TestClosedByHolder(t *testing.T) {
 	if got := w.Closed(at(2000)); len(got) != 1 || got[1] != 1 {
 		t.Errorf("Closed = %v", got)
 	}
-	c.Close()
+	c.Close(End{At: time.Now()})
 	if got := w.Closed(at(4000)); got[9] != 1 {
 		t.Errorf("Closed = %v", got)
 	}
