@@ -27,6 +27,16 @@ func moreScenarios() []scenario {
 			name: "index-lost", about: "a third of the index, and later the lease of a worker that lives, are deleted", fault: loseIndex, check: checkUndisturbed,
 			gap: repairedWithin,
 		},
+		{
+			name: "replica-lag", about: "a data replica is a little behind its master, then far", fault: lagReplica, check: checkUndisturbed,
+			setup: proxiedData,
+		},
+		{
+			name: "planned-failover", about: "the data master is replaced by SENTINEL FAILOVER, three times", fault: planFailovers, check: checkUndisturbed,
+			setup: quickFailovers,
+		},
+		{name: "redis-full", about: "data Redis has no memory left", fault: fillRedis, check: checkNobodyLeft},
+		{name: "redis-refuses", about: "a data replica is busy with a script, and later servers refuse commands", fault: refuseCommands, check: checkNobodyLeft},
 	}
 }
 

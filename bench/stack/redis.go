@@ -146,6 +146,14 @@ func (s *Stack) Servers(name string) []*redisproc.Server {
 	return nil
 }
 
+// WaitReplicas waits until every master has all its replicas.
+func (s *Stack) WaitReplicas(ctx context.Context) error {
+	if s.topology == nil {
+		return nil
+	}
+	return s.topology.WaitReplicas(ctx)
+}
+
 // Sentinels returns the Sentinels.
 func (s *Stack) Sentinels() []*redisproc.Server {
 	if s.topology == nil {
