@@ -29,8 +29,8 @@ const (
 	tryFor   = 30 * time.Second
 	tryAgain = 50 * time.Millisecond
 
-	waitFor = "500ms" // of callers who want to be told what became of it
-	storeFor = "10m"  // of what is stored
+	waitFor  = "500ms" // of callers who want to be told what became of it
+	storeFor = "10m"   // of what is stored
 	// storeRate is the most notifications a second that one sender stores:
 	// inboxes are bounded, and what is pushed out of them is no loss.
 	storeRate = 10
