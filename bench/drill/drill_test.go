@@ -225,13 +225,17 @@ func TestNamedNotificationsGoToTheOtherServer(t *testing.T) {
 	dead.Close()
 	s := newSenders(&ledger.Book{}, []hub.UserID{"a"}, []string{dead.URL, alive.URL}, "", 1, 1)
 	defer s.wait()
+	c := s.caller(0)
 	m := &ledger.Message{Key: ledger.Key{Sender: 0, N: 7}, Users: []hub.UserID{"a"}}
-	if err := s.call(t.Context(), m); err == nil {
-		t.Error("without a name it was tried again")
+	if err := c.call(t.Context(), m); err == nil || m.Tries != 1 || c.api != 1 {
+		t.Errorf("without a name: %v after %d tries, and then at server %d", err, m.Tries, c.api)
 	}
-	s.named = true
-	if err := s.call(t.Context(), m); err != nil || m.API != 1 || !slices.Equal(ids, []string{"drill-0-7", "drill-0-7"}) {
-		t.Errorf("call = %v, at server %d, ids %v", err, m.API, ids)
+	c.named, c.api, m.Tries = true, 0, 0
+	if err := c.call(t.Context(), m); err != nil || m.API != 1 || m.Tries != 3 || m.Roamed || !slices.Equal(ids, []string{"drill-0-7", "drill-0-7"}) {
+		t.Errorf("call = %v, at server %d, roamed %v, ids %v", err, m.API, m.Roamed, ids)
+	}
+	if s.longestRefused() < tryAgain {
+		t.Errorf("refused for %v", s.longestRefused())
 	}
 }
 
@@ -283,9 +287,10 @@ func TestFindGhosts(t *testing.T) {
 		"twice":   processesOf("aaaaaaaaaaa=chess*1 ddddddddddd=*2"),
 		"absent":  processesOf("aaaaaaaaaaa=*1"),
 		"deleted": processesOf(""),
+		"guest":   processesOf("aaaaaaaaaaa=*1"),
 	}
 	live := map[hub.ProcessID]bool{"aaaaaaaaaaa": true}
-	got := findGhosts(entries, live, []hub.UserID{"here", "twice", "missing"})
+	got := findGhosts(entries, live, []hub.UserID{"here", "twice", "missing"}, []hub.UserID{"guest", "visitor"})
 	slices.Sort(got)
 	want := []string{
 		"absent is not connected and has an entry",
@@ -311,12 +316,12 @@ func TestStallMeter(t *testing.T) {
 func TestRequestNamesTheService(t *testing.T) {
 	m := &ledger.Message{Key: ledger.Key{Sender: 1, N: 2}, Users: []hub.UserID{"a"}, Service: "chess"}
 	var got map[string]any
-	if err := json.Unmarshal(request(m, "", padding), &got); err != nil || len(got["services"].([]any)) != 1 {
+	if err := json.Unmarshal(request(m, form{}, padding), &got); err != nil || len(got["services"].([]any)) != 1 {
 		t.Errorf("%v, %v", got, err)
 	}
 	m.Service = ""
 	clear(got)
-	if err := json.Unmarshal(request(m, "", padding), &got); err != nil || got["services"] != nil {
+	if err := json.Unmarshal(request(m, form{}, padding), &got); err != nil || got["services"] != nil {
 		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -23,7 +23,11 @@ func (d *drill) ghosts(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return findGhosts(entries, live, d.fleet.users()), nil
+	here, perhaps := d.fleet.users(), d.fleet.guests.users()
+	if d.fleet.guests.recalled.Err() != nil {
+		here, perhaps = append(here, perhaps...), nil
+	}
+	return findGhosts(entries, live, here, perhaps), nil
 }
 
 // index reads the entries of all data shards.
@@ -118,9 +122,14 @@ func processesIn(entries map[hub.UserID][]hub.ProcessID) map[hub.ProcessID]bool 
 	return all
 }
 
-func findGhosts(entries map[hub.UserID][]hub.ProcessID, live map[hub.ProcessID]bool, connected []hub.UserID) []string {
+// findGhosts looks for what is wrong about users who are connected, about those
+// who may be, and about all others.
+func findGhosts(entries map[hub.UserID][]hub.ProcessID, live map[hub.ProcessID]bool, connected, perhaps []hub.UserID) []string {
 	var ghosts []string
-	here := make(map[hub.UserID]bool, len(connected))
+	here := make(map[hub.UserID]bool, len(connected)+len(perhaps))
+	for _, u := range perhaps {
+		here[u] = true
+	}
 	for _, u := range connected {
 		here[u] = true
 		if len(entries[u]) == 0 {

@@ -92,9 +92,7 @@ type drill struct {
 	loadEnd time.Time
 	net     *network // of a scenario that runs apart
 
-	// owed says what the system owes to users whose connections ended; see
-	// ledger.Rules. nil: nothing.
-	owed func(holder int, closed time.Time) time.Time
+	audit // what scenarios add to what is promised
 }
 
 // say prints a line of progress.
@@ -159,6 +157,7 @@ func (d *drill) run(ctx context.Context) error {
 			return err
 		}
 	}
+	d.closeBooks(ctx)
 	hangUp()
 	d.fleet.wait()
 	d.account()
@@ -187,7 +186,8 @@ func (d *drill) locate() error {
 // load runs the senders, and the fault in the midst of them.
 func (d *drill) load(ctx context.Context) error {
 	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.APIs(), d.stack.Key(), d.opts.Rate, senderCount)
-	d.senders.named = d.named
+	d.senders.named, d.senders.guests = d.named, d.fleet.guests.users()
+	d.openBooks(ctx)
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	d.senders.start(sending)
@@ -201,6 +201,10 @@ func (d *drill) load(ctx context.Context) error {
 	d.loadEnd = time.Now()
 	if err != nil {
 		return err
+	}
+	d.say("calling back the players who come and go")
+	if err := d.fleet.callBack(ctx); err != nil {
+		d.result.breaks("%v", err)
 	}
 	return d.drain(ctx)
 }
@@ -257,16 +261,11 @@ func (d *drill) drain(ctx context.Context) error {
 func (d *drill) account() {
 	d.result.FailedConnects += int(d.fleet.failed.Load())
 	d.result.HarnessStallMS = d.stalls.longest().Milliseconds()
+	d.result.ComeAndGo, d.result.IDRefusedMS = d.fleet.guests.tell(), d.senders.longestRefused().Milliseconds()
 	if n := d.senders.refused.Load(); n > 0 {
 		d.say("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}
-	entry := d.book.Settle(ledger.Rules{
-		Joined: 500 * time.Millisecond,
-		Stayed: 2 * time.Second,
-		End:    d.loadEnd,
-		Owed:   d.owed,
-		Window: returnWindow,
-	})
+	entry := d.book.Settle(d.rules(d.loadEnd))
 	if limit := cmp.Or(d.gap, gapLimit) + d.stalls.longest(); entry.LongestGap > limit {
 		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}

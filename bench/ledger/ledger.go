@@ -72,7 +72,7 @@ type Conn struct {
 type End struct {
 	At     time.Time // zero: it has not
 	Silent time.Time // when the client stopped reading; zero: it read to the end
-	Code   int       // the close code; 1006: none came
+	Code   int       // the close code; 0: none came
 	Told   bool      // a message before it asked to reconnect
 	Left   bool      // the client itself ended it
 }

@@ -1,0 +1,68 @@
+package drill
+
+import (
+	"slices"
+	"time"
+
+	"github.com/homing/homing/bench/ledger"
+)
+
+// audit is how the books of a drill are settled, beside what is promised
+// always. Scenarios add to it what their fault allows.
+type audit struct {
+	// owed says what the system owes to users whose connections ended; see
+	// ledger.Rules. nil: nothing.
+	owed func(holder int, closed time.Time) time.Time
+
+	disowned []disowning
+	excused  []ledger.Span
+	forgets  bool
+	books    books
+}
+
+// disowning is a time in which the system let go of what it could not reach.
+type disowning struct {
+	from, until time.Time
+	holders     []int // workers; none: all
+}
+
+// sendsAway says that a fault at the time given put workers, or with none all
+// of them, out of the system's reach: their connections that end within a while
+// after it, with 1012, without a close frame or because their clients leave,
+// were held until the fault only. What was accepted in between is owed to the
+// next connection, or was told to be offline, or was stored and is found there.
+func (a *audit) sendsAway(fault time.Time, within time.Duration, workers ...int) {
+	a.disowned = append(a.disowned, disowning{from: fault, until: fault.Add(within), holders: workers})
+}
+
+// excuse says that losses which are told are documented for a span of time; a
+// zero end is none.
+func (a *audit) excuse(from, to time.Time, why string) {
+	a.excused = append(a.excused, ledger.Span{From: from, To: to, Why: why})
+}
+
+// sentAway is ledger.Rules.SentAway: the last fault that the connection lived
+// to see.
+func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
+	for _, d := range a.disowned {
+		sent := e.Code == comeBack || e.Code == 0 || e.Told || e.Left
+		theirs := len(d.holders) == 0 || e.Holder == 0 || slices.Contains(d.holders, e.Holder)
+		if sent && theirs && e.Opened.Before(d.from) && e.At.After(d.from) && e.At.Before(d.until) && d.from.After(since) {
+			since = d.from
+		}
+	}
+	return since
+}
+
+// rules are what is promised.
+func (a *audit) rules(loadEnd time.Time) ledger.Rules {
+	return ledger.Rules{
+		Stayed:   2 * time.Second,
+		End:      loadEnd,
+		Owed:     a.owed,
+		Window:   returnWindow,
+		SentAway: a.sentAway,
+		Excused:  a.excused,
+		Forgets:  a.forgets,
+	}
+}
