@@ -15,5 +15,30 @@ func moreScenarios() []scenario {
 			name: "worker-hang", about: "a worker hangs for good (SIGSTOP)", fault: hangWorker, check: checkIndex,
 			gap: replacedWithin + 2*time.Second,
 		},
+		{
+			name: "front-cut-off", about: "the front is cut off from Redis and the Sentinels, which the API servers reach", fault: cutFront, check: checkSentAway,
+			front: quickDrain, gap: awayFor + readyAgain, apart: frontCut,
+		},
+		{
+			name: "front-data-cut", about: "the front is cut off from data Redis alone", fault: cutFrontData, check: checkNobodyLeft,
+			apart: dataCut,
+		},
+		{
+			name: "index-lost", about: "a third of the index, and later the lease of a worker that lives, are deleted", fault: loseIndex, check: checkUndisturbed,
+			gap: repairedWithin,
+		},
+		{
+			name: "replica-lag", about: "a data replica is a little behind its master, then far", fault: lagReplica, check: checkUndisturbed,
+			setup: proxiedData,
+		},
+		{
+			name: "planned-failover", about: "the data master is replaced by SENTINEL FAILOVER, three times", fault: planFailovers, check: checkUndisturbed,
+			setup: quickFailovers,
+		},
+		{name: "redis-full", about: "data Redis has no memory left", fault: fillRedis, check: checkNobodyLeft},
+		{name: "redis-refuses", about: "a data replica is busy with a script, and later servers refuse commands", fault: refuseCommands, check: checkNobodyLeft},
 	}
 }
+
+// quickDrain has a front tell its clients to come back soon.
+var quickDrain = []string{"--front-drain-window", "3s"}

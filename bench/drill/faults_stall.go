@@ -154,13 +154,21 @@ func hangWorker(ctx context.Context, d *drill) error {
 // watchHerds connects many players at a time, again and again, and wants that
 // none is kept waiting by a worker that hangs.
 func (d *drill) watchHerds(ctx context.Context, end time.Time) error {
-	var answers []answer
+	var answers watch
+	var herds sync.WaitGroup
+	defer herds.Wait()
 	for n := 0; time.Now().Before(end); n++ {
-		answers = append(answers, d.herd(ctx, n)...)
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		herds.Go(func() { d.herd(ctx, n, &answers) })
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
 			return err
 		}
 	}
+	herds.Wait()
+	d.checkHerds(answers.soFar())
+	return nil
+}
+
+func (d *drill) checkHerds(answers []answer) {
 	avoided := d.faultAt.Add(avoidedWithin + d.stalls.longest())
 	hung := 0
 	var example answer
@@ -178,18 +186,15 @@ func (d *drill) watchHerds(ctx context.Context, end time.Time) error {
 	if hung > 0 {
 		d.result.breaks("%d of %d connects failed or hung, one of them %.1fs after the fault: %v", hung, len(answers), example.at.Sub(d.faultAt).Seconds(), example)
 	}
-	return nil
 }
 
 // herd connects many players at the same time.
-func (d *drill) herd(ctx context.Context, n int) []answer {
-	answers := make([]answer, herd)
+func (d *drill) herd(ctx context.Context, n int, answers *watch) {
 	var all sync.WaitGroup
-	for i := range answers {
-		all.Go(func() { answers[i] = d.connect(ctx, fmt.Sprintf("newcomer%d-%d", n, i)) })
+	for i := range herd {
+		all.Go(func() { answers.add(d.connect(ctx, fmt.Sprintf("newcomer%d-%d", n, i))) })
 	}
 	all.Wait()
-	return answers
 }
 
 // watchReplaced waits until a worker has gone and as many as ever listen.

@@ -21,7 +21,7 @@ type answer struct {
 	what   string // the kind of call
 	at     time.Time
 	took   time.Duration
-	status int // of HTTP; 0: none came
+	status int  // of HTTP; 0: none came
 	wait   bool // the answer said when to try again
 	body   string
 	err    error // why none came

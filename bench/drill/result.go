@@ -71,6 +71,7 @@ type Result struct {
 	LostUntilMS     *int64 `json:"lost_until_ms,omitempty"`
 	RecoveredMS     *int64 `json:"recovered_ms,omitempty"`      // clients are connected, or can connect, again
 	OfflineWithinMS *int64 `json:"offline_within_ms,omitempty"` // users of a dead worker count as offline
+	RepairedMS      *int64 `json:"repaired_ms,omitempty"`       // the index is right again
 	SweptMS         *int64 `json:"swept_ms,omitempty"`          // the index names the dead worker no more
 	Ghosts          *int   `json:"ghosts,omitempty"`            // index entries of dead processes or absent users, at the end
 
@@ -202,6 +203,7 @@ func (r *Result) notes() string {
 	add("until %d ms", r.LostUntilMS)
 	add("users of the dead worker offline after %d ms", r.OfflineWithinMS)
 	add("connected again after %d ms", r.RecoveredMS)
+	add("index repaired after %d ms", r.RepairedMS)
 	add("index clean after %d ms", r.SweptMS)
 	if r.HarnessStallMS > stalled.Milliseconds() {
 		notes = append(notes, fmt.Sprintf("the machine stalled for up to %d ms meanwhile", r.HarnessStallMS))

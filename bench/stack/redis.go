@@ -24,6 +24,9 @@ func DataShard(i int) string {
 // ShardMaster returns the name of the master of pub/sub shard i.
 func ShardMaster(i int) string { return "pubsub-" + strconv.Itoa(i+1) }
 
+// DataShards returns the names of the data masters that servers are told of.
+func (s *Stack) DataShards() []string { return s.masters()[:s.dataUsed] }
+
 // dataShards counts the data masters, the spare ones too.
 func (s *Stack) dataShards() int { return s.opts.Data + s.opts.SpareData }
 
@@ -141,6 +144,14 @@ func (s *Stack) Servers(name string) []*redisproc.Server {
 		}
 	}
 	return nil
+}
+
+// WaitReplicas waits until every master has all its replicas.
+func (s *Stack) WaitReplicas(ctx context.Context) error {
+	if s.topology == nil {
+		return nil
+	}
+	return s.topology.WaitReplicas(ctx)
 }
 
 // Sentinels returns the Sentinels.

@@ -256,8 +256,8 @@ func (s *Stack) configure(context.Context) error {
 }
 
 // Configure changes what servers that start from now on are told of data
-// Redis: its shards and those before the change, if there are any. The front's
-// workers read it when they are replaced.
+// Redis: its shards, the first ones of DataURLs, and those before the change,
+// if there are any. The front's workers read it when they are replaced.
 func (s *Stack) Configure(data, previous []string) error {
 	lines := []string{
 		"redis-data: " + strconv.Quote(strings.Join(data, " ")),
@@ -270,6 +270,7 @@ func (s *Stack) Configure(data, previous []string) error {
 	if s.opts.AtMostOnce {
 		lines = append(lines, "relay-at-most-once: true")
 	}
+	s.dataUsed = len(data)
 	next := s.configFile() + ".next"
 	err := os.WriteFile(next, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 	if err = errors.Join(err, os.Rename(next, s.configFile())); err != nil {

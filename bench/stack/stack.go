@@ -58,6 +58,7 @@ type Stack struct {
 
 	frontPort, frontAdmin int
 	starts                int    // of servers so far; numbers their logs
+	dataUsed              int    // data shards that servers are told of
 	key                   string // the API key
 	secret                []byte // signs players' tokens
 }
