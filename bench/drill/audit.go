@@ -16,6 +16,8 @@ type audit struct {
 
 	disowned []disowning
 	excused  []ledger.Span
+	gaveUp   []ledger.Span
+	givenUp  int // users of what was given up, by the servers' word
 	forgets  bool
 	books    books
 }
@@ -41,6 +43,12 @@ func (a *audit) excuse(from, to time.Time, why string) {
 	a.excused = append(a.excused, ledger.Span{From: from, To: to, Why: why})
 }
 
+// givesUp says that nothing was carried for a span of time, longer than the
+// system keeps it: what is lost then is given up, and counted.
+func (a *audit) givesUp(from, to time.Time) {
+	a.gaveUp = append(a.gaveUp, ledger.Span{From: from, To: to, Why: "nothing is carried"})
+}
+
 // sentAway is ledger.Rules.SentAway: the last fault that the connection lived
 // to see.
 func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
@@ -63,6 +71,7 @@ func (a *audit) rules(loadEnd time.Time) ledger.Rules {
 		Window:   returnWindow,
 		SentAway: a.sentAway,
 		Excused:  a.excused,
+		GivesUp:  a.gaveUp,
 		Forgets:  a.forgets,
 	}
 }

@@ -44,6 +44,7 @@ func dataCut(name string) side {
 func cutFront(ctx context.Context, d *drill) error {
 	b := newBackend(d.stack.Key())
 	defer b.close()
+	d.sendsAway(time.Now(), awayFor+sentAwayWithin)
 	ready := d.watchReady(ctx, b, "the front's /readyz", d.stack.FrontAdmin())
 	defer ready.end()
 	if err := d.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {

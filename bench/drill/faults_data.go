@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -504,6 +503,3 @@ func setRights(ctx context.Context, servers []*redisproc.Server, rule string) (e
 	}
 	return err
 }
-
-// parse reads a JSON answer, whatever it is.
-func (a answer) parse(v any) error { return json.Unmarshal([]byte(a.body), v) }

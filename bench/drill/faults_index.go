@@ -25,6 +25,7 @@ const (
 // loseIndex deletes a third of the index, and when that is repaired the lease
 // of a worker that lives.
 func loseIndex(ctx context.Context, d *drill) error {
+	began := time.Now()
 	lost, err := d.deleteEntries(ctx)
 	if err != nil {
 		return err
@@ -34,6 +35,7 @@ func loseIndex(ctx context.Context, d *drill) error {
 	if err := d.watchRepair(ctx); err != nil {
 		return err
 	}
+	d.excuse(began, time.Now(), "index entries were deleted")
 	if err := pause(ctx, regroup); err != nil {
 		return err
 	}

@@ -35,8 +35,29 @@ func moreScenarios() []scenario {
 			name: "planned-failover", about: "the data master is replaced by SENTINEL FAILOVER, three times", fault: planFailovers, check: checkUndisturbed,
 			setup: quickFailovers,
 		},
+		{
+			name: "pubsub-away", about: "all pub/sub servers stand still for longer than the relay's window", fault: stopPubSub, check: checkNobodyLeft,
+			setup: shortRelay, gap: pubsubAwayFor + 5*time.Second,
+		},
+		{
+			name: "broadcast-roll", about: "the front replaces its workers while broadcasts are posted", fault: broadcastAndReplace, check: checkReplaced,
+			front: quickDrain,
+		},
 		{name: "redis-full", about: "data Redis has no memory left", fault: fillRedis, check: checkNobodyLeft},
-		{name: "redis-refuses", about: "a data replica is busy with a script, and later servers refuse commands", fault: refuseCommands, check: checkNobodyLeft},
+		{name: "redis-refuses", about: "a data replica is busy with a script, and later servers refuse commands", fault: refuseCommands, check: checkNobodyLeft, gap: rightlessFor + time.Second},
+		{
+			name: "log-gone", about: "nobody reads what the servers log, and Redis is restarted", fault: loseLogs, check: checkIndex,
+			setup: pipedLogs, gap: 10 * time.Second,
+		},
+		{name: "shard-down", about: "one of two data shards stands still", fault: stopShard, check: checkNobodyLeft, setup: twoDataShards},
+		{
+			name: "shards-grow", about: "a data shard is added, by restarting servers one by one", fault: growShards, check: checkIndex,
+			setup: spareShard, front: quickDrain,
+		},
+		{
+			name: "double-fault", about: "two masters, or a master and a replica, are killed at once, three times", fault: killTwo, check: checkNobodyLeft,
+			setup: quickFailovers, gap: 6 * time.Second,
+		},
 	}
 }
 

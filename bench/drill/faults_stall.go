@@ -24,6 +24,9 @@ const (
 	regroup = 3 * time.Second
 )
 
+// sentAwayWithin is how long after a fault connections may still end for it.
+const sentAwayWithin = 10 * time.Second
+
 // stallWorkers stops one worker for a while, and later the whole front.
 func stallWorkers(ctx context.Context, d *drill) error {
 	if err := d.locate(); err != nil {
@@ -34,6 +37,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 		return err
 	}
 	d.faultAt = time.Now()
+	d.sendsAway(d.faultAt, workerStall+sentAwayWithin, pids[1])
 	d.say("worker %d stands still for %v", pids[1], workerStall)
 	if err := standStill(ctx, workerStall, pids[1]); err != nil {
 		return err
@@ -44,6 +48,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 	if pids, err = d.stack.FrontPIDs(); err != nil {
 		return err
 	}
+	d.sendsAway(time.Now(), frontStall+sentAwayWithin)
 	d.say("the front, master %d and workers %v, stands still for %v", pids[0], pids[1:], frontStall)
 	if err := standStill(ctx, frontStall, pids...); err != nil {
 		return err
@@ -128,13 +133,8 @@ func hangWorker(ctx context.Context, d *drill) error {
 		return err
 	}
 	victim := pids[1]
-	d.owed = func(holder int, closed time.Time) time.Time {
-		if holder != victim {
-			return time.Time{}
-		}
-		return d.faultAt.Add(leaseAtLeast)
-	}
 	d.faultAt = time.Now()
+	d.sendsAway(d.faultAt, replacedWithin+regroup, victim)
 	d.say("worker %d hangs", victim)
 	if err := syscall.Kill(victim, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop worker %d: %w", victim, err)

@@ -29,6 +29,9 @@ type answer struct {
 
 func (a answer) ok() bool { return a.status == http.StatusOK }
 
+// parse reads a JSON answer, whatever it is.
+func (a answer) parse(v any) error { return json.Unmarshal([]byte(a.body), v) }
+
 // until is when the caller knew.
 func (a answer) until() time.Time { return a.at.Add(a.took) }
 

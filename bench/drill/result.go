@@ -56,6 +56,7 @@ type Result struct {
 	ToldOfflineAway int `json:"told_offline_away"` // users told offline while their connection was out of reach, before it was sent away
 	ToldUnknown     int `json:"told_unknown"`      // targets of whom a report said that it does not know
 	Unavailable     int `json:"unavailable"`       // users of whom the answer said that nothing was sent to them
+	GivenUp         int `json:"given_up"`          // deliveries lost where nothing was carried for longer than the relay's window
 	Repeated        int `json:"repeated"`          // arrivals beyond the first of what its caller sent more than once
 	Replayed        int `json:"replayed"`          // arrivals by a resume of what had arrived before on the connection
 
@@ -97,6 +98,7 @@ func (r *Result) settle(e ledger.Entry, fault time.Time) {
 	r.Stored, r.StoredLost, r.StoredReordered = e.Stored, e.StoredLost, e.StoredReordered
 	r.Resumes, r.RecoveredWrong, r.RecoveredNeedless = e.Resumes, e.RecoveredWrong, e.RecoveredNeedless
 	r.ToldWrong, r.ToldOffline, r.ToldOfflineAway, r.ToldUnknown = e.ToldWrong, e.ToldOffline, e.ToldOfflineAway, e.ToldUnknown
+	r.GivenUp = e.GivenUp
 	r.Excused, r.Unavailable, r.Repeated, r.Replayed = e.Excused, e.Unavailable, e.Repeated, e.Replayed
 	r.LongestGapMS = e.LongestGap.Milliseconds()
 	if e.Lost > 0 && !fault.IsZero() {
@@ -154,6 +156,7 @@ func (r *Result) numbers() []number {
 		{r.ToldOfflineAway, "told as offline on connections that were sent away"},
 		{r.ToldUnknown, "told as unknown"},
 		{r.Excused, "lost where that is documented, and told"},
+		{r.GivenUp, "given up"},
 		{r.Unavailable, "told as unavailable"},
 		{r.Repeated, "arrived again because their callers had sent them again"},
 		{r.StoredReordered, "stored notifications out of order"},

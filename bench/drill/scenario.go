@@ -269,6 +269,7 @@ func (d *drill) account() {
 	if limit := cmp.Or(d.gap, gapLimit) + d.stalls.longest(); entry.LongestGap > limit {
 		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}
+	d.checkGivenUp(entry)
 	for _, e := range entry.Examples {
 		d.say("  %s", e)
 	}

@@ -50,7 +50,7 @@ func (a *account) longestGap() time.Duration {
 // collectWanted enters a notification on the lane of every connection that
 // was there for it.
 func (a *account) collectWanted(l lanes, m *Message) {
-	for _, u := range m.Users {
+	for _, u := range a.addressees(m) {
 		for _, s := range a.sheets[u] {
 			if s.holder != 0 && m.names(s.User, s.Service) && a.joined(s, m) && s.openAt(m.Due) {
 				l.at(m.API, s.holder).want(m.Due, a.end(s))

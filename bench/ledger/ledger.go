@@ -34,12 +34,13 @@ type Key struct{ Sender, N int }
 type Message struct {
 	Key
 
-	API      int // which API server answered, for the gaps and the order
-	Users    []hub.UserID
-	Service  hub.Service // only connections of this service; empty: all
-	Due      time.Time   // when the schedule wanted it sent
-	Answered time.Time   // when the caller knew the outcome
-	Outcome  Outcome
+	API       int // which API server answered, for the gaps and the order
+	Users     []hub.UserID
+	Everybody bool        // instead of Users: a broadcast, for everybody who is connected
+	Service   hub.Service // only connections of this service; empty: all
+	Due       time.Time   // when the schedule wanted it sent
+	Answered  time.Time   // when the caller knew the outcome
+	Outcome   Outcome
 
 	Stored bool   // it asked to be kept for those who are away
 	Tries  int    // how often it was sent, under one id; sent more than once, it may arrive more than once

@@ -33,6 +33,10 @@ type Rules struct {
 	// Excused are the times of bounded losses that are documented. What is
 	// lost in one is excused if the answer told so, and only then.
 	Excused []Span
+	// GivesUp are the times in which nothing was carried for longer than the
+	// system keeps it. What is lost in one to a connection that was held
+	// throughout was given up; nobody can be told, but it must be counted.
+	GivesUp []Span
 	// Forgets says that inboxes lost their memory, so that a resume may say
 	// that it has not recovered although nothing is missing.
 	Forgets bool
@@ -56,8 +60,13 @@ type Span struct {
 }
 
 // excused reports whether m was under way in a span of excused losses.
-func (r *Rules) excused(m *Message) bool {
-	for _, s := range r.Excused {
+func (r *Rules) excused(m *Message) bool { return m.within(r.Excused) }
+
+// givesUp reports whether m was under way when nothing was carried.
+func (r *Rules) givesUp(m *Message) bool { return m.within(r.GivesUp) }
+
+func (m *Message) within(spans []Span) bool {
+	for _, s := range spans {
 		if m.Answered.After(s.From) && (s.To.IsZero() || m.Due.Before(s.To)) {
 			return true
 		}
@@ -85,6 +94,7 @@ type Entry struct {
 	Away         int // accepted while the user had no connection, who came back within the window and never got it; nothing is due
 	HandedOver   int // arrivals on a connection made after the notification was sent
 
+	GivenUp         int // deliveries lost where that is so because the system gave them up
 	Excused         int // deliveries lost where that is excused, and told
 	Unavailable     int // users of whom the answer said that nothing was sent to them; nothing is due
 	ToldOfflineAway int // users told offline while the connection that they held was out of reach; nothing is due but what was stored

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -129,7 +130,15 @@ func (a *account) readLive(s *sheet, m *Message, r Receipt, again bool, newest m
 
 // names reports whether the message is for a user's connections of a service.
 func (m *Message) names(u hub.UserID, service hub.Service) bool {
-	return (m.Service == "" || m.Service == service) && slices.Contains(m.Users, u)
+	return (m.Service == "" || m.Service == service) && (m.Everybody || slices.Contains(m.Users, u))
+}
+
+// addressees are the users that a message is for.
+func (a *account) addressees(m *Message) []hub.UserID {
+	if !m.Everybody {
+		return m.Users
+	}
+	return slices.Sorted(maps.Keys(a.sheets))
 }
 
 // target is one user of a notification, and what is known of the two.
@@ -180,8 +189,9 @@ func (a *account) demand(m *Message) {
 		a.entry.Unanswered++
 		return
 	}
-	targets := make([]target, len(m.Users))
-	for i, u := range m.Users {
+	users := a.addressees(m)
+	targets := make([]target, len(users))
+	for i, u := range users {
 		targets[i] = a.target(u, m)
 	}
 	// What the answer counts as offline is credited to those held throughout first.
@@ -212,8 +222,13 @@ func (a *account) settleHeld(m *Message, t *target, told *told) {
 	if offline {
 		told.heldOffline++
 	}
+	givesUp := !t.reached && a.rules.givesUp(m)
 	for _, s := range t.held {
 		arrived := s.arrived[m.Key] > 0
+		if givesUp {
+			a.entry.GivenUp++
+			continue
+		}
 		if offline && a.rules.excused(m) {
 			a.entry.Excused++
 			continue

@@ -114,7 +114,9 @@ func TestReaderGoesAway(t *testing.T) {
 
 func TestReaderStopsReading(t *testing.T) {
 	p := piped(t)
-	p.StopReading()
+	if err := p.StopReading(); err != nil {
+		t.Fatal(err)
+	}
 	before := logSize(t, p)
 	time.Sleep(100 * time.Millisecond)
 	if after := logSize(t, p); p.Check() != nil || after != before {

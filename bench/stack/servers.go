@@ -23,31 +23,39 @@ type api struct {
 }
 
 func (s *Stack) startAPIs(ctx context.Context) error {
-	for range s.opts.APIs {
-		if _, err := s.AddAPI(ctx); err != nil {
+	for i := range s.opts.APIs {
+		a, err := newAPI(ctx, "api-"+strconv.Itoa(i))
+		if err != nil {
 			return err
 		}
+		if err := s.runAPI(a, nil); err != nil {
+			return err
+		}
+		s.apis = append(s.apis, a)
 	}
 	return nil
 }
 
-// AddAPI starts one more API server, with further flags, which win over what
-// the others are told. It returns its number and does not wait until it is
-// ready.
-func (s *Stack) AddAPI(ctx context.Context, flags ...string) (int, error) {
-	i := len(s.apis)
-	a := &api{name: "api-" + strconv.Itoa(i)}
+// Extra starts an API server with further flags that is none of the stack's,
+// and does not wait until it is ready. The caller stops it.
+func (s *Stack) Extra(ctx context.Context, flags ...string) (p *proc.Process, url string, err error) {
+	a, err := newAPI(ctx, "extra")
+	if err != nil {
+		return nil, "", err
+	}
+	err = s.runAPI(a, flags)
+	return a.Process, "http://" + local(a.port), err
+}
+
+func newAPI(ctx context.Context, name string) (*api, error) {
+	a := &api{name: name}
 	for _, port := range []*int{&a.port, &a.admin} {
 		var err error
 		if *port, err = redisproc.FreePort(ctx, ""); err != nil {
-			return 0, fmt.Errorf("start %s: %w", a.name, err)
+			return nil, fmt.Errorf("start %s: %w", a.name, err)
 		}
 	}
-	if err := s.runAPI(a, flags); err != nil {
-		return 0, err
-	}
-	s.apis = append(s.apis, a)
-	return i, nil
+	return a, nil
 }
 
 func (s *Stack) runAPI(a *api, flags []string) (err error) {
@@ -223,11 +231,12 @@ func (s *Stack) servers() []*proc.Process {
 	return all
 }
 
-// StopReadingLogs lets the pipes that the servers log into run full.
-func (s *Stack) StopReadingLogs() {
+// StopReadingLogs has the pipes that the servers log into run full.
+func (s *Stack) StopReadingLogs() (err error) {
 	for _, p := range s.servers() {
-		p.StopReading()
+		err = errors.Join(err, p.StopReading())
 	}
+	return err
 }
 
 // CloseLogs closes the pipes that the servers log into at our end, so that

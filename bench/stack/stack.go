@@ -130,6 +130,9 @@ func (s *Stack) file(name string) string { return filepath.Join(s.opts.LogDir, n
 func (s *Stack) Stop(keep bool) error {
 	var errs []error
 	if s.front != nil {
+		if s.opts.Pipes {
+			s.CloseLogs() // whoever waits to write a line goes on
+		}
 		s.wake()
 		errs = append(errs, s.front.Stop(stopGrace))
 	}
