@@ -48,7 +48,8 @@ func TestWhoWasSentAway(t *testing.T) {
 		t.Error("one that left was within reach")
 	}
 	a.excuse(fault, in(3), "why")
-	if r := a.rules(in(60)); len(r.Excused) != 1 || r.Joined != 0 || !r.End.Equal(in(60)) || r.SentAway == nil {
+	d := &drill{scenario: scenario{gap: 7 * time.Second}, audit: a, loadEnd: in(60)}
+	if r := d.rules(); len(r.Excused) != 1 || r.Joined != 0 || !r.End.Equal(in(60)) || r.SentAway == nil || r.Patience != 8*time.Second {
 		t.Errorf("rules %+v", r)
 	}
 }

@@ -77,10 +77,8 @@ func TestChoose(t *testing.T) {
 	if err != nil || len(all) != len(Names()) {
 		t.Errorf("choose(nil) = %d scenarios, %v", len(all), err)
 	}
-	if !slices.Equal(Names(), []string{
-		"steady", "kill-worker", "pubsub-failover", "data-failover", "pubsub-hang", "replica-kill",
-		"sentinel-and-master-kill", "network-cut", "stale-master", "slow-subscriber", "kill-api", "rolling-restart",
-	}) {
+	sorted := slices.Sorted(slices.Values(Names()))
+	if len(slices.Compact(sorted)) != len(Names()) || Names()[0] != "steady" {
 		t.Errorf("Names = %v", Names())
 	}
 	field, _ := reflect.TypeFor[Options]().FieldByName("Scenarios")
