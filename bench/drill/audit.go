@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -62,16 +63,24 @@ func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
 	return since
 }
 
+// stayed is how long after an answer a connection must have lasted for the
+// notification to have been due on it.
+const stayed = 2 * time.Second
+
 // rules are what is promised.
-func (a *audit) rules(loadEnd time.Time) ledger.Rules {
+func (d *drill) rules() ledger.Rules {
 	return ledger.Rules{
-		Stayed:   2 * time.Second,
-		End:      loadEnd,
-		Owed:     a.owed,
+		Stayed:   stayed,
+		Patience: d.longestGap() + time.Second,
+		End:      d.loadEnd,
+		Owed:     d.owed,
 		Window:   returnWindow,
-		SentAway: a.sentAway,
-		Excused:  a.excused,
-		GivesUp:  a.gaveUp,
-		Forgets:  a.forgets,
+		SentAway: d.sentAway,
+		Excused:  d.excused,
+		GivesUp:  d.gaveUp,
+		Forgets:  d.forgets,
 	}
 }
+
+// longestGap is how long a way may deliver nothing.
+func (d *drill) longestGap() time.Duration { return cmp.Or(d.gap, gapLimit) + d.stalls.longest() }

@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -265,8 +264,8 @@ func (d *drill) account() {
 	if n := d.senders.refused.Load(); n > 0 {
 		d.say("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}
-	entry := d.book.Settle(d.rules(d.loadEnd))
-	if limit := cmp.Or(d.gap, gapLimit) + d.stalls.longest(); entry.LongestGap > limit {
+	entry := d.book.Settle(d.rules())
+	if limit := d.longestGap(); entry.LongestGap > limit {
 		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}
 	d.checkGivenUp(entry)

@@ -35,11 +35,17 @@ const (
 	loosely              // the inbox could not be read: messages pass, and it is asked again
 )
 
+// speaker is what a session needs of its connection.
+type speaker interface {
+	Hello() client.Hello
+	Send(text []byte) error
+}
+
 // session is one connection of a follower.
 type session struct {
 	*follower
 
-	conn     *client.Conn
+	conn     speaker
 	sheet    *ledger.Conn
 	caughtUp func() // is called when a replay was given in full
 
@@ -56,6 +62,7 @@ type session struct {
 // when it is read.
 func (s *session) begin() {
 	if !s.conn.Hello().Resume {
+		s.caughtUp()
 		return
 	}
 	s.phase = asking

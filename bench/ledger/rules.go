@@ -15,6 +15,10 @@ type Rules struct {
 	// Stayed is how long after the answer the connection must have lasted: one
 	// that ends sooner may have ended with the message still on its way.
 	Stayed time.Duration
+	// Patience is Stayed for connections that their clients end, who leave
+	// whether or not something is on its way: the longest that delivery may
+	// take. Less than Stayed counts as Stayed.
+	Patience time.Duration
 	// End is when the load ended; gaps are counted up to here.
 	End time.Time
 	// Owed says up to when the system still took a user to be on a connection

@@ -168,7 +168,7 @@ func (a *account) target(u hub.UserID, m *Message) target {
 		}
 		switch {
 		case !a.joined(s, m):
-		case s.openAt(m.Answered.Add(a.rules.Stayed)):
+		case s.openAt(m.Answered.Add(a.patience(s))):
 			t.held = append(t.held, s)
 		case s.sentAway && s.end.At.After(m.Answered):
 			t.limbo = append(t.limbo, s)
@@ -316,6 +316,14 @@ func (a *account) charge(m *Message, s *sheet, arrived bool) {
 // the message was sent.
 func (a *account) joined(s *sheet, m *Message) bool {
 	return !s.Opened.Add(a.rules.Joined).After(m.Due)
+}
+
+// patience is how long after an answer s must have lasted.
+func (a *account) patience(s *sheet) time.Duration {
+	if s.end.Left {
+		return max(a.rules.Stayed, a.rules.Patience)
+	}
+	return a.rules.Stayed
 }
 
 // openAt reports whether something was due on the connection at t.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"testing"
+	"time"
 
 	"github.com/homing/homing/hub"
 )
@@ -210,7 +211,15 @@ func TestSlowAndLeaving(t *testing.T) {
 	w.conns[1].holder = dead
 	w.keep(0, 1000, Accepted, "a", "b")
 	compare(t, settled(w.Settle(rules())), Entry{})
-	if n := w.Closed(at(0)); n[dead] != 0 || n[1] != 1 {
+	w.conn("c", "", 0, 5000).end.Left = true
+	w.keep(1, 1000, Accepted, "c")
+	r := rules()
+	if got := w.Settle(r); got.Lost != 1 {
+		t.Errorf("left 4 s later, and lost %d", got.Lost)
+	}
+	r.Patience = 5 * time.Second
+	compare(t, settled(w.Settle(r)), Entry{})
+	if n := w.Closed(at(0)); n[dead] != 0 || n[1] != 1 || len(n) != 1 {
 		t.Errorf("Closed = %v", n)
 	}
 }
