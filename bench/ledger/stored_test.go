@@ -153,6 +153,23 @@ func TestForgettingInboxesMayNotRecover(t *testing.T) {
 	}
 }
 
+// TestExcusedLossHasNoOrder: what was lost live in a span of excused losses is
+// found later, after what is newer.
+func TestExcusedLossHasNoOrder(t *testing.T) {
+	var w world
+	d := w.Device("a", "")
+	w.keep(0, 1000, Accepted, "a")
+	w.keep(1, 3000, Accepted, "a")
+	d.gave(1, 3010)
+	d.gave(0, 4010)
+	r := rules()
+	if got := w.Settle(r); got.StoredReordered != 1 {
+		t.Errorf("entry = %+v", got)
+	}
+	r.Excused = []Span{{From: at(900), To: at(2000)}}
+	compare(t, settled(w.Settle(r)), Entry{Stored: 2})
+}
+
 // TestReplays: what a resume brings again is no duplicate, and has no order
 // with what is live.
 func TestReplays(t *testing.T) {

@@ -17,6 +17,12 @@ func (w *world) tell(n, due int, r Reply, users ...hub.UserID) *Message {
 	return m
 }
 
+// tried enters a connect that failed.
+func (w *world) tried(u hub.UserID, from, to int) {
+	w.Attempt(u, at(from))
+	w.attempts[u][len(w.attempts[u])-1].to = at(to)
+}
+
 // fates is an answer with a report that names each target's fate.
 func fates(online int, users map[hub.UserID]string) Reply {
 	r := &Report{Users: users}
@@ -119,6 +125,22 @@ func TestWhatAnswersSay(t *testing.T) {
 		"written on a connection that ended soon after": {func(w *world) {
 			w.conn("a", "", 0, 1500)
 			w.tell(0, 1000, fate("written"), "a")
+		}, Entry{}},
+
+		"written on one that nobody read": {func(w *world) {
+			w.tried("a", 800, 1003)
+			w.tell(0, 1000, fate("written"), "a")
+			w.tell(1, 2000, fate("offline"), "a")
+		}, Entry{}},
+
+		"written long after somebody tried to connect": {func(w *world) {
+			w.tried("a", 800, 900)
+			w.tell(0, 1000, fate("written"), "a")
+		}, Entry{ToldWrong: 1}},
+
+		"online before the client knew": {func(w *world) {
+			w.conn("a", "", 1020, 0).Dialed = at(900)
+			w.tell(0, 1000, Reply{Online: 1}, "a")
 		}, Entry{}},
 
 		"written on one that ended long after": {func(w *world) {
