@@ -61,9 +61,10 @@ type device struct {
 
 	*follower // owned by whoever listens
 
-	began int         // connections; owned by whoever listens
-	left  atomic.Bool // it ended its connection itself
-	back  atomic.Bool // it was called back, and has caught up
+	dialed time.Time   // last; owned by whoever listens, as is began
+	began  int         // connections so far
+	left   atomic.Bool // it ended its connection itself
+	back   atomic.Bool // it was called back, and has caught up
 }
 
 // dialsUnderWay keeps the start from being a storm; storms are a drill of
@@ -179,9 +180,11 @@ func (f *fleet) hold(users []hub.UserID) (release func()) {
 func (f *fleet) dial(ctx context.Context, d *device) (*client.Conn, error) {
 	f.dialing <- struct{}{}
 	defer func() { <-f.dialing }()
+	d.dialed = time.Now()
 	conn, err := dialAs(ctx, f.front, f.secret, d)
 	if err != nil && ctx.Err() == nil {
 		f.failed.Add(1)
+		f.book.Attempt(d.user, d.dialed)
 		f.mu.Lock()
 		f.lastErr = err
 		f.mu.Unlock()
@@ -211,6 +214,7 @@ func dialAs(ctx context.Context, front string, secret []byte, d *device) (*clien
 func (f *fleet) listen(ctx context.Context, d *device, conn *client.Conn) (hint *client.Reconnect, err error) {
 	defer conn.Abort() //nolint:errcheck // a close that fails leaves nothing to do
 	sheet := f.book.Open(d.user, d.service)
+	sheet.Dialed = d.dialed
 	f.opened(d, sheet, conn.LocalAddr().String())
 	s := f.follow(d, conn, sheet)
 	defer s.end()

@@ -61,6 +61,7 @@ type Receipt struct {
 type Conn struct {
 	User     hub.UserID
 	Service  hub.Service
+	Dialed   time.Time // when its client began to connect; zero: as Opened
 	Opened   time.Time // hello was read
 	Receipts []Receipt
 
@@ -85,7 +86,12 @@ type Book struct {
 	messages []*Message
 	conns    []*Conn
 	devices  []*Device
+	attempts map[hub.UserID][]attempt
 }
+
+// attempt is a connect of which the client never read the hello. The system may
+// have taken the user to be connected all the same.
+type attempt struct{ from, to time.Time }
 
 // Enter records a notification and its answer.
 func (b *Book) Enter(m *Message) {
@@ -101,6 +107,17 @@ func (b *Book) Open(user hub.UserID, service hub.Service) *Conn {
 	defer b.mu.Unlock()
 	b.conns = append(b.conns, c)
 	return c
+}
+
+// Attempt records a connect that has just failed, which began at the time
+// given.
+func (b *Book) Attempt(user hub.UserID, from time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.attempts == nil {
+		b.attempts = make(map[hub.UserID][]attempt)
+	}
+	b.attempts[user] = append(b.attempts[user], attempt{from, time.Now()})
 }
 
 // Close records how the connection ended.

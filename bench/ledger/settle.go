@@ -18,6 +18,7 @@ type account struct {
 	rules    Rules
 	messages map[Key]*Message
 	sheets   map[hub.UserID][]*sheet
+	attempts map[hub.UserID][]attempt
 	entry    Entry
 	examples map[string]int // told so far, by kind
 }
@@ -41,6 +42,7 @@ func (b *Book) Settle(rules Rules) Entry {
 		rules:    rules,
 		messages: make(map[Key]*Message, len(b.messages)),
 		sheets:   make(map[hub.UserID][]*sheet),
+		attempts: b.attempts,
 		examples: make(map[string]int),
 	}
 	for _, m := range b.messages {
@@ -148,6 +150,7 @@ type target struct {
 	held    []*sheet // of those, held throughout
 	limbo   []*sheet // of those, out of the system's reach meanwhile
 	reached bool     // it arrived on any
+	tried   bool     // to connect meanwhile, and failed
 	absent  bool     // had no connection meanwhile, nor shortly before
 }
 
@@ -157,15 +160,17 @@ const leased = 15 * time.Second
 
 func (a *account) target(u hub.UserID, m *Message) target {
 	t := target{user: u, absent: true}
+	for _, try := range a.attempts[u] {
+		t.tried = t.tried || try.from.Before(m.Answered) && try.to.After(m.Due)
+		t.absent = t.absent && !(try.from.Before(m.Answered) && try.to.After(m.Due.Add(-leased)))
+	}
 	for _, s := range a.sheets[u] {
 		if m.Service != "" && m.Service != s.Service {
 			continue
 		}
 		t.sheets = append(t.sheets, s)
 		t.reached = t.reached || s.arrived[m.Key] > 0
-		if !s.Opened.After(m.Answered) && (s.end.At.IsZero() || s.end.At.After(m.Due.Add(-leased))) {
-			t.absent = false
-		}
+		t.absent = t.absent && !s.overlaps(m.Due.Add(-leased), m.Answered)
 		switch {
 		case !a.joined(s, m):
 		case s.openAt(m.Answered.Add(a.patience(s))):
@@ -329,6 +334,16 @@ func (a *account) patience(s *sheet) time.Duration {
 // openAt reports whether something was due on the connection at t.
 func (s *sheet) openAt(t time.Time) bool { return s.closed.IsZero() || s.closed.After(t) }
 
+// overlaps reports whether the connection was there at any moment of a span of
+// time, as far as the system can know.
+func (s *sheet) overlaps(from, to time.Time) bool {
+	began := s.Opened
+	if !s.Dialed.IsZero() {
+		began = s.Dialed
+	}
+	return !began.After(to) && (s.end.At.IsZero() || s.end.At.After(from))
+}
+
 const clock = "15:04:05.000"
 
 // example describes one fault at a connection. What stands before the first
@@ -346,7 +361,8 @@ func (a *account) tell(fault string, k Key, where string, u hub.UserID) {
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: notification %d of sender %d %s", fault, k.N, k.Sender, where)
-	if m := a.messages[k]; m != nil {
+	m := a.messages[k]
+	if m != nil {
 		fmt.Fprintf(&text, "; due at %s, answered by %d at %s", m.Due.Format(clock), m.API, m.Answered.Format(clock))
 		if m.Stored {
 			text.WriteString(", stored")
@@ -359,6 +375,9 @@ func (a *account) tell(fault string, k Key, where string, u hub.UserID) {
 		}
 	}
 	for _, s := range a.sheets[u] {
+		if m != nil && !s.overlaps(m.Due.Add(-leased), m.Answered.Add(leased)) {
+			continue
+		}
 		fmt.Fprintf(&text, "; the user had %p at worker %d (%q) from %s to %s", s.Conn, s.holder, s.Service, s.Opened.Format(clock), s.end.At.Format(clock))
 	}
 	a.entry.Examples = append(a.entry.Examples, text.String())

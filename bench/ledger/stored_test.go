@@ -120,7 +120,7 @@ func TestStored(t *testing.T) {
 			}
 			w.messages[4].Roamed = true
 			w.messages[1].API = 1
-			for _, n := range []int{4, 3, 5, 0, 1, 2} {
+			for _, n := range []int{4, 3, 5, 0, 2, 1} {
 				a.gave(n, 2000+n)
 				a.Given[len(a.Given)-1].Loose = n == 3 || n == 5
 			}
@@ -153,34 +153,57 @@ func TestForgettingInboxesMayNotRecover(t *testing.T) {
 	}
 }
 
+// TestExcusedLossHasNoOrder: what was lost live in a span of excused losses is
+// found later, after what is newer.
+func TestExcusedLossHasNoOrder(t *testing.T) {
+	var w world
+	d := w.Device("a", "")
+	w.keep(0, 1000, Accepted, "a")
+	w.keep(1, 3000, Accepted, "a")
+	d.gave(1, 3010)
+	d.gave(0, 4010)
+	r := rules()
+	if got := w.Settle(r); got.StoredReordered != 1 {
+		t.Errorf("entry = %+v", got)
+	}
+	r.Excused = []Span{{From: at(900), To: at(2000)}}
+	compare(t, settled(w.Settle(r)), Entry{Stored: 2})
+}
+
 // TestReplays: what a resume brings again is no duplicate, and has no order
 // with what is live.
 func TestReplays(t *testing.T) {
 	cases := map[string]struct {
-		build func(c *Conn)
-		want  Entry
+		opened int
+		build  func(c *Conn)
+		want   Entry
 	}{
-		"replayed after it came": {func(c *Conn) {
+		"replayed after it came": {0, func(c *Conn) {
 			c.got(0, 0, 1010)
 			c.got(0, 1, 1110)
 			c.replayed(0, 1200)
 		}, Entry{Accepted: 2, Written: 2, Replayed: 1}},
-		"replayed instead of coming": {func(c *Conn) {
+		"replayed instead of coming": {0, func(c *Conn) {
 			c.got(0, 1, 1110)
 			c.replayed(0, 1200)
 		}, Entry{Accepted: 2, Written: 2}},
-		"came after it was replayed": {func(c *Conn) {
+		"came after it was replayed": {0, func(c *Conn) {
 			c.replayed(0, 1010)
 			c.got(0, 0, 1020)
 			c.got(0, 1, 1110)
 		}, Entry{Accepted: 2, Written: 2, Duplicated: 1}},
+		"came to the next connection after it was replayed": {1500, func(c *Conn) {
+			c.replayed(0, 1510)
+			c.got(0, 0, 1520)
+			c.got(0, 1, 1530)
+		}, Entry{HandedOver: 1, Duplicated: 1}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var w world
 			w.keep(0, 1000, Accepted, "a")
 			w.keep(1, 1100, Accepted, "a")
-			c.build(w.conn("a", "", 0, 0))
+			c.build(w.conn("a", "", c.opened, 0))
 			compare(t, settled(w.Settle(rules())), c.want)
 		})
 	}
@@ -210,6 +233,7 @@ func TestSlowAndLeaving(t *testing.T) {
 	w.conn("b", "", 1500, 0)
 	w.conns[1].holder = dead
 	w.keep(0, 1000, Accepted, "a", "b")
+	w.keep(2, 1300, Accepted, "b")
 	compare(t, settled(w.Settle(rules())), Entry{})
 	w.conn("c", "", 0, 5000).end.Left = true
 	w.keep(1, 1000, Accepted, "c")

@@ -139,17 +139,18 @@ func (a *account) wrong(m *Message, n int, what string, u hub.UserID) {
 
 // lie says why the fate told of t cannot be true; empty: it can.
 func (a *account) lie(m *Message, t *target, fate string) string {
+	heard := t.reached || t.tried // or may have been on a connection that nobody read
 	switch fate {
 	case "written":
-		if !t.reached && !slices.ContainsFunc(t.sheets, func(s *sheet) bool { return endedWith(s, m) && !s.openAt(m.Answered.Add(a.rules.Stayed)) }) {
+		if !heard && !slices.ContainsFunc(t.sheets, func(s *sheet) bool { return endedWith(s, m) && !s.openAt(m.Answered.Add(a.rules.Stayed)) }) {
 			return "it was never read, and no connection ended"
 		}
 	case "queued":
-		if !t.reached && !slices.ContainsFunc(t.sheets, func(s *sheet) bool { return endedWith(s, m) }) {
+		if !heard && !slices.ContainsFunc(t.sheets, func(s *sheet) bool { return endedWith(s, m) }) {
 			return "it was never read, and no connection ended"
 		}
 	case "moved":
-		if !t.reached && slices.ContainsFunc(t.sheets, func(s *sheet) bool {
+		if !heard && slices.ContainsFunc(t.sheets, func(s *sheet) bool {
 			return !s.Opened.After(m.Answered) && s.openAt(m.Answered.Add(a.rules.Stayed))
 		}) {
 			return "it was never read, and a connection stayed"
@@ -175,5 +176,5 @@ func (a *account) lie(m *Message, t *target, fate string) string {
 
 // endedWith reports whether the connection was there for m and has ended.
 func endedWith(s *sheet, m *Message) bool {
-	return !s.Opened.After(m.Answered) && !s.closed.IsZero() && s.end.At.After(m.Due)
+	return !s.closed.IsZero() && s.overlaps(m.Due, m.Answered)
 }

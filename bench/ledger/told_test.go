@@ -17,6 +17,12 @@ func (w *world) tell(n, due int, r Reply, users ...hub.UserID) *Message {
 	return m
 }
 
+// tried enters a connect that failed.
+func (w *world) tried(u hub.UserID, from, to int) {
+	w.Attempt(u, at(from))
+	w.attempts[u][len(w.attempts[u])-1].to = at(to)
+}
+
 // fates is an answer with a report that names each target's fate.
 func fates(online int, users map[hub.UserID]string) Reply {
 	r := &Report{Users: users}
@@ -119,6 +125,22 @@ func TestWhatAnswersSay(t *testing.T) {
 		"written on a connection that ended soon after": {func(w *world) {
 			w.conn("a", "", 0, 1500)
 			w.tell(0, 1000, fate("written"), "a")
+		}, Entry{}},
+
+		"written on one that nobody read": {func(w *world) {
+			w.tried("a", 800, 1003)
+			w.tell(0, 1000, fate("written"), "a")
+			w.tell(1, 2000, fate("offline"), "a")
+		}, Entry{}},
+
+		"written long after somebody tried to connect": {func(w *world) {
+			w.tried("a", 800, 900)
+			w.tell(0, 1000, fate("written"), "a")
+		}, Entry{ToldWrong: 1}},
+
+		"online before the client knew": {func(w *world) {
+			w.conn("a", "", 1020, 0).Dialed = at(900)
+			w.tell(0, 1000, Reply{Online: 1}, "a")
 		}, Entry{}},
 
 		"written on one that ended long after": {func(w *world) {
@@ -233,9 +255,11 @@ func TestExcused(t *testing.T) {
 	w.tell(2, 1200, Reply{Online: 1}, "a")                                                // not told
 	w.tell(3, 1300, Reply{Online: 1, Offline: 2}, "a", "b", "nobody")                     // told
 	w.tell(4, 1400, fates(1, map[hub.UserID]string{"a": "offline", "b": "written"}), "b") // of somebody else
-	w.tell(5, 2100, Reply{Offline: 1}, "a")                                               // after it
+	w.tell(6, 1500, Reply{Offline: 1}, "b")                                               // and it was read
+	w.conns[1].got(0, 6, 1510)
+	w.tell(5, 2100, Reply{Offline: 1}, "a") // after it
 	compare(t, settled(w.Settle(r)), Entry{
-		Accepted: 4, Written: 1, Lost: 3, ToldOffline: 1, Excused: 3,
+		Accepted: 5, Written: 2, Lost: 3, ToldOffline: 1, Excused: 3,
 		ToldWrong: 3, // of message 4: it was not read, and both its report and its counts name more
 	})
 }
@@ -280,6 +304,17 @@ func TestSentAway(t *testing.T) {
 		"told of somebody else": {func(w *world) {
 			w.tell(0, 2500, Reply{Online: 1, Offline: 1}, "nobody", "a")
 		}, Entry{Accepted: 1, Owed: 1, Lost: 1}},
+		"told unavailable": {func(w *world) {
+			w.tell(0, 2500, Reply{Offline: 1, Unavailable: 1}, "nobody", "a")
+		}, Entry{Unavailable: 1}},
+		"one offline, and another held throughout": {func(w *world) {
+			w.conn("b", "", 0, 0)
+			w.tell(0, 2500, Reply{Online: 1, Offline: 1}, "a", "b")
+		}, Entry{Accepted: 2, Owed: 1, Lost: 2, ToldOffline: 1}},
+		"it ended before the fault": {func(w *world) {
+			w.conns[0].end.At = at(1900)
+			w.tell(0, 1890, Reply{Online: 1}, "a")
+		}, Entry{}},
 		"stored: the devices know": {func(w *world) {
 			w.tell(0, 2500, Reply{Online: 1}, "a").Stored = true
 		}, Entry{}},
