@@ -44,6 +44,12 @@ func (a *audit) excuse(from, to time.Time, why string) {
 	a.excused = append(a.excused, ledger.Span{From: from, To: to, Why: why})
 }
 
+// excusePartly is excuse for losses that only some connections of a user may
+// have had.
+func (a *audit) excusePartly(from, to time.Time, why string) {
+	a.excused = append(a.excused, ledger.Span{From: from, To: to, Why: why, Partly: true})
+}
+
 // givesUp says that nothing was carried for a span of time, longer than the
 // system keeps it: what is lost then is given up, and counted.
 func (a *audit) givesUp(from, to time.Time) {

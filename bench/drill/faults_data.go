@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -236,16 +237,16 @@ func (d *drill) failover(ctx context.Context, name string) error {
 }
 
 // waitMaster waits until another server than old is the master.
-func (d *drill) waitMaster(ctx context.Context, name string, old *redisproc.Server) (now *redisproc.Server, err error) {
-	for now = old; now == old; {
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return nil, fmt.Errorf("wait for another master of %s: %w", name, err)
+func (d *drill) waitMaster(ctx context.Context, name string, old *redisproc.Server) (*redisproc.Server, error) {
+	for {
+		now, err := d.stack.Master(ctx, name)
+		if err == nil && now != old {
+			return now, nil
 		}
-		if now, err = d.stack.Master(ctx, name); err != nil {
-			return nil, err
+		if e := pause(ctx, 20*time.Millisecond); e != nil {
+			return nil, fmt.Errorf("wait for another master of %s: %w", name, cmp.Or(err, e))
 		}
 	}
-	return now, nil
 }
 
 // askFailover asks until a Sentinel obeys: it does not while it sees no

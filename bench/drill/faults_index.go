@@ -35,7 +35,7 @@ func loseIndex(ctx context.Context, d *drill) error {
 	if err := d.watchRepair(ctx); err != nil {
 		return err
 	}
-	d.excuse(began, time.Now(), "index entries were deleted")
+	d.excusePartly(began, time.Now(), "index entries were deleted")
 	if err := pause(ctx, regroup); err != nil {
 		return err
 	}

@@ -199,27 +199,35 @@ func (d *drill) herd(ctx context.Context, n int, answers *watch) {
 
 // watchReplaced waits until a worker has gone and as many as ever listen.
 func (d *drill) watchReplaced(ctx context.Context, victim int) error {
-	limit := replacedWithin + d.stalls.longest()
+	ctx, cancel := context.WithTimeout(ctx, 2*replacedWithin)
+	defer cancel()
 	for {
-		now, err := d.stack.Workers()
+		done, err := d.replaced(victim)
 		if err != nil {
 			return err
 		}
-		listen, err := usage.Listeners(d.stack.MasterPID(), d.stack.FrontPort())
-		if err != nil {
-			return err
+		if done {
+			break
 		}
-		took := time.Since(d.faultAt)
-		switch {
-		case !slices.Contains(now, victim) && len(now) == workers && listen == workers:
-			d.say("worker %d was replaced after %.1fs", victim, took.Seconds())
-			return nil
-		case took > limit:
-			d.result.breaks("worker %d, which hangs, was not replaced within %v", victim, replacedWithin)
-			return syscall.Kill(victim, syscall.SIGKILL)
-		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return err
+		if pause(ctx, 50*time.Millisecond) != nil {
+			_ = syscall.Kill(victim, syscall.SIGKILL) // it hangs, or has ended
+			break
 		}
 	}
+	took, limit := time.Since(d.faultAt), replacedWithin+d.stalls.longest()
+	d.say("worker %d was replaced after %.1fs", victim, took.Seconds())
+	if took > limit {
+		d.result.breaks("worker %d, which hangs, was replaced after %v, want %v at most", victim, took.Round(time.Millisecond), limit.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// replaced reports whether a worker has gone and others listen in all places.
+func (d *drill) replaced(victim int) (bool, error) {
+	now, err := d.stack.Workers()
+	if err != nil {
+		return false, err
+	}
+	listen, err := usage.Listeners(d.stack.MasterPID(), d.stack.FrontPort())
+	return !slices.Contains(now, victim) && len(now) == workers && listen == workers, err
 }

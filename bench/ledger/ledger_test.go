@@ -386,3 +386,19 @@ func TestGivenUp(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// TestPartlyExcused: only what another connection of the user has read.
+func TestPartlyExcused(t *testing.T) {
+	var w world
+	w.conn("a", "", 0, 0)
+	w.conn("a", "", 0, 0).got(1, 1, 2010)
+	w.conn("b", "", 0, 0)
+	w.send(1, 1, 2000, Accepted, "", "a", "b")
+	r := rules()
+	for partly, want := range map[bool]Entry{true: {Excused: 1, Lost: 1}, false: {Lost: 2}} {
+		r.Excused = []Span{{From: at(1000), To: at(3000), Partly: partly}}
+		if e := w.Settle(r); e.Written != 1 || e.Excused != want.Excused || e.Lost != want.Lost {
+			t.Errorf("partly %v: %+v", partly, e)
+		}
+	}
+}

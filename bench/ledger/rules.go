@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"time"
 
 	"github.com/homing/homing/hub"
@@ -61,10 +62,19 @@ type Span struct {
 	From time.Time
 	To   time.Time // zero: to the end
 	Why  string
+	// Partly excuses what reached some connections of a user and not the others,
+	// of which nobody can be told: an answer counts users.
+	Partly bool
 }
 
 // excused reports whether m was under way in a span of excused losses.
 func (r *Rules) excused(m *Message) bool { return m.within(r.Excused) }
+
+// partly reports whether m was under way in such a span that excuses it for
+// some of a user's connections.
+func (r *Rules) partly(m *Message) bool {
+	return m.within(slices.DeleteFunc(slices.Clone(r.Excused), func(s Span) bool { return !s.Partly }))
+}
 
 // givesUp reports whether m was under way when nothing was carried.
 func (r *Rules) givesUp(m *Message) bool { return m.within(r.GivesUp) }

@@ -234,7 +234,7 @@ func (a *account) settleHeld(m *Message, t *target, told *told) {
 			a.entry.GivenUp++
 			continue
 		}
-		if offline && a.rules.excused(m) {
+		if offline && a.rules.excused(m) || !arrived && t.reached && a.rules.partly(m) {
 			a.entry.Excused++
 			continue
 		}
