@@ -53,7 +53,7 @@ func cutFront(ctx context.Context, d *drill) error {
 		return err
 	}
 	healed := time.Now()
-	took, _ := d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), readyAgain+d.stalls.longest())
+	took := d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), readyAgain+d.stalls.longest())
 	d.say("the front is ready again after %.1fs", took.Seconds())
 	d.checkUnready(ready.end(), healed)
 	return d.regroup(ctx)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -147,7 +148,7 @@ func (d *drill) withNewcomer(ctx context.Context, user string, f func(context.Co
 		connect.took, connect.err = time.Since(connect.at), err
 		return connect
 	}
-	defer c.Close() //nolint:errcheck // the player leaves, however
+	defer c.Close()
 	hearing, cancel := context.WithTimeout(ctx, heardWithin+d.stalls.longest())
 	defer cancel()
 	return f(hearing, c, u)
@@ -365,7 +366,7 @@ func (d *drill) limitMemory(ctx context.Context) (addr string, err error) {
 // setMemory limits the data master's memory; 0: no limit.
 func (d *drill) setMemory(ctx context.Context, bytes int) error {
 	return d.atMaster(ctx, stack.DataMaster, func(c *redis.Client) error {
-		if err := c.ConfigSet(ctx, "maxmemory", fmt.Sprint(bytes)).Err(); err != nil {
+		if err := c.ConfigSet(ctx, "maxmemory", strconv.Itoa(bytes)).Err(); err != nil {
 			return fmt.Errorf("limit the memory of %s: %w", stack.DataMaster, err)
 		}
 		return nil

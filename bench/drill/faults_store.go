@@ -133,7 +133,7 @@ func (v *vault) readOnce(ctx context.Context, u hub.UserID) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close() //nolint:errcheck // all was read
+	defer c.Close()
 	if err := c.Send([]byte(`{"t":"resume"}`)); err != nil {
 		return nil, err
 	}

@@ -209,18 +209,19 @@ func (d *drill) watchReady(ctx context.Context, b *backend, what, base string) *
 	})
 }
 
-// waitReady waits until /readyz says 200 and reports after how long.
-func (d *drill) waitReady(ctx context.Context, b *backend, what, base string, limit time.Duration) (took time.Duration, last answer) {
+// waitReady wants /readyz to say 200 within limit, and reports after how long
+// it did.
+func (d *drill) waitReady(ctx context.Context, b *backend, what, base string, limit time.Duration) time.Duration {
 	began := time.Now()
 	for {
-		last = b.call(ctx, what, http.MethodGet, base+"/readyz", nil)
-		took = time.Since(began)
-		if last.ok() {
-			return took, last
+		a := b.call(ctx, what, http.MethodGet, base+"/readyz", nil)
+		took := time.Since(began)
+		if a.ok() {
+			return took
 		}
 		if took > limit || pause(ctx, 100*time.Millisecond) != nil {
-			d.result.breaks("%s is not ready after %v: %v", what, took.Round(time.Millisecond), last)
-			return took, last
+			d.result.breaks("%s is not ready after %v: %v", what, took.Round(time.Millisecond), a)
+			return took
 		}
 	}
 }

@@ -85,11 +85,11 @@ func (s *Stack) stopRedis() {
 	}
 }
 
-// DataURLs are the addresses of all data shards as servers are told them, the
-// spare ones last; PubSubURLs those of the pub/sub shards.
+// DataURLs returns the addresses of all data shards as servers are told them,
+// the spare ones last.
 func (s *Stack) DataURLs() []string { return s.urls()[:s.dataShards()] }
 
-// PubSubURLs: see DataURLs.
+// PubSubURLs returns those of the pub/sub shards.
 func (s *Stack) PubSubURLs() []string { return s.urls()[s.dataShards():] }
 
 func (s *Stack) urls() (all []string) {
