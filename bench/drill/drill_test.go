@@ -154,8 +154,10 @@ func TestReport(t *testing.T) {
 	if err := report([]*Result{r}, true, &buf); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"results":[{"scenario":"x","skipped":false`, `"lost":1`, `"longest_gap_ms":1500`, `"lost_from_ms":1000`, `"failed_connects":2`, `"promise":"broken"`,
-		`"stored":8,"stored_lost":4,"told_wrong":5,"excused":6,"books":"off by 3: sent 4"`, `"id_refused_ms":77`, `"come_and_go":{"players":60,`} {
+	for _, want := range []string{
+		`"results":[{"scenario":"x","skipped":false`, `"lost":1`, `"longest_gap_ms":1500`, `"lost_from_ms":1000`, `"failed_connects":2`, `"promise":"broken"`,
+		`"stored":8,"stored_lost":4,"told_wrong":5,"excused":6,"books":"off by 3: sent 4"`, `"id_refused_ms":77`, `"come_and_go":{"players":60,`,
+	} {
 		if !strings.Contains(buf.String(), want) {
 			t.Errorf("%s is not in %s", want, buf.String())
 		}
