@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"time"
 
@@ -44,6 +45,7 @@ func dataCut(name string) side {
 func cutFront(ctx context.Context, d *drill) error {
 	b := newBackend(d.stack.Key())
 	defer b.close()
+	d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), time.Second)
 	d.sendsAway(time.Now(), awayFor+sentAwayWithin)
 	ready := d.watchReady(ctx, b, "the front's /readyz", d.stack.FrontAdmin())
 	defer ready.end()
@@ -74,13 +76,9 @@ func (d *drill) cutFor(ctx context.Context, length time.Duration, what string) e
 // checkUnready wants that a server said that it was not ready, soon enough and
 // for as long as the fault lasted.
 func (d *drill) checkUnready(answers []answer, healed time.Time) {
-	before := between(answers, time.Time{}, d.faultAt)
-	if len(before) == 0 || !before[len(before)-1].ok() {
-		d.result.breaks("the front was not ready before the fault: %v", before)
-	}
 	limit := d.faultAt.Add(notReadyWithin + d.stalls.longest())
 	for _, a := range between(answers, limit, healed) {
-		if a.status != 503 {
+		if a.status != http.StatusServiceUnavailable {
 			d.result.breaks("%.1fs after the fault /readyz did not say 503: %v", a.at.Sub(d.faultAt).Seconds(), a)
 			return
 		}

@@ -49,10 +49,10 @@ func moreScenarios() []scenario {
 			name: "log-gone", about: "nobody reads what the servers log, and Redis is restarted", fault: loseLogs, check: checkIndex,
 			setup: pipedLogs, gap: 10 * time.Second,
 		},
-		{name: "shard-down", about: "one of two data shards stands still", fault: stopShard, check: checkNobodyLeft, setup: twoDataShards},
+		{name: "shard-down", about: "one of two data shards stands still", fault: stopShard, check: checkNobodyLeft, setup: twoDataShards, gap: 3 * time.Second},
 		{
 			name: "shards-grow", about: "a data shard is added, by restarting servers one by one", fault: growShards, check: checkIndex,
-			setup: spareShard, front: quickDrain,
+			setup: spareShard, front: quickDrain, gap: 8 * time.Second,
 		},
 		{
 			name: "double-fault", about: "two masters, or a master and a replica, are killed at once, three times", fault: killTwo, check: checkNobodyLeft,

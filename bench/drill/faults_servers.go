@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -65,7 +66,9 @@ const serveAgainWithin = 10 * time.Second
 func loseLogs(ctx context.Context, d *drill) error {
 	b := newBackend(d.stack.Key())
 	defer b.close()
-	d.sendsAway(time.Now(), time.Minute) // the front is restarted in between
+	if err := d.movesAll(); err != nil {
+		return err
+	}
 	d.faultAt = time.Now()
 	d.say("nobody reads what the servers log any more: the pipes are closed")
 	d.stack.CloseLogs()
@@ -81,7 +84,7 @@ func loseLogs(ctx context.Context, d *drill) error {
 	if err := d.stack.RestartFront(ctx); err != nil {
 		return err
 	}
-	if err := d.watchReturn(ctx); err != nil {
+	if err := errors.Join(d.watchReturn(ctx), d.movesAll()); err != nil {
 		return err
 	}
 	d.say("nobody reads what the servers log any more: the pipes are full")
@@ -94,9 +97,8 @@ func loseLogs(ctx context.Context, d *drill) error {
 	return d.replaceQuietly(ctx)
 }
 
-// restartRedis kills the replicas of a pub/sub shard and of data Redis and the
-// master of another pub/sub shard, starts them again, and wants every server
-// to live and to be ready again.
+// restartRedis kills the replicas of a pub/sub shard and of data Redis, starts
+// them again, and wants every server to live and to be ready again.
 func (d *drill) restartRedis(ctx context.Context, b *backend) error {
 	replicas, err := d.stack.Replicas(ctx, stack.ShardMaster(1))
 	if err != nil {

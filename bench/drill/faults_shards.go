@@ -235,8 +235,7 @@ func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
 func growShards(ctx context.Context, d *drill) error {
 	b := newBackend(d.stack.Key())
 	defer b.close()
-	old, err := d.stack.Workers()
-	if err != nil {
+	if err := d.movesAll(); err != nil {
 		return err
 	}
 	d.checkLayouts(ctx, b)
@@ -248,7 +247,6 @@ func growShards(ctx context.Context, d *drill) error {
 	}
 	stores := during.fill(ctx, b, 20*time.Millisecond)
 	d.faultAt = time.Now()
-	d.moved(old)
 	all := d.stack.DataURLs()
 	if err := d.rollOut(ctx, all, all[:2]); err != nil {
 		return err
@@ -256,10 +254,9 @@ func growShards(ctx context.Context, d *drill) error {
 	if err := visited.open(ctx); err != nil {
 		return err
 	}
-	if old, err = d.stack.Workers(); err != nil {
+	if err := d.movesAll(); err != nil {
 		return err
 	}
-	d.moved(old)
 	if err := d.rollOut(ctx, all, nil); err != nil {
 		return err
 	}
@@ -271,19 +268,25 @@ func growShards(ctx context.Context, d *drill) error {
 	return during.open(ctx)
 }
 
-// moved says that what was accepted for users of these workers until their
-// connections ended is owed to them at the next worker.
-func (d *drill) moved(workers []int) {
+// movesAll says that what was accepted for users of the workers of the moment
+// until their connections ended is owed to them at the next worker.
+func (d *drill) movesAll() error {
+	old, err := d.stack.Workers()
+	if err != nil {
+		return err
+	}
 	before := d.owed
 	d.owed = func(holder int, closed time.Time) time.Time {
-		if slices.Contains(workers, holder) {
+		switch {
+		case slices.Contains(old, holder):
 			return closed.Add(-noticed - d.stalls.longest())
-		}
-		if before != nil {
+		case before != nil:
 			return before(holder, closed)
+		default:
+			return time.Time{}
 		}
-		return time.Time{}
 	}
+	return nil
 }
 
 // rollOut tells all servers of data shards, one after the other.

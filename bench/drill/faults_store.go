@@ -21,7 +21,6 @@ type vault struct {
 
 	mu     sync.Mutex
 	stored map[hub.UserID][]int // accepted, in order
-	puts   int
 }
 
 // keepFor is how long stored notifications are kept.
@@ -48,17 +47,18 @@ func (v *vault) put(ctx context.Context, b *backend, what string, n int) answer 
 		p.ID = fmt.Sprintf("%s-%d", v.name, n)
 	}
 	a := v.d.notify(ctx, b, what, n, p)
-	for end := time.Now().Add(callTimeout); v.ids && !a.ok() && time.Now().Before(end); {
+	end := time.Now().Add(callTimeout)
+	for try := 1; v.ids && !a.ok() && time.Now().Before(end); try++ {
 		if pause(ctx, 50*time.Millisecond) != nil {
 			break
 		}
-		again := v.d.notify(ctx, b, what, n, p)
+		again := v.d.notify(ctx, b, what, n+try, p)
 		again.at, again.took = a.at, again.until().Sub(a.at)
 		a = again
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.puts++; a.ok() {
+	if a.ok() {
 		v.stored[p.Users[0]] = append(v.stored[p.Users[0]], n)
 	}
 	return a

@@ -356,3 +356,33 @@ func TestClosedByHolder(t *testing.T) {
 		t.Errorf("Closed = %v", got)
 	}
 }
+
+// TestBroadcasts: a broadcast is due once on every connection that was there.
+func TestBroadcasts(t *testing.T) {
+	var w world
+	w.conn("a", "", 0, 0).got(1, 1, 2010)
+	w.conn("b", "chess", 0, 0)
+	twice := w.conn("c", "", 0, 0)
+	twice.got(1, 1, 2010)
+	twice.got(1, 1, 2020)
+	w.conn("late", "", 3000, 0)
+	w.Enter(&Message{Key: Key{1, 1}, Everybody: true, Due: at(2000), Answered: at(2005), Outcome: Accepted})
+	if e := w.Settle(rules()); e.Accepted != 3 || e.Written != 2 || e.Lost != 1 || e.Duplicated != 1 || e.Misdelivered != 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestGivenUp: what is lost while nothing is carried is counted apart, for each
+// connection, and only then.
+func TestGivenUp(t *testing.T) {
+	var w world
+	w.conn("a", "", 0, 0)
+	w.conn("a", "", 0, 0).got(1, 1, 2010)
+	w.send(1, 1, 2000, Accepted, "", "a")
+	w.send(1, 2, 4000, Accepted, "", "a")
+	r := rules()
+	r.GivesUp = []Span{{From: at(1000), To: at(3000)}}
+	if e := w.Settle(r); e.Accepted != 3 || e.Written != 1 || e.GivenUp != 1 || e.Lost != 2 {
+		t.Errorf("%+v", e)
+	}
+}

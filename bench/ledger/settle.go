@@ -227,10 +227,10 @@ func (a *account) settleHeld(m *Message, t *target, told *told) {
 	if offline {
 		told.heldOffline++
 	}
-	givesUp := !t.reached && a.rules.givesUp(m)
+	givesUp := a.rules.givesUp(m)
 	for _, s := range t.held {
 		arrived := s.arrived[m.Key] > 0
-		if givesUp {
+		if givesUp && !arrived {
 			a.entry.GivenUp++
 			continue
 		}
