@@ -6,6 +6,7 @@ package hub
 //
 //	<p>:u:<user>      string  where a user is connected (hub/index)
 //	<p>:w:<process>   string  a process's lease and description, with a TTL
+//	<p>:x:<process>   string  a tombstone: the process is dead, with a TTL (hub/lease)
 //	<p>:procs         zset    every process that may still own index entries
 //	<p>:turn:<job>    string  who does a periodic job this time (hub/index)
 //	<p>:once:<scope>:<id>     an idempotency key and the reply it got
@@ -50,6 +51,9 @@ func (k Keys) UserOf(key string) (UserID, bool) {
 
 // Lease is the key of a process's lease.
 func (k Keys) Lease(p ProcessID) string { return k.prefix + ":w:" + string(p) }
+
+// Tombstone is the key that says that a process was declared dead, or left.
+func (k Keys) Tombstone(p ProcessID) string { return k.prefix + ":x:" + string(p) }
 
 // Processes is the key of the sorted set of processes, scored by the Unix
 // time in seconds of their last renewal.

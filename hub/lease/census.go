@@ -311,6 +311,7 @@ func (c *Census) enterLocked(next, prev *Roll, rd *reading, i int) {
 		}
 	default:
 		next.Add(prev.describe(id))
+		next.unsure[id] = struct{}{}
 		if rd.steady {
 			c.questionLocked(id)
 		}

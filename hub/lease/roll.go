@@ -16,6 +16,7 @@ type Roll struct {
 	live    []hub.Process
 	slots   map[hub.ProcessID]int32    // live processes by id, indexes of live
 	dead    map[hub.ProcessID]struct{} // declared dead, or left
+	unsure  map[hub.ProcessID]struct{} // live processes whose lease does not stand
 	unswept []hub.ProcessID            // the dead that still stand in the set of processes
 	loaded  time.Time                  // when the leases were asked for
 	steady  bool                       // every live process could renew its lease then
@@ -27,6 +28,7 @@ func NewRoll(loaded time.Time, steady bool) *Roll {
 	return &Roll{
 		slots:  make(map[hub.ProcessID]int32),
 		dead:   make(map[hub.ProcessID]struct{}),
+		unsure: make(map[hub.ProcessID]struct{}),
 		loaded: loaded,
 		steady: steady,
 	}
@@ -70,6 +72,13 @@ func (r *Roll) Dead(p hub.ProcessID) bool {
 	return dead
 }
 
+// Unsure reports whether p is taken to live although its lease does not stand:
+// it has not been asked for long enough.
+func (r *Roll) Unsure(p hub.ProcessID) bool {
+	_, unsure := r.unsure[p]
+	return unsure
+}
+
 // Known reports whether r says anything about p.
 func (r *Roll) Known(p hub.ProcessID) bool { return r.Lives(p) || r.Dead(p) }
 
@@ -91,14 +100,14 @@ func (r *Roll) Gone(p hub.ProcessID, since time.Time) bool {
 func (r *Roll) with() *Roll {
 	c := NewRoll(r.loaded, r.steady)
 	c.live, c.slots = slices.Clone(r.live), maps.Clone(r.slots)
-	c.dead, c.unswept = maps.Clone(r.dead), r.unswept
+	c.dead, c.unsure, c.unswept = maps.Clone(r.dead), maps.Clone(r.unsure), r.unswept
 	return c
 }
 
 // without returns a copy of r in which p is dead.
 func (r *Roll) without(p hub.ProcessID) *Roll {
 	c := NewRoll(r.loaded, r.steady)
-	c.dead, c.unswept = maps.Clone(r.dead), r.unswept
+	c.dead, c.unsure, c.unswept = maps.Clone(r.dead), r.unsure, r.unswept
 	for i := range r.live {
 		if r.live[i].ID != p {
 			c.Add(r.live[i])
