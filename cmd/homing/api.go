@@ -12,6 +12,7 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/redisx"
@@ -107,13 +108,15 @@ func flush(rl *relay.Relay, log *slog.Logger) {
 // newAPI puts an API server together on top of r. dev is nil but in homing dev.
 func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*apiServer, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
-	ix := index.New(r, keys, log, reg)
+	census := lease.NewCensus(r, keys, lease.DefaultTiming(), log, reg)
+	ix := index.New(r, census, keys, log, reg)
 	var rl *relay.Relay
-	dispatcher := notify.New(ix, func(h relay.Handler) *relay.Relay {
+	dispatcher := notify.New(census, ix, func(h relay.Handler) *relay.Relay {
 		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
 		return rl
 	}, log, reg)
 	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, reg))
+	dispatcher.RefusedBy(r.Troubles)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
 		Once: notify.NewOnce(r, keys),
@@ -124,6 +127,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	if err != nil {
 		return nil, err
 	}
+	back.run("census", census.Run)
 	back.run("index", ix.Run)
 	back.run("relay", rl.Run)
 	back.run("dispatcher", dispatcher.Run)

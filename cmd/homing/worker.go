@@ -15,6 +15,7 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/redisx"
@@ -31,11 +32,12 @@ type frontConfig struct {
 	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
+	Lease lease.Config  `embed:"" prefix:"lease-" group:"Lease"`
 }
 
 // Validate checks every part before anything is started.
 func (c *frontConfig) Validate() error {
-	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate())
+	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate())
 }
 
 // worker is one front worker with what ties it to the hub.
@@ -57,11 +59,13 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 		Role:    hub.RoleFront,
 		Started: time.Now().Unix(),
 	}
-	registrar := index.NewRegistrar(r, keys, self, log, reg)
+	standing := lease.NewStanding(c.Lease, lease.DefaultTiming(), log)
+	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
 	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
+		Standing: standing.Now,
 		Inbox:    inbox.New(c.Inbox, r, keys, reg),
 		Log:      log,
 		Registry: reg,
@@ -71,6 +75,9 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	}
 	receiver := notify.NewReceiver(w.Deliver, log, reg)
 	rl := relay.New(c.Relay, r, keys, self.ID, receiver.Handle, log, reg)
+	rl.HoldFor(standing)
+	rl.GivenUp(receiver.GivenUp)
+	standing.HearOf(rl.Silence)
 	back.run("tokens", verifier.Run)
 	back.run("registrar", registrar.Run)
 	back.run("relay", rl.Run)
