@@ -16,6 +16,7 @@ import (
 	gws "github.com/gobwas/ws"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
 
@@ -319,10 +320,34 @@ func TestALostWorkerWritesNothingThatWaited(t *testing.T) {
 	}
 }
 
+// What the kernel has room for only now goes no more, although its connection's
+// turn to be sent away has not come.
+func TestALostWorkerWritesNothingBeforeItSendsAway(t *testing.T) {
+	c := newCrowd(t, 1)
+	var standing fakeStanding
+	c.deps.Standing = standing.now
+	conn := c.table.conns[0]
+	for i := 0; conn.out == nil; i++ {
+		c.deliver(wire(classNote(hub.ClassMust, "", i, c.users...)))
+	}
+	for range 5 {
+		c.deliver(wire(classNote(hub.ClassMust, "", 0, c.users...)))
+	}
+	waiting := conn.out.bytes
+	c.drain()
+	standing.set(hub.StandingLost)
+	c.mayDeliver()
+	c.handle(&poll.Event{Token: conn.token(), Writable: true})
+	if conn.out == nil || conn.out.bytes != waiting {
+		t.Error("what waited was written")
+	}
+}
+
 func TestALostWorkerEndsThoughNobodyReads(t *testing.T) {
 	r := start(t, func(c *Config) { c.SendBuffer, c.DrainWindow = 4096, time.Minute })
 	stuck(r, "ann")
-	fill(r, hub.ClassMust)
+	r.deliver(note(`"`+strings.Repeat("x", 60_000)+`"`, "ann")) // begun, and never finished
+	wait(t, "the kernel to take no more", func() bool { return r.metric("homing_front_waiting_connections") == 1 })
 	began := time.Now()
 	r.standing.set(hub.StandingLost)
 	<-r.Leaving()
