@@ -346,7 +346,7 @@ func TestALostWorkerWritesNothingBeforeItSendsAway(t *testing.T) {
 func TestALostWorkerEndsThoughNobodyReads(t *testing.T) {
 	r := start(t, func(c *Config) { c.SendBuffer, c.DrainWindow = 4096, time.Minute })
 	stuck(r, "ann")
-	r.deliver(note(`"`+strings.Repeat("x", 60_000)+`"`, "ann")) // begun, and never finished
+	r.deliver(note(`"`+strings.Repeat("x", 1_000_000)+`"`, "ann")) // begun, and never finished
 	wait(t, "the kernel to take no more", func() bool { return r.metric("homing_front_waiting_connections") == 1 })
 	began := time.Now()
 	r.standing.set(hub.StandingLost)
