@@ -108,6 +108,13 @@ func (w *Worker) leave(ln *listener) {
 	}
 }
 
+// leaveListeners stops accepting for good.
+func (w *Worker) leaveListeners() {
+	for _, ln := range w.listeners {
+		w.leave(ln)
+	}
+}
+
 func (w *Worker) closeListeners() {
 	for _, ln := range w.listeners {
 		if !ln.gone {

@@ -108,7 +108,7 @@ func (w *Worker) beginResume(c *conn, after string, ref json.RawMessage) {
 	user := c.user
 	if !w.submit(func(ctx context.Context) {
 		missed, err := w.deps.Inbox.Read(ctx, user, after)
-		w.post(func() { w.resumed(c, r, missed, err) })
+		w.Post(func() { w.resumed(c, r, missed, err) })
 	}) {
 		w.m.resumes.WithLabelValues("busy").Inc()
 		w.answer(c, resumeFailed, ref)
@@ -227,14 +227,21 @@ func (w *Worker) hold(c *conn, r *resume, m *message, id []byte) hub.Status {
 	return hub.StatusQueued
 }
 
-// endResume gives up what is held for a connection that ends.
+// endResume ends the resume of a connection that ends.
 func (w *Worker) endResume(c *conn) {
+	if c.resuming() != nil {
+		w.giveUpHeld(c, dropClosed)
+		c.forgetResume()
+	}
+}
+
+// giveUpHeld counts as given up what waits for a replay to go first.
+func (w *Worker) giveUpHeld(c *conn, why reason) {
 	if r := c.resuming(); r != nil {
 		for i := range r.held {
-			w.m.dropped[dropClosed][r.held[i].class].Inc()
+			w.m.dropped[why][r.held[i].class].Inc()
 		}
-		r.held = nil
-		c.forgetResume()
+		r.held, r.bytes = nil, 0
 	}
 }
 
@@ -277,7 +284,7 @@ func (w *Worker) beginAck(c *conn, ids []string, ref json.RawMessage) {
 	user := c.user
 	if !w.submit(func(ctx context.Context) {
 		err := w.deps.Inbox.Ack(ctx, user, ids)
-		w.post(func() { w.acked(c, len(ids), ref, err) })
+		w.Post(func() { w.acked(c, len(ids), ref, err) })
 	}) {
 		w.acked(c, len(ids), ref, errAckQueue)
 	}

@@ -381,7 +381,7 @@ func TestResumeEndsWithTheConnection(t *testing.T) {
 	var sides int
 	wait(t, "the resume to be forgotten", func() bool {
 		done := make(chan struct{})
-		r.post(func() {
+		r.Post(func() {
 			sides = 0
 			for _, c := range r.table.conns {
 				if c != nil && c.side != nil {

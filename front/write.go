@@ -100,7 +100,7 @@ func (w *Worker) poll(c *conn, what poll.Interest) {
 
 // flush writes what waits, until the kernel takes no more.
 func (w *Worker) flush(c *conn) {
-	if c.out == nil || c.held() {
+	if c.out == nil || c.held() || w.banished(c) {
 		return
 	}
 	for !c.out.empty() {
