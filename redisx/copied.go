@@ -37,11 +37,11 @@ func (s *Shard) WriteCopied(ctx context.Context, limit time.Duration, f func(red
 		err = s.copied(ctx, st, conn, limit)
 	}
 	if err == nil || !unavailable(err) {
-		return cmds, err
+		return cmds, s.dialect.veil(err)
 	}
 	st.hurry()
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
-	return cmds, failed(s.Name(), "write", st.master.addr, err)
+	return cmds, s.failed("write", st.master.addr, err)
 }
 
 // runPipeline returns the first error that is not an answer.

@@ -186,7 +186,7 @@ func (f *follower) named(sentinel string) bool {
 
 func (f *follower) logSentinel(s statement) {
 	if s.err != nil {
-		f.log.Warn("sentinel does not answer", slog.String("sentinel", s.addr), slog.Any("error", s.err))
+		f.log.Warn("sentinel does not answer", slog.String("sentinel", s.addr), slog.Any("err", s.err))
 		return
 	}
 	f.log.Info("sentinel answers", slog.String("sentinel", s.addr), slog.String("master", s.opinion.master))
@@ -242,7 +242,7 @@ func (f *follower) enlist(ctx context.Context) {
 
 func (f *follower) startNode(ctx context.Context, addr string) *member {
 	ctx, stop := context.WithCancel(ctx)
-	n := newNode(f.shard.dialect, addr)
+	n := newNode(f.shard.dialect, addr, f.shard.refusals)
 	f.tasks.Go(func() {
 		n.watch(ctx, func(p probe) { send(ctx, f.probes, p) })
 		_ = n.client().Close() // commands under way fail, as if the server had gone

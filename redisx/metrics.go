@@ -15,6 +15,7 @@ type metrics struct {
 	failures      *prometheus.CounterVec // by shard
 	messages      *prometheus.CounterVec // by shard
 	subscribed    *prometheus.GaugeVec   // by shard
+	refusals      *prometheus.CounterVec // by shard, node and class
 }
 
 // newMetrics makes the counters and registers them with reg, which may be nil.
@@ -32,6 +33,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Attempts to subscribe that failed.", "shard"),
 		messages: counter(reg, "homing_redis_subscription_messages_total",
 			"Messages received through subscriptions.", "shard"),
+		refusals: counter(reg, "homing_redis_refusals_total",
+			"Commands that a server refused, by class: elsewhere (another server may serve), unavailable, full, misconfigured.", "shard", "node", "class"),
 		subscribed: registered(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "homing_redis_subscription_up",
 			Help: "1 while the subscription is confirmed on a server of the shard.",
