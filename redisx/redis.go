@@ -57,6 +57,7 @@ func (r *Redis) assign(lists [listCount][]*target, make func(*target) *Shard) {
 				shards[t] = make(t)
 				r.shards = append(r.shards, shards[t])
 			}
+			shards[t].keeps = shards[t].keeps || i != listPubSub
 			roles[i].shards = append(roles[i].shards, shards[t])
 		}
 	}

@@ -17,6 +17,7 @@ type Shard struct {
 	dialect  *dialect
 	metrics  *metrics
 	refusals *refusalLog
+	keeps    bool   // what it holds must not be forgotten; set before it runs
 	seed     uint64 // of the rendezvous hash
 
 	state atomic.Pointer[state]
@@ -57,7 +58,8 @@ type Node struct {
 	LagBytes int64         // of the replication stream that a replica lacked when last asked
 	Lag      time.Duration // how long it had lacked some, in steps of a second
 
-	since time.Time // healthy since
+	since  time.Time // healthy since
+	memory *memory   // as last told; nil before
 }
 
 func newShard(d *dialect, m *metrics, r *refusalLog) *Shard {
