@@ -17,8 +17,9 @@ type Shard struct {
 	dialect  *dialect
 	metrics  *metrics
 	refusals *refusalLog
-	keeps    bool   // what it holds must not be forgotten; set before it runs
-	seed     uint64 // of the rendezvous hash
+	copying  chan struct{} // holds half as many as the pool: connections that wait for replicas
+	keeps    bool          // what it holds must not be forgotten; set before it runs
+	seed     uint64        // of the rendezvous hash
 
 	state atomic.Pointer[state]
 
@@ -63,7 +64,7 @@ type Node struct {
 }
 
 func newShard(d *dialect, m *metrics, r *refusalLog) *Shard {
-	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{})}
+	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{}), copying: make(chan struct{}, max(1, d.poolSize/2))}
 	s.state.Store(&state{err: ErrNoMaster})
 	return s
 }
