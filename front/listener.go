@@ -166,7 +166,7 @@ func (w *Worker) acceptFailed(err error) {
 // them down: whoever shares them does that, and sees to their queues. It never
 // blocks and may be called from any goroutine.
 func (w *Worker) Mute() {
-	w.post(func() {
+	w.Post(func() {
 		w.muted = true
 		for _, ln := range w.listeners {
 			if !ln.open || !ln.Shared {
@@ -184,7 +184,7 @@ func (w *Worker) Mute() {
 // state others have left them in. One that is short of descriptors, or stops,
 // keeps them closed. It never blocks and may be called from any goroutine.
 func (w *Worker) Listen() {
-	w.post(func() {
+	w.Post(func() {
 		w.muted = false
 		if w.gate.shut || w.draining.Load() {
 			return
