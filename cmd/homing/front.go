@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/master"
 )
@@ -44,19 +46,19 @@ func (c *frontCmd) Validate() error {
 }
 
 // Run is the master, or one of its workers when a master started this process.
-func (c *frontCmd) Run(ctx context.Context, log *slog.Logger) error {
+func (c *frontCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink) error {
 	if _, ok := master.WorkerSlot(); ok {
-		return c.runWorker(ctx, log)
+		return c.runWorker(ctx, log, sink)
 	}
-	return c.runMaster(ctx, log)
+	return c.runMaster(ctx, log, sink)
 }
 
-func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger) error {
+func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsink.Sink) error {
 	// What a worker would refuse is refused here, once, before any is started.
-	if _, err := auth.New(c.Auth, log, newRegistry()); err != nil {
+	if _, err := auth.New(c.Auth, log, prometheus.NewRegistry()); err != nil {
 		return fmt.Errorf("auth: %w", err)
 	}
-	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry())
+	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry(sink))
 	if err != nil {
 		return err
 	}
@@ -81,13 +83,13 @@ func (c *frontCmd) addresses() (out []master.Address) {
 
 // runWorker serves the slot that the master gave this process. It says it is
 // ready once messages reach it, and then until the master stops it.
-func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger) (err error) {
+func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsink.Sink) (err error) {
 	child, err := master.Inherit()
 	if err != nil {
 		return err
 	}
 	log = log.With("worker", child.Slot)
-	reg := newRegistry()
+	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
 	defer func() { err = errors.Join(err, back.stop()) }()
 
