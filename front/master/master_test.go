@@ -54,7 +54,8 @@ const envMaster = "HOMING_TEST_MASTER"
 
 func masterMain() {
 	_ = os.Unsetenv(envMaster)
-	cfg := Config{Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute}
+	cfg := Config{Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute,
+		HeartbeatTimeout: time.Minute, HungTimeout: time.Hour, DoubtTimeout: time.Minute}
 	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		panic(err)
