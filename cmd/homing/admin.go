@@ -19,7 +19,7 @@ import (
 
 // adminConfig is the address that only operators reach.
 type adminConfig struct {
-	Listen string `help:"Address of /metrics and /debug/pprof/, for operators only; empty: none." default:"" placeholder:"HOST:PORT"`
+	Listen string `help:"Address of /metrics, /debug/pprof/ and, at a front, /healthz and /readyz, for operators only; empty: none." default:"" placeholder:"HOST:PORT"`
 }
 
 // newRegistry returns a registry with the metrics of the Go runtime, of the
@@ -34,7 +34,7 @@ func newRegistry(sink *logsink.Sink) *prometheus.Registry {
 }
 
 // adminHandler serves reg's metrics and the profiles of this process.
-func adminHandler(reg prometheus.Gatherer) http.Handler {
+func adminHandler(reg prometheus.Gatherer) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

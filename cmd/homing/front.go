@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/homing/homing/cmd/homing/internal/logsink"
+	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/master"
+	"github.com/homing/homing/hub"
 )
 
 type frontCmd struct {
@@ -97,7 +101,8 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	if err != nil {
 		return err
 	}
-	back.run("admin", func(ctx context.Context) error { return serveHTTP(ctx, ln, adminHandler(reg)) })
+	var ready readiness
+	back.run("admin", func(ctx context.Context) error { return serveHTTP(ctx, ln, workerHandler(reg, &ready)) })
 	r, err := openRedis(back, c.Redis, log, reg)
 	if err != nil {
 		return err
@@ -116,5 +121,34 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	if err := child.Ready(); err != nil {
 		return err
 	}
+	ready.worker.Store(w.front)
+	context.AfterFunc(serving, func() { ready.stopping.Store(true) })
 	return w.run(func() error { return child.Run(serving, w.front) })
+}
+
+// readiness says whether a worker serves.
+type readiness struct {
+	worker   atomic.Pointer[front.Worker] // nil: it is not reached yet
+	stopping atomic.Bool
+}
+
+func (r *readiness) check() error {
+	w := r.worker.Load()
+	switch {
+	case r.stopping.Load():
+		return errors.New("the worker stops")
+	case w == nil:
+		return errors.New("the worker waits for its subscriptions")
+	}
+	if s := w.Standing(); s != hub.StandingGood {
+		return fmt.Errorf("the worker's standing is %v", s)
+	}
+	return nil
+}
+
+// workerHandler is what a worker serves to its master.
+func workerHandler(reg prometheus.Gatherer, ready *readiness) http.Handler {
+	mux := adminHandler(reg)
+	master.Health(mux, ready.check)
+	return mux
 }

@@ -88,7 +88,7 @@ func (s *slot) place() {
 	case s.out.Load():
 		s.keepOut()
 	case time.Since(now.since) >= s.patience(now.condition) && s.master.othersFit(s):
-		s.log.Warn("slot closed: its connections go to the others", "why", now)
+		s.log.Info("slot closed: its connections go to the others", "why", now)
 		s.out.Store(true)
 		s.keepOut()
 	}
