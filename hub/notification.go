@@ -93,7 +93,7 @@ type Summary struct {
 
 	// Unavailable users stand on a data shard that does not answer: nobody can
 	// say whether they are online, and nothing was sent to them.
-	Unavailable int `json:"unavailable,omitempty"`
+	Unavailable int `json:"unavailable,omitzero"`
 
 	Report *Report `json:"report,omitempty"` // with a Wait
 }

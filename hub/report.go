@@ -10,7 +10,7 @@ type Report struct {
 	Moved       int `json:"moved"`                 // was on the way between two processes, and is told at the new one
 	Stored      int `json:"stored"`                // not written, and kept for later
 	Unknown     int `json:"unknown"`               // no word came in time
-	Unavailable int `json:"unavailable,omitempty"` // nobody can say where the user is; nothing was sent
+	Unavailable int `json:"unavailable,omitzero"` // nobody can say where the user is; nothing was sent
 
 	PerUser map[UserID]string `json:"users,omitempty"` // each target's fate, by the names above; if asked for
 }

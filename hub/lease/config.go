@@ -29,7 +29,13 @@ type Timing struct {
 	Patience time.Duration // for the answer of a process whose lease has lapsed
 }
 
+// patience is so long because a process that stands still for a moment, as a
+// machine that migrates, loses nothing as long as it is not declared dead: what
+// is sent to it waits. A worker that crashed need not be waited for, because
+// its master knows and has it buried.
+const patience = 9 * time.Second
+
 // DefaultTiming is the timing of every server.
 func DefaultTiming() Timing {
-	return Timing{Period: Period, Refresh: time.Second, Patience: 2 * time.Second}
+	return Timing{Period: Period, Refresh: time.Second, Patience: patience}
 }

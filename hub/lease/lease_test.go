@@ -372,3 +372,26 @@ func TestMeet(t *testing.T) {
 		t.Errorf("%v, %v; want those who cannot be judged to live", roll, err)
 	}
 }
+
+// TestBury: a process that is known to have ended is dead for all at once,
+// though its lease stands.
+func TestBury(t *testing.T) {
+	w := newTown(t)
+	id := hub.NewProcessID()
+	w.set(id, true) // what it answers is late
+	w.renew(t, id)
+	eventually(t, "it is on the roll", func() bool { return w.census.Roll().Lives(id) })
+	if err := Bury(t.Context(), w.redis, w.keys, []hub.ProcessID{id}, quiet); err != nil {
+		t.Fatal(err)
+	}
+	buried := time.Now()
+	eventually(t, "it is gone", func() bool { return w.census.Gone(id, buried) })
+	if took := time.Since(buried); took > quick.Period/2 {
+		t.Errorf("after %v", took)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if w.server.Crash(); Bury(ctx, w.redis, w.keys, []hub.ProcessID{hub.NewProcessID()}, quiet) == nil {
+		t.Error("buried without Redis")
+	}
+}

@@ -48,9 +48,9 @@ func (s *Standing) Now() hub.Standing {
 	switch now := s.clock(); {
 	case s.lost.Load() != nil:
 		return hub.StandingLost
-	case now < until:
+	case now < until, until == 0: // before its first lease nobody can have missed it
 		return hub.StandingGood
-	case until != 0 && s.alone(now-until):
+	case s.alone(now - until):
 		s.lose("no way to any Redis")
 		return hub.StandingLost
 	default:

@@ -25,12 +25,12 @@ func TestStanding(t *testing.T) {
 			t.Errorf("%v, want %v", got, want)
 		}
 	}
-	want(hub.StandingDoubt) // no lease yet
+	want(hub.StandingGood) // no lease yet: nobody can have missed it
 	if s.Seeking() {
 		t.Error("seeks before it has a lease")
 	}
 	*now += int64(time.Hour)
-	want(hub.StandingDoubt) // for as long as it takes
+	want(hub.StandingGood) // for as long as it takes
 
 	mark := s.Mark()
 	*now += int64(time.Second) // what the renewal takes counts
