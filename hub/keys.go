@@ -13,6 +13,8 @@ package hub
 //	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
 //	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
+//	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
+//	<p>:layout:before string  how it did before, while that changes
 //	<p>:c:<process>   channel what a process receives (hub/relay)
 type Keys struct{ prefix string }
 
@@ -77,6 +79,15 @@ func (k Keys) InboxBook(u UserID) string { return k.prefix + ":ib:" + string(u) 
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }
+
+// Layout is the key under which a deployment says how it uses Redis.
+func (k Keys) Layout() string { return k.prefix + ":layout" }
+
+// LayoutBefore is the key under which it says how it did before.
+func (k Keys) LayoutBefore() string { return k.prefix + ":layout:before" }
+
+// Prefix is the prefix of all names.
+func (k Keys) Prefix() string { return k.prefix }
 
 // globEscape makes s match itself in a Redis glob pattern.
 func globEscape(s string) string {

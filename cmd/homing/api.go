@@ -13,6 +13,7 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/layout"
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
@@ -118,6 +119,8 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	}, log, reg)
 	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, reg))
 	dispatcher.RefusedBy(r.Troubles)
+	agreed := layout.New(r, keys, layout.API, log, reg)
+	dispatcher.AgreedBy(agreed.Err)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
 		Once: notify.NewOnce(r, keys),
@@ -128,6 +131,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	if err != nil {
 		return nil, err
 	}
+	back.run("layout", agreed.Run)
 	back.run("census", census.Run)
 	back.run("index", ix.Run)
 	back.run("relay", rl.Run)

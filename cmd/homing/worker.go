@@ -15,6 +15,7 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/layout"
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
@@ -45,6 +46,7 @@ type worker struct {
 	front     *front.Worker
 	registrar *index.Registrar
 	relay     *relay.Relay
+	agreed    *layout.Check
 	log       *slog.Logger
 }
 
@@ -79,10 +81,12 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	rl.GivenUp(receiver.GivenUp)
 	standing.HearOf(rl.Silence)
 	back.run("tokens", verifier.Run)
+	agreed := layout.New(r, keys, layout.Front, log, reg)
+	back.run("layout", agreed.Run)
 	back.run("registrar", registrar.Run)
 	back.run("relay", rl.Run)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{front: w, registrar: registrar, relay: rl, log: log}, nil
+	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, log: log}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its
@@ -101,6 +105,9 @@ func (w *worker) run(serve func() error) error {
 func (w *worker) waitReady(ctx context.Context) error {
 	if err := w.relay.WaitReady(ctx); err != nil {
 		return fmt.Errorf("subscribe to the worker's channel: %w", err)
+	}
+	if err := w.agreed.WaitAgreed(ctx); err != nil {
+		return fmt.Errorf("compare the layout of Redis: %w", err)
 	}
 	return nil
 }

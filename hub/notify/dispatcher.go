@@ -30,6 +30,7 @@ type Dispatcher struct {
 	missed  chan handover // given back by workers
 
 	troubles func() []redisx.Trouble
+	agreed   func() error
 }
 
 // New returns a dispatcher that finds users with ix and reaches their
@@ -39,6 +40,7 @@ type Dispatcher struct {
 func New(census *lease.Census, ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
 	d := &Dispatcher{census: census, index: ix, log: log, metrics: newMetrics(reg), missed: make(chan handover, maxHandovers)}
 	d.troubles = func() []redisx.Trouble { return nil }
+	d.agreed = func() error { return nil }
 	d.relay = connect(d.Handle)
 	d.relay.GivenUp(d.givenUp)
 	d.relay.JudgeFor(census)
@@ -64,8 +66,8 @@ const blindAfter = 10 * time.Second
 // it is an error.
 func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
 	started := time.Now()
-	if silence := d.relay.Silence(); silence > blindAfter {
-		return hub.Summary{}, fmt.Errorf("notification %s: %w: no pub/sub shard has brought a message back for %v", n.ID, hub.ErrUnavailable, silence.Round(time.Second))
+	if err := d.able(); err != nil {
+		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
 	users := distinct(n.Users)
 	where, err := d.place(ctx, n, users)
@@ -89,6 +91,18 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	}, nil
 }
 
+// able says why nothing must be accepted now: whom it is for could not be found,
+// or would most likely not be reached.
+func (d *Dispatcher) able() error {
+	if err := d.agreed(); err != nil {
+		return err
+	}
+	if silence := d.relay.Silence(); silence > blindAfter {
+		return fmt.Errorf("%w: no pub/sub shard has brought a message back for %v", hub.ErrUnavailable, silence.Round(time.Second))
+	}
+	return nil
+}
+
 // Broadcast tells every front process to write n to all its connections, or
 // to those of n.Services. Users are ignored. In the summary Targets and Online
 // are the connections that the processes reported with their last lease, of
@@ -97,6 +111,9 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 // The leases are read for it, so that a process which took its own a moment ago
 // is told as well. While they cannot be read, nobody can take one either.
 func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+	if err := d.able(); err != nil {
+		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
+	}
 	if err := d.census.Refresh(ctx); err != nil {
 		d.log.WarnContext(ctx, "broadcast by the last reading of the leases", "id", n.ID, "err", err)
 	}

@@ -16,6 +16,9 @@ func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 	if d.census.Roll() == nil {
 		h.Down = append(h.Down, "the leases have not been read yet")
 	}
+	if err := d.agreed(); err != nil {
+		h.Down = append(h.Down, err.Error())
+	}
 	d.checkData(ctx, &h)
 	if err := d.relay.Ready(); err != nil {
 		h.Down = append(h.Down, err.Error())
@@ -48,3 +51,8 @@ func (d *Dispatcher) checkData(ctx context.Context, h *hub.Health) {
 // RefusedBy sets what tells which commands Redis refuses for a reason that
 // another try does not mend. It is called before the dispatcher is used.
 func (d *Dispatcher) RefusedBy(troubles func() []redisx.Trouble) { d.troubles = troubles }
+
+// AgreedBy sets what tells whether this process uses Redis as the others do.
+// While it does not nothing is accepted. It is called before the dispatcher is
+// used.
+func (d *Dispatcher) AgreedBy(agreed func() error) { d.agreed = agreed }
