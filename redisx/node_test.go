@@ -91,21 +91,3 @@ func TestLink(t *testing.T) {
 		t.Errorf("guard: %v", err)
 	}
 }
-
-func TestUnavailable(t *testing.T) {
-	t.Parallel()
-	for _, err := range []error{
-		redis.Nil, errors.New("of the caller"), redis.ErrCrossSlot, context.Canceled,
-	} {
-		if unavailable(err) {
-			t.Errorf("%v counts as unavailable", err)
-		}
-	}
-	for _, err := range []error{
-		redis.ErrClosed, redis.ErrPoolTimeout, context.DeadlineExceeded, ErrNoMaster, ErrWrongRole,
-	} {
-		if !unavailable(err) {
-			t.Errorf("%v does not count as unavailable", err)
-		}
-	}
-}
