@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,9 @@ func TestLink(t *testing.T) {
 		ended <- l.read(t.Context(), func(m *redis.Message) { got = append(got, m.Channel) })
 	}()
 	time.Sleep(200 * time.Millisecond)
+	if at := l.lastHeard().String(); !strings.Contains(at, " m=") {
+		t.Errorf("heard at %s, which a set clock moves", at)
+	}
 	if s := l.silence(); s > 100*time.Millisecond {
 		t.Errorf("pinged each 20 ms, and silent for %s", s)
 	}

@@ -196,7 +196,7 @@ func TestReplicaMadeMasterByHand(t *testing.T) {
 
 // A replica that is gone is not waited for once that was noticed, and counts
 // again when it is back; a shard without any acknowledges nothing for a while.
-func TestCopies(t *testing.T) {
+func TestWriteCopied(t *testing.T) {
 	t.Parallel()
 	top, r := one(t, 2)
 	s := r.Data.Shards()[0]
