@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -52,6 +53,7 @@ type lane struct {
 	pending  int       // this lane's share of the gauge
 	verify   verification
 	audit    audit
+	alone    time.Time // since when no replica was fit to be read from; zero: one is
 }
 
 func newLane(g *Registrar, shard *redisx.Shard, lead bool) *lane {
@@ -231,25 +233,53 @@ func (l *lane) flush(ctx context.Context) error {
 	return nil
 }
 
-// copyLimit is how long replicas may take to have a round: a little longer than
-// one that is still read from may lag.
-const copyLimit = 1500 * time.Millisecond
+const (
+	// copyLimit is how long replicas may take to have a round: a little longer
+	// than one that is still read from may lag.
+	copyLimit = 1500 * time.Millisecond
+	// aloneAfter is how long no replica may be fit to be read from before rounds
+	// do not wait for any: longer than another master takes to be found.
+	aloneAfter = 2 * time.Second
+)
 
 // put writes l.round and returns when every replica that may be read from has
 // it, so that whoever has read hello is found there, and after a failover too.
+// When no replica has been fit to be read from for a while, look-ups go to the
+// master, and it does not wait.
 func (l *lane) put(ctx context.Context) error {
-	queue := func(pipe redis.Pipeliner) { l.queue(ctx, pipe) }
-	_, err := l.shard.WriteCopied(ctx, copyLimit, queue)
-	if !redis.HasErrorPrefix(err, "NOSCRIPT") {
-		return err
+	err := l.putCopied(ctx)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if err = l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+			return putScript.Load(ctx, c).Err()
+		}); err != nil {
+			return fmt.Errorf("loading the script: %w", err)
+		}
+		err = l.putCopied(ctx)
 	}
-	if err = l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-		return putScript.Load(ctx, c).Err()
-	}); err != nil {
-		return fmt.Errorf("loading the script: %w", err)
+	if errors.Is(err, redisx.ErrNotCopied) && l.isAlone(time.Now()) {
+		return nil
 	}
-	_, err = l.shard.WriteCopied(ctx, copyLimit, queue)
 	return err
+}
+
+func (l *lane) putCopied(ctx context.Context) error {
+	limit := copyLimit
+	if l.isAlone(time.Now()) {
+		limit = 0
+	}
+	_, err := l.shard.WriteCopied(ctx, limit, func(pipe redis.Pipeliner) { l.queue(ctx, pipe) })
+	return err
+}
+
+// isAlone reports whether no replica has been fit to be read from for a while.
+func (l *lane) isAlone(now time.Time) bool {
+	switch fit := slices.ContainsFunc(l.shard.Nodes(), func(n redisx.Node) bool { return n.Role == redisx.Replica && n.Healthy }); {
+	case fit:
+		l.alone = time.Time{}
+	case l.alone.IsZero():
+		l.alone = now
+	}
+	return !l.alone.IsZero() && now.Sub(l.alone) >= aloneAfter
 }
 
 // queue puts the writes of l.round into pipe.
