@@ -339,24 +339,3 @@ func TestOutcomeNamesWhoWasMissedAndHowTheOthersFared(t *testing.T) {
 		t.Errorf("got %v", m)
 	}
 }
-
-func TestHandedOverSharedUsersHearItOnYoungerConnectionsOnly(t *testing.T) {
-	r := start(t, nil)
-	before := r.join("ann")
-	time.Sleep(4 * tickLength)
-	after := r.join("ann")
-	e := note(`1`, "ann")
-	e.Shared, e.Age = 1, 2*tickLength
-	r.deliver(e)
-	if m := after.json(); m["t"] != "notify" {
-		t.Errorf("the younger connection got %v", m)
-	}
-	before.quiet(2 * tickLength)
-	e.Shared = 0
-	r.deliver(e)
-	for _, c := range []*client{before, after} {
-		if m := c.json(); m["t"] != "notify" {
-			t.Errorf("got %v", m)
-		}
-	}
-}
