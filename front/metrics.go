@@ -13,7 +13,7 @@ import (
 type reason uint8
 
 const (
-	dropReplaced reason = iota // latest: a newer one took its place
+	dropReplaced reason = iota // latest: given up for a newer one with its key
 	dropEvicted                // droppable: given up for a newer message
 	dropFull                   // droppable: no room, and nothing to give up
 	dropSlow                   // the connection was closed as a slow consumer
