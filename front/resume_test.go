@@ -265,11 +265,14 @@ func TestHeldLatestKeepsToTheBounds(t *testing.T) {
 	c := r.join("ann")
 	c.text(`{"t":"resume"}`)
 	wait(t, "the resume", func() bool { return len(r.deps.Inbox.(*fakeInbox).reads) == 1 })
-	small := numbered(1, "ann")
-	small.Class, small.Key = hub.ClassLatest, "k"
-	large := small
-	large.Payload = []byte(`{"t":"notify","id":"2","data":"` + strings.Repeat("x", 2000) + `"}`)
-	r.deliver(small)
+	for i := range 10 { // of which one is held
+		r.deliver(classNote(hub.ClassLatest, "k", i, "ann"))
+	}
+	wait(t, "delivery", func() bool { return r.dropped("replaced", "latest") == 9 })
+	c.text(`{"t":"ping"}`)
+	c.wantText(`{"t":"ok"}`)
+	large := classNote(hub.ClassLatest, "k", 10, "ann")
+	large.Payload = []byte(`{"t":"notify","id":"10","data":"` + strings.Repeat("x", 2000) + `"}`)
 	r.deliver(large)
 	c.wantClose(int(closeSlowConsumer))
 }
