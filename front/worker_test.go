@@ -306,7 +306,7 @@ func TestLongDeliveriesDoNotStarveReads(t *testing.T) {
 		e.Users = append(e.Users, hub.UserID(fmt.Sprint("u", i)))
 	}
 	body := e.Append(nil)
-	const n = 200
+	const n = 100
 	for range n {
 		r.Deliver(body, false, nil)
 	}
