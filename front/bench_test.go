@@ -23,6 +23,9 @@ type crowd struct {
 	*Worker
 	peers []int // the clients' descriptors
 	users []hub.UserID
+
+	listener int
+	address  unix.Sockaddr
 }
 
 func newCrowd(tb testing.TB, n int) *crowd {
@@ -45,37 +48,41 @@ func newCrowd(tb testing.TB, n int) *crowd {
 			_ = unix.Close(fd)
 		}
 	})
-	sa, err := unix.Getsockname(listeners[0].FD)
-	if err != nil {
+	c.listener = listeners[0].FD
+	if c.address, err = unix.Getsockname(c.listener); err != nil {
 		tb.Fatal(err)
 	}
-	for i := range n {
-		c.add(tb, listeners[0].FD, sa, i)
+	for range n {
+		c.connect(tb)
 	}
 	return c
 }
 
-// add has one more client connect and be greeted.
-func (c *crowd) add(tb testing.TB, listener int, sa unix.Sockaddr, i int) {
+// connect has one more client connect and be greeted.
+func (c *crowd) connect(tb testing.TB) {
 	tb.Helper()
 	peer, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	c.peers = append(c.peers, peer)
-	if err := unix.Connect(peer, sa); err != nil {
+	if err := unix.Connect(peer, c.address); err != nil {
 		tb.Fatal(err)
 	}
 	_ = unix.SetNonblock(peer, true)
 	var fd int
 	wait(tb, "the connection", func() bool {
-		fd, _, err = poll.Accept(listener)
+		fd, _, err = poll.Accept(c.listener)
 		return err == nil
 	})
-	user := hub.UserID(fmt.Sprint("user-", i))
+	user := hub.UserID(fmt.Sprint("user-", len(c.users)))
 	c.users = append(c.users, user)
+	place := len(c.table.conns)
+	if free := c.table.free; len(free) > 0 {
+		place = int(free[len(free)-1])
+	}
 	c.welcome(fd, false)
-	conn := c.table.conns[len(c.table.conns)-1]
+	conn := c.table.conns[place]
 	conn.state = stateRegister
 	c.Worker.users.add(conn, auth.Identity{User: user, Service: "chess"})
 	c.registered(conn, nil)

@@ -18,6 +18,7 @@ type delivery struct {
 	what    hub.Delivery
 	users   hub.Cursor  // whose turn it is; not of a broadcast
 	at      int         // place in the table whose turn it is; of a broadcast
+	to      audience    // of a broadcast
 	message message     // shared by all targets; its bytes are this delivery's until it ends
 	outcome hub.Outcome // so far
 }
@@ -74,6 +75,10 @@ func (w *Worker) begin(p parcel) {
 	}
 	w.m.envelopes[x.what.Kind].Inc()
 	x.users = x.what.Cursor()
+	if x.what.Kind == hub.KindBroadcast {
+		x.to = w.audienceOf(x)
+		w.noteTold(x, nil)
+	}
 	if x.what.Kind != hub.KindDisconnect {
 		w.frame = ws.AppendFrame(w.frame[:0], ws.OpText, x.what.Payload)
 		w.retained = false
@@ -127,7 +132,10 @@ func (w *Worker) notify(x *delivery) (done bool) {
 	for x.users.Left > 0 {
 		shared := x.users.Left <= x.what.Shared
 		user := x.users.Next()
-		best := w.notifyUser(w.users.first[hub.UserID(user)], x, shared)
+		best := w.notifyUser(w.users.first[hub.UserID(user)], x, w.toldBefore(x, user))
+		if best != hub.StatusMissed && (shared || x.what.Age > 0) {
+			w.noteTold(x, user) // it may come again
+		}
 		if best == hub.StatusMissed {
 			x.outcome.Missed = append(x.outcome.Missed, hub.UserID(user))
 			if shared {
@@ -147,13 +155,14 @@ func (w *Worker) notify(x *delivery) (done bool) {
 }
 
 // notifyUser writes x to those connections of one user, of which c is the
-// first, that it is meant for, and returns the best that became of it.
-func (w *Worker) notifyUser(c *conn, x *delivery, shared bool) (best hub.Status) {
+// first, that it is meant for, but for those that had heard it when users.joined
+// was at told. It returns the best that became of it.
+func (w *Worker) notifyUser(c *conn, x *delivery, told uint64) (best hub.Status) {
 	for c != nil {
 		next := c.next // send may close c
 		switch {
 		case !matches(c.service, x.what.Services):
-		case shared && x.what.Age > 0 && w.toldBefore(c, &x.what):
+		case c.joined <= told:
 			best = max(best, hub.StatusWritten)
 		default:
 			best = max(best, w.give(c, &x.message, x.what.ID))
@@ -163,14 +172,9 @@ func (w *Worker) notifyUser(c *conn, x *delivery, shared bool) (best hub.Status)
 	return best
 }
 
-// toldBefore reports whether c was open when d was sent first, so that the
-// envelope for this process told it then.
-func (w *Worker) toldBefore(c *conn, d *hub.Delivery) bool {
-	return c.opened+uint32(d.Age/tickLength) < w.now
-}
-
-// broadcast writes to every connection. The table may change between two turns:
-// whoever is in it throughout keeps its place and is met once.
+// broadcast writes to every connection of its audience. The table may change
+// between two turns: whoever is in it throughout keeps its place and is met
+// once.
 func (w *Worker) broadcast(x *delivery) (done bool) {
 	for x.at < len(w.table.conns) {
 		c := w.table.conns[x.at]
@@ -178,7 +182,7 @@ func (w *Worker) broadcast(x *delivery) (done bool) {
 		if c == nil || c.user == "" {
 			continue
 		}
-		if matches(c.service, x.what.Services) {
+		if x.to.has(c) && matches(c.service, x.what.Services) {
 			w.give(c, &x.message, x.what.ID)
 		}
 		if !w.spend() {

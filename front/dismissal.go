@@ -8,8 +8,8 @@ import (
 )
 
 // dismissal is how far a disowned worker has come with sending everybody away.
-// What its connections wait for is sent by others meanwhile, so nothing more is
-// written to them but when to come back. Owned by the loop.
+// The others may have handed over what waits here, so nothing is written any
+// more but when to come back. Owned by the loop.
 type dismissal struct {
 	begun bool
 	told  int    // place up to which connections have been sent away
@@ -40,8 +40,8 @@ func (w *Worker) dismissTurn() {
 	}
 }
 
-// sendAway tells c to come back after a time of its own, and closes it with the
-// same bytes. What waited for it is given up, but for a frame that has begun.
+// sendAway tells c to come back after a time of its own, and closes it in the
+// same write. What waited for it is given up, but for a frame that has begun.
 func (w *Worker) sendAway(c *conn) {
 	if c.state < stateRegister {
 		w.refuse(c, unreachable())

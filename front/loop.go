@@ -34,6 +34,7 @@ type loop struct {
 	pace      pace
 	table     table
 	users     users
+	heard     heard
 	now       uint32 // ticks since the worker started; the first is 1
 	wakeAt    time.Time
 	scanned   uint32 // the tick of the last scan that was finished
@@ -85,6 +86,7 @@ func (w *Worker) open(listeners []Listener) (err error) {
 		}
 	}
 	w.users = newUsers()
+	w.heard = newHeard()
 	w.now = 1
 	w.vector = make([][]byte, 0, maxVector)
 	return nil
@@ -195,6 +197,8 @@ func (w *Worker) everyTick() {
 	}
 	w.tendListeners()
 	w.pace.refill()
+	w.m.heardEvicted.Add(float64(w.heard.age(w.now)))
+	w.m.heard.Set(float64(w.heard.size()))
 }
 
 // shut ends whatever the loop still holds, after its last turn.

@@ -2,6 +2,7 @@ package front
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -318,6 +319,20 @@ func (c *client) next() gws.Frame {
 		c.t.Fatalf("read a frame: %v", err)
 	}
 	return f
+}
+
+// skipReply reads the reply to a handshake.
+func (c *client) skipReply() {
+	c.t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	var reply []byte
+	for !bytes.HasSuffix(reply, []byte("\r\n\r\n")) {
+		var b [1]byte
+		if _, err := io.ReadFull(c.br, b[:]); err != nil {
+			c.t.Fatalf("read the reply %q: %v", reply, err)
+		}
+		reply = append(reply, b[0])
+	}
 }
 
 // json reads one text message.

@@ -13,7 +13,7 @@ import (
 type reason uint8
 
 const (
-	dropReplaced reason = iota // latest: a newer one took its place
+	dropReplaced reason = iota // latest: given up for a newer one with its key
 	dropEvicted                // droppable: given up for a newer message
 	dropFull                   // droppable: no room, and nothing to give up
 	dropSlow                   // the connection was closed as a slow consumer
@@ -55,6 +55,9 @@ type metrics struct {
 	acceptFailures   prometheus.Counter
 	stalled          prometheus.Counter
 
+	heard        prometheus.Gauge
+	heardEvicted prometheus.Counter
+
 	standing  prometheus.Gauge
 	doubts    prometheus.Counter
 	dismissed prometheus.Counter
@@ -92,6 +95,8 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
 		acceptFailures:   b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
 	}
+	m.heard = b.gauge("heard_deliveries", "Deliveries remembered because they may come again.")
+	m.heardEvicted = b.counter("heard_evicted_total", "Deliveries forgotten before their time for newer ones; what comes again of them is written twice.")
 	m.standing = b.gauge("standing", "What the worker may assume of what the others think of it: 0 good, 1 doubt (it delivers nothing and lets nobody in), 2 lost (it sends everybody away and ends).")
 	m.doubts = b.counter("doubts_total", "Times that the worker came to doubt whether the others think it alive.")
 	m.dismissed = b.counter("dismissed_total", "Connections sent away, with a time to come back, because the worker was taken for dead.")

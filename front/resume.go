@@ -216,6 +216,9 @@ func (w *Worker) give(c *conn, m *message, id []byte) hub.Status {
 // hold keeps m until the replay has gone. A connection for which too much
 // arrives meanwhile is closed as a slow consumer, and resumes again.
 func (w *Worker) hold(c *conn, r *resume, m *message, id []byte) hub.Status {
+	if m.replaces() && r.remove(m) {
+		w.m.dropped[dropReplaced][m.class].Inc()
+	}
 	if r.bytes+len(m.data) > w.bounds.bytes || len(r.held) >= w.bounds.count {
 		w.m.dropped[dropSlow][m.class].Inc()
 		w.cut(c, dropSlow, closeSlowConsumer, "slow consumer")
@@ -225,6 +228,17 @@ func (w *Worker) hold(c *conn, r *resume, m *message, id []byte) hub.Status {
 	r.bytes += len(m.data)
 	w.retained = true
 	return hub.StatusQueued
+}
+
+// remove takes out the held message that m makes obsolete, if there is one.
+func (r *resume) remove(m *message) bool {
+	i := slices.IndexFunc(r.held, func(h held) bool { return h.obsoleteBy(m) })
+	if i < 0 {
+		return false
+	}
+	r.bytes -= len(r.held[i].data)
+	r.held = slices.Delete(r.held, i, i+1)
+	return true
 }
 
 // endResume ends the resume of a connection that ends.

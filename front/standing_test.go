@@ -391,6 +391,17 @@ func TestALostWorkerRefusesWhoeverIsOnTheWayIn(t *testing.T) {
 	}
 }
 
+func TestALostWorkerSendsTLSClientsAwayToo(t *testing.T) {
+	r, _ := startTLS(t, nil)
+	c := r.joinTLS("ann")
+	r.standing.set(hub.StandingLost)
+	c.sentAway()
+	_ = c.Close()
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLostInTheMiddleOfADrain(t *testing.T) {
 	r := start(t, func(c *Config) { c.DrainWindow, c.DrainTimeout = time.Minute, time.Minute })
 	c := r.join("ann")
