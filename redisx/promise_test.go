@@ -156,9 +156,9 @@ func TestPlannedFailoverThenCrash(t *testing.T) {
 	failover(t, top, s)
 	before := len(w.acknowledged)
 	time.Sleep(1500 * time.Millisecond)
-	new := masterAddr(s)
-	server(top, new).Crash()
-	within(t, 15*time.Second, "another master", func() bool { a := masterAddr(s); return a != "" && a != new })
+	second := masterAddr(s)
+	server(top, second).Crash()
+	within(t, 15*time.Second, "another master", func() bool { a := masterAddr(s); return a != "" && a != second })
 	within(t, 10*time.Second, "a write is acknowledged again", func() bool { return s.Write(t.Context(), set("k", "v")) == nil })
 	w.stop()
 	if len(w.acknowledged) == before {
