@@ -25,8 +25,8 @@ type Dispatcher interface {
 	// Disconnect returns how many processes were asked to close user's
 	// connections.
 	Disconnect(ctx context.Context, user hub.UserID, reason string) (processes int, err error)
-	// Ready returns what keeps the hub from serving now, or nil.
-	Ready(ctx context.Context) error
+	// Health says what keeps the hub from serving now.
+	Health(ctx context.Context) hub.Health
 }
 
 // Once remembers requests by their idempotency key and the reply they got.

@@ -17,7 +17,7 @@ type fakeHub struct {
 	broadcasts  []hub.Notification
 	disconnects map[hub.UserID]string
 	err         error         // answer of every method, when set
-	notReady    error         // answer of Ready, when set
+	health      hub.Health    // answer of Health
 	block       chan struct{} // when set, sending waits for it
 	panics      bool
 }
@@ -128,10 +128,10 @@ func (h *fakeHub) Disconnect(ctx context.Context, user hub.UserID, reason string
 	return len(h.online[user].Processes), nil
 }
 
-func (h *fakeHub) Ready(ctx context.Context) error {
+func (h *fakeHub) Health(context.Context) hub.Health {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.notReady
+	return h.health
 }
 
 // fakeOnce remembers claims in memory, for ever.

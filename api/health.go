@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -12,7 +13,8 @@ import (
 const readyTimeout = time.Second
 
 type statusReply struct {
-	Status string `json:"status"`
+	Status   string   `json:"status"`
+	Degraded []string `json:"degraded,omitzero"` // what is refused or answered in part, and why
 }
 
 // getHealth says that the process lives, whatever Redis does: restarting it
@@ -22,17 +24,22 @@ func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// getReady says whether a notification could be taken now.
+// getReady says whether a notification could be taken now, and what would be
+// refused all the same.
 func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		return refuse(CodeNotReady, "shutting down")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
-	if err := s.hub.Ready(ctx); err != nil {
-		return refuse(CodeNotReady, "%s", truncate(err.Error(), 500))
+	switch h := s.hub.Health(ctx); {
+	case len(h.Down) > 0:
+		return refuse(CodeNotReady, "%s", truncate(strings.Join(h.Down, "; "), 1000))
+	case len(h.Degraded) > 0:
+		writeJSON(w, statusReply{Status: "degraded", Degraded: h.Degraded})
+	default:
+		writeJSON(w, statusReply{Status: "ready"})
 	}
-	writeJSON(w, statusReply{Status: "ready"})
 	return nil
 }
 

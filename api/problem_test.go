@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -131,7 +130,7 @@ func TestEveryProblem(t *testing.T) {
 		},
 		CodeNotReady: func(t *testing.T) reply {
 			w := newWorld(t)
-			w.hub.notReady = errors.New("data shard 0: no master")
+			w.hub.health = hub.Health{Down: []string{"data shard 0: no master"}}
 			out := w.get("/readyz")
 			if !strings.Contains(string(out.body), "data shard 0: no master") {
 				t.Errorf("does not say what is missing: %s", out.body)

@@ -23,6 +23,9 @@ type crowd struct {
 	*Worker
 	peers []int // the clients' descriptors
 	users []hub.UserID
+
+	listener int
+	address  unix.Sockaddr
 }
 
 func newCrowd(tb testing.TB, n int) *crowd {
@@ -45,40 +48,52 @@ func newCrowd(tb testing.TB, n int) *crowd {
 			_ = unix.Close(fd)
 		}
 	})
-	sa, err := unix.Getsockname(listeners[0].FD)
-	if err != nil {
+	c.listener = listeners[0].FD
+	if c.address, err = unix.Getsockname(c.listener); err != nil {
 		tb.Fatal(err)
 	}
-	for i := range n {
-		c.add(tb, listeners[0].FD, sa, i)
+	for range n {
+		c.connect(tb)
 	}
 	return c
 }
 
-// add has one more client connect and be greeted.
-func (c *crowd) add(tb testing.TB, listener int, sa unix.Sockaddr, i int) {
+// connect has one more client connect and be greeted.
+func (c *crowd) connect(tb testing.TB) {
 	tb.Helper()
 	peer, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	c.peers = append(c.peers, peer)
-	if err := unix.Connect(peer, sa); err != nil {
+	if err := unix.Connect(peer, c.address); err != nil {
 		tb.Fatal(err)
 	}
 	_ = unix.SetNonblock(peer, true)
 	var fd int
 	wait(tb, "the connection", func() bool {
-		fd, _, err = poll.Accept(listener)
+		fd, _, err = poll.Accept(c.listener)
 		return err == nil
 	})
-	user := hub.UserID(fmt.Sprint("user-", i))
+	user := hub.UserID(fmt.Sprint("user-", len(c.users)))
 	c.users = append(c.users, user)
+	place := len(c.table.conns)
+	if free := c.table.free; len(free) > 0 {
+		place = int(free[len(free)-1])
+	}
 	c.welcome(fd, false)
-	conn := c.table.conns[len(c.table.conns)-1]
+	conn := c.table.conns[place]
 	conn.state = stateRegister
 	c.Worker.users.add(conn, auth.Identity{User: user, Service: "chess"})
 	c.registered(conn, nil)
+}
+
+// deliver has the loop deliver one envelope, in as many turns as it takes.
+func (c *crowd) deliver(body []byte) {
+	c.Deliver(body, false, nil)
+	for first := true; first || c.delivery.begun; first = false {
+		c.deliverWaiting()
+	}
 }
 
 // drain reads what all peers have got.
@@ -106,8 +121,7 @@ func TestDeliverAllocatesNothingPerTarget(t *testing.T) {
 	run := func(e hub.Envelope) float64 {
 		body := e.Append(nil)
 		return testing.AllocsPerRun(20, func() {
-			c.budget = turnBudget
-			c.deliver(body, false)
+			c.deliver(body)
 			c.drain()
 		})
 	}
@@ -130,7 +144,7 @@ func TestConnectionIsSmall(t *testing.T) {
 func BenchmarkDeliver(b *testing.B) {
 	c := newCrowd(b, 2000)
 	for name, step := range map[string]func(body []byte, start int){
-		"worker": func(body []byte, _ int) { c.budget = 1 << 20; c.deliver(body, false) },
+		"worker": func(body []byte, _ int) { c.deliver(body) },
 		"bare": func(body []byte, start int) {
 			d, err := hub.ParseEnvelope(body)
 			if err != nil {

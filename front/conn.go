@@ -27,6 +27,7 @@ type conn struct {
 	out     *outbox // nil while nothing waits to be written
 	side    *side   // nil once open, except over TLS and around a resume
 	dec     ws.Decoder
+	joined  uint64 // place in the order in which connections were registered under their users
 
 	id         int32 // place in the table
 	fd         int32 // -1 over TLS

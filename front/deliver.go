@@ -7,136 +7,204 @@ import (
 	"github.com/homing/homing/hub"
 )
 
-// deliverWaiting delivers every envelope that waits in the inbox.
+// delivery is one envelope on its way to the sockets. A long one takes several
+// turns of the loop: it is left and continued between two targets. Owned by the
+// loop.
+type delivery struct {
+	parcel
+
+	begun   bool // false: there is none
+	refused bool // nothing of the envelope can be done
+	what    hub.Delivery
+	users   hub.Cursor  // whose turn it is; not of a broadcast
+	at      int         // place in the table whose turn it is; of a broadcast
+	to      audience    // of a broadcast
+	message message     // shared by all targets; its bytes are this delivery's until it ends
+	outcome hub.Outcome // so far
+}
+
+// deliverWaiting delivers what waits in the inbox, about turnBudget targets of
+// it; the rest in the next turn. It looks at the worker's standing right before
+// each envelope and when it goes on with one: in doubt everything stays where
+// it is, in order, until a later turn.
 func (w *Worker) deliverWaiting() {
-	w.batch = w.inbox.take(w.batch)
-	for i, p := range w.batch {
-		outcome := w.deliver(p.body, p.report)
-		w.inbox.done(p.body)
-		if p.done != nil {
-			p.done(outcome)
+	w.budget = turnBudget
+	for w.mayDeliver() && w.nextDelivery() {
+		if !w.advance(&w.delivery) {
+			w.poller.Wake() // so that the next turn begins at once
+			return
 		}
-		w.batch[i] = parcel{}
-		w.breathe()
 	}
+}
+
+// nextDelivery begins the next envelope unless one has begun, and reports
+// whether there is any.
+func (w *Worker) nextDelivery() bool {
+	if w.delivery.begun {
+		return true
+	}
+	if w.batchAt == len(w.batch) {
+		w.batch, w.batchAt = w.inbox.take(w.batch), 0
+	}
+	if len(w.batch) == 0 {
+		return false
+	}
+	p := &w.batch[w.batchAt]
+	w.begin(*p)
+	*p = parcel{}
+	w.batchAt++
+	return true
 }
 
 // errNotForWorkers refuses what only goes the other way.
 var errNotForWorkers = errors.New("an envelope of missed users at a worker")
 
-// deliver does what one envelope asks.
-func (w *Worker) deliver(body []byte, report bool) (o hub.Outcome) {
-	d, err := hub.ParseEnvelope(body)
-	if err == nil && d.Kind == hub.KindMissed {
+// begin prepares the delivery of p.
+func (w *Worker) begin(p parcel) {
+	w.delivery = delivery{parcel: p, begun: true}
+	x := &w.delivery
+	var err error
+	if x.what, err = hub.ParseEnvelope(p.body); err == nil && x.what.Kind == hub.KindMissed {
 		err = errNotForWorkers
 	}
 	if err != nil {
+		x.refused = true
 		w.m.lostEnvelopes.WithLabelValues("malformed").Inc()
 		w.log.Error("read an envelope", "err", err)
-		return o
+		return
 	}
-	w.m.envelopes[d.Kind].Inc()
-	switch d.Kind {
-	case hub.KindNotify:
-		o = w.notify(&d, report)
-	case hub.KindBroadcast:
-		w.broadcast(&d)
-	case hub.KindDisconnect:
-		w.disconnect(&d)
-	case hub.KindMissed: // refused above
+	w.m.envelopes[x.what.Kind].Inc()
+	x.users = x.what.Cursor()
+	if x.what.Kind == hub.KindBroadcast {
+		x.to = w.audienceOf(x)
+		w.noteTold(x, nil)
 	}
-	return o
+	if x.what.Kind != hub.KindDisconnect {
+		w.frame = ws.AppendFrame(w.frame[:0], ws.OpText, x.what.Payload)
+		w.retained = false
+		x.message = message{data: w.frame, key: x.what.Key, class: x.what.Class}
+	}
 }
 
-// frameOf builds the frame that every target of d shares.
-func (w *Worker) frameOf(d *hub.Delivery) message {
-	w.frame = ws.AppendFrame(w.frame[:0], ws.OpText, d.Payload)
-	w.retained = false
-	return message{data: w.frame, key: d.Key, class: d.Class}
+// advance goes on with x until it is done or the budget is used up, and reports
+// whether some of the budget is left.
+func (w *Worker) advance(x *delivery) bool {
+	done := true
+	if !x.refused {
+		switch x.what.Kind {
+		case hub.KindNotify:
+			done = w.notify(x)
+		case hub.KindBroadcast:
+			done = w.broadcast(x)
+		case hub.KindDisconnect:
+			done = w.disconnect(x)
+		case hub.KindMissed: // refused
+		}
+	}
+	if done {
+		w.finish(x)
+	}
+	return w.spend()
 }
 
-// sent ends what frameOf began: the frame's memory is used again unless some
-// outbox holds it.
-func (w *Worker) sent() {
+// finish confirms x. The memory of its frame is used again unless some outbox
+// holds it.
+func (w *Worker) finish(x *delivery) {
 	if w.retained {
 		w.frame = nil
 	}
+	ended := *x
+	*x = delivery{}
+	w.inbox.done(ended.body)
+	if ended.done != nil {
+		ended.done(ended.outcome)
+	}
+}
+
+// spend takes one target off the turn's budget and reports whether any is left.
+func (w *Worker) spend() bool {
+	w.budget--
+	return w.budget > 0
 }
 
 // notify writes to the connections of the users that are held here.
-func (w *Worker) notify(d *hub.Delivery, report bool) (o hub.Outcome) {
-	m := w.frameOf(d)
-	i := 0
-	for user := range d.Users {
-		i++
-		shared := i > d.UserCount()-d.Shared
-		best := w.notifyUser(w.users.first[hub.UserID(user)], d, &m, shared)
+func (w *Worker) notify(x *delivery) (done bool) {
+	for x.users.Left > 0 {
+		shared := x.users.Left <= x.what.Shared
+		user := x.users.Next()
+		best := w.notifyUser(w.users.first[hub.UserID(user)], x, w.toldBefore(x, user))
+		if best != hub.StatusMissed && (shared || x.what.Age > 0) {
+			w.noteTold(x, user) // it may come again
+		}
 		if best == hub.StatusMissed {
-			o.Missed = append(o.Missed, hub.UserID(user))
+			x.outcome.Missed = append(x.outcome.Missed, hub.UserID(user))
 			if shared {
-				o.Shared++
+				x.outcome.Shared++
 			}
 		}
-		if report {
-			o.Statuses = append(o.Statuses, byte(best))
+		if x.report {
+			x.outcome.Statuses = append(x.outcome.Statuses, byte(best))
 		}
-		w.breathe()
+		if !w.spend() && x.users.Left > 0 {
+			return false
+		}
 	}
-	w.sent()
-	w.m.targets.Add(float64(i))
-	w.m.missed.Add(float64(len(o.Missed)))
-	return o
+	w.m.targets.Add(float64(x.what.UserCount()))
+	w.m.missed.Add(float64(len(x.outcome.Missed)))
+	return true
 }
 
-// notifyUser writes m to those connections of one user, of which c is the
-// first, that d is meant for, and returns the best that became of it.
-func (w *Worker) notifyUser(c *conn, d *hub.Delivery, m *message, shared bool) (best hub.Status) {
+// notifyUser writes x to those connections of one user, of which c is the
+// first, that it is meant for, but for those that had heard it when users.joined
+// was at told. It returns the best that became of it.
+func (w *Worker) notifyUser(c *conn, x *delivery, told uint64) (best hub.Status) {
 	for c != nil {
 		next := c.next // send may close c
 		switch {
-		case !matches(c.service, d.Services):
-		case shared && d.Age > 0 && w.toldBefore(c, d):
+		case !matches(c.service, x.what.Services):
+		case c.joined <= told:
 			best = max(best, hub.StatusWritten)
 		default:
-			best = max(best, w.give(c, m, d.ID))
+			best = max(best, w.give(c, &x.message, x.what.ID))
 		}
 		c = next
 	}
 	return best
 }
 
-// toldBefore reports whether c was open when d was sent first, so that the
-// envelope for this process told it then.
-func (w *Worker) toldBefore(c *conn, d *hub.Delivery) bool {
-	return c.opened+uint32(d.Age/tickLength) < w.now
-}
-
-// broadcast writes to every connection. The table may change meanwhile:
-// whoever is in it throughout keeps its place and is met once.
-func (w *Worker) broadcast(d *hub.Delivery) {
-	m := w.frameOf(d)
-	for i := 0; i < len(w.table.conns); i++ {
-		c := w.table.conns[i]
+// broadcast writes to every connection of its audience. The table may change
+// between two turns: whoever is in it throughout keeps its place and is met
+// once.
+func (w *Worker) broadcast(x *delivery) (done bool) {
+	for x.at < len(w.table.conns) {
+		c := w.table.conns[x.at]
+		x.at++
 		if c == nil || c.user == "" {
 			continue
 		}
-		if matches(c.service, d.Services) {
-			w.give(c, &m, d.ID)
+		if x.to.has(c) && matches(c.service, x.what.Services) {
+			w.give(c, &x.message, x.what.ID)
 		}
-		w.breathe()
+		if !w.spend() {
+			return false
+		}
 	}
-	w.sent()
+	return true
 }
 
 // disconnect closes every connection of the users.
-func (w *Worker) disconnect(d *hub.Delivery) {
-	reason := string(d.Payload)
-	for user := range d.Users {
+func (w *Worker) disconnect(x *delivery) (done bool) {
+	reason := string(x.what.Payload)
+	for x.users.Left > 0 {
+		user := x.users.Next()
 		for c := w.users.first[hub.UserID(user)]; c != nil; c = w.users.first[hub.UserID(user)] {
 			w.close(c, closeDisconnected, reason)
 		}
-		w.breathe()
+		if !w.spend() && x.users.Left > 0 {
+			return false
+		}
 	}
+	return true
 }
 
 // matches reports whether a delivery limited to services, if to any, is meant

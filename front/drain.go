@@ -16,9 +16,7 @@ func (w *Worker) drainTurn() {
 		w.drain.begun = true
 		w.drain.until = w.now + w.limits.window + w.limits.drain
 		w.log.Info("draining", "connections", w.table.count, "window", w.cfg.DrainWindow)
-		for _, ln := range w.listeners {
-			w.leave(ln)
-		}
+		w.leaveListeners()
 	}
 	for budget := scanBudget; w.drain.told < len(w.table.conns); w.drain.told++ {
 		c := w.table.conns[w.drain.told]
@@ -42,11 +40,16 @@ func (w *Worker) dismiss(c *conn) {
 		after = rand.Uint32N(left - w.now)
 	}
 	c.deadline = w.now + after
-	w.protocols[c.protocol].farewell(w, c, after)
+	if text := w.protocols[c.protocol].farewell(after); len(text) > 0 {
+		w.send(c, &message{data: text, control: true})
+	}
 	w.arm(c)
 }
 
-// drained reports whether a stop has come to its end.
-func (w *Worker) drained() bool {
+// stopped reports whether a drain or a dismissal has come to its end.
+func (w *Worker) stopped() bool {
+	if w.dismissal.begun {
+		return w.dismissal.over(w.now, w.table.count)
+	}
 	return w.drain.begun && (w.table.count == 0 || w.now >= w.drain.until)
 }

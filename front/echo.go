@@ -25,4 +25,4 @@ func (echo) message(w *Worker, c *conn, msg *ws.Message) {
 	w.send(c, &message{data: ws.Frame(msg.Op, msg.Payload)})
 }
 
-func (echo) farewell(*Worker, *conn, uint32) {}
+func (echo) farewell(uint32) []byte { return nil }

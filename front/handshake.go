@@ -11,6 +11,7 @@ import (
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/front/ws"
+	"github.com/homing/homing/hub"
 )
 
 // protocol is what clients speak on one path. Its methods are called by the
@@ -21,8 +22,9 @@ type protocol interface {
 	upgrade(w *Worker, c *conn, req *ws.Request) error
 	// message takes one text or binary message. The payload is only lent.
 	message(w *Worker, c *conn, msg *ws.Message)
-	// farewell tells c to come back after the given ticks.
-	farewell(w *Worker, c *conn, after uint32)
+	// farewell returns the frame that tells a client to come back after the
+	// given ticks; nil when there is none.
+	farewell(after uint32) []byte
 }
 
 // subprotocol is what homing.v1 clients offer in Sec-WebSocket-Protocol, and
@@ -97,6 +99,9 @@ func (w *Worker) route(c *conn, req *ws.Request) error {
 	if !w.origins.allow(req.Origin, req.Host) {
 		return errOrigin
 	}
+	if w.Standing() != hub.StandingGood {
+		return unreachable()
+	}
 	if err := w.pace.admit(); err != nil {
 		return err
 	}
@@ -170,7 +175,7 @@ func (w *Worker) verifyPatiently(ctx context.Context) {
 			return
 		case job := <-w.waiting:
 			id, err := w.verifyOne(ctx, job.token)
-			w.post(func() { w.verified(job.c, id, err) })
+			w.Post(func() { w.verified(job.c, id, err) })
 		}
 	}
 }
@@ -191,6 +196,10 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, refusalOf(err))
 		return
 	}
+	if w.Standing() != hub.StandingGood {
+		w.refuse(c, unreachable())
+		return
+	}
 	early, ok := w.switchProtocols(c, stateRegister)
 	if !ok {
 		return
@@ -200,7 +209,7 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 	w.users.add(c, id)
 	w.arm(c)
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
-		w.post(func() { w.registered(c, err) })
+		w.Post(func() { w.registered(c, err) })
 	})
 	w.frames(c, early)
 }
@@ -235,7 +244,8 @@ func refusalOf(err error) error {
 	}
 }
 
-// registered greets a connection whose user the index names now.
+// registered greets a connection whose user the index names now, or in a time
+// of doubt has it wait on, within its time to register.
 func (w *Worker) registered(c *conn, err error) {
 	if c.state != stateRegister {
 		return
@@ -243,6 +253,10 @@ func (w *Worker) registered(c *conn, err error) {
 	if err != nil {
 		w.log.Warn("register a user", "user", c.user, "err", err)
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")
+		return
+	}
+	if w.Standing() != hub.StandingGood {
+		w.standing.registered = append(w.standing.registered, c)
 		return
 	}
 	w.greet(c)

@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/homing/homing/front/ws"
-	"github.com/homing/homing/hub"
 )
 
 // homing is the protocol homing.v1: JSON text messages, each with a "t" that
@@ -98,8 +97,8 @@ func (w *Worker) hello(c *conn) []byte {
 	return append(b, '}')
 }
 
-func (homing) farewell(w *Worker, c *conn, after uint32) {
+func (homing) farewell(after uint32) []byte {
 	b := append(make([]byte, 0, 48), `{"t":"reconnect","after_ms":`...)
 	b = strconv.AppendInt(b, int64(after)*tickLength.Milliseconds(), 10)
-	w.send(c, &message{data: ws.Frame(ws.OpText, append(b, '}')), class: hub.ClassDroppable})
+	return ws.Frame(ws.OpText, append(b, '}'))
 }

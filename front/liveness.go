@@ -94,7 +94,7 @@ func (w *Worker) expire(c *conn) {
 	case stateRegister:
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")
 	case stateOpen: // its turn in a drain
-		w.close(c, ws.CloseServiceRestart, "come back")
+		w.close(c, ws.CloseServiceRestart, comeBack)
 	case stateClosing, stateGone:
 		w.drop(c, dropClosed)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/hub"
 )
 
 const (
@@ -29,26 +30,32 @@ const (
 type loop struct {
 	listeners []*listener
 	gate      gate
+	muted     bool // the master wants no arrivals here
 	pace      pace
 	table     table
 	users     users
+	heard     heard
 	now       uint32 // ticks since the worker started; the first is 1
 	wakeAt    time.Time
 	scanned   uint32 // the tick of the last scan that was finished
 	scanAt    int    // where an unfinished scan goes on
 	reported  int    // connections last told to Presence
 	drain     drain
+	standing  standing
+	dismissal dismissal
 
 	events   [eventBudget]poll.Event
 	buf      [readBufferSize]byte // what every socket is read into
-	frame    []byte               // what every envelope's frame is built in
 	vector   [][]byte
-	batch    []parcel // envelopes being delivered
+	batch    []parcel // envelopes taken from the inbox
+	batchAt  int      // the next of them
+	delivery delivery // what is being delivered
+	frame    []byte   // the bytes of its message, used again by the next
+	retained bool     // an outbox holds them
 	called   []func() // posts being called
 	callAt   int      // the next of them
 	budget   int      // targets until the loop looks at its sockets again
 	wrote    int      // messages written in full and not counted yet
-	retained bool     // an outbox holds the frame that is being delivered
 }
 
 // open prepares the loop on listeners, which it closes when it fails.
@@ -79,16 +86,16 @@ func (w *Worker) open(listeners []Listener) (err error) {
 		}
 	}
 	w.users = newUsers()
+	w.heard = newHeard()
 	w.now = 1
 	w.vector = make([][]byte, 0, maxVector)
-	w.budget = turnBudget
 	return nil
 }
 
-// serve runs the loop until the worker has drained.
+// serve runs the loop until the worker has drained, or has sent everybody away.
 func (w *Worker) serve() error {
 	w.wakeAt = time.Now().Add(tickLength)
-	for !w.drained() {
+	for !w.stopped() {
 		n, err := w.poller.Wait(w.events[:], w.wakeAt)
 		if err != nil {
 			return err
@@ -110,30 +117,17 @@ func (w *Worker) attend(ready []poll.Event, now time.Time) {
 	if !w.wakeAt.After(now) {
 		w.wakeAt = now.Add(tickLength)
 	}
+	w.mayDeliver() // first: a worker that is lost writes nothing more that waited
+	if w.standing.seen == hub.StandingLost {
+		w.dismissTurn()
+	} else if w.draining.Load() {
+		w.drainTurn()
+	}
 	for i := range ready {
 		w.handle(&ready[i])
 	}
 	w.callPosted()
-	if w.draining.Load() {
-		w.drainTurn()
-	}
 	w.scan()
-}
-
-// breathe is called between targets of long deliveries. Every turnBudget calls
-// it attends to the sockets, without waiting.
-func (w *Worker) breathe() {
-	if w.budget--; w.budget > 0 {
-		return
-	}
-	w.budget = turnBudget
-	w.poller.Wake() // so that Wait returns at once
-	n, err := w.poller.Wait(w.events[:], w.wakeAt)
-	if err != nil {
-		return // the next turn meets it again and reports it
-	}
-	w.attend(w.events[:n], time.Now())
-	w.poller.Wake() // Wait took the wake-up of whatever came to the inbox meanwhile
 }
 
 func (w *Worker) handle(ev *poll.Event) {
@@ -203,6 +197,8 @@ func (w *Worker) everyTick() {
 	}
 	w.tendListeners()
 	w.pace.refill()
+	w.m.heardEvicted.Add(float64(w.heard.age(w.now)))
+	w.m.heard.Set(float64(w.heard.size()))
 }
 
 // shut ends whatever the loop still holds, after its last turn.

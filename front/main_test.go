@@ -2,6 +2,7 @@ package front
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
@@ -124,6 +126,7 @@ type rig struct {
 	addr     string
 	presence *fakePresence
 	auth     fakeAuth
+	standing fakeStanding
 	reg      *prometheus.Registry
 	stop     func() error // ends the worker and returns Run's error
 }
@@ -166,7 +169,7 @@ func startWith(tb testing.TB, inbox Inbox, change func(*Config)) *rig {
 		tb.Fatal(err)
 	}
 	r.Worker, err = NewWorker(cfg, listeners, Deps{
-		Process: "process-abc", Auth: r.auth, Presence: r.presence, Inbox: inbox, Log: testLog(tb), Registry: r.reg,
+		Process: "process-abc", Auth: r.auth, Presence: r.presence, Inbox: inbox, Standing: r.standing.now, Log: testLog(tb), Registry: r.reg,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -318,6 +321,20 @@ func (c *client) next() gws.Frame {
 	return f
 }
 
+// skipReply reads the reply to a handshake.
+func (c *client) skipReply() {
+	c.t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	var reply []byte
+	for !bytes.HasSuffix(reply, []byte("\r\n\r\n")) {
+		var b [1]byte
+		if _, err := io.ReadFull(c.br, b[:]); err != nil {
+			c.t.Fatalf("read the reply %q: %v", reply, err)
+		}
+		reply = append(reply, b[0])
+	}
+}
+
 // json reads one text message.
 func (c *client) json() map[string]any {
 	c.t.Helper()
@@ -393,4 +410,35 @@ func counter(tb testing.TB, c prometheus.Counter) float64 {
 		tb.Fatal(err)
 	}
 	return m.GetCounter().GetValue()
+}
+
+// socketPair returns a connection's descriptor, as a worker adopts it, and the
+// peer.
+func socketPair(tb testing.TB) (fd int, peer net.Conn) {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer ln.Close()
+	if peer, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = peer.Close() })
+	conn, err := ln.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := raw.Control(func(of uintptr) { fd, err = unix.Dup(int(of)) }); err != nil {
+		tb.Fatal(err)
+	}
+	if err = errors.Join(err, unix.SetNonblock(fd, true)); err != nil {
+		tb.Fatal(err)
+	}
+	return fd, peer
 }

@@ -13,18 +13,19 @@ import (
 type reason uint8
 
 const (
-	dropReplaced reason = iota // latest: a newer one took its place
+	dropReplaced reason = iota // latest: given up for a newer one with its key
 	dropEvicted                // droppable: given up for a newer message
 	dropFull                   // droppable: no room, and nothing to give up
 	dropSlow                   // the connection was closed as a slow consumer
 	dropStalled                // the connection took nothing for the write timeout
 	dropLost                   // the connection broke
+	dropDisowned               // the connection was sent away: others thought the worker dead, and tell its users
 	dropClosed                 // the connection was closed for another reason
 	reasonCount
 )
 
 var reasonNames = [reasonCount]string{
-	"replaced", "evicted", "outbox_full", "slow_consumer", "write_timeout", "connection_lost", "connection_closed",
+	"replaced", "evicted", "outbox_full", "slow_consumer", "write_timeout", "connection_lost", "disowned", "connection_closed",
 }
 
 // metrics are what a worker counts. The loop is almost their only writer.
@@ -53,6 +54,13 @@ type metrics struct {
 	relistens        prometheus.Counter
 	acceptFailures   prometheus.Counter
 	stalled          prometheus.Counter
+
+	heard        prometheus.Gauge
+	heardEvicted prometheus.Counter
+
+	standing  prometheus.Gauge
+	doubts    prometheus.Counter
+	dismissed prometheus.Counter
 
 	resumes  *prometheus.CounterVec
 	replayed prometheus.Counter
@@ -87,6 +95,11 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
 		acceptFailures:   b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
 	}
+	m.heard = b.gauge("heard_deliveries", "Deliveries remembered because they may come again.")
+	m.heardEvicted = b.counter("heard_evicted_total", "Deliveries forgotten before their time for newer ones; what comes again of them is written twice.")
+	m.standing = b.gauge("standing", "What the worker may assume of what the others think of it: 0 good, 1 doubt (it delivers nothing and lets nobody in), 2 lost (it sends everybody away and ends).")
+	m.doubts = b.counter("doubts_total", "Times that the worker came to doubt whether the others think it alive.")
+	m.dismissed = b.counter("dismissed_total", "Connections sent away, with a time to come back, because the worker was taken for dead.")
 	m.resumes = b.vec("resumes_total", "Clients that asked for what they missed: recovered, gone (not all of it is kept any more), unavailable, busy, abandoned (they left).", "result")
 	m.replayed = b.counter("replayed_messages_total", "Messages sent to clients that resumed; not among the written messages.")
 	m.repeats = b.counter("repeats_total", "Live messages left out because the connection had been replayed them.")

@@ -16,6 +16,17 @@ type message struct {
 	control bool // of the protocol itself: always fits and is never given up
 }
 
+// replaces reports whether a newer message makes an older one with its key
+// obsolete.
+func (m *message) replaces() bool {
+	return len(m.key) > 0 && (m.control || m.class == hub.ClassLatest)
+}
+
+// obsoleteBy reports whether newer makes m obsolete.
+func (m *message) obsoleteBy(newer *message) bool {
+	return newer.replaces() && m.control == newer.control && m.class == newer.class && bytes.Equal(m.key, newer.key)
+}
+
 // outbox keeps, in order, what the kernel did not take for one connection. A
 // connection has one only while something waits. Owned by the loop.
 type outbox struct {
@@ -34,38 +45,49 @@ type bounds struct{ bytes, count int }
 type verdict uint8
 
 const (
-	queued   verdict = iota
-	replaced         // queued in the place of an older one with its key
-	givenUp          // droppable, and no room
-	noRoom           // must or latest, and no room: close the connection
+	queued  verdict = iota
+	givenUp         // droppable, and no room
+	noRoom          // must or latest, and no room: close the connection
 )
 
-// push adds m by the policy of its class. A latest message takes the place of
-// the one with its key, as does a control message. Otherwise, when there is no
-// room, the oldest droppable messages are given up for it: evicted counts them.
-func (o *outbox) push(m message, limit bounds) (v verdict, evicted int) {
-	if i := o.find(m); i >= 0 {
-		if !m.control {
-			o.bytes += len(m.data) - len(o.queue[i].data)
-		}
-		o.queue[i] = m
-		return replaced, 0
-	}
+// displaced counts the messages that were given up for a newer one.
+type displaced struct {
+	replaced int // latest, with its key
+	evicted  int // droppable
+}
+
+// push adds m at the end by the policy of its class. For a latest message, the
+// one with its key is taken out: what was sent in between stays before m. When
+// there is no room, the oldest droppable messages are given up. A control
+// message takes the place of the one with its key.
+func (o *outbox) push(m message, limit bounds) (v verdict, lost displaced) {
 	if m.control {
-		o.queue = append(o.queue, m)
-		return queued, 0
+		o.pushControl(m)
+		return queued, lost
+	}
+	if i := o.find(m); i >= 0 {
+		o.remove(i)
+		lost.replaced++
 	}
 	for !o.fits(m, limit) {
 		if !o.evict() {
 			if m.class == hub.ClassDroppable {
-				return givenUp, evicted
+				return givenUp, lost
 			}
-			return noRoom, evicted
+			return noRoom, lost
 		}
-		evicted++
+		lost.evicted++
 	}
 	o.add(m)
-	return queued, evicted
+	return queued, lost
+}
+
+func (o *outbox) pushControl(m message) {
+	if i := o.find(m); i >= 0 {
+		o.queue[i] = m
+		return
+	}
+	o.add(m)
 }
 
 // begin adds m, of which the kernel took the first n bytes, to an empty
@@ -86,6 +108,7 @@ func (o *outbox) prepend(m message) {
 }
 
 func (o *outbox) add(m message) {
+	o.compact()
 	o.queue = append(o.queue, m)
 	if !m.control {
 		o.bytes += len(m.data)
@@ -105,14 +128,13 @@ func (o *outbox) started() int {
 	return o.head
 }
 
-// find returns the index of the message that m takes the place of, or -1.
+// find returns the index of the message that m makes obsolete, or -1.
 func (o *outbox) find(m message) int {
-	if len(m.key) == 0 || !m.control && m.class != hub.ClassLatest {
+	if !m.replaces() {
 		return -1
 	}
 	for i := o.started(); i < len(o.queue); i++ {
-		q := &o.queue[i]
-		if q.control == m.control && q.class == m.class && bytes.Equal(q.key, m.key) {
+		if o.queue[i].obsoleteBy(&m) {
 			return i
 		}
 	}
@@ -123,15 +145,27 @@ func (o *outbox) find(m message) int {
 func (o *outbox) evict() bool {
 	for i := o.started(); i < len(o.queue); i++ {
 		if m := &o.queue[i]; m.class == hub.ClassDroppable && !m.control {
-			o.bytes -= len(m.data)
-			o.count--
-			copy(o.queue[i:], o.queue[i+1:])
-			o.queue[len(o.queue)-1] = message{}
-			o.queue = o.queue[:len(o.queue)-1]
+			o.remove(i)
 			return true
 		}
 	}
 	return false
+}
+
+// remove takes out message i, which is not a control message and of which
+// nothing is written. The shorter side of the queue closes the gap.
+func (o *outbox) remove(i int) {
+	o.bytes -= len(o.queue[i].data)
+	o.count--
+	if before, after := i-o.head, len(o.queue)-1-i; before < after {
+		copy(o.queue[o.head+1:i+1], o.queue[o.head:i])
+		o.queue[o.head] = message{}
+		o.head++
+		return
+	}
+	copy(o.queue[i:], o.queue[i+1:])
+	o.queue[len(o.queue)-1] = message{}
+	o.queue = o.queue[:len(o.queue)-1]
 }
 
 // maxVector is how many messages one system call writes.
@@ -172,7 +206,8 @@ func (o *outbox) wrote(n int) (finished int) {
 }
 
 // compact moves the queue to the front of its array once half of it is
-// written, so that a connection that is always a little behind does not grow.
+// written or taken out, so that a connection that is always a little behind
+// does not grow.
 func (o *outbox) compact() {
 	if o.head < 32 || o.head < len(o.queue)/2 {
 		return

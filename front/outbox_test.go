@@ -3,7 +3,9 @@ package front
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -70,7 +72,7 @@ func TestSlowReaderOfMustIsClosed(t *testing.T) {
 	c.wantClose(4008)
 }
 
-func TestLatestTakesThePlaceOfItsKey(t *testing.T) {
+func TestOfLatestOnlyTheNewestOfAKeyIsRead(t *testing.T) {
 	r := start(t, smallOutbox)
 	c := stuck(r, "ann")
 	n := fill(r, hub.ClassMust)
@@ -179,6 +181,166 @@ func TestOutboxWritesWholeMessages(t *testing.T) {
 	}
 	if o.bytes != 0 || o.count != 0 {
 		t.Errorf("%d bytes and %d messages are still counted", o.bytes, o.count)
+	}
+}
+
+// waiting names what an outbox holds, by the first byte of each message.
+func waiting(o *outbox) string {
+	var b []byte
+	for _, m := range o.queue[o.head:] {
+		b = append(b, m.data[0])
+	}
+	return string(b)
+}
+
+func TestLatestOvertakesNothing(t *testing.T) {
+	limit := bounds{1 << 10, 10}
+	latest := func(data, key string) message {
+		return message{data: []byte(data), key: []byte(key), class: hub.ClassLatest}
+	}
+	for _, tc := range []struct {
+		name  string
+		begun int // bytes of the first that are written
+		push  []message
+		want  string
+	}{
+		{"the newer goes to the end", 0, []message{latest("A", "k"), {data: []byte("B")}, latest("C", "k")}, "BC"},
+		{"other keys stay", 0, []message{latest("A", "k"), latest("B", "l"), latest("C", "k")}, "BC"},
+		{"a key of another class stays", 0, []message{{data: []byte("A"), key: []byte("k")}, latest("B", "k")}, "AB"},
+		{"what has begun stays", 1, []message{latest("Along", "k"), {data: []byte("B")}, latest("C", "k"), latest("D", "k")}, "ABD"},
+		{"pings stay where they are", 0, []message{latest("A", "k"), {data: []byte("P"), key: []byte("k"), control: true}, latest("C", "k")}, "PC"},
+	} {
+		var o outbox
+		o.begin(tc.push[0], tc.begun)
+		for _, m := range tc.push[1:] {
+			o.push(m, limit)
+		}
+		if got := waiting(&o); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestLatestKeepsToTheBounds(t *testing.T) {
+	o := outbox{}
+	limit := bounds{100, 10}
+	of := func(class hub.Class, n int) message {
+		return message{data: bytes.Repeat([]byte{'x'}, n), key: []byte("k"), class: class}
+	}
+	o.push(of(hub.ClassLatest, 10), limit)
+	o.push(of(hub.ClassDroppable, 30), limit)
+	o.push(of(hub.ClassMust, 40), limit)
+	if v, lost := o.push(of(hub.ClassLatest, 60), limit); v != queued || lost != (displaced{replaced: 1, evicted: 1}) || o.bytes != 100 {
+		t.Errorf("verdict %d, %+v, %d bytes wait", v, lost, o.bytes)
+	}
+	if v, lost := o.push(of(hub.ClassLatest, 61), limit); v != noRoom || lost != (displaced{replaced: 1}) || o.bytes != 40 {
+		t.Errorf("verdict %d, %+v, %d bytes wait", v, lost, o.bytes)
+	}
+}
+
+// TestOutboxAgainstAList does the same to an outbox and to a list without any
+// cleverness.
+func TestOutboxAgainstAList(t *testing.T) {
+	limit := bounds{2000, 40}
+	var o outbox
+	var list []message // what waits; of the first, off bytes are written
+	off := 0
+	random := rand.New(rand.NewPCG(1, 2))
+	naive := func(m message) verdict {
+		begun := min(off, 1)
+		drop := func(obsolete func(message) bool) bool {
+			for i := begun; i < len(list); i++ {
+				if obsolete(list[i]) {
+					list = slices.Delete(list, i, i+1)
+					return true
+				}
+			}
+			return false
+		}
+		if m.class == hub.ClassLatest {
+			drop(func(q message) bool { return q.class == hub.ClassLatest && bytes.Equal(q.key, m.key) })
+		}
+		for {
+			size := len(m.data)
+			for _, q := range list {
+				size += len(q.data)
+			}
+			switch {
+			case size <= limit.bytes && len(list) < limit.count:
+				list = append(list, m)
+				return queued
+			case drop(func(q message) bool { return q.class == hub.ClassDroppable }):
+			case m.class == hub.ClassDroppable:
+				return givenUp
+			default:
+				return noRoom
+			}
+		}
+	}
+	for step := range 100_000 {
+		if n := random.IntN(4); n == 0 && len(list) > 0 { // the kernel takes something
+			take := random.IntN(len(list[0].data)-off) + 1
+			o.wrote(take)
+			if off += take; off == len(list[0].data) {
+				list, off = list[1:], 0
+			}
+			continue
+		}
+		m := message{data: make([]byte, 1+random.IntN(120)), class: hub.Class(random.IntN(3))}
+		m.data[0] = byte(step)
+		if m.class == hub.ClassLatest {
+			m.key = []byte{byte(random.IntN(10))}
+		}
+		got, _ := o.push(m, limit)
+		if want := naive(m); got != want {
+			t.Fatalf("step %d: verdict %d, want %d", step, got, want)
+		}
+		same := slices.EqualFunc(list, o.queue[o.head:], func(a, b message) bool { return &a.data[0] == &b.data[0] })
+		if bytes := sizeOf(list); !same || o.bytes != bytes || o.count != len(list) || o.off != off {
+			t.Fatalf("step %d: %d messages of %d bytes wait, %d written, want %d, %d, %d", step, o.count, o.bytes, o.off, len(list), bytes, off)
+		}
+	}
+}
+
+func sizeOf(list []message) (n int) {
+	for _, m := range list {
+		n += len(m.data)
+	}
+	return n
+}
+
+// A reader that takes nothing costs no more however much is replaced.
+func TestOutboxOfAStuckReaderDoesNotGrow(t *testing.T) {
+	var o outbox
+	limit := bounds{1 << 20, 100}
+	o.begin(message{data: []byte("begun")}, 1)
+	for range 5 {
+		o.push(message{data: []byte("must")}, limit)
+	}
+	for i := range 100_000 {
+		o.push(message{data: []byte("x"), key: []byte{byte(i % 40)}, class: hub.ClassLatest}, limit)
+		o.push(message{data: []byte("x"), class: hub.ClassDroppable}, limit)
+	}
+	if n := cap(o.queue); n > 1000 {
+		t.Errorf("the queue of %d messages has grown to %d places", o.count, n)
+	}
+}
+
+// BenchmarkPushLatest replaces in a full outbox of many keys.
+func BenchmarkPushLatest(b *testing.B) {
+	var o outbox
+	limit := bounds{1 << 20, 1024}
+	keys := make([][]byte, 1023)
+	for i := range keys {
+		keys[i] = []byte(strconv.Itoa(10_000 + i))
+		o.push(message{data: keys[i], key: keys[i], class: hub.ClassLatest}, limit)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		key := keys[rand.IntN(len(keys))]
+		if v, _ := o.push(message{data: key, key: key, class: hub.ClassLatest}, limit); v != queued {
+			b.Fatal(v)
+		}
 	}
 }
 

@@ -108,7 +108,7 @@ func (w *Worker) beginResume(c *conn, after string, ref json.RawMessage) {
 	user := c.user
 	if !w.submit(func(ctx context.Context) {
 		missed, err := w.deps.Inbox.Read(ctx, user, after)
-		w.post(func() { w.resumed(c, r, missed, err) })
+		w.Post(func() { w.resumed(c, r, missed, err) })
 	}) {
 		w.m.resumes.WithLabelValues("busy").Inc()
 		w.answer(c, resumeFailed, ref)
@@ -216,6 +216,9 @@ func (w *Worker) give(c *conn, m *message, id []byte) hub.Status {
 // hold keeps m until the replay has gone. A connection for which too much
 // arrives meanwhile is closed as a slow consumer, and resumes again.
 func (w *Worker) hold(c *conn, r *resume, m *message, id []byte) hub.Status {
+	if m.replaces() && r.remove(m) {
+		w.m.dropped[dropReplaced][m.class].Inc()
+	}
 	if r.bytes+len(m.data) > w.bounds.bytes || len(r.held) >= w.bounds.count {
 		w.m.dropped[dropSlow][m.class].Inc()
 		w.cut(c, dropSlow, closeSlowConsumer, "slow consumer")
@@ -227,14 +230,32 @@ func (w *Worker) hold(c *conn, r *resume, m *message, id []byte) hub.Status {
 	return hub.StatusQueued
 }
 
-// endResume gives up what is held for a connection that ends.
+// remove takes out the held message that m makes obsolete, if there is one.
+func (r *resume) remove(m *message) bool {
+	i := slices.IndexFunc(r.held, func(h held) bool { return h.obsoleteBy(m) })
+	if i < 0 {
+		return false
+	}
+	r.bytes -= len(r.held[i].data)
+	r.held = slices.Delete(r.held, i, i+1)
+	return true
+}
+
+// endResume ends the resume of a connection that ends.
 func (w *Worker) endResume(c *conn) {
+	if c.resuming() != nil {
+		w.giveUpHeld(c, dropClosed)
+		c.forgetResume()
+	}
+}
+
+// giveUpHeld counts as given up what waits for a replay to go first.
+func (w *Worker) giveUpHeld(c *conn, why reason) {
 	if r := c.resuming(); r != nil {
 		for i := range r.held {
-			w.m.dropped[dropClosed][r.held[i].class].Inc()
+			w.m.dropped[why][r.held[i].class].Inc()
 		}
-		r.held = nil
-		c.forgetResume()
+		r.held, r.bytes = nil, 0
 	}
 }
 
@@ -277,7 +298,7 @@ func (w *Worker) beginAck(c *conn, ids []string, ref json.RawMessage) {
 	user := c.user
 	if !w.submit(func(ctx context.Context) {
 		err := w.deps.Inbox.Ack(ctx, user, ids)
-		w.post(func() { w.acked(c, len(ids), ref, err) })
+		w.Post(func() { w.acked(c, len(ids), ref, err) })
 	}) {
 		w.acked(c, len(ids), ref, errAckQueue)
 	}

@@ -236,6 +236,47 @@ func TestTooMuchHeldClosesTheConnection(t *testing.T) {
 	}
 }
 
+// Of what is held, latest is replaced as in an outbox.
+func TestHeldLatestIsReplacedInOrder(t *testing.T) {
+	inbox := newFakeInbox()
+	r := startWith(t, inbox, func(c *Config) { c.OutboxMessages = 3 })
+	c := r.join("ann")
+	c.text(`{"t":"resume"}`)
+	read := inbox.next(t)
+	for i := range 10 {
+		e := classNote(hub.ClassLatest, "position", i, "ann")
+		if i == 5 {
+			e = classNote(hub.ClassMust, "", i, "ann")
+		}
+		r.deliver(e)
+	}
+	r.deliver(classNote(hub.ClassLatest, "score", 10, "ann"))
+	wait(t, "delivery", func() bool { return r.metric("homing_front_targets_total") == 11 })
+	read.finds("a")
+	c.wantText(`{"t":"resumed","recovered":true,"count":1,"last":"last"}`)
+	c.wantIDs("a", "5", "9", "10")
+	if n := r.dropped("replaced", "latest"); n != 8 {
+		t.Errorf("%v messages counted as replaced, want 8", n)
+	}
+}
+
+func TestHeldLatestKeepsToTheBounds(t *testing.T) {
+	r := startWith(t, newFakeInbox(), func(c *Config) { c.OutboxBytes = 2000 })
+	c := r.join("ann")
+	c.text(`{"t":"resume"}`)
+	wait(t, "the resume", func() bool { return len(r.deps.Inbox.(*fakeInbox).reads) == 1 })
+	for i := range 10 { // of which one is held
+		r.deliver(classNote(hub.ClassLatest, "k", i, "ann"))
+	}
+	wait(t, "delivery", func() bool { return r.dropped("replaced", "latest") == 9 })
+	c.text(`{"t":"ping"}`)
+	c.wantText(`{"t":"ok"}`)
+	large := classNote(hub.ClassLatest, "k", 10, "ann")
+	large.Payload = []byte(`{"t":"notify","id":"10","data":"` + strings.Repeat("x", 2000) + `"}`)
+	r.deliver(large)
+	c.wantClose(int(closeSlowConsumer))
+}
+
 func TestResumeIsRefused(t *testing.T) {
 	inbox := newFakeInbox()
 	r := startWith(t, inbox, func(c *Config) { c.ResumeMemory = 200 * time.Millisecond })
@@ -381,7 +422,7 @@ func TestResumeEndsWithTheConnection(t *testing.T) {
 	var sides int
 	wait(t, "the resume to be forgotten", func() bool {
 		done := make(chan struct{})
-		r.post(func() {
+		r.Post(func() {
 			sides = 0
 			for _, c := range r.table.conns {
 				if c != nil && c.side != nil {

@@ -16,6 +16,9 @@ const (
 	closeSilent       ws.CloseCode = 4009 // no answer to a ping
 )
 
+// comeBack is the reason told with ws.CloseServiceRestart.
+const comeBack = "come back"
+
 // read takes what has arrived for c, as much as one buffer holds; more makes
 // the connection ready again, after the others had their turn.
 func (w *Worker) read(c *conn) {

@@ -116,7 +116,7 @@ func (w *Worker) readTLS(c *conn, t *tlsStream) {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := t.conn.Read(buf)
-		w.post(func() {
+		w.Post(func() {
 			if n > 0 {
 				w.received(c, buf[:n])
 			}
@@ -155,7 +155,7 @@ func (w *Worker) writeTLS(c *conn, t *tlsStream) {
 		}
 		spare = data
 		if starved {
-			w.post(func() { w.roomAgain(c) })
+			w.Post(func() { w.roomAgain(c) })
 		}
 		if ended && len(data) == 0 {
 			_ = t.conn.CloseWrite()

@@ -14,6 +14,7 @@ import (
 type users struct {
 	first    map[hub.UserID]*conn
 	services map[hub.Service]hub.Service // one copy of each name
+	joined   uint64                      // connections that were ever added
 }
 
 // maxServiceNames bounds the table of names; further ones are kept per connection.
@@ -27,6 +28,8 @@ func newUsers() users {
 // keep alive: they are parts of the token.
 func (u *users) add(c *conn, id auth.Identity) {
 	c.service = u.intern(id.Service)
+	u.joined++
+	c.joined = u.joined
 	if head := u.first[id.User]; head != nil {
 		c.user = head.user
 		c.next, head.next = head.next, c

@@ -35,12 +35,17 @@ type Authenticator interface {
 	MayWait() bool
 }
 
-// Deps is what a Worker works with. All fields but Inbox are needed.
+// Deps is what a Worker works with. All fields but Inbox and Standing are
+// needed.
 type Deps struct {
 	Process  hub.ProcessID // named in hello, with the connection
 	Auth     Authenticator
 	Presence Presence
 	Inbox    Inbox // nil: clients cannot resume
+	// Standing says what the others think of this process now. It is asked
+	// before each envelope, from any goroutine, and must not block. nil: always
+	// hub.StandingGood.
+	Standing func() hub.Standing
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -65,7 +70,10 @@ type Worker struct {
 	// Shared; each is safe for concurrent use.
 	inbox     inbox
 	posts     posts
-	draining  atomic.Bool // the worker was told to stop
+	disowned  atomic.Bool   // the worker has lost its standing for good
+	draining  atomic.Bool   // the worker stops
+	leaving   chan struct{} // closed with draining
+	leaveOnce sync.Once
 	waiting   chan verifyJob
 	inboxJobs chan inboxJob
 	helpers   sync.WaitGroup // verifiers, readers of the inbox, and TLS connections
@@ -133,6 +141,9 @@ func (absent) Set(_ hub.UserID, _ []hub.ServiceCount, done func(error)) {
 func (absent) SetConnections(int) {}
 
 func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
+	if deps.Standing == nil {
+		deps.Standing = func() hub.Standing { return hub.StandingGood }
+	}
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Log,
 		origins:   newOrigins(cfg.Origins),
@@ -140,6 +151,7 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 		bounds:    bounds{cfg.OutboxBytes, cfg.OutboxMessages},
 		started:   time.Now(),
 		inbox:     inbox{limit: cfg.InboxBytes},
+		leaving:   make(chan struct{}),
 		waiting:   make(chan verifyJob, cfg.AuthQueue),
 		inboxJobs: make(chan inboxJob, cfg.ResumeQueue),
 	}
@@ -155,8 +167,9 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 // again. It never blocks and may be called from any goroutine; envelopes are
 // delivered in the order of the calls. When one has been delivered, done, if
 // not nil, is called by the loop, with a status for each user if report says
-// so; it must not block. An envelope that still waits when the worker has
-// stopped is never done.
+// so; it must not block. While the worker is in doubt of its standing,
+// envelopes wait. One that still waits when the worker has stopped or is
+// disowned is never done.
 func (w *Worker) Deliver(body []byte, report bool, done func(hub.Outcome)) bool {
 	first, ok := w.inbox.put(parcel{body: body, report: report, done: done})
 	if !ok {
@@ -171,22 +184,32 @@ func (w *Worker) Deliver(body []byte, report bool, done func(hub.Outcome)) bool 
 
 // Drain begins the graceful stop that the end of Run's context begins as well.
 func (w *Worker) Drain() {
-	w.draining.Store(true)
+	w.beginLeaving()
 	w.poller.Wake()
+}
+
+// Leaving is closed when the worker begins to stop accepting for good, whatever
+// the reason: it was told to, it was disowned, or its loop failed.
+func (w *Worker) Leaving() <-chan struct{} { return w.leaving }
+
+func (w *Worker) beginLeaving() {
+	w.draining.Store(true)
+	w.leaveOnce.Do(func() { close(w.leaving) })
 }
 
 // Adopt hands over an accepted, non-blocking connection, as if it had arrived
 // at a listener of this worker. It may be called from any goroutine; a worker
 // that has stopped closes the descriptor.
 func (w *Worker) Adopt(fd int, overTLS bool) {
-	if !w.post(func() { w.welcome(fd, overTLS) }) {
+	if !w.Post(func() { w.welcome(fd, overTLS) }) {
 		_ = poll.Close(fd) // nobody is left to serve it
 	}
 }
 
-// post has f called by the loop. It never blocks. It reports false when the
-// loop has ended and f will not be called.
-func (w *Worker) post(f func()) bool {
+// Post has f called by the loop, which must not be held up. It never blocks and
+// may be called from any goroutine. It reports false when the loop has ended
+// and f will not be called.
+func (w *Worker) Post(f func()) bool {
 	first, ok := w.posts.put(f)
 	if first {
 		w.poller.Wake()
@@ -197,7 +220,9 @@ func (w *Worker) post(f func()) bool {
 // Run serves until ctx ends, then drains: it stops accepting, tells every
 // client to come back, spread over the drain window, closes them and returns
 // nil. It returns at the latest the window and the drain timeout after ctx
-// ended, earlier with an error when the event loop itself fails.
+// ended, earlier with an error when the event loop itself fails. A worker that
+// is disowned sends everybody away at once and returns nil within about the
+// close timeout.
 func (w *Worker) Run(ctx context.Context) error {
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	for range w.cfg.AuthWorkers {
@@ -211,6 +236,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, w.Drain)
 	err := w.serve()
 	stop()
+	w.beginLeaving() // when the loop has failed
 	cancel()
 	w.shut()
 	close(w.inboxJobs)

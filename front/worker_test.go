@@ -306,7 +306,7 @@ func TestLongDeliveriesDoNotStarveReads(t *testing.T) {
 		e.Users = append(e.Users, hub.UserID(fmt.Sprint("u", i)))
 	}
 	body := e.Append(nil)
-	const n = 200
+	const n = 100
 	for range n {
 		r.Deliver(body, false, nil)
 	}
@@ -337,26 +337,5 @@ func TestOutcomeNamesWhoWasMissedAndHowTheOthersFared(t *testing.T) {
 	}
 	if m := c.json(); m["t"] != "notify" {
 		t.Errorf("got %v", m)
-	}
-}
-
-func TestHandedOverSharedUsersHearItOnYoungerConnectionsOnly(t *testing.T) {
-	r := start(t, nil)
-	before := r.join("ann")
-	time.Sleep(4 * tickLength)
-	after := r.join("ann")
-	e := note(`1`, "ann")
-	e.Shared, e.Age = 1, 2*tickLength
-	r.deliver(e)
-	if m := after.json(); m["t"] != "notify" {
-		t.Errorf("the younger connection got %v", m)
-	}
-	before.quiet(2 * tickLength)
-	e.Shared = 0
-	r.deliver(e)
-	for _, c := range []*client{before, after} {
-		if m := c.json(); m["t"] != "notify" {
-			t.Errorf("got %v", m)
-		}
 	}
 }

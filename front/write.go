@@ -56,10 +56,9 @@ func (w *Worker) outbox(c *conn) *outbox {
 
 // enqueue has m wait, or applies what its class says when there is no room.
 func (w *Worker) enqueue(c *conn, m *message) hub.Status {
-	v, evicted := w.outbox(c).push(*m, w.bounds)
-	if evicted > 0 {
-		w.m.dropped[dropEvicted][hub.ClassDroppable].Add(float64(evicted))
-	}
+	v, lost := w.outbox(c).push(*m, w.bounds)
+	w.m.dropped[dropReplaced][hub.ClassLatest].Add(float64(lost.replaced))
+	w.m.dropped[dropEvicted][hub.ClassDroppable].Add(float64(lost.evicted))
 	switch v {
 	case noRoom:
 		w.m.dropped[dropSlow][m.class].Inc()
@@ -69,10 +68,6 @@ func (w *Worker) enqueue(c *conn, m *message) hub.Status {
 		w.m.dropped[dropFull][m.class].Inc()
 		w.await(c)
 		return hub.StatusDropped
-	case replaced:
-		if !m.control {
-			w.m.dropped[dropReplaced][m.class].Inc()
-		}
 	case queued:
 	}
 	w.retained = true
@@ -100,7 +95,7 @@ func (w *Worker) poll(c *conn, what poll.Interest) {
 
 // flush writes what waits, until the kernel takes no more.
 func (w *Worker) flush(c *conn) {
-	if c.out == nil || c.held() {
+	if c.out == nil || c.held() || w.banished(c) {
 		return
 	}
 	for !c.out.empty() {

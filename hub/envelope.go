@@ -48,9 +48,9 @@ type Envelope struct {
 	// processes too, which envelopes of their own tell.
 	Shared int
 	// Age is 0, or, for an envelope handed on because its first receiver did
-	// not have the users, how long ago the notification was accepted. Shared
-	// users then hear it only on connections that are younger: on the others
-	// they heard it already.
+	// not have the users, how long ago the notification was accepted. Its
+	// receiver leaves out the connections that it told already; a broadcast
+	// that it never had is for the connections that are younger.
 	Age time.Duration
 }
 
@@ -174,12 +174,29 @@ func (d *Delivery) UserCount() int { return d.userCount }
 
 // Users yields the users as views of the envelope's bytes.
 func (d *Delivery) Users(yield func([]byte) bool) {
-	r := reader{rest: d.users}
-	for range d.userCount {
-		if !yield(r.str(MaxUserID)) {
+	for at := d.Cursor(); at.Left > 0; {
+		if !yield(at.Next()) {
 			return
 		}
 	}
+}
+
+// Cursor returns a cursor before the first user.
+func (d *Delivery) Cursor() Cursor {
+	return Cursor{Left: d.userCount, rest: reader{rest: d.users}}
+}
+
+// Cursor reads the users of a Delivery one by one, for a reader who pauses.
+type Cursor struct {
+	Left int // users to come
+	rest reader
+}
+
+// Next returns the next user, as a view of the envelope's bytes. Only while
+// some are Left.
+func (c *Cursor) Next() []byte {
+	c.Left--
+	return c.rest.str(MaxUserID)
 }
 
 // reader takes an envelope's fields off its front. After the first field that

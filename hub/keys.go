@@ -6,12 +6,15 @@ package hub
 //
 //	<p>:u:<user>      string  where a user is connected (hub/index)
 //	<p>:w:<process>   string  a process's lease and description, with a TTL
+//	<p>:x:<process>   string  a tombstone: the process is dead, with a TTL (hub/lease)
 //	<p>:procs         zset    every process that may still own index entries
 //	<p>:turn:<job>    string  who does a periodic job this time (hub/index)
 //	<p>:once:<scope>:<id>     an idempotency key and the reply it got
 //	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
 //	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
+//	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
+//	<p>:layout:before string  how it did before, while that changes
 //	<p>:c:<process>   channel what a process receives (hub/relay)
 type Keys struct{ prefix string }
 
@@ -51,6 +54,9 @@ func (k Keys) UserOf(key string) (UserID, bool) {
 // Lease is the key of a process's lease.
 func (k Keys) Lease(p ProcessID) string { return k.prefix + ":w:" + string(p) }
 
+// Tombstone is the key that says that a process was declared dead, or left.
+func (k Keys) Tombstone(p ProcessID) string { return k.prefix + ":x:" + string(p) }
+
 // Processes is the key of the sorted set of processes, scored by the Unix
 // time in seconds of their last renewal.
 func (k Keys) Processes() string { return k.prefix + ":procs" }
@@ -73,6 +79,15 @@ func (k Keys) InboxBook(u UserID) string { return k.prefix + ":ib:" + string(u) 
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }
+
+// Layout is the key under which a deployment says how it uses Redis.
+func (k Keys) Layout() string { return k.prefix + ":layout" }
+
+// LayoutBefore is the key under which it says how it did before.
+func (k Keys) LayoutBefore() string { return k.prefix + ":layout:before" }
+
+// Prefix is the prefix of all names.
+func (k Keys) Prefix() string { return k.prefix }
 
 // globEscape makes s match itself in a Redis glob pattern.
 func globEscape(s string) string {

@@ -88,8 +88,12 @@ type Summary struct {
 	ID        string `json:"id"`
 	Targets   int    `json:"targets"`   // distinct users asked for
 	Online    int    `json:"online"`    // of those, users held by a live process
-	Offline   int    `json:"offline"`   // the others
+	Offline   int    `json:"offline"`   // of those, users that none holds
 	Processes int    `json:"processes"` // envelopes sent
+
+	// Unavailable users stand on a data shard that does not answer: nobody can
+	// say whether they are online, and nothing was sent to them.
+	Unavailable int `json:"unavailable,omitzero"`
 
 	Report *Report `json:"report,omitempty"` // with a Wait
 }

@@ -3,13 +3,14 @@ package hub
 // Report says what became of a notification within the time that its sender
 // waited. Every target is counted once, by the best that is known of it.
 type Report struct {
-	Written     int `json:"written"`      // handed to the kernel of a connection's machine
-	Queued      int `json:"queued"`       // waits for a slow connection
-	DroppedSlow int `json:"dropped_slow"` // given up because the connections are too slow
-	Offline     int `json:"offline"`      // connected nowhere
-	Moved       int `json:"moved"`        // was on the way between two processes, and is told at the new one
-	Stored      int `json:"stored"`       // not written, and kept for later
-	Unknown     int `json:"unknown"`      // no word came in time
+	Written     int `json:"written"`              // handed to the kernel of a connection's machine
+	Queued      int `json:"queued"`               // waits for a slow connection
+	DroppedSlow int `json:"dropped_slow"`         // given up because the connections are too slow
+	Offline     int `json:"offline"`              // connected nowhere
+	Moved       int `json:"moved"`                // was on the way between two processes, and is told at the new one
+	Stored      int `json:"stored"`               // not written, and kept for later
+	Unknown     int `json:"unknown"`              // no word came in time
+	Unavailable int `json:"unavailable,omitzero"` // nobody can say where the user is; nothing was sent
 
 	PerUser map[UserID]string `json:"users,omitempty"` // each target's fate, by the names above; if asked for
 }
@@ -30,6 +31,8 @@ func (r *Report) Count(u UserID, fate string) {
 		r.Moved++
 	case "stored":
 		r.Stored++
+	case "unavailable":
+		r.Unavailable++
 	default:
 		fate = "unknown"
 		r.Unknown++

@@ -3,6 +3,8 @@ package redisx
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +39,7 @@ func testDialect(addr string) *dialect {
 func TestWrongRole(t *testing.T) {
 	t.Parallel()
 	p := startServer(t)
-	n := newNode(testDialect(p.Addr()), p.Addr())
+	n := newNode(testDialect(p.Addr()), p.Addr(), newRefusalLog(slog.New(slog.DiscardHandler), newMetrics(nil)))
 	defer n.client().Close()
 	err := n.client().Ping(t.Context()).Err()
 	if !errors.Is(err, ErrWrongRole) || !unavailable(err) {
@@ -69,6 +71,9 @@ func TestLink(t *testing.T) {
 		ended <- l.read(t.Context(), func(m *redis.Message) { got = append(got, m.Channel) })
 	}()
 	time.Sleep(200 * time.Millisecond)
+	if at := l.lastHeard().String(); !strings.Contains(at, " m=") {
+		t.Errorf("heard at %s, which a set clock moves", at)
+	}
 	if s := l.silence(); s > 100*time.Millisecond {
 		t.Errorf("pinged each 20 ms, and silent for %s", s)
 	}
@@ -88,23 +93,5 @@ func TestLink(t *testing.T) {
 	l.close()
 	if err := <-guarded; err != nil {
 		t.Errorf("guard: %v", err)
-	}
-}
-
-func TestUnavailable(t *testing.T) {
-	t.Parallel()
-	for _, err := range []error{
-		redis.Nil, errors.New("of the caller"), redis.ErrCrossSlot, context.Canceled,
-	} {
-		if unavailable(err) {
-			t.Errorf("%v counts as unavailable", err)
-		}
-	}
-	for _, err := range []error{
-		redis.ErrClosed, redis.ErrPoolTimeout, context.DeadlineExceeded, ErrNoMaster, ErrWrongRole,
-	} {
-		if !unavailable(err) {
-			t.Errorf("%v does not count as unavailable", err)
-		}
 	}
 }

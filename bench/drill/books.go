@@ -31,13 +31,15 @@ const (
 
 // Names of what the books are kept in. All but the last two count users.
 const (
-	sentUsers     = "homing_notify_sent_users_total"     // in envelopes handed to the relay, by API servers
-	givenUpUsers  = "homing_notify_given_up_users_total" // in envelopes never confirmed, by reason
-	handedOver    = "homing_notify_handed_over_total"    // found again after that, or after they were given back
-	unreached     = "homing_notify_unreached_total"      // not found again, by reason
-	takenUsers    = "homing_front_targets_total"         // in envelopes that workers took
-	missedUsers   = "homing_front_missed_targets_total"  // of those, not held by the worker
-	returnedUsers = "homing_notify_returned_total"       // of those, given back
+	sentUsers     = "homing_notify_sent_users_total"       // in envelopes handed to the relay, by API servers
+	takenBack     = "homing_notify_taken_back_users_total" // in envelopes not confirmed by processes that died
+	givenUpUsers  = "homing_notify_given_up_users_total"   // in envelopes not confirmed by processes that live
+	handedOver    = "homing_notify_handed_over_total"      // found again after they were taken back or given back
+	unreached     = "homing_notify_unreached_total"        // not reached, by reason; those given up are among them
+	givenUpReason = unreached + "/window"
+	takenUsers    = "homing_front_targets_total"        // in envelopes that workers took
+	missedUsers   = "homing_front_missed_targets_total" // of those, not held by the worker
+	returnedUsers = "homing_notify_returned_total"      // of those, given back
 	returnsLost   = "homing_notify_returns_dropped_total"
 	writtenOut    = "homing_front_written_messages_total" // messages
 	retainedBytes = "homing_relay_retained_bytes"
@@ -159,14 +161,14 @@ func (f figures) compare(now figures, err error, read int64) string {
 			off = append(off, fmt.Sprintf("%s %d: %s", offBy, difference, what))
 		}
 	}
-	agree(fmt.Sprintf("sent %d, taken by workers %d, given up %d, bytes retained %d",
-		n(sentUsers), n(takenUsers), n(givenUpUsers), int64(now.sums[retainedBytes])),
-		n(sentUsers)-n(takenUsers)-n(givenUpUsers))
+	agree(fmt.Sprintf("sent %d, taken by workers %d, taken back %d, given up %d, bytes retained %d",
+		n(sentUsers), n(takenUsers), n(takenBack), n(givenUpUsers), int64(now.sums[retainedBytes])),
+		n(sentUsers)-n(takenUsers)-n(takenBack)-n(givenUpUsers))
 	agree(fmt.Sprintf("missed by workers %d, given back %d, not given back %d", n(missedUsers), n(returnedUsers), n(returnsLost)),
 		n(missedUsers)-n(returnedUsers)-n(returnsLost))
-	dead := n(givenUpUsers + "/dead")
-	agree(fmt.Sprintf("given back %d, of the dead %d, found again %d, not reached %d", n(returnedUsers), dead, n(handedOver), n(unreached)),
-		n(returnedUsers)+dead-n(handedOver)-n(unreached))
+	lost := n(unreached) - n(givenUpReason)
+	agree(fmt.Sprintf("given back %d, taken back %d, found again %d, not found %d", n(returnedUsers), n(takenBack), n(handedOver), lost),
+		n(returnedUsers)+n(takenBack)-n(handedOver)-lost)
 	agree(fmt.Sprintf("read by clients %d, written by workers %d", read, n(writtenOut)), max(0, read-n(writtenOut)))
 	if len(off) > 0 {
 		return strings.Join(off, "; ")

@@ -109,8 +109,10 @@ func (f *fleet) visit(ctx context.Context, d *device, conn *client.Conn, backoff
 	staying, leave := context.WithCancel(ctx)
 	defer leave()
 	if g.recalled.Err() == nil { // else it stays to the end
-		defer time.AfterFunc(draw(stayAtLeast, stayAtMost), leave).Stop()
-		defer context.AfterFunc(g.recalled, leave)()
+		stay := time.AfterFunc(draw(stayAtLeast, stayAtMost), leave)
+		defer stay.Stop()
+		forget := context.AfterFunc(g.recalled, leave)
+		defer forget()
 	}
 	stop := context.AfterFunc(staying, func() {
 		if ctx.Err() == nil {

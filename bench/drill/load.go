@@ -88,7 +88,7 @@ type caller struct {
 // caller returns the n-th sender: the kinds take turns, and so do the servers
 // within each.
 func (s *senders) caller(n int) *caller {
-	return &caller{senders: s, sender: n, kind: kind(n % int(kinds)), api: n / int(kinds) % len(s.posters)} //nolint:gosec // small
+	return &caller{senders: s, sender: n, kind: kind(n % int(kinds)), api: n / int(kinds) % len(s.posters)}
 }
 
 // each is how many notifications a second a sender of the kind sends.

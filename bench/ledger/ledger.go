@@ -142,13 +142,14 @@ func (c *Conn) Holder() int {
 }
 
 // Closed counts the connections that ended at or after since, by holder. Those
-// that their clients ended are left out.
+// that their clients ended are left out, and those that nobody knows the holder
+// of.
 func (b *Book) Closed(since time.Time) map[int]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := make(map[int]int)
 	for _, c := range b.conns {
-		if e := c.end; !e.At.IsZero() && !e.Left && !e.At.Before(since) {
+		if e := c.end; c.holder != 0 && !e.At.IsZero() && !e.Left && !e.At.Before(since) {
 			n[c.holder]++
 		}
 	}

@@ -343,6 +343,7 @@ func TestClosedByHolder(t *testing.T) {
 	var w world
 	w.conn("a", "", 0, 1000)
 	w.conn("b", "", 0, 3000)
+	w.conn("d", "", 0, 3000).holder = 0
 	c := w.conn("c", "", 0, 0)
 	c.HeldBy(9)
 	if c.Holder() != 9 {

@@ -162,7 +162,7 @@ func (a *account) target(u hub.UserID, m *Message) target {
 	t := target{user: u, absent: true}
 	for _, try := range a.attempts[u] {
 		t.tried = t.tried || try.from.Before(m.Answered) && try.to.After(m.Due)
-		t.absent = t.absent && !(try.from.Before(m.Answered) && try.to.After(m.Due.Add(-leased)))
+		t.absent = t.absent && (!try.from.Before(m.Answered) || !try.to.After(m.Due.Add(-leased)))
 	}
 	for _, s := range a.sheets[u] {
 		if m.Service != "" && m.Service != s.Service {

@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/homing/homing/hub"
 )
@@ -139,21 +138,10 @@ func (a *account) wrong(m *Message, n int, what string, u hub.UserID) {
 
 // lie says why the fate told of t cannot be true; empty: it can.
 func (a *account) lie(m *Message, t *target, fate string) string {
-	heard := t.reached || t.tried // or may have been on a connection that nobody read
 	switch fate {
-	case "written":
-		if !heard && !slices.ContainsFunc(t.sheets, func(s *sheet) bool { return endedWith(s, m) && !s.openAt(m.Answered.Add(a.rules.Stayed)) }) {
-			return "it was never read, and no connection ended"
-		}
-	case "queued":
-		if !heard && !slices.ContainsFunc(t.sheets, func(s *sheet) bool { return endedWith(s, m) }) {
-			return "it was never read, and no connection ended"
-		}
-	case "moved":
-		if !heard && slices.ContainsFunc(t.sheets, func(s *sheet) bool {
-			return !s.Opened.After(m.Answered) && s.openAt(m.Answered.Add(a.rules.Stayed))
-		}) {
-			return "it was never read, and a connection stayed"
+	case "written", "queued", "moved":
+		if !t.reached && !t.tried { // else it may have gone to a connection that nobody read
+			return a.unread(m, t, fate)
 		}
 	case "offline":
 		if len(t.held) > 0 && !a.rules.excused(m) {
@@ -172,6 +160,24 @@ func (a *account) lie(m *Message, t *target, fate string) string {
 		return "no such fate"
 	}
 	return ""
+}
+
+// unread says why something cannot have been sent to t and not been read;
+// empty: it can.
+func (a *account) unread(m *Message, t *target, fate string) string {
+	for _, s := range t.sheets {
+		stayed := s.openAt(m.Answered.Add(a.rules.Stayed))
+		switch {
+		case fate == "moved" && stayed && !s.Opened.After(m.Answered):
+			return "it was never read, and a connection stayed"
+		case fate == "written" && endedWith(s, m) && !stayed, fate == "queued" && endedWith(s, m):
+			return ""
+		}
+	}
+	if fate == "moved" {
+		return ""
+	}
+	return "it was never read, and no connection ended"
 }
 
 // endedWith reports whether the connection was there for m and has ended.

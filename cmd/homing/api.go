@@ -9,9 +9,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/homing/homing/api"
+	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/layout"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/redisx"
@@ -47,8 +50,8 @@ Example, on one Redis:
   homing api --api-keys keys.yaml --redis-data redis://127.0.0.1:6379`
 }
 
-func (c *apiCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
-	reg := newRegistry()
+func (c *apiCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink) (err error) {
+	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
 	defer func() { err = errors.Join(err, back.stop()) }()
 
@@ -107,13 +110,17 @@ func flush(rl *relay.Relay, log *slog.Logger) {
 // newAPI puts an API server together on top of r. dev is nil but in homing dev.
 func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*apiServer, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
-	ix := index.New(r, keys, log, reg)
+	census := lease.NewCensus(r, keys, lease.DefaultTiming(), log, reg)
+	ix := index.New(r, census, keys, log, reg)
 	var rl *relay.Relay
-	dispatcher := notify.New(ix, func(h relay.Handler) *relay.Relay {
+	dispatcher := notify.New(census, ix, func(h relay.Handler) *relay.Relay {
 		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
 		return rl
 	}, log, reg)
 	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, reg))
+	dispatcher.RefusedBy(r.Troubles)
+	agreed := layout.New(r, keys, layout.API, log, reg)
+	dispatcher.AgreedBy(agreed.Err)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
 		Once: notify.NewOnce(r, keys),
@@ -124,6 +131,8 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	if err != nil {
 		return nil, err
 	}
+	back.run("layout", agreed.Run)
+	back.run("census", census.Run)
 	back.run("index", ix.Run)
 	back.run("relay", rl.Run)
 	back.run("dispatcher", dispatcher.Run)

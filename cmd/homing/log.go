@@ -1,9 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/cmd/homing/internal/logsink"
 )
 
 // logConfig says what is logged and how, always to standard error.
@@ -18,6 +29,51 @@ func (c logConfig) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// lostLines returns what tells of log lines that were dropped, in the log's own
+// format.
+func (c logConfig) lostLines(l logsink.Loss) []byte {
+	var line bytes.Buffer
+	c.logger(&line).Error("log lines were dropped", "lines", l.Lines, "since", l.Since)
+	return line.Bytes()
+}
+
+// server is a command that serves until it is stopped. Nothing that becomes of
+// its standard error may stop it or hold it up. Other commands write there
+// directly: whoever reads them may take the time, and ends them by going away.
+type server interface{ server() }
+
+func (*devCmd) server()   {}
+func (*apiCmd) server()   {}
+func (*frontCmd) server() {}
+
+// flushLog is how long a server that ends waits for its log to be read.
+const flushLog = time.Second
+
+// shield returns a sink in front of stderr when the command that was chosen is
+// a server, else nil.
+func (c logConfig) shield(chosen *kong.Context, stderr io.Writer) *logsink.Sink {
+	if _, ok := chosen.Selected().Target.Addr().Interface().(server); !ok {
+		return nil
+	}
+	signal.Ignore(syscall.SIGPIPE) // a write to descriptor 1 or 2 would end the process otherwise
+	return logsink.New(stderr, logsink.Options{Note: c.lostLines})
+}
+
+// redirectLibraries has what libraries say to standard error go to log.
+func redirectLibraries(log *slog.Logger) {
+	slog.SetDefault(log) // the standard logger too
+	redis.SetLogger(redisLogger{log})
+}
+
+// redisLogger is go-redis's view of a logger.
+type redisLogger struct{ log *slog.Logger }
+
+// Printf logs what a connection pool has met. What matters of it is reported
+// by redisx as well.
+func (l redisLogger) Printf(ctx context.Context, format string, v ...any) {
+	l.log.DebugContext(ctx, "redis client", "says", fmt.Sprintf(format, v...))
 }
 
 // version is the module's version, or the commit the binary was built from.

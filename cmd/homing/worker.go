@@ -15,6 +15,8 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/layout"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/redisx"
@@ -31,11 +33,12 @@ type frontConfig struct {
 	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
+	Lease lease.Config  `embed:"" prefix:"lease-" group:"Lease"`
 }
 
 // Validate checks every part before anything is started.
 func (c *frontConfig) Validate() error {
-	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate())
+	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate())
 }
 
 // worker is one front worker with what ties it to the hub.
@@ -43,6 +46,7 @@ type worker struct {
 	front     *front.Worker
 	registrar *index.Registrar
 	relay     *relay.Relay
+	agreed    *layout.Check
 	log       *slog.Logger
 }
 
@@ -57,11 +61,13 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 		Role:    hub.RoleFront,
 		Started: time.Now().Unix(),
 	}
-	registrar := index.NewRegistrar(r, keys, self, log, reg)
+	standing := lease.NewStanding(c.Lease, lease.DefaultTiming(), log)
+	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
 	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
+		Standing: standing.Now,
 		Inbox:    inbox.New(c.Inbox, r, keys, reg),
 		Log:      log,
 		Registry: reg,
@@ -71,11 +77,16 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	}
 	receiver := notify.NewReceiver(w.Deliver, log, reg)
 	rl := relay.New(c.Relay, r, keys, self.ID, receiver.Handle, log, reg)
+	rl.HoldFor(standing)
+	rl.GivenUp(receiver.GivenUp)
+	standing.HearOf(rl.Silence)
 	back.run("tokens", verifier.Run)
+	agreed := layout.New(r, keys, layout.Front, log, reg)
+	back.run("layout", agreed.Run)
 	back.run("registrar", registrar.Run)
 	back.run("relay", rl.Run)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{front: w, registrar: registrar, relay: rl, log: log}, nil
+	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, log: log}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its
@@ -94,6 +105,9 @@ func (w *worker) run(serve func() error) error {
 func (w *worker) waitReady(ctx context.Context) error {
 	if err := w.relay.WaitReady(ctx); err != nil {
 		return fmt.Errorf("subscribe to the worker's channel: %w", err)
+	}
+	if err := w.agreed.WaitAgreed(ctx); err != nil {
+		return fmt.Errorf("compare the layout of Redis: %w", err)
 	}
 	return nil
 }

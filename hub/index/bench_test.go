@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 )
 
@@ -137,16 +138,16 @@ func BenchmarkLocate300(b *testing.B) {
 
 // BenchmarkGroup300 is the part of it that is not Redis and its client.
 func BenchmarkGroup300(b *testing.B) {
-	t := newTable(time.Now(), true)
+	t := lease.NewRoll(time.Now(), true)
 	var l lookup
 	var users []hub.UserID
 	for range benchProcesses {
-		t.addLive(hub.Process{ID: hub.NewProcessID()})
+		t.Add(hub.Process{ID: hub.NewProcessID()})
 	}
 	for i := range 300 {
 		value := ""
 		if i%2 == 0 {
-			value = string(t.live[i%benchProcesses].ID) + "=chess*1"
+			value = string(t.At(i%benchProcesses).ID) + "=chess*1"
 		}
 		users, l.values = append(users, hub.UserID(fmt.Sprintf("player-%09d", i))), append(l.values, value)
 	}
@@ -193,17 +194,17 @@ func BenchmarkRefresh(b *testing.B) {
 	var idle []*Registrar // that do not run
 	for range benchProcesses {
 		self := hub.Process{ID: hub.NewProcessID(), Node: "node", Role: "front"}
-		idle = append(idle, NewRegistrar(f.r, f.keys, self, slog.New(slog.DiscardHandler), nil))
+		idle = append(idle, NewRegistrar(f.r, f.keys, self, lease.NewStanding(lease.Config{}, lease.DefaultTiming(), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler), nil))
 	}
 	before := f.usage()
 	for b.Loop() {
 		for i, g := range idle {
 			if i%2 == 0 { // each every other second
-				if err := g.lanes[0].renew(b.Context(), time.Now()); err != nil {
+				if err := g.lanes[f.r.Data.Lead()].renew(b.Context(), time.Now()); err != nil {
 					b.Fatal(err)
 				}
 			}
-			if err := f.ix.refresh(b.Context()); err != nil {
+			if err := f.ix.census.Refresh(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -273,7 +274,7 @@ func (f *bench) verified() int {
 func BenchmarkSweep(b *testing.B) {
 	f := newBench(b, defaultTiming)
 	f.registerAll(b)
-	eventually(b, time.Minute, "the shard is steady", f.ix.steady)
+	eventually(b, time.Minute, "the shard is steady", f.ix.census.Steady)
 	before := f.usage()
 	for b.Loop() {
 		b.StopTimer()
@@ -286,7 +287,7 @@ func BenchmarkSweep(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
-		s := f.ix.newSweep(f.ix.table.Load())
+		s := f.ix.newSweep(f.ix.census.Roll())
 		if err := s.run(b.Context()); err != nil {
 			b.Fatal(err)
 		}

@@ -10,17 +10,18 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx/redisproc"
 )
 
 // short leases lapse on the replicas before Sentinel has promoted one.
 var short = timing{
-	lease:   1500 * time.Millisecond,
-	renew:   500 * time.Millisecond,
-	refresh: 200 * time.Millisecond,
-	sweep:   500 * time.Millisecond,
-	audit:   time.Hour,
-	doubt:   500 * time.Millisecond,
+	lease: lease.Timing{Period: 1500 * time.Millisecond, Refresh: 200 * time.Millisecond, Patience: 400 * time.Millisecond},
+	renew: 500 * time.Millisecond,
+	sweep: 500 * time.Millisecond,
+	audit: time.Hour,
+	pass:  time.Hour,
+	doubt: 500 * time.Millisecond,
 }
 
 // sentinelRetry is when Sentinels whose first vote failed, as it can on a busy
@@ -52,7 +53,7 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	w := newWorld(t, cfg)
 	ix := w.index(short)
 	long := short
-	long.lease, long.renew = 10*time.Second, 3*time.Second
+	long.lease.Period, long.renew = 10*time.Second, 3*time.Second
 	a, b := w.process(short), w.process(short)
 	idle := w.process(long) // its lease survives and it writes nothing: only the epoch tells it
 	late := &latecomer{world: w, id: hub.NewProcessID(), user: "slow"}
@@ -65,7 +66,7 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 		[]process{a, b}[i%2].Set(u, one("chess"), nil)
 	}
 	eventually(t, 10*time.Second, "all are written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
-	eventually(t, 20*time.Second, "a missing lease would be a death", ix.steady)
+	eventually(t, 20*time.Second, "a missing lease would be a death", ix.census.Steady)
 	epoch := w.r.Data.Shards()[0].Epoch()
 
 	watch := w.run(watcher(t, ix, constant))
@@ -85,11 +86,11 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	took := time.Since(killed)
 	eventually(t, sentinelRetry, "writes pass again", func() bool { return a.Ready() && pendingOf(a) < 100 })
 	t.Logf("another master after %v, writing again after %v", took.Round(time.Millisecond), time.Since(killed).Round(time.Millisecond))
-	time.Sleep(short.lease / 2) // long enough to be looked up without a lease
+	time.Sleep(short.lease.Period / 2) // long enough to be looked up without a lease
 	late.renew(t)
 	w.run(late.keepRenewing)
 	up(top.Groups[0].Master)
-	time.Sleep(2 * short.lease) // till a missing lease is a death again
+	time.Sleep(2 * short.lease.Period) // till a missing lease is a death again
 	traffic()
 	eventually(t, sentinelRetry, "all is written", func() bool { return pendingOf(a)+pendingOf(b) == 0 })
 	watch()
@@ -106,7 +107,7 @@ func testDataFailover(t *testing.T, down, up func(master *redisproc.Server)) {
 	if diff != "" {
 		t.Errorf("5 s later Redis does not say what the processes hold: %s", diff)
 	}
-	if ps := ix.Processes(""); len(ps) != 4 {
+	if ps := ix.census.Processes(""); len(ps) != 4 {
 		t.Errorf("%d live processes, want 4", len(ps))
 	}
 }
@@ -150,7 +151,7 @@ func (l *latecomer) write(ctx context.Context) error {
 		return err
 	}
 	_, err = c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.Set(ctx, l.keys.Lease(l.id), "{}", short.lease)
+		pipe.Set(ctx, l.keys.Lease(l.id), "{}", short.lease.Period)
 		pipe.ZAdd(ctx, l.keys.Processes(), redis.Z{Score: float64(time.Now().Unix()), Member: string(l.id)})
 		pipe.Set(ctx, l.keys.User(l.user), l.value(), 0)
 		return nil

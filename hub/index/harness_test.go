@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
@@ -19,12 +20,12 @@ import (
 
 // quick is a timing that tests can wait for.
 var quick = timing{
-	lease:   900 * time.Millisecond,
-	renew:   300 * time.Millisecond,
-	refresh: 100 * time.Millisecond,
-	sweep:   400 * time.Millisecond,
-	audit:   time.Hour,
-	doubt:   300 * time.Millisecond,
+	lease: lease.Timing{Period: 900 * time.Millisecond, Refresh: 100 * time.Millisecond, Patience: 200 * time.Millisecond},
+	renew: 300 * time.Millisecond,
+	sweep: 400 * time.Millisecond,
+	audit: time.Hour,
+	pass:  time.Hour,
+	doubt: 300 * time.Millisecond,
 }
 
 // world is an index on a Redis of the test's own.
@@ -74,12 +75,14 @@ func replicated(tb testing.TB) (*redisproc.Topology, redisx.Config) {
 // index runs an Index until the test ends and waits until it answers.
 func (w *world) index(timing timing) *Index {
 	w.t.Helper()
-	ix := New(w.r, w.keys, slog.New(slog.DiscardHandler), w.met)
+	census := lease.NewCensus(w.r, w.keys, timing.lease, slog.New(slog.DiscardHandler), nil)
+	ix := New(w.r, census, w.keys, slog.New(slog.DiscardHandler), w.met)
 	ix.timing = timing
+	w.run(census.Run)
 	w.run(ix.Run)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := ix.WaitReady(ctx); err != nil {
+	if err := census.WaitReady(ctx); err != nil {
 		w.t.Fatal(err)
 	}
 	return ix
@@ -97,7 +100,8 @@ func (w *world) process(timing timing) process {
 	w.t.Helper()
 	id := hub.NewProcessID()
 	self := hub.Process{ID: id, Node: "test", PID: 1, Role: "front", Started: time.Now().Unix()}
-	g := NewRegistrar(w.r, w.keys, self, slog.New(slog.DiscardHandler), w.met)
+	standing := lease.NewStanding(lease.Config{}, timing.lease, slog.New(slog.DiscardHandler))
+	g := NewRegistrar(w.r, w.keys, self, standing, slog.New(slog.DiscardHandler), w.met)
 	g.timing = timing
 	p := process{Registrar: g, id: id, end: w.run(g.Run)}
 	eventually(w.t, 5*time.Second, "the process has its lease", g.Ready)
@@ -163,6 +167,12 @@ func (w *world) master(i int) *redis.Client {
 		w.t.Fatal(err)
 	}
 	return c
+}
+
+// lead is the master of the shard where leases are judged.
+func (w *world) lead() *redis.Client {
+	w.t.Helper()
+	return w.master(slices.Index(w.r.Data.Shards(), w.r.Data.Lead()))
 }
 
 // dump returns every user's value on every shard, and everything else that

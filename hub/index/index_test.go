@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
@@ -21,7 +22,8 @@ import (
 
 // still is a timing under which nothing happens by itself.
 var still = timing{
-	lease: time.Hour, renew: time.Hour, refresh: time.Hour, sweep: time.Hour, audit: time.Hour, doubt: time.Hour,
+	lease: lease.Timing{Period: time.Hour, Refresh: time.Hour, Patience: time.Hour},
+	renew: time.Hour, sweep: time.Hour, audit: time.Hour, pass: time.Hour, doubt: time.Hour,
 }
 
 func TestLocateOnOneShardAndOnThree(t *testing.T) {
@@ -173,14 +175,14 @@ func TestProcesses(t *testing.T) {
 	a := w.process(quick)
 	a.SetConnections(17)
 	shown := func() bool {
-		ps := ix.Processes("front")
+		ps := ix.census.Processes("front")
 		return len(ps) == 1 && ps[0].ID == a.id && ps[0].Connections == 17 && ps[0].Node == "test"
 	}
 	eventually(t, 5*time.Second, "the process shows with its connections", shown)
-	if ps := ix.Processes("api"); len(ps) != 0 {
+	if ps := ix.census.Processes("api"); len(ps) != 0 {
 		t.Errorf("api processes: %v", ps)
 	}
-	if ps := ix.Processes(""); len(ps) != 1 {
+	if ps := ix.census.Processes(""); len(ps) != 1 {
 		t.Errorf("processes of any role: %v", ps)
 	}
 }
@@ -188,13 +190,13 @@ func TestProcesses(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	server := redistest.Process(t, redisproc.ServerOptions{})
 	w := newWorld(t, redistest.Config(t, "redis://"+server.Addr()))
-	early := New(w.r, w.keys, slog.New(slog.DiscardHandler), nil)
+	early := New(w.r, lease.NewCensus(w.r, w.keys, quick.lease, slog.New(slog.DiscardHandler), nil), w.keys, slog.New(slog.DiscardHandler), nil)
 	if _, err := early.Locate(t.Context(), []hub.UserID{"anna"}, nil); !errors.Is(err, hub.ErrUnavailable) {
 		t.Errorf("before the first reading: %v, want ErrUnavailable", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := early.WaitReady(ended); !errors.Is(err, context.Canceled) {
+	if err := early.census.WaitReady(ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("WaitReady: %v", err)
 	}
 	ix := w.index(quick)
@@ -217,12 +219,12 @@ func TestMasterThatRefusesWrites(t *testing.T) {
 	ix := w.index(quick)
 	p := w.process(quick)
 	p.set(t, "anna", one("chess")...)
-	eventually(t, 10*time.Second, "a missing lease would be a death", ix.steady)
+	eventually(t, 10*time.Second, "a missing lease would be a death", ix.census.Steady)
 	c, ctx := w.master(0), t.Context()
 	if err := c.ConfigSet(ctx, "min-replicas-to-write", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(3 * quick.lease); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * quick.lease.Period); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if where(t, ix, "anna") == nil {
 			t.Fatal("anna is offline")
 		}
@@ -234,7 +236,7 @@ func TestMasterThatRefusesWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, 5*time.Second, "the lease is renewed", p.Ready)
-	for deadline := time.Now().Add(2 * quick.lease); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * quick.lease.Period); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if where(t, ix, "anna") == nil {
 			t.Fatal("anna is offline after writes are taken again")
 		}
@@ -244,9 +246,9 @@ func TestMasterThatRefusesWrites(t *testing.T) {
 }
 
 func TestLocateAllocationsDoNotGrowWithUsersPerProcess(t *testing.T) {
-	table := newTable(time.Now(), true)
-	table.addLive(hub.Process{ID: pidA})
-	table.addLive(hub.Process{ID: pidB})
+	roll := lease.NewRoll(time.Now(), true)
+	roll.Add(hub.Process{ID: pidA})
+	roll.Add(hub.Process{ID: pidB})
 	var users []hub.UserID
 	var l lookup
 	for i := range 300 {
@@ -254,7 +256,7 @@ func TestLocateAllocationsDoNotGrowWithUsersPerProcess(t *testing.T) {
 		l.values = append(l.values, []string{"", a1, b1, a1 + " " + b1}[i%4])
 	}
 	if n := testing.AllocsPerRun(100, func() {
-		if p := l.group(table, users, nil); p.Online != 225 || len(p.Groups) != 2 {
+		if p := l.group(roll, users, nil); p.Online != 225 || len(p.Groups) != 2 {
 			t.Fatalf("%d online in %d groups", p.Online, len(p.Groups))
 		}
 	}); n > 2 {

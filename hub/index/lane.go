@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 )
 
@@ -39,7 +41,7 @@ type lane struct {
 	// static
 	g      *Registrar
 	shard  *redisx.Shard
-	home   bool // the shard where the lease counts
+	lead   bool // the shard where leases are judged
 	ledger ledger
 	wake   chan struct{} // a token: something was queued
 
@@ -50,10 +52,12 @@ type lane struct {
 	stood    bool      // the lease has been taken
 	pending  int       // this lane's share of the gauge
 	verify   verification
+	audit    audit
+	alone    time.Time // since when no replica was fit to be read from; zero: one is
 }
 
-func newLane(g *Registrar, i int) *lane {
-	return &lane{g: g, shard: g.shards[i], home: i == 0, wake: make(chan struct{}, 1)}
+func newLane(g *Registrar, shard *redisx.Shard, lead bool) *lane {
+	return &lane{g: g, shard: shard, lead: lead, wake: make(chan struct{}, 1)}
 }
 
 func (l *lane) kick() {
@@ -63,14 +67,14 @@ func (l *lane) kick() {
 	}
 }
 
-// errDone ends a lane that has taken everything out.
+// errDone ends a lane that has taken everything out, or may write no more.
 var errDone = errors.New("done")
 
 // run works until ctx ends or everything has been taken out. Entries are
 // written only once the lease has stood, so that whoever meets one can tell
 // whether its process lives.
 func (l *lane) run(ctx context.Context) {
-	if !l.home {
+	if !l.lead {
 		select {
 		case <-l.g.leased:
 		case <-ctx.Done():
@@ -121,8 +125,13 @@ func (l *lane) outcome(wait time.Duration, err error) time.Duration {
 	return jittered(backoff)
 }
 
-// work does what is due and returns how long there is nothing more to do.
+// work does what is due and returns how long there is nothing more to do. A
+// process that is given up writes nothing more: its entries are not its own any
+// longer.
 func (l *lane) work(ctx context.Context) (time.Duration, error) {
+	if l.g.stands.Lost() != "" {
+		return 0, errDone
+	}
 	now := time.Now()
 	if l.shard.Epoch() != l.verify.epoch || !now.Before(l.renewAt) {
 		if err := l.renew(ctx, now); err != nil {
@@ -141,6 +150,12 @@ func (l *lane) work(ctx context.Context) (time.Duration, error) {
 	if l.ledger.pending() > 0 {
 		return 0, nil
 	}
+	if !l.verify.active() && !now.Before(l.audit.next) {
+		if err := l.auditSome(ctx, now); err != nil {
+			return 0, err
+		}
+		l.beginVerifying(now)
+	}
 	if l.g.closing.Load() {
 		if err := l.leave(ctx); err != nil {
 			return 0, err
@@ -152,37 +167,41 @@ func (l *lane) work(ctx context.Context) (time.Duration, error) {
 // idle is how long until something is due of itself.
 func (l *lane) idle() time.Duration {
 	due := l.renewAt
+	if !l.verify.active() && l.audit.next.Before(due) {
+		due = l.audit.next
+	}
 	if t := l.verify.due(); !t.IsZero() && t.Before(due) {
 		due = t
 	}
 	return max(0, time.Until(due))
 }
 
-// renew makes the lease stand for another lease time.
+// renew makes the lease stand for another period. It may find that the process
+// was declared dead.
 func (l *lane) renew(ctx context.Context, now time.Time) error {
 	g := l.g
-	names := []string{g.keys.Lease(g.self.ID)}
-	if l.home {
-		names = append(names, g.keys.Processes())
-	}
-	var stood bool
+	mark := g.stands.Mark()
+	var found lease.Renewal
 	err := l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
-		stood, err = renewScript.Run(ctx, c, names,
-			g.describe(), g.timing.lease.Milliseconds(), string(g.self.ID), now.Unix()).Bool()
+		found, err = lease.Renew(ctx, c, g.keys, g.describe(), l.lead, g.timing.lease.Period, now)
 		return err
 	})
 	if err != nil {
 		g.met.renewErrors.Inc()
 		return unavailable("renewing the lease", err)
 	}
-	if l.stood && !stood {
+	if found == lease.RenewedDead {
+		g.stands.Disown()
+		return errDone
+	}
+	if l.stood && found == lease.RenewedLapsed {
 		g.log.Warn("index: the lease had lapsed", "shard", l.shard.Name())
 		l.verify.lapsed = true
 	}
 	l.renewAt = now.Add(g.timing.renew)
 	l.ledger.forgetDepartures(now.Add(-keepDeparted))
-	if l.home {
-		g.renewed.Store(now.UnixNano())
+	if l.lead {
+		g.stands.Believed(mark)
 		if !l.stood {
 			close(g.leased)
 		}
@@ -198,7 +217,7 @@ func (l *lane) flush(ctx context.Context) error {
 	l.gauge(l.ledger.pending())
 	if len(l.round.users) > 0 {
 		start := time.Now()
-		err := l.shard.Write(ctx, l.put)
+		err := l.put(ctx)
 		if err != nil {
 			l.ledger.putBack(&l.round)
 			l.g.met.flushErrors.Inc()
@@ -214,30 +233,63 @@ func (l *lane) flush(ctx context.Context) error {
 	return nil
 }
 
-// put writes l.round in one round trip, or in two when the shard does not
-// know the script yet.
-func (l *lane) put(ctx context.Context, c *redis.Client) error {
-	err := l.putOnce(ctx, c)
-	if !redis.HasErrorPrefix(err, "NOSCRIPT") {
-		return err
+const (
+	// copyLimit is how long replicas may take to have a round: a little longer
+	// than one that is still read from may lag.
+	copyLimit = 1500 * time.Millisecond
+	// aloneAfter is how long no replica may be fit to be read from before rounds
+	// do not wait for any: longer than another master takes to be found.
+	aloneAfter = 2 * time.Second
+)
+
+// put writes l.round and returns when every replica that may be read from has
+// it, so that whoever has read hello is found there, and after a failover too.
+// When no replica has been fit to be read from for a while, look-ups go to the
+// master, and it does not wait.
+func (l *lane) put(ctx context.Context) error {
+	err := l.putCopied(ctx)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if err = l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+			return putScript.Load(ctx, c).Err()
+		}); err != nil {
+			return fmt.Errorf("loading the script: %w", err)
+		}
+		err = l.putCopied(ctx)
 	}
-	if err := putScript.Load(ctx, c).Err(); err != nil {
-		return fmt.Errorf("loading the script: %w", err)
+	if errors.Is(err, redisx.ErrNotCopied) && l.isAlone(time.Now()) {
+		return nil
 	}
-	return l.putOnce(ctx, c)
+	return err
 }
 
-func (l *lane) putOnce(ctx context.Context, c *redis.Client) error {
-	_, err := c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		users, holds := l.round.users, l.round.holds
-		for len(users) > 0 {
-			n := min(scriptUsers, len(users))
-			pipe.Do(ctx, l.putArgs(users[:n], holds[:n])...)
-			users, holds = users[n:], holds[n:]
-		}
-		return nil
-	})
+func (l *lane) putCopied(ctx context.Context) error {
+	limit := copyLimit
+	if l.isAlone(time.Now()) {
+		limit = 0
+	}
+	_, err := l.shard.WriteCopied(ctx, limit, func(pipe redis.Pipeliner) { l.queue(ctx, pipe) })
 	return err
+}
+
+// isAlone reports whether no replica has been fit to be read from for a while.
+func (l *lane) isAlone(now time.Time) bool {
+	switch fit := slices.ContainsFunc(l.shard.Nodes(), func(n redisx.Node) bool { return n.Role == redisx.Replica && n.Healthy }); {
+	case fit:
+		l.alone = time.Time{}
+	case l.alone.IsZero():
+		l.alone = now
+	}
+	return !l.alone.IsZero() && now.Sub(l.alone) >= aloneAfter
+}
+
+// queue puts the writes of l.round into pipe.
+func (l *lane) queue(ctx context.Context, pipe redis.Pipeliner) {
+	users, holds := l.round.users, l.round.holds
+	for len(users) > 0 {
+		n := min(scriptUsers, len(users))
+		pipe.Do(ctx, l.putArgs(users[:n], holds[:n])...)
+		users, holds = users[n:], holds[n:]
+	}
 }
 
 func (l *lane) putArgs(users []hub.UserID, holds []string) []any {
@@ -254,27 +306,20 @@ func (l *lane) putArgs(users []hub.UserID, holds []string) []any {
 }
 
 // leave takes the lease out once this lane has nothing left to write. The
-// home lane is the last: while others still write, the process must live.
+// lead shard's lane is the last: while others still write, the process must live.
 func (l *lane) leave(ctx context.Context) error {
 	g := l.g
-	if l.home && g.draining.Load() > 1 {
+	if l.lead && g.draining.Load() > 1 {
 		return nil // the last of the others kicks
 	}
 	err := l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-		_, err := c.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-			pipe.Del(ctx, g.keys.Lease(g.self.ID))
-			if l.home {
-				pipe.ZRem(ctx, g.keys.Processes(), string(g.self.ID))
-			}
-			return nil
-		})
-		return err
+		return lease.Leave(ctx, c, g.keys, g.self.ID, l.lead)
 	})
 	if err != nil {
 		return unavailable("removing the lease", err)
 	}
 	g.draining.Add(-1)
-	g.lanes[0].kick()
+	g.lanes[g.data.Lead()].kick()
 	return errDone
 }
 

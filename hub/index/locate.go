@@ -1,23 +1,27 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 )
 
 // Placement is where a notification's users are, grouped by the process that
 // is to be told. A user on several processes stands in several groups.
 type Placement struct {
-	Groups  []Group
-	Online  int // users that a live process holds, with a service asked for
-	Offline int // the others
+	Groups      []Group
+	Online      int          // users that a live process holds, with a service asked for
+	Offline     int          // users that none holds
+	Unavailable []hub.UserID // users whose data shard does not answer; nil as a rule
 }
 
 // Group is the users of one process, in the order asked for.
@@ -28,8 +32,9 @@ type Group struct {
 
 // Locate finds which live processes hold users' connections; with services,
 // only connections opened from one of these count. Users must be distinct.
-// It costs one MGET per data shard, on a replica. When it fails because Redis
-// cannot answer, the error wraps hub.ErrUnavailable.
+// It costs one MGET per data shard, on a replica. Users of a shard that does not
+// answer are named as unavailable; when that is all of them, and whenever Redis
+// is the cause of a failure, the error wraps hub.ErrUnavailable.
 func (ix *Index) Locate(ctx context.Context, users []hub.UserID, services []hub.Service) (Placement, error) {
 	return ix.place(ctx, users, services, false)
 }
@@ -56,31 +61,33 @@ func (ix *Index) place(ctx context.Context, users []hub.UserID, services []hub.S
 }
 
 func (ix *Index) locate(ctx context.Context, l *lookup, users []hub.UserID, services []hub.Service) (Placement, error) {
-	if ix.table.Load() == nil {
+	if ix.census.Roll() == nil {
 		return Placement{}, errNotLoaded
 	}
 	if err := ix.fetch(ctx, l, users); err != nil {
 		return Placement{}, err
 	}
-	p := l.group(ix.table.Load(), users, services)
+	p := l.group(ix.census.Roll(), users, services)
 	if len(l.strays) == 0 {
 		return p, nil
 	}
-	t, err := ix.meet(ctx, l.strays)
+	roll, err := ix.meet(ctx, l.strays)
 	if err != nil {
 		return Placement{}, err
 	}
-	return l.group(t, users, services), nil
+	return l.group(roll, users, services), nil
 }
 
 // lookup is the scratch space of one lookup, kept for the next.
 type lookup struct {
 	values []string        // the users' index values, in their order
 	parts  []part          // by shard; only the first when there is one shard
-	strays []hub.ProcessID // processes that the table does not know
+	strays []hub.ProcessID // processes that the roll does not know
 	hits   []hit
 	counts []int32 // users per slot
 	now    bool    // ask the masters
+
+	unavailable []int32 // users whose shard does not answer, by position; one may stand twice
 }
 
 // part is what one shard is asked.
@@ -91,6 +98,7 @@ type part struct {
 	keys  []string
 	args  []any // "MGET" and pointers to keys, which spares boxing each string
 	reply []string
+	err   error
 }
 
 // hit is one user on one live process.
@@ -121,50 +129,80 @@ func (ix *Index) fetchOne(ctx context.Context, l *lookup, users []hub.UserID) er
 	return err
 }
 
-// fetchAll asks every shard that holds some of users, all at once.
+// fetchAll asks every shard that holds some of users, all at once. While the
+// list of shards changes, a user may be registered where it was before only.
 func (ix *Index) fetchAll(ctx context.Context, l *lookup, users []hub.UserID) error {
 	l.parts = grow(l.parts, len(ix.shards))
 	for i, u := range users {
-		p := &l.parts[ix.shardOf(u)]
-		p.users = append(p.users, int32(i))
-		p.add(ix.keys, u)
+		l.parts[ix.number(ix.data.Shard(string(u)))].want(ix.keys, i, u)
+		if before := ix.data.ShardBefore(string(u)); before != nil {
+			l.parts[ix.number(before)].want(ix.keys, i, u)
+		}
 	}
-	errs := make([]error, len(ix.shards))
 	var wg sync.WaitGroup
 	for i := range l.parts {
-		if len(l.parts[i].users) > 0 {
-			wg.Go(func() { errs[i] = l.parts[i].mget(ctx, ix.shards[i], l.now) })
+		if p := &l.parts[i]; len(p.users) > 0 {
+			wg.Go(func() { p.err = p.mget(ctx, ix.shards[i], l.now) })
 		}
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
+	return l.collect(users)
+}
+
+// collect takes the values out of the parts.
+func (l *lookup) collect(users []hub.UserID) error {
+	l.values = grow(l.values, len(users))
+	asked, answered := 0, 0
+	var first error
+	for i := range l.parts {
+		p := &l.parts[i]
+		if len(p.users) == 0 {
+			continue
+		}
+		asked++
+		if p.err != nil {
+			if !errors.Is(p.err, redisx.ErrUnavailable) {
+				return p.err
+			}
+			first = cmp.Or(first, p.err)
+			l.unavailable = append(l.unavailable, p.users...)
+			continue
+		}
+		answered++
+		for j, user := range p.users {
+			l.values[user] = joinValues(l.values[user], p.reply[j])
 		}
 	}
-	l.values = grow(l.values, len(users))
-	for i := range l.parts {
-		for j, user := range l.parts[i].users {
-			l.values[user] = l.parts[i].reply[j]
-		}
+	if answered == 0 {
+		return first
 	}
 	return nil
 }
 
-func (ix *Index) shardOf(user hub.UserID) int { return shardIndex(ix.data, ix.shards, user) }
-
-// shardIndex is the one place that says which data shard holds a user.
-func shardIndex(data *redisx.Role, shards []*redisx.Shard, user hub.UserID) int {
-	if len(shards) == 1 {
-		return 0
+// joinValues returns one value with the entries of both; an entry of a process
+// that both name counts as a has it.
+func joinValues(a, b string) string {
+	switch {
+	case a == "" || a == b:
+		return b
+	case b == "":
+		return a
 	}
-	sh := data.Shard(string(user))
-	for i, s := range shards {
-		if s == sh {
-			return i
+	for pid, holds := range entries(b) {
+		if holdsOf(a, pid) == "" {
+			a += " " + string(pid) + "=" + holds
 		}
 	}
-	return 0
+	return a
+}
+
+// number is the place of a shard in ix.shards.
+func (ix *Index) number(sh *redisx.Shard) int { return slices.Index(ix.shards, sh) }
+
+// want adds a user, by its position.
+func (p *part) want(keys hub.Keys, i int, user hub.UserID) {
+	p.users = append(p.users, int32(i)) //nolint:gosec // at most hub.MaxUsers
+	p.add(keys, user)
 }
 
 func (p *part) add(keys hub.Keys, user hub.UserID) {
@@ -203,42 +241,56 @@ func (p *part) mget(ctx context.Context, sh *redisx.Shard, now bool) error {
 const maxStrays = 256
 
 // group sorts the users by the live processes that hold them, and leaves the
-// processes that t does not know in l.strays. It allocates the groups and one
+// processes that roll does not know in l.strays. It allocates the groups and one
 // array for all users in them.
-func (l *lookup) group(t *table, users []hub.UserID, services []hub.Service) Placement {
-	l.counts = grow(l.counts, len(t.live))
+func (l *lookup) group(roll *lease.Roll, users []hub.UserID, services []hub.Service) Placement {
+	l.counts = grow(l.counts, roll.Len())
 	clear(l.counts)
 	l.hits, l.strays = l.hits[:0], l.strays[:0]
 	online := 0
 	for i, value := range l.values {
 		before := len(l.hits)
-		l.groupUser(t, int32(i), value, services)
+		l.groupUser(roll, int32(i), value, services)
 		if len(l.hits) > before {
 			online++
 		}
 	}
-	return Placement{Groups: l.groups(t, users), Online: online, Offline: len(users) - online}
+	missing := l.missing(users)
+	return Placement{Groups: l.groups(roll, users), Online: online, Offline: len(users) - online - len(missing), Unavailable: missing}
 }
 
-func (l *lookup) groupUser(t *table, user int32, value string, services []hub.Service) {
+// missing lists the users whose shard does not answer and who were found
+// nowhere else. It forgets the hits of none.
+func (l *lookup) missing(users []hub.UserID) (missing []hub.UserID) {
+	slices.Sort(l.unavailable)
+	l.unavailable = slices.Compact(l.unavailable)
+	for _, user := range l.unavailable {
+		if !slices.ContainsFunc(l.hits, func(h hit) bool { return h.user == user }) {
+			missing = append(missing, users[user])
+		}
+	}
+	return missing
+}
+
+func (l *lookup) groupUser(roll *lease.Roll, user int32, value string, services []hub.Service) {
 	for {
 		pid, holds, rest, ok := nextEntry(value)
 		if !ok {
 			return
 		}
 		value = rest
-		slot, live := t.slots[pid]
+		slot, live := roll.Slot(pid)
 		switch {
 		case live && holdsAny(holds, services):
 			l.hits = append(l.hits, hit{user, slot})
 			l.counts[slot]++
-		case !live && len(l.strays) < maxStrays && !t.known(pid):
+		case !live && len(l.strays) < maxStrays && !roll.Known(pid):
 			l.strays = append(l.strays, pid)
 		}
 	}
 }
 
-func (l *lookup) groups(t *table, users []hub.UserID) []Group {
+func (l *lookup) groups(roll *lease.Roll, users []hub.UserID) []Group {
 	n := 0
 	for _, c := range l.counts {
 		if c > 0 {
@@ -251,7 +303,7 @@ func (l *lookup) groups(t *table, users []hub.UserID) []Group {
 	groups, room := make([]Group, 0, n), make([]hub.UserID, len(l.hits))
 	for slot, c := range l.counts {
 		if c > 0 {
-			groups = append(groups, Group{Process: t.live[slot].ID, Users: room[:0:c]})
+			groups = append(groups, Group{Process: roll.At(slot).ID, Users: room[:0:c]})
 			room = room[c:]
 			l.counts[slot] = int32(len(groups) - 1) //nolint:gosec // as many as processes
 		}
@@ -267,6 +319,7 @@ func (l *lookup) groups(t *table, users []hub.UserID) []Group {
 func (ix *Index) release(l *lookup) {
 	clear(l.values)
 	clear(l.strays)
+	l.unavailable = l.unavailable[:0]
 	l.values, l.strays, l.now = l.values[:0], l.strays[:0], false
 	for i := range l.parts {
 		p := &l.parts[i]

@@ -14,8 +14,6 @@ type readerMetrics struct {
 	lookupSeconds prometheus.Histogram
 	online        prometheus.Counter
 	offline       prometheus.Counter
-	processes     prometheus.Gauge
-	refreshErrors prometheus.Counter
 	swept         prometheus.Counter
 	sweepsDone    prometheus.Counter
 	sweepsFailed  prometheus.Counter
@@ -44,14 +42,6 @@ func newReaderMetrics(reg prometheus.Registerer) readerMetrics {
 		})),
 		online:  users.WithLabelValues("online"),
 		offline: users.WithLabelValues("offline"),
-		processes: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "homing_index_live_processes",
-			Help: "Processes whose lease stands, as this process sees them.",
-		})),
-		refreshErrors: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "homing_index_refresh_errors_total",
-			Help: "Attempts to read the leases that failed; the last answer stays in use.",
-		})),
 		swept: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "homing_index_swept_entries_total",
 			Help: "Entries of dead processes removed.",

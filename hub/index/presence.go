@@ -3,11 +3,13 @@ package index
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 )
 
@@ -22,20 +24,23 @@ func (ix *Index) Presence(ctx context.Context, users []hub.UserID) ([]hub.Presen
 		ix.met.failed.Inc()
 		return nil, unavailable("index: looking users up", err)
 	}
-	t := ix.table.Load()
+	if n := len(p.Unavailable); n > 0 {
+		return nil, fmt.Errorf("index: looking users up: %w: %d of %d stand on a shard that does not answer", hub.ErrUnavailable, n, len(users))
+	}
+	roll := ix.census.Roll()
 	out := make([]hub.Presence, len(users))
 	for i, u := range users {
-		out[i] = hub.Presence{User: u, Processes: t.holdings(l.values[i])}
+		out[i] = hub.Presence{User: u, Processes: holdings(roll, l.values[i])}
 	}
 	ix.met.answer(start, p)
 	return out, nil
 }
 
 // holdings reads what live processes hold of one user.
-func (t *table) holdings(value string) []hub.Holding {
+func holdings(roll *lease.Roll, value string) []hub.Holding {
 	var out []hub.Holding
 	for pid, holds := range entries(value) {
-		if _, live := t.slots[pid]; live {
+		if roll.Lives(pid) {
 			out = append(out, hub.Holding{Process: pid, Services: parseHolds(holds)})
 		}
 	}
@@ -46,21 +51,21 @@ func (t *table) holdings(value string) []hub.Holding {
 // them (limit below 1: none). It walks the keys of every shard until it has
 // enough, so it is for a page or a console, not for the path of a notification.
 func (ix *Index) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
-	if ix.table.Load() == nil {
+	if ix.census.Roll() == nil {
 		return nil, unavailable("index: listing users", errNotLoaded)
 	}
 	seen := make(map[hub.UserID]struct{})
 	var out []hub.UserID
 	for _, sh := range ix.shards {
 		err := ix.walk(ctx, sh, func(keys, values []string) error {
-			t := ix.table.Load()
+			roll := ix.census.Roll()
 			for i, key := range keys {
 				user, ok := ix.keys.UserOf(key)
 				_, dup := seen[user]
 				if len(out) >= limit {
 					return errEnough
 				}
-				if ok && !dup && t.holdings(values[i]) != nil {
+				if ok && !dup && holdings(roll, values[i]) != nil {
 					seen[user] = struct{}{}
 					out = append(out, user)
 				}

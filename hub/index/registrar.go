@@ -2,17 +2,16 @@ package index
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 )
 
@@ -24,37 +23,38 @@ var ErrStopped = errors.New("registrar stopped")
 // be running for anything to be written.
 type Registrar struct {
 	data   *redisx.Role
-	shards []*redisx.Shard
-	lanes  []*lane // by shard
+	lanes  map[*redisx.Shard]*lane
 	keys   hub.Keys
 	self   hub.Process
+	stands *lease.Standing
 	log    *slog.Logger
 	met    writerMetrics
 	timing timing
 
 	connections atomic.Int64
-	renewed     atomic.Int64  // when the first shard's lease was last renewed, Unix nanoseconds
-	leased      chan struct{} // closed when it first stood
+	leased      chan struct{} // closed when the lease first stood on the lead shard
 	closing     atomic.Bool   // Close was called: no more Sets, take everything out
 	draining    atomic.Int64  // lanes that still have something to take out
 	stopped     chan struct{} // closed when Run has returned
 }
 
-// NewRegistrar returns the Registrar of the process self. It does no I/O.
-func NewRegistrar(r *redisx.Redis, keys hub.Keys, self hub.Process, log *slog.Logger, reg prometheus.Registerer) *Registrar {
+// NewRegistrar returns the Registrar of the process self, which tells stands
+// how its lease fares. It does no I/O.
+func NewRegistrar(r *redisx.Redis, keys hub.Keys, self hub.Process, stands *lease.Standing, log *slog.Logger, reg prometheus.Registerer) *Registrar {
 	g := &Registrar{
 		data:    r.Data,
-		shards:  r.Data.Shards(),
+		lanes:   make(map[*redisx.Shard]*lane),
 		keys:    keys,
 		self:    self,
+		stands:  stands,
 		log:     log,
 		met:     newWriterMetrics(reg),
 		timing:  defaultTiming,
 		leased:  make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
-	for i := range g.shards {
-		g.lanes = append(g.lanes, newLane(g, i))
+	for _, sh := range r.Data.All() {
+		g.lanes[sh] = newLane(g, sh, sh == r.Data.Lead())
 	}
 	g.draining.Store(int64(len(g.lanes)))
 	return g
@@ -90,7 +90,18 @@ func (g *Registrar) Run(ctx context.Context) error {
 // user is kept and must not be a small part of a large string. Every service
 // must be empty or have passed its Check.
 func (g *Registrar) Set(user hub.UserID, services []hub.ServiceCount, done func(error)) {
-	l := g.lanes[shardIndex(g.data, g.shards, user)]
+	home, before := g.data.Shard(string(user)), g.data.ShardBefore(string(user))
+	if before != nil { // others may still look there
+		if done != nil {
+			done = both(done)
+		}
+		g.setOn(before, user, services, done)
+	}
+	g.setOn(home, user, services, done)
+}
+
+func (g *Registrar) setOn(shard *redisx.Shard, user hub.UserID, services []hub.ServiceCount, done func(error)) {
+	l := g.lanes[shard]
 	if !l.ledger.set(user, services, done) {
 		if done != nil {
 			done(ErrStopped)
@@ -98,6 +109,26 @@ func (g *Registrar) Set(user hub.UserID, services []hub.ServiceCount, done func(
 		return
 	}
 	l.kick()
+}
+
+// both returns a function that calls done once it was called twice, with the
+// first error.
+func both(done func(error)) func(error) {
+	var mu sync.Mutex
+	var calls int
+	var first error
+	return func(err error) {
+		mu.Lock()
+		calls++
+		if first == nil {
+			first = err
+		}
+		err, last := first, calls == 2
+		mu.Unlock()
+		if last {
+			done(err)
+		}
+	}
 }
 
 // SetConnections tells how many connections the process holds, for the
@@ -110,14 +141,14 @@ func (g *Registrar) Ready() bool {
 	case <-g.stopped:
 		return false
 	default:
+		return g.stands.Now() == hub.StandingGood
 	}
-	renewed := g.renewed.Load()
-	return renewed != 0 && time.Since(time.Unix(0, renewed)) < g.timing.lease
 }
 
 // Close writes what is queued, takes every entry of this process out of the
 // index, then its lease and its name, and makes Run return. It blocks until
-// that is done or ctx ends; then Run goes on trying until its own ctx ends.
+// that is done or ctx ends; then Run goes on trying until its own ctx ends. A
+// process that is given up takes nothing out: others do.
 func (g *Registrar) Close(ctx context.Context) error {
 	if !g.closing.Swap(true) {
 		for _, l := range g.lanes {
@@ -130,16 +161,15 @@ func (g *Registrar) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("index: taking process %s out: %w", g.self.ID, ctx.Err())
 	}
-	if g.draining.Load() > 0 {
+	if g.draining.Load() > 0 && g.stands.Lost() == "" {
 		return fmt.Errorf("index: taking process %s out: %w before it was done", g.self.ID, ErrStopped)
 	}
 	return nil
 }
 
-// describe is the value of the process's lease.
-func (g *Registrar) describe() []byte {
+// describe is what the process's lease says.
+func (g *Registrar) describe() *hub.Process {
 	p := g.self
 	p.Connections = int(g.connections.Load())
-	b, _ := json.Marshal(p) // strings and numbers always marshal
-	return b
+	return &p
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
@@ -126,7 +127,7 @@ func TestCloseLeavesNoTrace(t *testing.T) {
 			t.Errorf("%s is still there", k)
 		}
 	}
-	if names := w.master(0).ZRange(t.Context(), w.keys.Processes(), 0, -1).Val(); !slices.Equal(names, []string{string(stays.id)}) {
+	if names := w.lead().ZRange(t.Context(), w.keys.Processes(), 0, -1).Val(); !slices.Equal(names, []string{string(stays.id)}) {
 		t.Errorf("processes %q", names)
 	}
 	leaves.Set("later", one("chess"), func(err error) { called <- err })
@@ -241,7 +242,7 @@ func TestLateWriteIsUndone(t *testing.T) {
 	server := redistest.Process(t, redisproc.ServerOptions{})
 	w := newWorld(t, redistest.Config(t, "redis://"+server.Addr()))
 	timing := quick
-	timing.lease = time.Hour // it does not lapse, which would be another reason to look
+	timing.lease.Period = time.Hour // it does not lapse, which would be another reason to look
 	p := w.process(timing)
 	p.set(t, "anna", one("chess")...)
 	if err := server.Stop(); err != nil {
@@ -270,7 +271,7 @@ func TestNothingIsWrittenBeforeTheLease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := NewRegistrar(r, hub.NewKeys(cfg.Prefix), hub.Process{ID: hub.NewProcessID()}, slog.New(slog.DiscardHandler), nil)
+	g := NewRegistrar(r, hub.NewKeys(cfg.Prefix), hub.Process{ID: hub.NewProcessID()}, lease.NewStanding(lease.Config{}, lease.DefaultTiming(), slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler), nil)
 	var result atomic.Pointer[error]
 	g.Set("anna", one("chess"), func(err error) { result.Store(&err) })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

@@ -9,17 +9,11 @@ import (
 var (
 	//go:embed lua/put.lua
 	putSource string
-	//go:embed lua/renew.lua
-	renewSource string
 	//go:embed lua/sweep.lua
 	sweepSource string
-	//go:embed lua/forget.lua
-	forgetSource string
 
-	putScript    = redis.NewScript(putSource)
-	renewScript  = redis.NewScript(renewSource)
-	sweepScript  = redis.NewScript(sweepSource)
-	forgetScript = redis.NewScript(forgetSource)
+	putScript   = redis.NewScript(putSource)
+	sweepScript = redis.NewScript(sweepSource)
 )
 
 // scriptUsers is how many users one call of a script handles: enough to make

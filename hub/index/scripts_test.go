@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
@@ -99,31 +98,6 @@ func TestPutScriptTakesManyUsers(t *testing.T) {
 	})
 }
 
-func TestRenewScript(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
-		ctx := t.Context()
-		renew := func(keys ...string) bool {
-			stood, err := renewScript.Run(ctx, c, keys, "{}", 5000, string(pidA), 77).Bool()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return stood
-		}
-		if renew("w") || !renew("w") {
-			t.Error("a new lease stood before, or a renewed one did not")
-		}
-		if n := c.Exists(ctx, "procs").Val(); n != 0 {
-			t.Error("a lease on another shard named its process")
-		}
-		if !renew("w", "procs") || c.ZScore(ctx, "procs", string(pidA)).Val() != 77 {
-			t.Error("the process was not named")
-		}
-		if ttl := c.PTTL(ctx, "w").Val(); ttl <= 0 || ttl > 5*time.Second {
-			t.Errorf("the lease stands for %v", ttl)
-		}
-	})
-}
-
 func TestSweepScript(t *testing.T) {
 	onEach(t, func(t *testing.T, c *redis.Client) {
 		ctx := t.Context()
@@ -143,23 +117,6 @@ func TestSweepScript(t *testing.T) {
 			got[k] = get(ctx, t, c, k)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Error(diff)
-		}
-	})
-}
-
-func TestForgetScript(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
-		ctx := t.Context()
-		for _, p := range []string{"A", "B", "C"} {
-			c.ZAdd(ctx, "procs", redis.Z{Member: p})
-		}
-		setOrDel(ctx, t, c, "wB", "{}")
-		removed, err := forgetScript.Run(ctx, c, []string{"procs", "wA", "wB", "wD"}, "A", "B", "D").Int()
-		if err != nil || removed != 1 {
-			t.Errorf("removed %d, %v, want 1", removed, err)
-		}
-		if diff := cmp.Diff([]string{"B", "C"}, c.ZRange(ctx, "procs", 0, -1).Val()); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/redisx"
 )
 
@@ -35,12 +37,12 @@ func (ix *Index) runSweeper(ctx context.Context) {
 }
 
 func (ix *Index) sweepIfDue(ctx context.Context) error {
-	t := ix.table.Load()
-	if t == nil || !t.steady || !ix.steady() {
+	roll := ix.census.Roll()
+	if roll == nil || !roll.Steady() || !ix.census.Steady() {
 		return nil
 	}
 	job, period := "audit", ix.timing.audit
-	if len(t.dead) > 0 || ix.stray.Load() {
+	if len(roll.Unswept()) > 0 || ix.stray.Load() {
 		job, period = "sweep", ix.timing.sweep/2
 	}
 	mine, err := ix.takeTurn(ctx, job, period)
@@ -48,7 +50,7 @@ func (ix *Index) sweepIfDue(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
-	s := ix.newSweep(t)
+	s := ix.newSweep(roll)
 	err = s.run(ctx)
 	ix.met.swept.Add(float64(s.removed))
 	if err != nil {
@@ -63,7 +65,7 @@ func (ix *Index) sweepIfDue(ctx context.Context) error {
 // takeTurn tells whether this process is to do job, which nobody else then
 // does for about period.
 func (ix *Index) takeTurn(ctx context.Context, job string, period time.Duration) (mine bool, err error) {
-	err = ix.leaseShard().Write(ctx, func(ctx context.Context, c *redis.Client) error {
+	err = ix.data.Lead().Write(ctx, func(ctx context.Context, c *redis.Client) error {
 		mine, err = c.SetNX(ctx, ix.keys.Turn(job), 1, period).Result()
 		return err
 	})
@@ -76,23 +78,18 @@ func (ix *Index) takeTurn(ctx context.Context, job string, period time.Duration)
 // sweep is one pass over all users' values.
 type sweep struct {
 	ix        *Index
-	dead      []hub.ProcessID        // known when it began
-	epochs    []uint64               // the shards' when it began
-	verdicts  map[hub.ProcessID]bool // true: dead
+	dead      []hub.ProcessID // that stood in the set of processes when it began
+	epochs    []uint64        // the shards' when it began
+	roll      *lease.Roll     // by which it judges
+	undecided bool            // entries were met of processes that are in question
 	removed   int64
 	forgotten int64
 }
 
-func (ix *Index) newSweep(t *table) *sweep {
-	s := &sweep{ix: ix, verdicts: make(map[hub.ProcessID]bool)}
+func (ix *Index) newSweep(roll *lease.Roll) *sweep {
+	s := &sweep{ix: ix, roll: roll, dead: roll.Unswept()}
 	for _, sh := range ix.shards {
 		s.epochs = append(s.epochs, sh.Epoch())
-	}
-	for pid := range t.dead {
-		s.dead = append(s.dead, pid)
-	}
-	for _, p := range t.live {
-		s.verdicts[p.ID] = false
 	}
 	return s
 }
@@ -104,17 +101,17 @@ var errUnsteady = errors.New("a data shard is failing over")
 // that were dead when it began out of the set of processes.
 func (s *sweep) run(ctx context.Context) error {
 	s.ix.stray.Store(false)
-	if err := s.runShards(ctx); err != nil {
+	err := s.runShards(ctx)
+	if err != nil || s.undecided {
 		s.ix.stray.Store(true) // come back for what was left
+	}
+	if err != nil {
 		return err
 	}
 	return s.forget(ctx)
 }
 
 func (s *sweep) runShards(ctx context.Context) error {
-	if err := s.judge(ctx, s.dead); err != nil {
-		return err
-	}
 	for _, sh := range s.ix.shards {
 		err := s.ix.walk(ctx, sh, func(keys, values []string) error {
 			return s.page(ctx, sh, keys, values)
@@ -129,7 +126,7 @@ func (s *sweep) runShards(ctx context.Context) error {
 // checkSteady fails when a lease missing now might be a failover's doing, or
 // when a page may have come from a shard that lost what the sweep looks for.
 func (s *sweep) checkSteady() error {
-	if !s.ix.steady() {
+	if !s.ix.census.Steady() {
 		return errUnsteady
 	}
 	for i, sh := range s.ix.shards {
@@ -140,50 +137,34 @@ func (s *sweep) checkSteady() error {
 	return nil
 }
 
-// judge finds out about those of pids that have no verdict yet. A process is
-// dead when its lease stands on no shard.
-func (s *sweep) judge(ctx context.Context, pids []hub.ProcessID) error {
-	var unknown []hub.ProcessID
-	for _, pid := range pids {
-		if _, known := s.verdicts[pid]; !known {
-			unknown = append(unknown, pid)
-			s.verdicts[pid] = true
-		}
-	}
-	if len(unknown) == 0 {
+// judge finds out about the processes among ids that the roll does not know.
+func (s *sweep) judge(ctx context.Context, ids map[hub.ProcessID]struct{}) error {
+	if len(ids) == 0 {
 		return nil
 	}
-	for _, sh := range s.ix.shards {
-		err := sh.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-			leases, err := s.ix.readLeases(ctx, c, unknown)
-			for i := range leases {
-				if leases[i] != "" {
-					s.verdicts[unknown[i]] = false
-				}
-			}
-			return err
-		})
-		if err != nil {
-			for _, pid := range unknown {
-				delete(s.verdicts, pid)
-			}
-			return unavailable("reading leases", err)
-		}
+	roll, err := s.ix.census.Meet(ctx, slices.Collect(maps.Keys(ids)))
+	if err != nil {
+		return err
+	}
+	s.roll = roll
+	for id := range ids {
+		s.undecided = s.undecided || !roll.Dead(id)
 	}
 	return s.checkSteady()
 }
 
 // page sweeps one page of users on sh.
 func (s *sweep) page(ctx context.Context, sh *redisx.Shard, keys, values []string) error {
-	var named []hub.ProcessID
+	unknown := make(map[hub.ProcessID]struct{})
 	for _, v := range values {
 		for pid := range entries(v) {
-			if _, known := s.verdicts[pid]; !known {
-				named = append(named, pid)
+			if !s.roll.Known(pid) {
+				unknown[pid] = struct{}{}
 			}
+			s.undecided = s.undecided || s.roll.Unsure(pid)
 		}
 	}
-	if err := s.judge(ctx, named); err != nil {
+	if err := s.judge(ctx, unknown); err != nil {
 		return err
 	}
 	stale, dead := s.stale(keys, values)
@@ -199,7 +180,7 @@ func (s *sweep) stale(keys, values []string) (stale []string, dead map[hub.Proce
 	for i, v := range values {
 		names := false
 		for pid := range entries(v) {
-			if s.verdicts[pid] {
+			if s.roll.Dead(pid) {
 				dead[pid], names = struct{}{}, true
 			}
 		}
@@ -238,18 +219,11 @@ func (s *sweep) remove(ctx context.Context, sh *redisx.Shard, keys []string, dea
 
 // forget takes swept processes out of the set of processes.
 func (s *sweep) forget(ctx context.Context) error {
-	names, argv := []string{s.ix.keys.Processes()}, []any{}
-	for _, pid := range s.dead {
-		if s.verdicts[pid] {
-			names = append(names, s.ix.keys.Lease(pid))
-			argv = append(argv, string(pid))
-		}
-	}
-	if len(argv) == 0 {
+	if len(s.dead) == 0 {
 		return nil
 	}
-	err := s.ix.leaseShard().Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
-		s.forgotten, err = forgetScript.Run(ctx, c, names, argv...).Int64()
+	err := s.ix.data.Lead().Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
+		s.forgotten, err = lease.Forget(ctx, c, s.ix.keys, s.dead)
 		return err
 	})
 	if err != nil {

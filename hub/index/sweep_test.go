@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -26,15 +27,15 @@ func TestDeadProcess(t *testing.T) {
 	dead.end()
 	crashed := time.Now()
 	eventually(t, 5*time.Second, "its users are offline", func() bool { return where(t, ix, "user1") == nil })
-	if took := time.Since(crashed); took > quick.lease+quick.refresh+time.Second {
-		t.Errorf("offline after %v, with a lease of %v", took, quick.lease)
+	if took := time.Since(crashed); took > quick.lease.Period+quick.lease.Patience+2*quick.lease.Refresh+time.Second {
+		t.Errorf("offline after %v, with a lease of %v", took, quick.lease.Period)
 	}
 	if got := where(t, ix, "user0"); len(got) != 1 || got[0] != live.id {
 		t.Errorf("user0 is at %q, want only the live process", got)
 	}
 	eventually(t, 10*time.Second, "no ghost is left", func() bool {
 		users, _ := w.dump()
-		return len(users) == 500 && w.master(0).ZCard(t.Context(), w.keys.Processes()).Val() == 1
+		return len(users) == 500 && w.lead().ZCard(t.Context(), w.keys.Processes()).Val() == 1
 	})
 	users, _ := w.dump()
 	for u, value := range users {
@@ -92,23 +93,31 @@ func TestSweepSparesWhoReconnects(t *testing.T) {
 	}
 }
 
-// TestComeback: a process that could not renew for so long that it was swept
-// comes back and is found again with all its users.
-func TestComeback(t *testing.T) {
+// TestDeclaredDeadWritesNothingMore: a process that could not renew and was
+// declared dead is swept, learns of it, and is not heard of again.
+func TestDeclaredDeadWritesNothingMore(t *testing.T) {
 	w := onServer(t)
 	ix := w.index(quick)
 	slow := quick
-	slow.renew = 2500 * time.Millisecond // far longer than its lease: it lapses each time
+	slow.renew = 2500 * time.Millisecond // far longer than its lease
 	p := w.process(slow)
 	for i := range 1000 {
 		p.Set(hub.UserID(fmt.Sprint("user", i)), one("chess"), nil)
 	}
 	eventually(t, 5*time.Second, "it is found", func() bool { return where(t, ix, "user1") != nil })
 	eventually(t, 5*time.Second, "it is swept", func() bool { users, _ := w.dump(); return len(users) == 0 })
-	eventually(t, 5*time.Second, "it is found again", func() bool {
-		users, _ := w.dump()
-		return len(users) == 1000 && where(t, ix, "user999") != nil
-	})
+	eventually(t, 5*time.Second, "it learns that it is dead", func() bool { return p.stands.Now() == hub.StandingLost })
+	called := make(chan error, 1)
+	p.Set("late", one("chess"), func(err error) { called <- err })
+	if err := <-called; !errors.Is(err, ErrStopped) {
+		t.Errorf("Set: %v, want ErrStopped", err)
+	}
+	if users, _ := w.dump(); len(users) != 0 {
+		t.Errorf("%d entries of the dead", len(users))
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Errorf("Close: %v, want nothing to be left to do", err)
+	}
 }
 
 // TestStrayEntryIsSwept: an entry whose process nobody has a record of, met by
@@ -118,7 +127,7 @@ func TestStrayEntryIsSwept(t *testing.T) {
 	timing := quick
 	ix := w.index(timing)
 	eventually(t, 5*time.Second, "the audit has passed", func() bool {
-		return w.master(0).Exists(t.Context(), w.keys.Turn("audit")).Val() == 1
+		return w.lead().Exists(t.Context(), w.keys.Turn("audit")).Val() == 1
 	})
 	time.Sleep(100 * time.Millisecond)
 	w.master(0).Set(t.Context(), w.keys.User("anna"), string(pidA)+"=*1", 0)
@@ -126,9 +135,10 @@ func TestStrayEntryIsSwept(t *testing.T) {
 	if users, _ := w.dump(); len(users) != 1 {
 		t.Fatal("swept without a reason: the test shows nothing")
 	}
-	if got := where(t, ix, "anna"); got != nil {
-		t.Errorf("anna is at %q", got)
+	if got := where(t, ix, "anna"); len(got) != 1 {
+		t.Errorf("anna is at %q, want the process that was not asked yet", got)
 	}
+	eventually(t, 5*time.Second, "she is offline", func() bool { return where(t, ix, "anna") == nil })
 	eventually(t, 5*time.Second, "the entry is gone", func() bool { users, _ := w.dump(); return len(users) == 0 })
 }
 
@@ -148,7 +158,7 @@ func TestSweepWaitsWhileNothingIsCertain(t *testing.T) {
 	c.Set(ctx, w.keys.User("anna"), string(pidA)+"=*1", 0)
 	c.ZAdd(ctx, w.keys.Processes(), redis.Z{Member: string(pidA)})
 	timing := quick
-	timing.lease = time.Hour // no shard has been steady for that long
+	timing.lease.Period = time.Hour // no shard has been steady for that long
 	ix := w.index(timing)
 	time.Sleep(3 * timing.sweep)
 	if got := where(t, ix, "anna"); len(got) != 1 {

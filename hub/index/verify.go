@@ -12,11 +12,12 @@ import (
 // verification is the comparison of a shard with its ledger. There is a reason
 // for one when the shard's epoch moved on, so that its last writes may be lost;
 // when the lease had lapsed, so that a sweeper may have been here, or the shard
-// was emptied; and some time after a write has failed, because it may yet
-// arrive, after a later one.
+// was emptied; some time after a write has failed, because it may yet arrive,
+// after a later one; and when the audit met an entry that was wrong.
 type verification struct {
 	epoch  uint64    // of the shard when the last one began
 	lapsed bool      // the lease had lapsed since
+	found  bool      // the audit has found something since
 	doubt  time.Time // begin one then; zero: no write has failed since
 
 	todo []hub.UserID // what is left of the present one; empty: none
@@ -39,10 +40,10 @@ func (l *lane) beginVerifying(now time.Time) {
 	v := &l.verify
 	epoch := l.shard.Epoch()
 	doubtful := !v.doubt.IsZero() && !now.Before(v.doubt)
-	if epoch == v.epoch && !v.lapsed && !doubtful {
+	if epoch == v.epoch && !v.lapsed && !v.found && !doubtful {
 		return
 	}
-	v.epoch, v.lapsed, v.todo, v.next = epoch, false, l.ledger.everyone(), now
+	v.epoch, v.lapsed, v.found, v.todo, v.next = epoch, false, false, l.ledger.everyone(), now
 	if doubtful {
 		v.doubt = time.Time{} // one that is not due yet stays
 	}
@@ -55,25 +56,34 @@ func (l *lane) beginVerifying(now time.Time) {
 func (l *lane) verifySome(ctx context.Context) error {
 	v, start := &l.verify, time.Now()
 	users := v.todo[:min(verifyUsers, len(v.todo))]
-	names := make([]string, len(users))
-	for i, u := range users {
-		names[i] = l.g.keys.User(u)
-	}
-	var values []string
-	err := l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
-		values, err = mget(ctx, c, names)
+	if _, err := l.compare(ctx, users); err != nil {
 		return err
-	})
-	if err != nil {
-		return unavailable("verifying entries", err)
 	}
-	wrong := l.ledger.compare(users, values, l.g.self.ID)
-	l.g.met.verified.Add(float64(len(users)))
-	l.g.met.repaired.Add(float64(wrong))
 	v.next = time.Now().Add(max(verifyPause, time.Since(start)))
 	if v.todo = v.todo[len(users):]; len(v.todo) == 0 {
 		v.todo = nil
 		l.g.log.Info("index: verified", "shard", l.shard.Name(), "epoch", v.epoch)
 	}
 	return nil
+}
+
+// compare reads what the shard says of users and queues those whose entries are
+// wrong. It returns their number.
+func (l *lane) compare(ctx context.Context, users []hub.UserID) (wrong int, err error) {
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = l.g.keys.User(u)
+	}
+	var values []string
+	err = l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
+		values, err = mget(ctx, c, names)
+		return err
+	})
+	if err != nil {
+		return 0, unavailable("verifying entries", err)
+	}
+	wrong = l.ledger.compare(users, values, l.g.self.ID)
+	l.g.met.verified.Add(float64(len(users)))
+	l.g.met.repaired.Add(float64(wrong))
+	return wrong, nil
 }

@@ -13,28 +13,45 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/relay"
+	"github.com/homing/homing/redisx"
 )
 
 // Dispatcher sends notifications, and hands over those whose receivers died or
 // no longer have the users. It is safe for concurrent use.
 type Dispatcher struct {
+	census  *lease.Census
 	index   *index.Index
 	relay   *relay.Relay
 	storage Storage // nil: nothing is stored
 	log     *slog.Logger
 	metrics metrics
 	missed  chan handover // given back by workers
+
+	troubles func() []redisx.Trouble
+	agreed   func() error
 }
 
 // New returns a dispatcher that finds users with ix and reaches their
-// processes through the relay that connect returns, of which it is the
-// handler. Both must be running, and Run.
-func New(ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
-	d := &Dispatcher{index: ix, log: log, metrics: newMetrics(reg), missed: make(chan handover, maxHandovers)}
+// processes, of which the census says who lives, through the relay that connect
+// returns: the dispatcher is its handler, and the census asks through it. All
+// three must be running, and Run.
+func New(census *lease.Census, ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
+	d := &Dispatcher{census: census, index: ix, log: log, metrics: newMetrics(reg), missed: make(chan handover, maxHandovers)}
+	d.troubles = func() []redisx.Trouble { return nil }
+	d.agreed = func() error { return nil }
 	d.relay = connect(d.Handle)
+	d.relay.GivenUp(d.givenUp)
+	d.relay.JudgeFor(census)
+	census.AskThrough(d.relay)
 	return d
 }
+
+// blindAfter is how long no message of this process may have come back through
+// any shard before notifications are refused: they would most likely be given
+// up later, when nobody can be told any more.
+const blindAfter = 10 * time.Second
 
 // Notify tells every process that holds one of n's users. n must have passed
 // CheckBody and CheckUsers. A user named twice counts once. With a Store, n is
@@ -43,8 +60,15 @@ func New(ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Lo
 // It returns when every envelope was published. On an error some processes
 // may have been told and others not; the error wraps hub.ErrUnavailable when
 // Redis was the cause, and trying again may help.
+//
+// Users whose data shard does not answer are counted as unavailable, and
+// nothing is sent to them; when that is all of them, or when n is to be stored,
+// it is an error.
 func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
 	started := time.Now()
+	if err := d.able(); err != nil {
+		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
+	}
 	users := distinct(n.Users)
 	where, err := d.place(ctx, n, users)
 	if err != nil {
@@ -55,28 +79,49 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
 	d.metrics.seconds.Observe(time.Since(started).Seconds())
-	d.metrics.targets.WithLabelValues("online").Add(float64(where.Online))
-	d.metrics.targets.WithLabelValues("offline").Add(float64(where.Offline))
+	d.metrics.found(&where)
 	return hub.Summary{
-		ID:        n.ID,
-		Targets:   len(users),
-		Online:    where.Online,
-		Offline:   where.Offline,
-		Processes: len(where.Groups),
-		Report:    report,
+		ID:          n.ID,
+		Targets:     len(users),
+		Online:      where.Online,
+		Offline:     where.Offline,
+		Unavailable: len(where.Unavailable),
+		Processes:   len(where.Groups),
+		Report:      report,
 	}, nil
+}
+
+// able says why nothing must be accepted now: whom it is for could not be found,
+// or would most likely not be reached.
+func (d *Dispatcher) able() error {
+	if err := d.agreed(); err != nil {
+		return err
+	}
+	if silence := d.relay.Silence(); silence > blindAfter {
+		return fmt.Errorf("%w: no pub/sub shard has brought a message back for %v", hub.ErrUnavailable, silence.Round(time.Second))
+	}
+	return nil
 }
 
 // Broadcast tells every front process to write n to all its connections, or
 // to those of n.Services. Users are ignored. In the summary Targets and Online
 // are the connections that the processes reported with their last lease, of
 // any service.
+//
+// The leases are read for it, so that a process which took its own a moment ago
+// is told as well. While they cannot be read, nobody can take one either.
 func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+	if err := d.able(); err != nil {
+		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
+	}
+	if err := d.census.Refresh(ctx); err != nil {
+		d.log.WarnContext(ctx, "broadcast by the last reading of the leases", "id", n.ID, "err", err)
+	}
 	e := envelope(hub.KindBroadcast, n, n.Render())
 	body := e.Append(nil)
 	connections := 0
 	var out []relay.Outgoing
-	for _, p := range d.index.Processes(hub.RoleFront) {
+	for _, p := range d.census.Processes(hub.RoleFront) {
 		connections += p.Connections
 		out = append(out, relay.Outgoing{To: p.ID, Body: body})
 	}
@@ -89,9 +134,10 @@ func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Su
 
 // Disconnect asks every process that holds user to close the user's
 // connections, telling them reason (up to 123 bytes), and returns how many
-// processes were asked.
+// processes were asked. It looks the user up on the master: somebody who is to
+// go must not stay because a replica is behind.
 func (d *Dispatcher) Disconnect(ctx context.Context, user hub.UserID, reason string) (int, error) {
-	where, err := d.index.Locate(ctx, []hub.UserID{user}, nil)
+	where, err := d.index.LocateNow(ctx, []hub.UserID{user}, nil)
 	if err != nil {
 		return 0, fmt.Errorf("look up user %s: %w", user, err)
 	}
@@ -115,15 +161,6 @@ func (d *Dispatcher) Presence(ctx context.Context, users []hub.UserID) ([]hub.Pr
 // scans the index and is meant for pages and operators, not for traffic.
 func (d *Dispatcher) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
 	return d.index.Online(ctx, limit)
-}
-
-// Ready returns what keeps notifications from being delivered now, or nil: it
-// looks a user up and asks for a shard to publish on.
-func (d *Dispatcher) Ready(ctx context.Context) error {
-	if _, err := d.index.Locate(ctx, []hub.UserID{"-"}, nil); err != nil {
-		return fmt.Errorf("look-up: %w", err)
-	}
-	return d.relay.Ready()
 }
 
 // envelopes builds one message for each group of users, around one rendering

@@ -12,7 +12,13 @@ import (
 // A handover finds out where users are now whom their process did not reach:
 // it died before it confirmed their envelope, or they had left it. It looks
 // them up again, at growing intervals, until each is found or the window is
-// over, and sends one more envelope to where they are.
+// over, and sends one more envelope to where they are. A user who is found twice
+// because two processes missed the same one hears it once: workers know what
+// they handed to whom (see Envelope.Age).
+//
+// A broadcast that a dead process had not confirmed is for players whom nobody
+// can name. It goes to every process again, as long as the window lasts, and the
+// workers give it to the connections that have not heard it.
 
 const (
 	// handoverWindow is how long users may take to be back somewhere.
@@ -22,6 +28,11 @@ const (
 	handoverTick = 250 * time.Millisecond
 	// maxHandovers bounds the envelopes that wait for their users.
 	maxHandovers = 16384
+	// rebroadcastEvery is how often a broadcast is handed over: each time reaches
+	// those who came back since the last.
+	rebroadcastEvery = 2 * time.Second
+	// namedUsers is how many users a line of the log names at most.
+	namedUsers = 50
 	// deadAfter is how old an unconfirmed message is before its receiver is
 	// held against the leases.
 	deadAfter = time.Second
@@ -50,7 +61,7 @@ func newHandover(v *hub.Delivery, sent time.Time) handover {
 func (d *Dispatcher) Handle(m *relay.Message) bool {
 	v, err := hub.ParseEnvelope(m.Body)
 	if err != nil || v.Kind != hub.KindMissed {
-		d.log.Warn("message to an API server dropped", "from", m.From, "error", err)
+		d.log.Warn("message to an API server dropped", "from", m.From, "err", err)
 		m.Done(nil)
 		return true
 	}
@@ -76,7 +87,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			for _, h := range open {
-				d.metrics.unreached.WithLabelValues("stopped").Add(float64(len(h.envelope.Users)))
+				d.lose(h.envelope.ID, h.envelope.Users, lostStopped)
 			}
 			return nil
 		case h := <-d.missed:
@@ -96,7 +107,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 // orphans takes over what processes that died had not confirmed.
 func (d *Dispatcher) orphans(now time.Time) (left []handover) {
 	for to, oldest := range d.relay.Unconfirmed() {
-		if now.Sub(oldest) < deadAfter || !d.index.Gone(to, oldest.Add(deadAfter)) {
+		if now.Sub(oldest) < deadAfter || !d.census.Gone(to, oldest.Add(deadAfter)) {
 			continue
 		}
 		for _, a := range d.relay.Abandon(to) {
@@ -108,14 +119,20 @@ func (d *Dispatcher) orphans(now time.Time) (left []handover) {
 	return left
 }
 
-// orphan is what there is to hand over of one message. Broadcasts and
-// disconnects are not: they were for whoever was connected then.
+// orphan is what there is to hand over of one message. Disconnects are not:
+// they were for whoever was connected then.
 func (d *Dispatcher) orphan(a relay.Abandoned) (handover, bool) {
 	v, err := hub.ParseEnvelope(a.Body)
-	if err != nil || v.Kind != hub.KindNotify {
+	if err != nil || v.Kind != hub.KindNotify && v.Kind != hub.KindBroadcast {
 		return handover{}, false
 	}
-	return newHandover(&v, a.Sent), true
+	d.metrics.takenBack.Add(float64(v.UserCount()))
+	h := newHandover(&v, a.Sent)
+	if v.Kind == hub.KindBroadcast {
+		h.envelope.Kind = hub.KindBroadcast
+		d.metrics.rebroadcast.Inc()
+	}
+	return h, true
 }
 
 // attempt looks for the users of h, if it is time, and sends them what they
@@ -124,23 +141,49 @@ func (d *Dispatcher) attempt(ctx context.Context, open []handover, h handover, n
 	if now.Before(h.next) {
 		return append(open, h)
 	}
+	if h.envelope.Kind == hub.KindBroadcast {
+		return d.broadcastAgain(ctx, open, h, now)
+	}
 	found, err := d.reach(ctx, &h, now)
 	if err != nil {
-		d.log.Warn("hand over a notification", "id", h.envelope.ID, "error", err)
+		d.log.Warn("hand over a notification", "id", h.envelope.ID, "err", err)
 	}
 	d.metrics.handedOver.Add(float64(found))
 	switch {
 	case len(h.envelope.Users) == 0:
 		return open
 	case now.Sub(h.accepted) > handoverWindow:
-		d.metrics.unreached.WithLabelValues("not_back").Add(float64(len(h.envelope.Users)))
+		d.lose(h.envelope.ID, h.envelope.Users, lostNotBack)
 		return open
 	case len(open) >= maxHandovers:
-		d.metrics.unreached.WithLabelValues("too_many").Add(float64(len(h.envelope.Users)))
+		d.lose(h.envelope.ID, h.envelope.Users, lostTooMany)
 		return open
 	}
 	h.next = now.Add(handoverTick << min(h.tries, 3))
 	h.tries++
+	return append(open, h)
+}
+
+// broadcastAgain sends a broadcast to every process once more. Two that are the
+// same, of two processes that died, are one.
+func (d *Dispatcher) broadcastAgain(ctx context.Context, open []handover, h handover, now time.Time) []handover {
+	same := func(o handover) bool { return o.envelope.Kind == hub.KindBroadcast && o.envelope.ID == h.envelope.ID }
+	if slices.ContainsFunc(open, same) || now.Sub(h.accepted) > handoverWindow {
+		return open
+	}
+	e := h.envelope
+	e.Age = max(time.Millisecond, now.Sub(h.accepted))
+	body := e.Append(nil)
+	var out []relay.Outgoing
+	for _, p := range d.census.Processes(hub.RoleFront) {
+		out = append(out, relay.Outgoing{To: p.ID, Body: body})
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := d.relay.Send(ctx, out); err != nil {
+		d.log.Warn("hand over a broadcast", "id", e.ID, "err", err)
+	}
+	h.next = now.Add(rebroadcastEvery)
 	return append(open, h)
 }
 
@@ -169,7 +212,7 @@ func (d *Dispatcher) reach(ctx context.Context, h *handover, now time.Time) (int
 			reached[u] = true
 		}
 	}
-	if err := d.relay.Send(ctx, out); err != nil {
+	if err := d.sendCounted(ctx, out, &where); err != nil {
 		return 0, err
 	}
 	left := slices.DeleteFunc(e.Users, func(u hub.UserID) bool { return reached[u] })

@@ -3,14 +3,27 @@ package notify
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/homing/homing/hub/index"
 )
 
 type metrics struct {
-	seconds    prometheus.Histogram
-	targets    *prometheus.CounterVec
-	broadcasts prometheus.Counter
-	handedOver prometheus.Counter
-	unreached  *prometheus.CounterVec
+	seconds     prometheus.Histogram
+	targets     *prometheus.CounterVec
+	broadcasts  prometheus.Counter
+	sent        prometheus.Counter
+	handedOver  prometheus.Counter
+	takenBack   prometheus.Counter
+	givenUp     prometheus.Counter
+	rebroadcast prometheus.Counter
+	unreached   *prometheus.CounterVec
+}
+
+// found counts whom a look-up found.
+func (m *metrics) found(where *index.Placement) {
+	m.targets.WithLabelValues("online").Add(float64(where.Online))
+	m.targets.WithLabelValues("offline").Add(float64(where.Offline))
+	m.targets.WithLabelValues("unavailable").Add(float64(len(where.Unavailable)))
 }
 
 type receiverMetrics struct {
@@ -42,11 +55,27 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		}),
 		targets: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_notify_targets_total",
-			Help: "Users of dispatched notifications, by whether a live process held them.",
+			Help: "Users of dispatched notifications, by whether a live process held them or nobody can tell.",
 		}, []string{"presence"}),
 		broadcasts: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_notify_broadcasts_total",
 			Help: "Broadcasts sent to every front process.",
+		}),
+		sent: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_sent_users_total",
+			Help: "Users in envelopes given to the relay, once for each process that holds them, first sendings and hand-overs alike.",
+		}),
+		takenBack: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_taken_back_users_total",
+			Help: "Users in envelopes that a process had not confirmed when it was declared dead.",
+		}),
+		givenUp: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_given_up_users_total",
+			Help: "Users in envelopes that a living process did not confirm within the relay's window. The log names them.",
+		}),
+		rebroadcast: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_broadcasts_handed_over_total",
+			Help: "Broadcasts that a process had not confirmed when it died, and that its players hear where they come back.",
 		}),
 		handedOver: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_notify_handed_over_total",

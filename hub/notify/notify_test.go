@@ -16,6 +16,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
@@ -51,6 +52,7 @@ func running(t *testing.T, f func(context.Context) error) {
 type process struct {
 	id        hub.ProcessID
 	registrar *index.Registrar
+	standing  *lease.Standing
 	envelopes chan []byte
 }
 
@@ -70,23 +72,35 @@ func newHolder(t *testing.T, r *redisx.Redis, keys hub.Keys) *process {
 	t.Helper()
 	p := &process{id: hub.NewProcessID(), envelopes: make(chan []byte, 100)}
 	self := hub.Process{ID: p.id, Node: "test", Role: hub.RoleFront}
-	p.registrar = index.NewRegistrar(r, keys, self, quiet, prometheus.NewRegistry())
+	p.standing = lease.NewStanding(lease.Config{}, lease.DefaultTiming(), quiet)
+	p.registrar = index.NewRegistrar(r, keys, self, p.standing, quiet, prometheus.NewRegistry())
 	running(t, p.registrar.Run)
 	return p
 }
 
 func newRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h relay.Handler) *relay.Relay {
 	t.Helper()
+	rl := prepareRelay(t, r, keys, self, h)
+	startRelay(t, rl)
+	return rl
+}
+
+// prepareRelay makes a relay that does not run yet.
+func prepareRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h relay.Handler) *relay.Relay {
+	t.Helper()
 	var cfg relay.Config
 	if err := kong.ApplyDefaults(&cfg); err != nil {
 		t.Fatal(err)
 	}
-	rl := relay.New(cfg, r, keys, self, h, quiet, prometheus.NewRegistry())
+	return relay.New(cfg, r, keys, self, h, quiet, prometheus.NewRegistry())
+}
+
+func startRelay(t *testing.T, rl *relay.Relay) {
+	t.Helper()
 	running(t, rl.Run)
 	if err := rl.WaitReady(until(t)); err != nil {
 		t.Fatal(err)
 	}
-	return rl
 }
 
 // hold has p hold one connection of each user, from service.
@@ -147,15 +161,20 @@ func newWorld(t *testing.T) *world {
 	r := redistest.Open(t, redistest.Config(t, "redis://"+server.Addr()))
 	w := &world{redis: r, server: server, keys: hub.NewKeys(redistest.Prefix(t))}
 	reg := prometheus.NewRegistry()
-	ix := index.New(r, w.keys, quiet, reg)
+	census := lease.NewCensus(r, w.keys, lease.DefaultTiming(), quiet, reg)
+	ix := index.New(r, census, w.keys, quiet, reg)
 	running(t, ix.Run)
-	if err := ix.WaitReady(until(t)); err != nil {
+	var rl *relay.Relay
+	w.dispatcher = New(census, ix, func(h relay.Handler) *relay.Relay {
+		rl = prepareRelay(t, r, w.keys, hub.NewProcessID(), h)
+		return rl
+	}, quiet, reg)
+	startRelay(t, rl)
+	running(t, census.Run)
+	running(t, w.dispatcher.Run)
+	if err := census.WaitReady(until(t)); err != nil {
 		t.Fatal(err)
 	}
-	w.dispatcher = New(ix, func(h relay.Handler) *relay.Relay {
-		return newRelay(t, r, w.keys, hub.NewProcessID(), h)
-	}, quiet, reg)
-	running(t, w.dispatcher.Run)
 	return w
 }
 
@@ -209,9 +228,6 @@ func TestBroadcastTellsEveryFrontProcess(t *testing.T) {
 	one, two := newProcess(t, w.redis, w.keys), newProcess(t, w.redis, w.keys)
 	one.hold(t, "", "alice")
 	two.hold(t, "", "bob")
-	for len(w.dispatcher.index.Processes(hub.RoleFront)) < 2 { // it reads the leases every second
-		time.Sleep(20 * time.Millisecond)
-	}
 	sum, err := w.dispatcher.Broadcast(until(t), &hub.Notification{ID: "b1", Data: []byte(`"hi"`)})
 	if err != nil || sum.Processes != 2 {
 		t.Fatalf("broadcast: %+v, %v; want two processes", sum, err)
@@ -240,16 +256,16 @@ func TestDisconnectAsksTheHolders(t *testing.T) {
 
 func TestWithoutRedisTheCallerIsToldToTryAgain(t *testing.T) {
 	w := newWorld(t)
-	if err := w.dispatcher.Ready(until(t)); err != nil {
-		t.Fatalf("ready: %v", err)
+	if h := w.dispatcher.Health(until(t)); len(h.Down) > 0 || len(h.Degraded) > 0 {
+		t.Fatalf("health: %+v", h)
 	}
 	w.server.Kill()
 	n := &hub.Notification{ID: "n1", Users: []hub.UserID{"alice"}, Data: []byte(`1`)}
 	if _, err := w.dispatcher.Notify(until(t), n); !errors.Is(err, hub.ErrUnavailable) {
 		t.Errorf("notify: %v, want hub.ErrUnavailable", err)
 	}
-	if err := w.dispatcher.Ready(until(t)); !errors.Is(err, hub.ErrUnavailable) {
-		t.Errorf("ready: %v, want hub.ErrUnavailable", err)
+	if h := w.dispatcher.Health(until(t)); len(h.Down) == 0 {
+		t.Errorf("health: %+v, want it down", h)
 	}
 }
 

@@ -69,10 +69,10 @@ func (d *Dispatcher) send(ctx context.Context, n *hub.Notification, users []hub.
 	started := time.Now()
 	out := envelopes(n, where)
 	if n.Wait == 0 {
-		return nil, d.relay.Send(ctx, out)
+		return nil, d.sendCounted(ctx, out, &where)
 	}
 	r := ask(out, where.Groups)
-	if err := d.sendWithin(ctx, out, n.Wait); err != nil {
+	if err := d.sendWithin(ctx, out, &where, n.Wait); err != nil {
 		return nil, err
 	}
 	best := r.wait(ctx, n.Wait-time.Since(started))
@@ -81,13 +81,28 @@ func (d *Dispatcher) send(ctx context.Context, n *hub.Notification, users []hub.
 
 // sendWithin is relay.Send for somebody who does not wait longer than limit
 // for the first publish: the relay goes on with it.
-func (d *Dispatcher) sendWithin(ctx context.Context, out []relay.Outgoing, limit time.Duration) error {
+func (d *Dispatcher) sendWithin(ctx context.Context, out []relay.Outgoing, where *index.Placement, limit time.Duration) error {
 	short, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := d.relay.Send(short, out)
+	err := d.sendCounted(short, out, where)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
 	}
+	return err
+}
+
+// sendCounted is relay.Send that counts the users in the envelopes of where,
+// once the relay has taken them.
+func (d *Dispatcher) sendCounted(ctx context.Context, out []relay.Outgoing, where *index.Placement) error {
+	err := d.relay.Send(ctx, out)
+	if errors.Is(err, relay.ErrFull) {
+		return err
+	}
+	users := 0
+	for _, g := range where.Groups {
+		users += len(g.Users)
+	}
+	d.metrics.sent.Add(float64(users))
 	return err
 }
 
@@ -103,9 +118,16 @@ func (d *Dispatcher) report(ctx context.Context, n *hub.Notification, users []hu
 			sent[u] = true
 		}
 	}
+	unavailable := make(map[hub.UserID]bool, len(where.Unavailable))
+	for _, u := range where.Unavailable {
+		unavailable[u] = true
+	}
 	elsewhere := d.elsewhere(ctx, n, where, best)
 	for _, u := range users {
 		fate := fateOf(u, sent, best, elsewhere)
+		if unavailable[u] {
+			fate = "unavailable"
+		}
 		if n.Store > 0 && fate != "written" && fate != "queued" {
 			fate = "stored"
 		}

@@ -74,16 +74,27 @@ func (r *Receiver) Run(ctx context.Context, rl *relay.Relay) error {
 	}
 }
 
+// GivenUp takes what the worker's relay could not give back within its window;
+// it is for relay.Relay.GivenUp.
+func (r *Receiver) GivenUp(gone []relay.Abandoned) {
+	for _, a := range gone {
+		if v, err := hub.ParseEnvelope(a.Body); err == nil && v.Kind == hub.KindMissed {
+			r.metrics.dropped.Add(float64(v.UserCount()))
+			r.log.Warn("users who had left could not be given back", "id", string(v.ID), "count", v.UserCount())
+		}
+	}
+}
+
 func (r *Receiver) giveBack(ctx context.Context, rl *relay.Relay, x *returned) {
 	d, err := hub.ParseEnvelope(x.message.Body)
 	if err != nil { // the worker has read it: it parses
-		r.log.Error("give back an envelope", "error", err)
+		r.log.Error("give back an envelope", "err", err)
 		return
 	}
 	e := d.Envelope(hub.KindMissed, x.outcome.Missed, x.outcome.Shared)
 	if err := rl.Send(ctx, []relay.Outgoing{{To: x.message.From, Body: e.Append(nil)}}); err != nil {
 		r.metrics.dropped.Add(float64(len(x.outcome.Missed)))
-		r.log.Warn("give back an envelope", "error", err)
+		r.log.Warn("give back an envelope", "err", err)
 	} else {
 		r.metrics.returned.Add(float64(len(x.outcome.Missed)))
 	}

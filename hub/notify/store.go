@@ -40,5 +40,8 @@ func (d *Dispatcher) place(ctx context.Context, n *hub.Notification, users []hub
 	if err != nil {
 		return index.Placement{}, fmt.Errorf("look up %d users: %w", len(users), err)
 	}
+	if missing := len(where.Unavailable); missing > 0 && n.Store != 0 {
+		return index.Placement{}, fmt.Errorf("look up %d users: %w: the data shard of %d does not answer", len(users), hub.ErrUnavailable, missing)
+	}
 	return where, nil
 }

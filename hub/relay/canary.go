@@ -32,6 +32,7 @@ type canaries struct {
 // canaryPath is what is known of the way through one shard.
 type canaryPath struct {
 	nonce uint64    // of the probe sent last
+	at    time.Time // when that was
 	open  bool      // it has not come back
 	heard time.Time // when one came back last, or the first was sent
 	left  time.Time // when the server was last left for it
@@ -63,7 +64,7 @@ func (c *canaries) sent(shard int, now time.Time) (nonce uint64, overdue bool) {
 		p.left = now
 	}
 	p.nonce++
-	p.open = true
+	p.at, p.open = now, true
 	return p.nonce, overdue
 }
 
@@ -72,13 +73,13 @@ func (c *canaries) returned(shard int, pk *packet, self hub.ProcessID, now time.
 	if pk.from != self {
 		return
 	}
-	c.lag[shard].Observe(max(0, now.Sub(pk.sent).Seconds()))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := &c.path[shard]
 	p.heard = now
-	if pk.nonce == p.nonce {
+	if pk.nonce == p.nonce && p.open {
 		p.open = false
+		c.lag[shard].Observe(now.Sub(p.at).Seconds())
 	}
 }
 
@@ -108,6 +109,7 @@ func (r *Relay) sendCanaries(ctx context.Context) error {
 			pk := packet{kind: kindCanary, from: r.self, sent: now, nonce: nonce}
 			l.push(&item{channel: r.keys.Channel(r.self), payload: pk.append(nil)})
 		}
+		r.seek(now)
 		select {
 		case <-ctx.Done():
 			return nil

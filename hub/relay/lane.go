@@ -70,7 +70,8 @@ type lane struct {
 	published prometheus.Counter
 	errors    prometheus.Counter
 	wake      chan struct{} // holds one token when queue is not empty
-	rests     atomic.Int64  // Unix nanoseconds until which the lane is passed over
+	born      time.Time
+	rests     atomic.Int64 // until when the lane is passed over, in nanoseconds since born
 
 	mu     sync.Mutex
 	queue  []*item
@@ -84,11 +85,12 @@ func newLane(shard *redisx.Shard, m metrics) *lane {
 		published: m.published.WithLabelValues(shard.Name()),
 		errors:    m.publishErrors.WithLabelValues(shard.Name()),
 		wake:      make(chan struct{}, 1),
+		born:      time.Now(),
 	}
 }
 
 // resting reports whether the shard failed a moment ago.
-func (l *lane) resting(now time.Time) bool { return now.UnixNano() < l.rests.Load() }
+func (l *lane) resting(now time.Time) bool { return int64(now.Sub(l.born)) < l.rests.Load() }
 
 // push queues it, or reports false when the lane is full or has stopped.
 func (l *lane) push(it *item) bool {
@@ -163,7 +165,7 @@ func (l *lane) publish(ctx context.Context, items []*item, failed func(*item)) {
 		return err
 	})
 	if err != nil {
-		l.rests.Store(time.Now().Add(laneRest).UnixNano())
+		l.rests.Store(int64(time.Since(l.born) + laneRest))
 	}
 	sent := 0
 	for i, it := range items {

@@ -32,11 +32,9 @@ func (r *retained) answer(body []byte) {
 	}
 }
 
-// newOutgoing starts a sequence at a number that no earlier sequence of the
-// same pair has reached: the time in microseconds, which grows faster than
-// any sequence. So a sender may forget an idle receiver and begin again.
-func newOutgoing(now time.Time) outgoing {
-	start := uint64(max(1, now.UnixMicro()))
+// newOutgoing starts a sequence at the number given, which is above 0 and above
+// all that an earlier sequence of the same pair has reached.
+func newOutgoing(start uint64, now time.Time) outgoing {
 	return outgoing{next: start, arrived: start, used: now}
 }
 

@@ -16,6 +16,9 @@ const (
 	kindData   kind = 1 // a message, numbered and kept until confirmed
 	kindAck    kind = 2 // what the receiver of data has, and misses
 	kindCanary kind = 3 // a probe that a process sends itself
+	kindAsk    kind = 4 // do you live?
+	kindHere   kind = 5 // I do
+	kindGrant  kind = 6 // what came of that
 )
 
 // packet is what travels on a channel. Wire form, version 2; numbers are
@@ -27,6 +30,9 @@ const (
 //	data:   seq floor wants  then the body: the rest
 //	ack:    handled next     count {from length}…  count {seq len reply}…
 //	canary: nonce
+//	ask:    nonce
+//	here:   nonce mark
+//	grant:  mark dead
 type packet struct {
 	kind kind
 	from hub.ProcessID
@@ -44,8 +50,12 @@ type packet struct {
 	missing []span // gaps above next, ascending; the first maxSpans of them
 	replies []reply
 
-	// canary
+	// canary, ask; here: of the question that it answers, 0: of none
 	nonce uint64
+
+	// here, grant
+	mark uint64 // a moment of the receiver's own, which comes back to it
+	dead bool   // it was declared dead
 }
 
 // span is a run of sequence numbers.
@@ -98,8 +108,12 @@ func (p *packet) append(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, uint64(len(r.body)))
 			dst = append(dst, r.body...)
 		}
-	case kindCanary:
+	case kindCanary, kindAsk:
 		dst = binary.AppendUvarint(dst, p.nonce)
+	case kindHere:
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, p.nonce), p.mark)
+	case kindGrant:
+		dst = append(binary.AppendUvarint(dst, p.mark), boolByte(p.dead))
 	}
 	return dst
 }
@@ -133,9 +147,8 @@ func parsePacket(b []byte) (packet, error) {
 		r.bad = r.bad || p.floor == 0
 	case kindAck:
 		p.readAck(&r)
-	case kindCanary:
-		p.nonce = r.next(1<<64 - 1)
-		r.bad = r.bad || len(r.rest) != 0
+	case kindCanary, kindAsk, kindHere, kindGrant:
+		p.readSign(&r)
 	default:
 		return packet{}, fmt.Errorf("%w: kind %d", ErrBadPacket, p.kind)
 	}
@@ -143,6 +156,20 @@ func parsePacket(b []byte) (packet, error) {
 		return packet{}, fmt.Errorf("%w: truncated, out of range, or with bytes left over", ErrBadPacket)
 	}
 	return p, nil
+}
+
+// readSign reads what is a matter of life, not of messages.
+func (p *packet) readSign(r *numbers) {
+	if p.kind != kindGrant {
+		p.nonce = r.next(1<<64 - 1)
+	}
+	if p.kind == kindHere || p.kind == kindGrant {
+		p.mark = r.next(1<<64 - 1)
+	}
+	if p.kind == kindGrant {
+		p.dead = r.next(1) == 1
+	}
+	r.bad = r.bad || len(r.rest) != 0
 }
 
 func (p *packet) readAck(r *numbers) {

@@ -20,6 +20,10 @@ func packets() []packet {
 		{kind: kindAck, from: from, sent: time.UnixMicro(5), handled: 3, next: 9, missing: []span{{9, 2}, {15, 1}}, replies: []reply{{2, []byte("yes")}, {8, []byte{}}}},
 		{kind: kindAck, from: from, sent: time.UnixMicro(5), handled: 9, next: 9},
 		{kind: kindCanary, from: from, sent: time.UnixMicro(5), nonce: 77},
+		{kind: kindAsk, from: from, sent: time.UnixMicro(5), nonce: 78},
+		{kind: kindHere, from: from, sent: time.UnixMicro(5), nonce: 78, mark: 1<<64 - 1},
+		{kind: kindGrant, from: from, sent: time.UnixMicro(5), mark: 3, dead: true},
+		{kind: kindGrant, from: from, sent: time.UnixMicro(5), mark: 3},
 	}
 }
 

@@ -42,6 +42,16 @@ func (r *Relay) receive(shard int, _ string, payload []byte) {
 		r.receiveAck(&pk, now)
 	case kindCanary:
 		r.canaries.returned(shard, &pk, r.self, now)
+	case kindAsk:
+		if r.holder != nil {
+			r.answer(pk.from, pk.nonce)
+		}
+	case kindHere:
+		r.receiveHere(&pk)
+	case kindGrant:
+		if r.holder != nil {
+			r.holder.Granted(pk.mark, pk.dead)
+		}
 	}
 }
 
@@ -51,6 +61,9 @@ func (r *Relay) receiveData(shard int, pk *packet, now time.Time) {
 	if in == nil {
 		in = &incoming{}
 		r.in[pk.from] = in
+		if r.holder != nil && r.holder.Seeking() {
+			r.answer(pk.from, 0) // it may be what keeps us from delivering what it sends
+		}
 	}
 	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, wants: pk.wants, stream: in, relay: r}
 	v := in.accept(m, pk.floor, now, r.handle)

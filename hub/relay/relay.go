@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -126,13 +127,21 @@ type Relay struct {
 	urgent   chan struct{} // holds a token when somebody waits for it
 	canaries *canaries
 
+	holder    Holder            // nil: nobody judges this process
+	judge     Judge             // nil: this process judges nobody
+	onGivenUp func([]Abandoned) // may be nil
+	born      time.Time
+	first     uint64 // see sequence
+
 	settledMu sync.Mutex // taken last
 	settled   []settled
 
 	mu    sync.Mutex // taken before a lane's
 	out   map[hub.ProcessID]*pair
 	in    map[hub.ProcessID]*incoming
-	bytes int // of the bodies kept in out
+	asked map[hub.ProcessID]*asked
+	gone  []Abandoned // given up and not told yet
+	bytes int         // of the bodies kept in out
 }
 
 // pair is what the relay knows of one receiver.
@@ -165,6 +174,9 @@ func newRelay(cfg Config, keys hub.Keys, self hub.ProcessID, h Handler, log *slo
 		urgent: make(chan struct{}, 1),
 		out:    make(map[hub.ProcessID]*pair),
 		in:     make(map[hub.ProcessID]*incoming),
+		asked:  make(map[hub.ProcessID]*asked),
+		born:   time.Now(),
+		first:  1 + rand.Uint64N(1<<52),
 	}
 	rl.metrics = newMetrics(reg, rl.retained)
 	return rl

@@ -41,13 +41,21 @@ func (r *Relay) keep(out []Outgoing, b *batch) error {
 func (r *Relay) pairLocked(to hub.ProcessID, now time.Time) *pair {
 	p := r.out[to]
 	if p == nil {
-		p = &pair{outgoing: newOutgoing(now), order: r.preference(to)}
+		p = &pair{outgoing: newOutgoing(r.sequence(now), now), order: r.preference(to)}
 		r.out[to] = p
 	}
 	if p.turn > 0 && now.Sub(p.turned) > turnFor {
 		p.turn = 0
 	}
 	return p
+}
+
+// sequence is a number that no earlier sequence to the same receiver has
+// reached: it begins at random and grows with the microseconds, faster than any
+// sequence, whatever happens to the wall clock. So a sender may forget an idle
+// receiver and begin again.
+func (r *Relay) sequence(now time.Time) uint64 {
+	return r.first + uint64(max(0, now.Sub(r.born).Microseconds())) //nolint:gosec // not negative
 }
 
 // turnTo makes a lane the next one that is tried.
@@ -111,6 +119,7 @@ func (r *Relay) preference(to hub.ProcessID) []int {
 
 // Abandoned is a message that its receiver did not confirm.
 type Abandoned struct {
+	To   hub.ProcessID
 	Body []byte
 	Sent time.Time // first
 }
@@ -130,7 +139,7 @@ func (r *Relay) Abandon(to hub.ProcessID) []Abandoned {
 	r.metrics.givenUp.WithLabelValues(reasonDead).Add(float64(len(gone)))
 	left := make([]Abandoned, len(gone))
 	for i, m := range gone {
-		left[i] = Abandoned{Body: m.body, Sent: m.first}
+		left[i] = Abandoned{To: to, Body: m.body, Sent: m.first}
 	}
 	return left
 }

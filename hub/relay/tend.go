@@ -50,6 +50,7 @@ func (r *Relay) tend(ctx context.Context) error {
 			case <-time.After(grain):
 			}
 			busy = r.step(time.Now())
+			r.tellGivenUp()
 		}
 	}
 }
@@ -118,6 +119,10 @@ func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy boo
 	gone := p.expire(now.Add(-r.cfg.Window))
 	r.bytes -= before - p.bytes
 	r.metrics.givenUp.WithLabelValues(reasonWindow).Add(float64(len(gone)))
+	for _, m := range gone {
+		r.gone = append(r.gone, Abandoned{To: to, Body: m.body, Sent: m.first})
+	}
+	r.suspect(to, p, now)
 	if again := p.due(now, r.cfg.Quiet, resendLimit); len(again) > 0 {
 		// Once in a while, not with every message that comes due: a shard must
 		// have its chance to be heard of before it is left in its turn.
@@ -130,4 +135,19 @@ func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy boo
 		delete(r.out, to)
 	}
 	return len(p.unacked) > 0
+}
+
+// GivenUp has f told of messages that were not confirmed within the window.
+// f must not block for long. It is called before Run.
+func (r *Relay) GivenUp(f func([]Abandoned)) { r.onGivenUp = f }
+
+// tellGivenUp passes on what was given up since the last step.
+func (r *Relay) tellGivenUp() {
+	r.mu.Lock()
+	gone := r.gone
+	r.gone = nil
+	r.mu.Unlock()
+	if len(gone) > 0 && r.onGivenUp != nil {
+		r.onGivenUp(gone)
+	}
 }

@@ -1,0 +1,312 @@
+package front
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/homing/homing/hub"
+)
+
+// handOver delivers e as one that is handed over, and returns what became of
+// its users.
+func (r *rig) handOver(e hub.Envelope) []byte {
+	r.t.Helper()
+	if e.Age == 0 {
+		e.Age = time.Millisecond
+	}
+	outcome := make(chan hub.Outcome, 1)
+	r.Deliver(wire(e), true, func(o hub.Outcome) { outcome <- o })
+	return (<-outcome).Statuses
+}
+
+func (c *client) silent(others ...*client) {
+	c.t.Helper()
+	for _, each := range append(others, c) {
+		each.quiet(20 * time.Millisecond)
+	}
+}
+
+var written, missedUser = byte(hub.StatusWritten), byte(hub.StatusMissed)
+
+// Everything here happens within a few of the worker's ticks, and twice.
+func TestHandedOverIsHeardOncePerConnection(t *testing.T) {
+	r := start(t, nil)
+	before := r.join("ann")
+	e := numbered(1, "bob", "ann")
+	e.Shared = 1 // ann has connections elsewhere too
+	r.deliver(e)
+	before.wantIDs("1")
+	after := r.join("ann")
+	for round := range 2 { // two processes that missed ann
+		if got := r.handOver(e); got[1] != written {
+			t.Errorf("round %d: statuses %v", round, got)
+		}
+		if round == 0 {
+			after.wantIDs("1")
+		}
+		before.silent(after)
+	}
+	last := r.join("ann")
+	r.handOver(e)
+	last.wantIDs("1")
+	before.silent(after, last)
+	r.handOver(numbered(2, "ann")) // another notification
+	for _, c := range []*client{before, after, last} {
+		c.wantIDs("2")
+	}
+}
+
+func TestHandedOverTwiceIsHeardOnce(t *testing.T) {
+	r := start(t, nil)
+	c := r.join("ann")
+	e := numbered(1, "ann") // of one process only, which was not this one
+	if got := r.handOver(numbered(1, "bob")); got[0] != missedUser {
+		t.Errorf("of a user who is not here: %v", got)
+	}
+	for range 3 {
+		if got := r.handOver(e); got[0] != written {
+			t.Errorf("statuses %v", got)
+		}
+	}
+	c.wantIDs("1")
+	c.silent()
+	r.deliver(e) // its sender repeats it under the same id
+	c.wantIDs("1")
+}
+
+func TestHandedOverToUsersWhomTheWorkerNeverTold(t *testing.T) {
+	r := start(t, nil)
+	c, other := r.join("ann@chess"), r.join("bob")
+	e := numbered(1, "ann", "bob")
+	e.Shared = 2
+	e.Services = []hub.Service{"poker"}
+	r.deliver(e) // which is for none of them
+	time.Sleep(3 * tickLength)
+	e.Services = nil
+	e.Age = tickLength // they were here long before it was sent
+	r.handOver(e)
+	c.wantIDs("1")
+	other.wantIDs("1")
+}
+
+// Whoever was on the way in when a notification was delivered has not heard it.
+func TestAConnectionThatHadNotJoinedHasNotHeardIt(t *testing.T) {
+	r := start(t, nil)
+	first := r.join("ann")
+	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "both", func() bool { return r.metric("homing_front_accepted_connections_total") == 2 })
+	last := r.join("ann") // accepted after it, and joined before
+	e := numbered(1, "ann")
+	e.Shared = 1
+	r.deliver(e)
+	for _, c := range []*client{first, last} {
+		c.wantIDs("1")
+	}
+	if _, err := io.WriteString(conn, "GET /ws?token=ann HTTP/1.1\r\n"+upgradeHead+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, conn, nil)
+	c.skipReply()
+	if m := c.json(); m["t"] != "hello" {
+		t.Fatalf("got %v", m)
+	}
+	r.handOver(e)
+	c.wantIDs("1")
+	c.silent(first, last)
+}
+
+// Whoever registers when it is delivered reads it after hello, and once.
+func TestAConnectionThatRegistersHasHeardIt(t *testing.T) {
+	r := start(t, nil)
+	r.presence.goAway()
+	c := r.dial("?token=ann")
+	wait(t, "the registration", func() bool { return r.presence.count() == 1 })
+	e := numbered(1, "ann")
+	e.Shared = 1
+	r.deliver(e)
+	r.handOver(e)
+	r.presence.back(nil)
+	if m := c.json(); m["t"] != "hello" {
+		t.Fatalf("got %v", m)
+	}
+	c.wantIDs("1")
+	c.silent()
+}
+
+func TestHandedOverAfterAReplayIsNotHeardAgain(t *testing.T) {
+	inbox := newFakeInbox()
+	r := startWith(t, inbox, nil)
+	c := r.join("ann")
+	c.text(`{"t":"resume"}`)
+	read := inbox.next(t)
+	e := stored("a", "ann")
+	r.handOver(e) // held
+	read.finds("a")
+	c.wantText(`{"t":"resumed","recovered":true,"count":1,"last":"last"}`)
+	c.wantIDs("a")
+	if got := r.handOver(e); got[0] != written {
+		t.Errorf("statuses %v", got)
+	}
+	r.handOver(stored("b", "ann"))
+	c.wantIDs("b")
+	c.silent()
+}
+
+func TestBroadcastThatIsHandedOver(t *testing.T) {
+	r := start(t, nil)
+	cast := numbered(1)
+	cast.Kind = hub.KindBroadcast
+	before := r.join("ann")
+	r.deliver(cast)
+	before.wantIDs("1")
+	after := r.join("bob") // whose worker died before it told him, perhaps
+	for range 2 {
+		r.handOver(cast)
+	}
+	after.wantIDs("1")
+	before.silent(after)
+}
+
+func TestBroadcastThatTheWorkerNeverHad(t *testing.T) {
+	r := start(t, nil)
+	before := r.join("ann")
+	time.Sleep(ageSlack + 6*tickLength)
+	after := r.join("bob")
+	cast := numbered(1)
+	cast.Kind, cast.Age = hub.KindBroadcast, 2*tickLength
+	for range 2 {
+		r.handOver(cast)
+	}
+	after.wantIDs("1")
+	last := r.join("carol")
+	r.handOver(cast)
+	last.wantIDs("1")
+	before.silent(after, last)
+}
+
+// A broadcast that takes several turns is for those who were there when it
+// began; whoever comes meanwhile is not taken for told.
+func TestWhoComesDuringABroadcastIsNotTakenForTold(t *testing.T) {
+	c := newCrowd(t, turnBudget+10)
+	cast := numbered(1)
+	cast.Kind = hub.KindBroadcast
+	c.Deliver(wire(cast), false, nil)
+	c.deliverWaiting()
+	if !c.delivery.begun || c.delivery.at > turnBudget {
+		t.Fatalf("after a turn the broadcast is at %d", c.delivery.at)
+	}
+	early := c.table.conns[0]
+	c.Worker.drop(early, dropLost)
+	c.connect(t) // takes the place before those who are still to come
+	c.connect(t) // takes one after them
+	c.wrote = 0
+	c.deliverWaiting()
+	if c.delivery.begun || c.wrote != 10 {
+		t.Errorf("%d were written in the second turn, want the 10 that were left", c.wrote)
+	}
+	c.wrote = 0
+	cast.Age = time.Millisecond
+	c.deliver(wire(cast))
+	if c.wrote != 2 {
+		t.Errorf("handed over to %d, want the 2 who came meanwhile", c.wrote)
+	}
+}
+
+func TestNothingIsRememberedOfWhatCannotComeAgain(t *testing.T) {
+	c := newCrowd(t, 10)
+	c.deliver(wire(numbered(1, c.users...)))
+	nameless := note(`1`, c.users...)
+	nameless.ID, nameless.Shared, nameless.Age = "", 10, time.Second
+	c.deliver(wire(nameless))
+	if n := c.heard.size(); n != 0 {
+		t.Errorf("%d deliveries are remembered", n)
+	}
+	shared := numbered(2, c.users...)
+	shared.Shared = 3
+	c.deliver(wire(shared))
+	if n := c.heard.size(); n != 3 {
+		t.Errorf("%d deliveries are remembered, want 3", n)
+	}
+}
+
+// The memory is compared with a plain list that forgets nothing.
+func TestHeardRemembersAllOfItsTime(t *testing.T) {
+	const keys, least, most = 500, uint32(heardTime / tickLength), uint32(heardTime/tickLength) * 4 / 3
+	type told struct {
+		joined uint64
+		at     uint32
+	}
+	h := newHeard()
+	all := make(map[int]told)
+	now := uint32(1)
+	for step := range 30_000 {
+		now += rand.Uint32N(10)
+		if n := h.age(now); n != 0 {
+			t.Fatalf("%d deliveries were evicted", n)
+		}
+		k := rand.IntN(keys)
+		id, user := fmt.Append(nil, k/20), fmt.Append(nil, k%20)
+		got, known := h.told(id, user)
+		want, ever := all[k]
+		switch old := now - want.at; {
+		case known && (!ever || got != want.joined || old > most+10):
+			t.Fatalf("step %d: %d, which was told %d ticks ago at %d", step, got, old, want.joined)
+		case !known && ever && old < least:
+			t.Fatalf("step %d: forgotten after %d ticks", step, old)
+		}
+		if rand.IntN(10) == 0 {
+			h.tell(id, user, uint64(step), now)
+			all[k] = told{uint64(step), now}
+		}
+	}
+	if n := h.age(now + 5*most); n != 0 {
+		t.Errorf("%d deliveries were evicted", n)
+	}
+}
+
+func TestHeardIsBounded(t *testing.T) {
+	h := newHeard()
+	h.limit = 100
+	evicted, n := 0, 1000
+	id := func(i int) []byte { return fmt.Append(nil, i) }
+	for i := range n {
+		evicted += h.tell(id(i), []byte("ann"), uint64(i), uint32(i/100))
+	}
+	if h.size() > heardParts*h.limit || h.size()+evicted != n {
+		t.Errorf("%d are remembered and %d were evicted, of %d", h.size(), evicted, n)
+	}
+	var known []int
+	for i := range n {
+		if at, ok := h.told(id(i), []byte("ann")); ok {
+			if at != uint64(i) {
+				t.Errorf("delivery %d was remembered as %d", i, at)
+			}
+			known = append(known, i)
+		}
+	}
+	if d := cmp.Diff(h.size(), len(known)); d != "" || known[0] != n-h.size() {
+		t.Errorf("the oldest that is known is %d of %d", known[0], len(known))
+	}
+	late := uint32(n/100) + uint32(heardTime/tickLength)/3
+	if got := h.age(late); got == 0 || h.size()+evicted+got != n { // a part whose time had not come
+		t.Errorf("%d were forgotten early, %d are left", got, h.size())
+	}
+}
+
+func BenchmarkHeard(b *testing.B) {
+	h := newHeard()
+	user := []byte("user-0000")
+	for i := 0; b.Loop(); i++ {
+		user[8], user[7], user[6] = byte(i), byte(i>>8), byte(i>>16)
+		h.tell([]byte("01JD2Z8Q4V7M3T9K5R1XWY6C0H"), user, uint64(i), 1)
+	}
+}
