@@ -17,11 +17,21 @@ import (
 // Query parameters: ca, cert and key (PEM files) and server_name for TLS; and
 // for sentinel:// also db, tls and sentinel_tls (true or false),
 // sentinel_username and sentinel_password. A user needs the commands that its
-// role uses, and +info +role +ping.
+// role uses, and +info +role +ping +wait.
+//
+// A shard's name is its server's host:port or the Sentinels' name of its
+// master, with /db when that is not 0. Keys are spread by the names, so every
+// process must use the same ones: hosts are written in lower case and IP
+// addresses in their shortest form, but nothing is resolved: localhost and
+// 127.0.0.1 are two names. Two masters that two sets of Sentinels call alike are told
+// apart by the Sentinels' addresses; better give them names of their own.
 type Config struct {
 	Data   []string `help:"Redis for the index, one URL per shard, separated by spaces: redis://, rediss:// or sentinel://." sep:" " default:"redis://127.0.0.1:6379"`
 	PubSub []string `help:"Redis for messages between processes, one URL per shard, separated by spaces. Empty: the data shards." sep:" " name:"pubsub"`
 	Inbox  []string `help:"Redis for stored notifications, one URL per shard, separated by spaces. Empty: the data shards." sep:" "`
+
+	DataPrevious  []string `help:"The list of --redis-data before a change, while its keys move to their new shards. Empty: nothing moves." sep:" "`
+	InboxPrevious []string `help:"The list of --redis-inbox before a change, while stored notifications move to their new shards. Empty: nothing moves, unless the inbox is the data shards' and those change." sep:" "`
 
 	Prefix string `help:"First part of every key and channel, so that deployments can share a Redis." default:"homing"`
 
@@ -78,27 +88,54 @@ func checkPrefix(p string) error {
 	return nil
 }
 
-// targets parses the URLs of all three roles; equal URLs give one target.
-func (c *Config) targets() (roles [3][]*target, err error) {
-	seen := map[string]*target{}
-	for i, urls := range [3][]string{c.Data, c.PubSub, c.Inbox} {
-		flag := [3]string{"redis.data", "redis.pubsub", "redis.inbox"}[i]
+// The lists of URLs that a Config has.
+const (
+	listData = iota
+	listPubSub
+	listInbox
+	listDataPrevious
+	listInboxPrevious
+	listCount
+)
+
+var listFlags = [listCount]string{"redis.data", "redis.pubsub", "redis.inbox", "redis.data-previous", "redis.inbox-previous"}
+
+// presentOf is the list that a previous list has become.
+var presentOf = [listCount]int{listDataPrevious: listData, listInboxPrevious: listInbox}
+
+// targets parses the URLs of all lists and names their targets. Equal URLs
+// give one target, and so does a URL of a previous list that leads to a server
+// of the present one, whatever user it names.
+func (c *Config) targets() (lists [listCount][]*target, err error) {
+	var all []*target
+	for i, urls := range [listCount][]string{c.Data, c.PubSub, c.Inbox, c.DataPrevious, c.InboxPrevious} {
 		if len(urls) > maxShards {
-			return roles, fmt.Errorf("%s: %d URLs: want at most %d", flag, len(urls), maxShards)
+			return lists, fmt.Errorf("%s: %d URLs: want at most %d", listFlags[i], len(urls), maxShards)
 		}
 		for j, raw := range urls {
-			t := seen[raw]
-			if t == nil {
-				if t, err = parseURL(raw); err != nil {
-					return roles, fmt.Errorf("%s[%d]: %s: %w", flag, j, redact(raw), err)
-				}
-				seen[raw] = t
+			t, err := parseURL(raw)
+			if err != nil {
+				return lists, fmt.Errorf("%s[%d]: %s: %w", listFlags[i], j, redact(raw), err)
 			}
-			if slices.Contains(roles[i], t) {
-				return roles, fmt.Errorf("%s[%d]: %s: the same shard twice", flag, j, redact(raw))
+			if slices.ContainsFunc(lists[i], t.leadsTo) {
+				return lists, fmt.Errorf("%s[%d]: %s: the same shard twice", listFlags[i], j, redact(raw))
 			}
-			roles[i] = append(roles[i], t)
+			t = t.or(all, lists[presentOf[i]], i >= listDataPrevious)
+			all = append(all, t)
+			lists[i] = append(lists[i], t)
 		}
 	}
-	return roles, nil
+	return lists, nameAll(lists)
+}
+
+// or returns the one of all that has the same URL, or, for a previous list,
+// the one of the present list that leads to the same server, or else t.
+func (t *target) or(all, present []*target, previous bool) *target {
+	if i := slices.IndexFunc(present, t.leadsTo); previous && i >= 0 {
+		return present[i]
+	}
+	if i := slices.IndexFunc(all, func(o *target) bool { return o.url == t.url }); i >= 0 {
+		return all[i]
+	}
+	return t
 }

@@ -310,8 +310,9 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 		case m.answersAs(roleReplica):
 			st.stale = append(st.stale, m.node)
 		}
-		st.nodes = append(st.nodes, n)
+		st.nodes, st.all = append(st.nodes, n), append(st.all, m.node)
 	}
+	st.copies = len(st.replicas)
 	return st
 }
 

@@ -2,10 +2,12 @@ package redisx
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -22,34 +24,181 @@ var (
 	// server is not what discovery believes it to be, a master or a replica.
 	// It is an ErrUnavailable too.
 	ErrWrongRole = fmt.Errorf("%w: wrong role", ErrUnavailable)
+	// ErrNotCopied marks a write that the master may have, and that a failover
+	// may undo. It is an ErrUnavailable too.
+	ErrNotCopied = fmt.Errorf("%w: not copied", ErrUnavailable)
+	// ErrFull marks that a server takes no writes until somebody gives it
+	// memory or disk. It is an ErrUnavailable too.
+	ErrFull = fmt.Errorf("%w: full", ErrUnavailable)
+	// ErrMisconfigured marks that a server does not let us do what we must,
+	// until somebody changes its configuration or ours. It is an
+	// ErrUnavailable too.
+	ErrMisconfigured = fmt.Errorf("%w: misconfigured", ErrUnavailable)
 )
 
-// refusals are replies by which a server says that it cannot serve now.
-var refusals = []string{"READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "max number of clients"}
+// class is what a failure means for the next try.
+type class uint8
 
-// unavailable reports whether err says that the server could not be reached or
-// could not serve, as against a reply to the command or the caller's own error.
-func unavailable(err error) bool {
+const (
+	// classReply: an answer to the command, or the caller's own error. Another
+	// try gets the same.
+	classReply class = iota
+	// classElsewhere: this server cannot serve now, another one may.
+	classElsewhere
+	// classUnavailable: the shard cannot serve now.
+	classUnavailable
+	// classFull: as ErrFull says.
+	classFull
+	// classMisconfigured: as ErrMisconfigured says.
+	classMisconfigured
+)
+
+// String names the class as metrics, logs and Trouble do.
+func (c class) String() string {
+	return [...]string{"reply", "elsewhere", "unavailable", "full", "misconfigured"}[c]
+}
+
+// marks says what each class's errors wrap.
+var marks = [...]error{classElsewhere: ErrUnavailable, classUnavailable: ErrUnavailable, classFull: ErrFull, classMisconfigured: ErrMisconfigured}
+
+// refusal is a reply by which a server says that it does not serve, known by
+// how it begins.
+type refusal struct {
+	prefix string
+	class  class
+}
+
+// refusals are all of them, as Redis 7 words them. "ERR " before the prefix
+// is passed over.
+var refusals = []refusal{
+	{"READONLY", classElsewhere},                      // a write on a replica: the master is another by now
+	{"LOADING", classElsewhere},                       // it reads its data set
+	{"MASTERDOWN", classElsewhere},                    // a replica without its master that serves no stale data
+	{"BUSY ", classElsewhere},                         // a script does not end; BUSYGROUP and BUSYKEY are answers
+	{"max number of clients reached", classElsewhere}, // every process leaves it at its next connection
+
+	{"NOREPLICAS", classUnavailable},  // fewer replicas than min-replicas-to-write
+	{"CLUSTERDOWN", classUnavailable}, // a node of Redis Cluster that has lost the others
+	{"TRYAGAIN", classUnavailable},    // one that hands keys over
+
+	{"OOM", classFull},     // maxmemory is used up and nothing may be evicted
+	{"MISCONF", classFull}, // a snapshot failed and writes are stopped: mostly a full disk
+
+	{"NOAUTH", classMisconfigured},                              // it wants a password and was given none
+	{"WRONGPASS", classMisconfigured},                           // it was given another user or password
+	{"NOPERM", classMisconfigured},                              // the user may not run the command or touch the key or channel
+	{"invalid password", classMisconfigured},                    // WRONGPASS before Redis 6
+	{"Client sent AUTH", classMisconfigured},                    // it wants no password, before Redis 6
+	{"AUTH <password> called without any", classMisconfigured},  // the same since
+	{"DENIED", classMisconfigured},                              // protected mode: it listens to its own machine only
+	{"DB index is out of range", classMisconfigured},            // it has fewer databases than the URL's
+	{"MOVED", classMisconfigured},                               // Redis Cluster, which we do not follow
+	{"ASK ", classMisconfigured},                                // the same
+	{"The user executing the script can't", classMisconfigured}, // NOPERM inside a script
+}
+
+// classify says what err means for the next try.
+func classify(err error) class {
 	if reply, ok := errors.AsType[redis.Error](err); ok {
-		for _, r := range refusals {
-			if redis.HasErrorPrefix(reply, r) { // it looks behind "ERR "
-				return true
-			}
-		}
-		return false
+		return classifyReply(reply.Error())
 	}
+	switch {
+	case errors.Is(err, ErrMisconfigured) || untrusted(err):
+		return classMisconfigured
+	case errors.Is(err, ErrFull):
+		return classFull
+	case errors.Is(err, ErrUnavailable) || broken(err):
+		return classElsewhere
+	default:
+		return classReply
+	}
+}
+
+func classifyReply(reply string) class {
+	reply = cause(reply)
+	for _, r := range refusals {
+		if strings.HasPrefix(reply, r.prefix) {
+			return r.class
+		}
+	}
+	return classReply
+}
+
+// cause cuts from a reply what Redis puts before the one that it is about: the
+// word ERR, the end of a transaction, and, before Redis 7, a script's position.
+func cause(reply string) string {
+	reply = strings.TrimPrefix(reply, "ERR ")
+	if why, ok := strings.CutPrefix(reply, "EXECABORT Transaction discarded because of: "); ok {
+		return why
+	}
+	if strings.HasPrefix(reply, "Error running script") {
+		if _, why, ok := strings.Cut(reply, ": -"); ok {
+			return why
+		}
+	}
+	return reply
+}
+
+// broken reports that the connection failed, or that there was none to be had.
+func broken(err error) bool {
 	_, ofNetwork := errors.AsType[net.Error](err)
 	return ofNetwork ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
-		errors.Is(err, ErrUnavailable)
+		errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted)
 }
 
-// failed says what was being done on which server, and marks err as
-// ErrUnavailable. A caller that went away is not Redis's failure.
+// untrusted reports that one side does not accept the other's certificate, or
+// that the other side does not speak TLS.
+func untrusted(err error) bool {
+	_, theirs := errors.AsType[*tls.CertificateVerificationError](err)
+	_, ours := errors.AsType[tls.AlertError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	return theirs || ours || plain
+}
+
+// unavailable reports whether err says that the server could not be reached or
+// could not serve, as against a reply to the command or the caller's own error.
+func unavailable(err error) bool { return classify(err) != classReply }
+
+// failed says what was being done on which server, and marks err with its
+// class. A caller that went away is not Redis's failure.
 func failed(shard, verb, addr string, err error) error {
-	if errors.Is(err, ErrUnavailable) || errors.Is(err, context.Canceled) {
+	mark := marks[classify(err)]
+	if mark == nil || errors.Is(err, mark) || errors.Is(err, context.Canceled) {
 		return fmt.Errorf("redis %s: %s on %s: %w", shard, verb, addr, err)
 	}
-	return fmt.Errorf("redis %s: %s on %s: %w: %w", shard, verb, addr, ErrUnavailable, err)
+	return fmt.Errorf("redis %s: %s on %s: %w: %w", shard, verb, addr, mark, err)
 }
+
+// secret keeps passwords out of errors: a server that does not know a command
+// repeats its arguments, and those of AUTH are no one's business.
+type secret struct {
+	err       error
+	passwords []string
+}
+
+// veil returns err, or one that reads alike but for the passwords.
+func veil(err error, passwords ...string) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for _, p := range passwords {
+		if p != "" && strings.Contains(text, p) {
+			return secret{err, passwords}
+		}
+	}
+	return err
+}
+
+func (s secret) Error() string {
+	text := s.err.Error()
+	for _, p := range s.passwords {
+		if p != "" {
+			text = strings.ReplaceAll(text, p, "(password)")
+		}
+	}
+	return text
+}
+
+func (s secret) Unwrap() error { return s.err }

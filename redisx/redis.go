@@ -24,7 +24,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Redis, error
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	roles, err := cfg.targets()
+	lists, err := cfg.targets()
 	if err != nil {
 		return nil, err
 	}
@@ -34,38 +34,45 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Redis, error
 		timeouts: timeouts{dial: cfg.DialTimeout, read: cfg.ReadTimeout, write: cfg.WriteTimeout},
 		poolSize: cfg.PoolSize,
 	}
-	shards := map[*target]*Shard{}
-	names := map[string]bool{}
-	for i, role := range []**Role{&r.Data, &r.PubSub, &r.Inbox} {
-		*role = &Role{}
-		for _, t := range roles[i] {
-			if shards[t] == nil {
-				d := base
-				d.target = t.named(names)
-				shards[t] = newShard(&d, m)
-				r.shards = append(r.shards, shards[t])
-			}
-			(*role).shards = append((*role).shards, shards[t])
-		}
-		if len((*role).shards) == 0 {
-			*role = r.Data
-		}
-	}
+	r.assign(lists, func(t *target) *Shard {
+		d := base
+		d.target = t
+		return newShard(&d, m)
+	})
 	return r, register(reg, &nodeCollector{shards: r.shards})
 }
 
-// named returns t with a name that is not in names yet, and adds it: two sets
-// of Sentinels may call their masters alike.
-func (t *target) named(names map[string]bool) *target {
-	c := *t
-	for i := 0; names[c.name]; i++ {
-		c.name = t.name + "@" + t.addrs[0]
-		if i > 0 {
-			c.name += fmt.Sprintf("#%d", i)
+// assign makes the roles from the lists of targets, and a shard of each target.
+func (r *Redis) assign(lists [listCount][]*target, make func(*target) *Shard) {
+	shards := map[*target]*Shard{}
+	var roles [listCount]*Role
+	for i, list := range lists {
+		if len(list) == 0 {
+			continue
+		}
+		roles[i] = &Role{}
+		for _, t := range list {
+			if shards[t] == nil {
+				shards[t] = make(t)
+				r.shards = append(r.shards, shards[t])
+			}
+			roles[i].shards = append(roles[i].shards, shards[t])
 		}
 	}
-	names[c.name] = true
-	return &c
+	r.Data, r.PubSub, r.Inbox = roles[listData], roles[listPubSub], roles[listInbox]
+	r.Data.succeed(roles[listDataPrevious])
+	if r.PubSub == nil {
+		r.PubSub = r.Data
+	}
+	switch before := roles[listInboxPrevious]; {
+	case r.Inbox == nil && before == nil:
+		r.Inbox = r.Data
+	case r.Inbox == nil:
+		r.Inbox = &Role{shards: r.Data.shards}
+		r.Inbox.succeed(before)
+	default:
+		r.Inbox.succeed(before)
+	}
 }
 
 // Run follows every shard until ctx ends, then closes all clients and returns

@@ -29,7 +29,9 @@ type state struct {
 	master   *node   // nil when none is reachable
 	replicas []*node // the healthy ones
 	stale    []*node // replicas that answer but are not healthy: the last resort of reads
+	all      []*node // every one
 	nodes    []Node  // all, by address
+	copies   int     // see Copies
 	err      error   // why there is no master
 	epoch    uint64
 	since    time.Time // the master has been reachable since; zero when it is not

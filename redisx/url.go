@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -15,7 +16,8 @@ import (
 
 // target is one shard as its URL describes it. It does not change.
 type target struct {
-	name     string   // the Sentinels' name of the master, or host:port; with /db when that is not 0
+	name     string   // see Config; nameAll makes it unique
+	url      string   // in its canonical form; it may hold passwords
 	addrs    []string // the one server, or the Sentinels to begin with
 	master   string   // what the Sentinels call the master; empty: a single address
 	user     string
@@ -68,7 +70,15 @@ func parseURL(raw string) (*target, error) {
 	if t.db != 0 {
 		t.name += "/" + strconv.Itoa(t.db)
 	}
+	t.url = fmt.Sprintf("%s://%s@%s%s?%s", scheme, u.User, strings.Join(t.addrs, ","), u.Path, query.Encode())
 	return t, nil
+}
+
+// leadsTo reports whether t and other are the same database of the same server,
+// or of the same master of Sentinels of which they have one in common.
+func (t *target) leadsTo(other *target) bool {
+	return t.master == other.master && t.db == other.db &&
+		slices.ContainsFunc(t.addrs, func(a string) bool { return slices.Contains(other.addrs, a) })
 }
 
 // splitURL takes the hosts out before it parses the rest: net/url knows only one.
@@ -102,11 +112,21 @@ func parseHosts(hosts string) ([]string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
 			return nil, fmt.Errorf("%q: want host:port", a)
 		}
-		if slices.Contains(addrs[:i], a) {
+		addrs[i] = canonical(host, port)
+		if slices.Contains(addrs[:i], addrs[i]) {
 			return nil, fmt.Errorf("%q: twice", a)
 		}
 	}
 	return addrs, nil
+}
+
+// canonical writes an address as everybody does who spells it in another way:
+// upper and lower case, long forms of IPv6, zeros before the port.
+func canonical(host, port string) string {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	return net.JoinHostPort(strings.ToLower(host), strings.TrimLeft(port, "0"))
 }
 
 func (t *target) parseSingle(path string, query url.Values, params []string) (err error) {
@@ -124,7 +144,7 @@ func (t *target) parseSingle(path string, query url.Values, params []string) (er
 
 func (t *target) parseSentinel(path string, query url.Values) (err error) {
 	t.master = strings.TrimPrefix(path, "/")
-	if t.master == "" || strings.ContainsAny(t.master, "/ ") {
+	if t.master == "" || strings.ContainsAny(t.master, "/ ,") {
 		return fmt.Errorf("master %q: want sentinel://host:port,…/MASTER", t.master)
 	}
 	t.name = t.master
