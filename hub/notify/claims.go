@@ -21,7 +21,7 @@ const (
 	claimBatch = 256
 	// claimPause is the first pause between two tries to settle a claim. It
 	// doubles, up to claimPauseMost while Redis does not answer and up to
-	// claimWatch while it says that a claim in doubt is not there.
+	// claimWatch once it has: then it is for claims that are carried out late.
 	claimPause     = 25 * time.Millisecond
 	claimPauseMost = 200 * time.Millisecond
 	claimWatch     = time.Second
@@ -180,7 +180,10 @@ func (o *Once) take(w chore, said any, err error) error {
 	case c.state == claimOpen:
 		o.metrics.renewed.Inc()
 		c.sure, c.next = w.start.Add(onceLease-onceMargin), w.start.Add(onceRenew)
-	case c.doubt && said == int64(0):
+	case c.doubt: // another command that claims it may be on its way
+		if said == int64(1) {
+			o.countLocked(c)
+		}
 		c.heard = true
 		c.wait(claimWatch)
 	default:
