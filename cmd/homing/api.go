@@ -125,7 +125,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
 		return rl
 	}, log, reg)
-	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, reg))
+	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, log, reg))
 	once := notify.NewOnce(r, keys, reg)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,

@@ -62,7 +62,7 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
-		Inbox:    inbox.New(c.Inbox, r, keys, reg),
+		Inbox:    inbox.New(c.Inbox, r, keys, log, reg),
 		Log:      log,
 		Registry: reg,
 	})
