@@ -4,14 +4,91 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // Copies is how many replicas must have a write so that it survives whichever
-// of them is promoted; 0 when the shard has had none for a while.
+// of them is promoted; 0 when the shard has had none for ten seconds. A replica
+// that lags by more than a second does not count.
 func (s *Shard) Copies() int { return s.state.Load().copies }
+
+const (
+	// promotionTakes is how long a replica that says that it is a master, or
+	// follows another one, still counts as one that may become the master:
+	// the Sentinels name it within a second or turn it back within about ten.
+	promotionTakes = 10 * time.Second
+	// fedFor is how long a shard whose replicas are gone counts as one that
+	// has some.
+	fedFor = 10 * time.Second
+)
+
+// copies counts the servers that may be the next master: the healthy replicas,
+// those that may be under promotion, and those that the master feeds, if we
+// know nothing worse of them. A replica that is gone, was restarted or lags is
+// not counted once that was noticed: the Sentinels choose the one that has
+// most.
+//
+// The old master of a planned failover is not counted either, although it
+// answers, as a master, until the Sentinels turn it into a replica some ten
+// seconds later: they hold it to be the replica that has least.
+func (f *follower) copies(master *member, now time.Time) int {
+	if master == nil {
+		return 0
+	}
+	n := 0
+	for addr, m := range f.members {
+		if m == master {
+			m.copied = time.Time{}
+			continue
+		}
+		if m.answersAs(roleReplica) {
+			f.fed = now
+		}
+		if m.healthy {
+			m.copied = now
+		}
+		if m.healthy || m.mayLead(master, now) || m.usable() && slices.Contains(master.known.replicas, addr) {
+			n++
+		}
+	}
+	n = max(n, f.feeds(master))
+	if n == 0 && !f.fed.IsZero() && now.Sub(f.fed) < fedFor {
+		return 1
+	}
+	return n
+}
+
+// usable reports whether nothing is known against the node that would keep it
+// from being the next master.
+func (m *member) usable() bool { return !m.asked || m.alive() && !m.lagging }
+
+// mayLead reports whether the node may be about to be elected: it held what
+// master has a moment ago, and does not follow it any more.
+func (m *member) mayLead(master *member, now time.Time) bool {
+	switch {
+	case !m.alive() || m.known.replID == master.known.replID:
+		return false
+	case now.Sub(m.copied) < promotionTakes:
+		return true
+	default: // we came when it had been promoted already
+		return m.continues(master) && now.Sub(m.met) < promotionTakes
+	}
+}
+
+// feeds counts the replicas that the master names, without those that we know
+// not to be usable. It may know them under other addresses than we.
+func (f *follower) feeds(master *member) int {
+	n := 0
+	for _, addr := range master.known.replicas {
+		if m := f.members[addr]; m == nil || m.usable() {
+			n++
+		}
+	}
+	return n
+}
 
 // WriteCopied runs one pipeline on the master, which f fills, and waits until
 // Copies replicas have all that the master had when the pipeline ended, at
@@ -24,24 +101,51 @@ func (s *Shard) Copies() int { return s.state.Load().copies }
 // the master was left meanwhile: the commands were carried out and may be
 // undone. Other errors that wrap ErrUnavailable leave open whether they were
 // carried out. So whoever tries again must bear repetition.
+//
+// Half of the pool's connections may wait for replicas at a time, so that
+// replicas that are slow do not keep others from the master.
 func (s *Shard) WriteCopied(ctx context.Context, limit time.Duration, f func(redis.Pipeliner)) ([]redis.Cmder, error) {
 	st := s.state.Load()
 	if st.master == nil {
 		s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
 		return nil, st.err
 	}
-	conn := st.master.client().Conn()
-	defer conn.Close()
-	cmds, err := runPipeline(ctx, conn, f)
-	if err == nil {
-		err = s.copied(ctx, st, conn, limit)
-	}
+	cmds, err := s.writeCopied(ctx, st, limit, f)
 	if err == nil || !unavailable(err) {
-		return cmds, err
+		return cmds, s.dialect.veil(err)
 	}
 	st.hurry()
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
-	return cmds, failed(s.Name(), "write", st.master.addr, err)
+	return cmds, s.failed("write", st.master.addr, err)
+}
+
+func (s *Shard) writeCopied(ctx context.Context, st *state, limit time.Duration, f func(redis.Pipeliner)) ([]redis.Cmder, error) {
+	if err := s.turn(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-s.copying }()
+	conn := st.master.client().Conn()
+	defer conn.Close()
+	cmds, err := runPipeline(ctx, conn, f)
+	if err != nil {
+		return cmds, err
+	}
+	return cmds, s.copied(ctx, st, conn, limit)
+}
+
+// turn waits for one of the connections that may wait for replicas, as long as
+// commands wait for one of the pool.
+func (s *Shard) turn(ctx context.Context) error {
+	wait := time.NewTimer(s.dialect.read)
+	defer wait.Stop()
+	select {
+	case s.copying <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-wait.C:
+		return redis.ErrPoolTimeout
+	}
 }
 
 // runPipeline returns the first error that is not an answer.

@@ -40,7 +40,7 @@ func TestElect(t *testing.T) {
 		"tie: a replica does not count as a master": {says("a", "b"), map[string]*member{"b": answering(roleReplica)}, "a", "a"},
 		"tie: the current one":                      {says("a", "b"), nil, "b", "b"},
 	} {
-		if got := elect(c.opinions, c.members, c.current); got != c.want {
+		if got := elect(c.opinions, c.members, c.current, map[string]string{}); got != c.want {
 			t.Errorf("%s: elected %q, want %q", name, got, c.want)
 		}
 	}
@@ -71,7 +71,7 @@ func TestJudge(t *testing.T) {
 		"another history":               {change(func(m *member) { m.known.replID = "other" }), master, false, false},
 		"down for the Sentinels":        {answering(roleReplica), master, true, false},
 	} {
-		if got := judge(c.m, c.master, c.shunned); (got == "") != c.healthy {
+		if got := judge(c.m, c.master, c.shunned, 0); (got == "") != c.healthy {
 			t.Errorf("%s: %q", name, got)
 		}
 	}

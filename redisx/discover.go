@@ -31,11 +31,14 @@ type follower struct {
 	members  map[string]*member  // by server address
 	opinions map[string]opinion  // by Sentinel address; of those that answered last time
 
-	master   string // the address elected, "" before the first
+	master   string            // the address elected, "" before the first
+	heirs    map[string]string // see elect
 	identity identity
 	epoch    uint64
 	since    time.Time // when the master was last found reachable; zero while it is not
 	history  history
+	fed      time.Time       // when a replica last answered; zero: never
+	warned   map[string]bool // of nodes that evict, by address
 }
 
 // watched is a Sentinel that has a watcher.
@@ -57,6 +60,8 @@ func newFollower(s *Shard, log *slog.Logger) *follower {
 		watchers:   map[string]*watched{},
 		members:    map[string]*member{},
 		opinions:   map[string]opinion{},
+		warned:     map[string]bool{},
+		heirs:      map[string]string{},
 	}
 }
 
@@ -186,7 +191,7 @@ func (f *follower) named(sentinel string) bool {
 
 func (f *follower) logSentinel(s statement) {
 	if s.err != nil {
-		f.log.Warn("sentinel does not answer", slog.String("sentinel", s.addr), slog.Any("error", s.err))
+		f.log.Warn("sentinel does not answer", slog.String("sentinel", s.addr), slog.Any("err", s.err))
 		return
 	}
 	f.log.Info("sentinel answers", slog.String("sentinel", s.addr), slog.String("master", s.opinion.master))
@@ -199,16 +204,28 @@ func (f *follower) learn(p probe) {
 		return // left meanwhile
 	}
 	m.take(p)
+	f.warn(m)
+}
+
+// warn says once per node when it may forget what it is to keep.
+func (f *follower) warn(m *member) {
+	if !f.shard.keeps || m.memory == nil || !m.memory.evicts() || f.warned[m.addr] {
+		return
+	}
+	f.warned[m.addr] = true
+	f.log.Warn("redis evicts keys when it is full: players and stored notifications would be lost in silence: set maxmemory-policy noeviction",
+		slog.String("node", m.addr), slog.String("maxmemory_policy", m.memory.policy), slog.Int64("maxmemory", m.memory.limit))
 }
 
 // settle draws the conclusions from all that is known and publishes them.
 func (f *follower) settle(ctx context.Context, now time.Time) {
 	f.enlist(ctx)
-	if addr := elect(f.opinions, f.members, f.master); addr != "" && addr != f.master {
+	if addr := elect(f.opinions, f.members, f.master, f.heirs); addr != "" && addr != f.master {
 		f.log.Info("master elected", slog.String("master", addr), slog.String("before", f.master))
 		f.master = addr
 		f.hurryAll()
 	}
+	f.watchPromotion()
 	master := f.members[f.master]
 	f.expectRoles()
 	if master != nil && master.answersAs(roleMaster) {
@@ -218,6 +235,17 @@ func (f *follower) settle(ctx context.Context, now time.Time) {
 		master = nil
 	}
 	f.shard.publish(f.conclude(master, now))
+}
+
+// watchPromotion makes the nodes be looked at often while a Sentinel promotes a
+// replica, so that the old master is left at once.
+func (f *follower) watchPromotion() {
+	urgent := promoting(f.opinions)
+	for _, m := range f.members {
+		if m.urgent.Swap(urgent) != urgent && urgent {
+			m.hurry()
+		}
+	}
 }
 
 // enlist starts to look after the nodes that the Sentinels name and lets go of
@@ -242,7 +270,7 @@ func (f *follower) enlist(ctx context.Context) {
 
 func (f *follower) startNode(ctx context.Context, addr string) *member {
 	ctx, stop := context.WithCancel(ctx)
-	n := newNode(f.shard.dialect, addr)
+	n := newNode(f.shard.dialect, addr, f.shard.refusals)
 	f.tasks.Go(func() {
 		n.watch(ctx, func(p probe) { send(ctx, f.probes, p) })
 		_ = n.client().Close() // commands under way fail, as if the server had gone
@@ -275,8 +303,8 @@ func (f *follower) identify(master *member, now time.Time) {
 	if f.since.IsZero() {
 		f.since = now
 	}
-	if n := len(f.history.samples); n == 0 || !f.history.samples[n-1].at.Equal(master.known.at) {
-		f.history.add(master.known.at, master.known.offset)
+	if n := len(f.history.samples); n == 0 || !f.history.samples[n-1].at.Equal(master.known.done) {
+		f.history.add(master.known.done, master.known.offset)
 	}
 }
 
@@ -298,10 +326,12 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 				n.Reason = f.whyNoMaster()
 			}
 		} else {
-			n.Reason = judge(m, master, shunned(f.opinions, addr))
-			n.Healthy = n.Reason == ""
 			n.LagBytes, n.Lag = f.history.lag(m.known.at, m.known.offset)
+			m.catchUp(master, n.Lag)
+			n.Reason = judge(m, master, shunned(f.opinions, addr), n.Lag)
+			n.Healthy = n.Reason == ""
 		}
+		n.memory = m.memory
 		f.note(m, &n, now)
 		switch {
 		case n.Role != Replica:
@@ -312,7 +342,7 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 		}
 		st.nodes, st.all = append(st.nodes, n), append(st.all, m.node)
 	}
-	st.copies = len(st.replicas)
+	st.copies = f.copies(master, now)
 	return st
 }
 

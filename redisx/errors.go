@@ -80,6 +80,7 @@ var refusals = []refusal{
 	{"NOREPLICAS", classUnavailable},  // fewer replicas than min-replicas-to-write
 	{"CLUSTERDOWN", classUnavailable}, // a node of Redis Cluster that has lost the others
 	{"TRYAGAIN", classUnavailable},    // one that hands keys over
+	{"EXECABORT", classUnavailable},   // a command of a transaction was refused when it was queued
 
 	{"OOM", classFull},     // maxmemory is used up and nothing may be evicted
 	{"MISCONF", classFull}, // a snapshot failed and writes are stopped: mostly a full disk

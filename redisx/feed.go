@@ -122,9 +122,11 @@ func (f *feed) open(ctx context.Context, n *Node) *link {
 	if err != nil {
 		if ctx.Err() == nil {
 			f.avoid.add(n.Addr)
+			err = d.veil(err)
 			f.lastErr.Store(&err)
+			f.shard.refusals.note(f.shard.Name(), n.Addr, "subscribe", err, time.Now())
 			f.metrics.failures.WithLabelValues(f.shard.Name()).Inc()
-			f.log.Warn("cannot subscribe", slog.String("node", n.Addr), slog.Any("error", err))
+			f.log.Warn("cannot subscribe", slog.String("node", n.Addr), slog.Any("err", err))
 		}
 		return nil
 	}
@@ -193,7 +195,7 @@ func (f *feed) drain(ctx context.Context, l *link) {
 
 func (f *feed) left(l *link, reason string, err error) {
 	f.metrics.moves.WithLabelValues(f.shard.Name(), reason).Inc()
-	f.log.Warn("subscription leaves", slog.String("node", l.addr), slog.String("reason", reason), slog.Any("error", err))
+	f.log.Warn("subscription leaves", slog.String("node", l.addr), slog.String("reason", reason), slog.Any("err", err))
 }
 
 // failure is why the last attempt to subscribe failed, or why there was none.

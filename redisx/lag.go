@@ -13,6 +13,27 @@ type sample struct {
 
 const historySize = 64
 
+// maxLag is how far behind a replica may be. Beyond it what it tells of who is
+// where may send a message astray, and what is published reaches it too late;
+// it is left until it has caught up to half of it. A delay between processes
+// of tens of milliseconds is ordinary, and those who must not miss what was
+// just written wait for it (WriteCopied).
+const maxLag = time.Second
+
+// catchUp notes whether the node, a replica of master that follows it, lags
+// too much, given how far behind it was at its last look.
+func (m *member) catchUp(master *member, lag time.Duration) {
+	switch {
+	case master == nil: // there is nothing to catch up with, and nothing newer than what it has
+	case m.known.role != roleReplica || m.known.replID != master.known.replID:
+		m.lagging = false // what it lacks cannot be told
+	case lag > maxLag:
+		m.lagging = true
+	case lag <= maxLag/2:
+		m.lagging = false
+	}
+}
+
 func (h *history) add(at time.Time, offset int64) {
 	if len(h.samples) == historySize {
 		copy(h.samples, h.samples[1:])

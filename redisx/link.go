@@ -19,7 +19,7 @@ type link struct {
 	client *redis.Client
 	pubsub *redis.PubSub
 	early  []*redis.Message // what came between the confirmations
-	heard  atomic.Int64     // when bytes last came, in Unix nanoseconds
+	heard  atomic.Int64     // when bytes last came, by sinceStart
 	pinged time.Time        // owned by the goroutine that guards
 	once   sync.Once
 	closed chan struct{}
@@ -68,6 +68,16 @@ func (l *link) prepare(o *redis.Options) {
 	}
 }
 
+// started is when this process began, and carries the monotonic clock.
+var started = time.Now()
+
+// sinceStart is a moment in a form that fits into an atomic integer and does
+// not jump when somebody sets the clock.
+func sinceStart() time.Duration { return time.Since(started) }
+
+// lastHeard is when bytes last came.
+func (l *link) lastHeard() time.Time { return started.Add(time.Duration(l.heard.Load())) }
+
 // heardConn notes when bytes come.
 type heardConn struct {
 	net.Conn
@@ -77,7 +87,7 @@ type heardConn struct {
 func (c *heardConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.heard.Store(time.Now().UnixNano())
+		c.heard.Store(int64(sinceStart()))
 	}
 	return n, err
 }
@@ -129,7 +139,7 @@ func (l *link) read(ctx context.Context, handle func(*redis.Message)) error {
 
 // silence is how long the server has sent nothing.
 func (l *link) silence() time.Duration {
-	return time.Duration(time.Now().UnixNano() - l.heard.Load())
+	return time.Since(l.lastHeard())
 }
 
 // guard pings the server when it has been silent for quiet, closes the link
@@ -159,7 +169,7 @@ func (l *link) guard(ctx context.Context, quiet, patience time.Duration) error {
 // A process has a link to every shard, so that idle turns add up.
 func (l *link) calm(quiet, patience time.Duration) time.Duration {
 	const least = time.Millisecond
-	heard := time.Unix(0, l.heard.Load())
+	heard := l.lastHeard()
 	if l.pinged.After(heard) { // it may be answered at any time, and the silence after that begins anew
 		return max(least, min(quiet, time.Until(l.pinged.Add(patience))))
 	}
@@ -169,7 +179,7 @@ func (l *link) calm(quiet, patience time.Duration) time.Duration {
 // check is one turn of guard. It counts from the ping, not from the last byte:
 // a process that was itself held up must not blame the server.
 func (l *link) check(ctx context.Context, quiet, patience time.Duration) error {
-	heard := time.Unix(0, l.heard.Load())
+	heard := l.lastHeard()
 	if l.pinged.After(heard) {
 		if time.Since(l.pinged) >= patience {
 			return errSilent

@@ -15,6 +15,7 @@ type metrics struct {
 	failures      *prometheus.CounterVec // by shard
 	messages      *prometheus.CounterVec // by shard
 	subscribed    *prometheus.GaugeVec   // by shard
+	refusals      *prometheus.CounterVec // by shard, node and class
 }
 
 // newMetrics makes the counters and registers them with reg, which may be nil.
@@ -32,6 +33,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Attempts to subscribe that failed.", "shard"),
 		messages: counter(reg, "homing_redis_subscription_messages_total",
 			"Messages received through subscriptions.", "shard"),
+		refusals: counter(reg, "homing_redis_refusals_total",
+			"Commands that a server refused, by class: elsewhere (another server may serve), unavailable, full, misconfigured.", "shard", "node", "class"),
 		subscribed: registered(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "homing_redis_subscription_up",
 			Help: "1 while the subscription is confirmed on a server of the shard.",
@@ -78,13 +81,17 @@ var (
 		"Replication stream that the replica lacked when last asked.", []string{"shard", "node"}, nil)
 	lagSeconds = prometheus.NewDesc("homing_redis_replication_lag_seconds",
 		"How long the replica had lacked some of the replication stream, in steps of a second.", []string{"shard", "node"}, nil)
+	nodeEvicts = prometheus.NewDesc("homing_redis_evicts",
+		"1 when the server forgets keys when it is full, which a data or inbox server must not.", []string{"shard", "node"}, nil)
+	memoryUsed = prometheus.NewDesc("homing_redis_memory_used_ratio",
+		"Memory that the server uses, as a share of its maxmemory; none without one.", []string{"shard", "node"}, nil)
 	shardStable = prometheus.NewDesc("homing_redis_master_stable_seconds",
 		"How long the master has been reachable without a break; 0 when it is not.", []string{"shard"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{nodeHealthy, lagBytes, lagSeconds, shardStable} {
+	for _, d := range []*prometheus.Desc{nodeHealthy, lagBytes, lagSeconds, nodeEvicts, memoryUsed, shardStable} {
 		to <- d
 	}
 }
@@ -97,15 +104,25 @@ func (c *nodeCollector) Collect(to chan<- prometheus.Metric) {
 	for _, s := range c.shards {
 		gauge(shardStable, s.Stable().Seconds(), s.Name())
 		for _, n := range s.Nodes() {
-			healthy := 0.0
-			if n.Healthy {
-				healthy = 1
-			}
-			gauge(nodeHealthy, healthy, s.Name(), n.Addr, string(n.Role))
+			gauge(nodeHealthy, oneIf(n.Healthy), s.Name(), n.Addr, string(n.Role))
 			if n.Role == Replica {
 				gauge(lagBytes, float64(n.LagBytes), s.Name(), n.Addr)
 				gauge(lagSeconds, n.Lag.Seconds(), s.Name(), n.Addr)
 			}
+			if !s.keeps || n.memory == nil {
+				continue
+			}
+			gauge(nodeEvicts, oneIf(n.memory.evicts()), s.Name(), n.Addr)
+			if n.memory.limit > 0 {
+				gauge(memoryUsed, float64(n.memory.used)/float64(n.memory.limit), s.Name(), n.Addr)
+			}
 		}
 	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

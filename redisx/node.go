@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,6 +21,8 @@ const (
 	probeInterval = time.Second
 	// probeRetry is the first pause after a failure; it doubles up to probeInterval.
 	probeRetry = 100 * time.Millisecond
+	// probeUrgent is how often each node is asked while a replica is being promoted.
+	probeUrgent = 100 * time.Millisecond
 	// hurryGap is the shortest pause between two looks at a node that
 	// somebody's failing commands ask for.
 	hurryGap = 50 * time.Millisecond
@@ -29,13 +33,15 @@ const (
 type node struct {
 	d       *dialect
 	addr    string
+	witness *witness
 	current atomic.Pointer[redis.Client]
 	want    atomic.Pointer[string] // the role that new connections must find
+	urgent  atomic.Bool            // look every probeUrgent
 	kick    chan struct{}          // holds 1: look now
 }
 
-func newNode(d *dialect, addr string) *node {
-	n := &node{d: d, addr: addr, kick: make(chan struct{}, 1)}
+func newNode(d *dialect, addr string, r *refusalLog) *node {
+	n := &node{d: d, addr: addr, witness: &witness{r, d.name, addr}, kick: make(chan struct{}, 1)}
 	n.expect(roleReplica)
 	n.current.Store(n.connect())
 	return n
@@ -54,7 +60,14 @@ func (n *node) connect() *redis.Client {
 		}
 		return err
 	}
-	return redis.NewClient(o)
+	return n.open(o)
+}
+
+// open makes a client whose server's refusals are noted.
+func (n *node) open(o *redis.Options) *redis.Client {
+	c := redis.NewClient(o)
+	c.AddHook(n.witness)
+	return c
 }
 
 // renew replaces the client of a node that is back after a failure. The old
@@ -82,20 +95,37 @@ type probe struct {
 	at   time.Time // when the look began
 	err  error     // when not nil, nothing below is known
 
-	role   string
-	runID  string // one life of the process
-	replID string // one history of the data
-	offset int64  // how much of that history the node has, in bytes
-	linked bool   // a replica's connection to its master is up
+	done     time.Time // when the look ended
+	role     string
+	runID    string   // one life of the process
+	replID   string   // one history of the data
+	replID2  string   // the history that this one continues; zeros when it continues none
+	offset   int64    // how much of that history the node has, in bytes
+	linked   bool     // a replica's connection to its master is up
+	replicas []string // addresses of those that the node feeds, without those that it synchronizes
+	memory   *memory  // nil when the look did not ask
 }
+
+// memory is how full a server is.
+type memory struct {
+	used, limit int64 // in bytes; limit 0: none
+	policy      string
+}
+
+// evicts reports whether the server forgets keys when it is full.
+func (m *memory) evicts() bool { return m.limit > 0 && m.policy != "noeviction" }
+
+// memoryEvery is how many looks at a node there are to one at its memory.
+const memoryEvery = 10
 
 // watch looks at the node each second, sooner after a failure and when told to
 // hurry, and hands what it found to report, until ctx ends.
 func (n *node) watch(ctx context.Context, report func(probe)) {
 	client := n.prober()
 	defer func() { client.Close() }()
-	for health := (health{}); ; {
-		p := look(ctx, n.d, client)
+	health := health{}
+	for i := 0; ; i++ {
+		p := look(ctx, n.d, client, i%memoryEvery == 0)
 		if ctx.Err() != nil {
 			return
 		}
@@ -106,6 +136,9 @@ func (n *node) watch(ctx context.Context, report func(probe)) {
 		health.take(&p)
 		report(p)
 		pause := probeInterval
+		if n.urgent.Load() {
+			pause = probeUrgent
+		}
 		if health.failures > 0 {
 			client.Close()
 			client = n.prober()
@@ -123,7 +156,7 @@ func (n *node) watch(ctx context.Context, report func(probe)) {
 func (n *node) prober() *redis.Client {
 	o := n.d.options(n.addr)
 	o.PoolSize = fewConns
-	return redis.NewClient(o)
+	return n.open(o)
 }
 
 // health counts looks at a node that got no answer.
@@ -165,27 +198,45 @@ func (n *node) wait(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// look asks a server who it is, within the dial and the read timeout.
-func look(ctx context.Context, d *dialect, client *redis.Client) probe {
+// look asks a server who it is, within the dial and the read timeout, and, if
+// it is to, how full it is.
+func look(ctx context.Context, d *dialect, client *redis.Client, memory bool) probe {
 	p := probe{at: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, d.dial+d.read)
 	defer cancel()
 	pipe := client.Pipeline()
-	server, replication := pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")
-	if _, p.err = pipe.Exec(ctx); p.err == nil {
-		p.parse(server.Val())
-		p.parse(replication.Val())
+	infos := []*redis.StringCmd{pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")}
+	if memory {
+		infos = append(infos, pipe.Info(ctx, "memory"))
+	}
+	role := pipe.Do(ctx, "ROLE") // each new connection for data asks this, and must be let
+	cmds, err := pipe.Exec(ctx)
+	p.done = time.Now()
+	if err == nil || infos[0].Err() == nil && d.mayLackRole(role.Err()) {
+		for _, i := range infos {
+			p.parse(i.Val())
+		}
 		return p
 	}
-	var reply redis.Error
-	if d.master == "" && errors.As(p.err, &reply) {
+	p.err = refusedCommand(cmds, err)
+	if _, ok := errors.AsType[redis.Error](err); ok && d.master == "" && !unavailable(err) {
 		// An answer, though not to INFO: a server in miniature, which has no
-		// replicas, or a user that may not ask.
+		// replicas.
 		if p.err = client.Ping(ctx).Err(); p.err == nil {
 			p.role = roleMaster
 		}
 	}
 	return p
+}
+
+// refusedCommand is err with the name of the command that the server refused.
+func refusedCommand(cmds []redis.Cmder, err error) error {
+	for _, c := range cmds {
+		if reply, ok := c.Err().(redis.Error); ok { //nolint:errorlint // a wrapped one is of the handshake
+			return fmt.Errorf("%s: %w", strings.ToUpper(c.Name()), reply)
+		}
+	}
+	return err
 }
 
 func (p *probe) parse(info string) {
@@ -199,13 +250,53 @@ func (p *probe) parse(info string) {
 			p.role = value
 		case "master_replid":
 			p.replID = value
+		case "master_replid2":
+			p.replID2 = value
 		case "master_link_status":
 			p.linked = value == "up"
 		case "master_repl_offset":
 			// On a replica too: it is how far that has come in the same history.
-			p.offset, _ = strconv.ParseInt(value, 10, 64) // Redis writes a number
+			p.offset = number(value)
+		case "used_memory", "maxmemory", "maxmemory_policy":
+			p.parseMemory(key, value)
+		default:
+			if addr := parseReplica(key, value); addr != "" {
+				p.replicas = append(p.replicas, addr)
+			}
 		}
 	}
+}
+
+func (p *probe) parseMemory(key, value string) {
+	if p.memory == nil {
+		p.memory = &memory{}
+	}
+	switch key {
+	case "used_memory":
+		p.memory.used = number(value)
+	case "maxmemory":
+		p.memory.limit = number(value)
+	case "maxmemory_policy":
+		p.memory.policy = value
+	}
+}
+
+func number(s string) int64 {
+	n, _ := strconv.ParseInt(s, 10, 64) // Redis writes a number
+	return n
+}
+
+// parseReplica returns the address in a master's line about a replica that it
+// feeds, and "" for every other line:
+//
+//	slave0:ip=127.0.0.1,port=6380,state=online,offset=42,lag=0
+func parseReplica(key, value string) string {
+	if !strings.HasPrefix(key, "slave") || !strings.Contains(value, ",state=online,") {
+		return ""
+	}
+	host, rest, _ := strings.Cut(strings.TrimPrefix(value, "ip="), ",port=")
+	port, _, _ := strings.Cut(rest, ",")
+	return net.JoinHostPort(host, port)
 }
 
 // refused reports that the machine is there and the server is not: one such

@@ -3,6 +3,7 @@ package redisx
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func testDialect(addr string) *dialect {
 func TestWrongRole(t *testing.T) {
 	t.Parallel()
 	p := startServer(t)
-	n := newNode(testDialect(p.Addr()), p.Addr())
+	n := newNode(testDialect(p.Addr()), p.Addr(), newRefusalLog(slog.New(slog.DiscardHandler), newMetrics(nil)))
 	defer n.client().Close()
 	err := n.client().Ping(t.Context()).Err()
 	if !errors.Is(err, ErrWrongRole) || !unavailable(err) {

@@ -51,6 +51,9 @@ func (d *dialect) options(addr string) *redis.Options {
 	}
 }
 
+// veil takes the passwords out of err.
+func (d *dialect) veil(err error) error { return veil(err, d.password, d.sentinelPassword) }
+
 // fewConns is the pool size of clients that use one connection. With 1, go-redis
 // would begin to dial on its own, in the background, after a single failure.
 const fewConns = 4
@@ -93,12 +96,18 @@ const (
 	roleReplica = "slave"
 )
 
+// mayLackRole reports whether err is the answer to ROLE of a single server that
+// does not know it.
+func (d *dialect) mayLackRole(err error) bool {
+	return d.master == "" && redis.HasErrorPrefix(err, "unknown command")
+}
+
 // checkRole asks a new connection what its server is. Servers that know no
 // ROLE are taken at their word: only a single address may be one.
 func (d *dialect) checkRole(ctx context.Context, cn *redis.Conn, want string) error {
 	reply, err := cn.Do(ctx, "ROLE").Slice()
 	if err != nil {
-		if d.master == "" && redis.HasErrorPrefix(err, "unknown command") {
+		if d.mayLackRole(err) {
 			return nil
 		}
 		return fmt.Errorf("ask for the role: %w", err)

@@ -14,8 +14,9 @@ import (
 type Redis struct {
 	Data, PubSub, Inbox *Role
 
-	shards []*Shard // each once
-	log    *slog.Logger
+	shards   []*Shard // each once
+	refusals *refusalLog
+	log      *slog.Logger
 }
 
 // New prepares to follow the shards of cfg, which it validates. It does no
@@ -28,8 +29,8 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Redis, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{log: log}
 	m := newMetrics(reg)
+	r := &Redis{log: log, refusals: newRefusalLog(log, m)}
 	base := dialect{
 		timeouts: timeouts{dial: cfg.DialTimeout, read: cfg.ReadTimeout, write: cfg.WriteTimeout},
 		poolSize: cfg.PoolSize,
@@ -37,7 +38,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Redis, error
 	r.assign(lists, func(t *target) *Shard {
 		d := base
 		d.target = t
-		return newShard(&d, m)
+		return newShard(&d, m, r.refusals)
 	})
 	return r, register(reg, &nodeCollector{shards: r.shards})
 }
@@ -56,6 +57,7 @@ func (r *Redis) assign(lists [listCount][]*target, make func(*target) *Shard) {
 				shards[t] = make(t)
 				r.shards = append(r.shards, shards[t])
 			}
+			shards[t].keeps = shards[t].keeps || i != listPubSub
 			roles[i].shards = append(roles[i].shards, shards[t])
 		}
 	}
@@ -82,6 +84,7 @@ func (r *Redis) Run(ctx context.Context) error {
 	for _, s := range r.shards {
 		all.Go(func() { newFollower(s, r.log).run(ctx) })
 	}
+	all.Go(func() { r.refusals.run(ctx) })
 	all.Wait()
 	return nil
 }

@@ -96,40 +96,58 @@ func (w *watcher) ask(lib *sentinel.Sentinel, pool *redigo.Pool) (opinion, error
 		}
 		return o, err
 	}
-	replicas, err := lib.Slaves()
+	replicas, err := w.list(pool, "slaves")
 	if err != nil {
 		return o, err
 	}
 	for _, r := range replicas {
-		o.replicas = append(o.replicas, replicaOpinion{addr: r.Addr(), available: r.Available()})
+		o.replicas = append(o.replicas, replicaOpinion{addr: r.addr, available: r.available()})
+		if r.has("promoted") {
+			o.promoted = r.addr
+		}
 	}
-	o.sentinels, err = w.askSentinels(pool)
+	sentinels, err := w.list(pool, "sentinels")
+	for _, s := range sentinels {
+		o.sentinels = append(o.sentinels, s.addr)
+	}
 	return o, err
 }
 
-// askSentinels asks for the other Sentinels of the master: the library's own
+// listed is an instance that a Sentinel lists.
+type listed struct {
+	addr  string
+	flags []string
+}
+
+func (l *listed) has(flag string) bool { return slices.Contains(l.flags, flag) }
+
+func (l *listed) available() bool { return !l.has("disconnected") && !l.has("s_down") }
+
+// list asks for the master's replicas ("slaves") or for its other Sentinels.
+// The library's Slaves does not tell which one is being promoted, and its
 // SentinelAddrs and Discover fail with the redigo of today on every reply.
-func (w *watcher) askSentinels(pool *redigo.Pool) ([]string, error) {
+func (w *watcher) list(pool *redigo.Pool, kind string) ([]listed, error) {
 	c := pool.Get()
 	defer c.Close()
-	reply, err := redigo.Values(c.Do("SENTINEL", "sentinels", w.d.master))
+	reply, err := redigo.Values(c.Do("SENTINEL", kind, w.d.master))
 	if err != nil {
-		return nil, fmt.Errorf("ask for the other Sentinels: %w", err)
+		return nil, fmt.Errorf("ask a Sentinel for its %s: %w", kind, err)
 	}
-	addrs := make([]string, len(reply))
+	all := make([]listed, len(reply))
 	for i, r := range reply {
 		m, err := redigo.StringMap(r, nil)
 		if err != nil {
-			return nil, fmt.Errorf("read of another Sentinel: %w", err)
+			return nil, fmt.Errorf("read a Sentinel's %s: %w", kind, err)
 		}
-		addrs[i] = net.JoinHostPort(m["ip"], m["port"])
+		all[i] = listed{net.JoinHostPort(m["ip"], m["port"]), strings.Split(m["flags"], ",")}
 	}
-	return addrs, nil
+	return all, nil
 }
 
 // events are the announcements of a Sentinel after which it is worth asking.
 var events = []string{
 	"+switch-master", "+slave", "+sdown", "-sdown", "+odown", "-odown",
+	"+selected-slave", "+failover-state-send-slaveof-noone", "+promoted-slave", // a planned failover moves the master without +sdown
 	"+slave-reconf-done", "+convert-to-slave", "+reboot", "+sentinel",
 }
 

@@ -14,9 +14,12 @@ import (
 // Shard is one master and its replicas. Its methods may be called from any
 // goroutine; only those that take a context block.
 type Shard struct {
-	dialect *dialect
-	metrics *metrics
-	seed    uint64 // of the rendezvous hash
+	dialect  *dialect
+	metrics  *metrics
+	refusals *refusalLog
+	copying  chan struct{} // holds half as many as the pool: connections that wait for replicas
+	keeps    bool          // what it holds must not be forgotten; set before it runs
+	seed     uint64        // of the rendezvous hash
 
 	state atomic.Pointer[state]
 
@@ -56,11 +59,12 @@ type Node struct {
 	LagBytes int64         // of the replication stream that a replica lacked when last asked
 	Lag      time.Duration // how long it had lacked some, in steps of a second
 
-	since time.Time // healthy since
+	since  time.Time // healthy since
+	memory *memory   // as last told; nil before
 }
 
-func newShard(d *dialect, m *metrics) *Shard {
-	s := &Shard{dialect: d, metrics: m, seed: hash(d.name), changed: make(chan struct{})}
+func newShard(d *dialect, m *metrics, r *refusalLog) *Shard {
+	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{}), copying: make(chan struct{}, max(1, d.poolSize/2))}
 	s.state.Store(&state{err: ErrNoMaster})
 	return s
 }
@@ -138,11 +142,17 @@ func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client
 	}
 	err := f(ctx, st.master.client())
 	if err == nil || !unavailable(err) {
-		return err
+		return s.dialect.veil(err)
 	}
 	st.master.hurry()
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
-	return failed(s.Name(), "write", st.master.addr, err)
+	return s.failed("write", st.master.addr, err)
+}
+
+// failed is err as callers see it: with what was being done, and without
+// passwords.
+func (s *Shard) failed(verb, addr string, err error) error {
+	return failed(s.Name(), verb, addr, s.dialect.veil(err))
 }
 
 // readPause is between the two rounds of a Read during a failover: the replicas
@@ -178,9 +188,9 @@ func (s *Shard) readOnce(ctx context.Context, st *state, f func(context.Context,
 	err = st.err
 	for _, n := range st.readOrder(order[:0]) {
 		if err = f(ctx, n.client()); err == nil || !unavailable(err) {
-			return false, err
+			return false, s.dialect.veil(err)
 		}
-		err = failed(s.Name(), "read", n.addr, err)
+		err = s.failed("read", n.addr, err)
 		n.hurry()
 		if ctx.Err() != nil {
 			break

@@ -21,7 +21,7 @@ import (
 func Start(ctx context.Context, log *slog.Logger) (url string, stop func(), err error) {
 	s, err := redisproc.StartServer(ctx, redisproc.ServerOptions{Name: "embedded"})
 	if errors.Is(err, redisproc.ErrNotInstalled) {
-		log.Warn("no redis-server is installed: using a stand-in inside this process", slog.Any("error", err))
+		log.Warn("no redis-server is installed: using a stand-in inside this process", slog.Any("err", err))
 		return StartInProcess()
 	}
 	if err != nil {

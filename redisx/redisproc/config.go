@@ -23,6 +23,9 @@ func serverConfig(o ServerOptions) []string {
 	if o.ReplicaOf != "" {
 		lines = append(lines, "replicaof "+hostPort(o.ReplicaOf))
 	}
+	if o.announce != 0 {
+		lines = append(lines, "replica-announce-ip "+o.Host, fmt.Sprintf("replica-announce-port %d", o.announce))
+	}
 	return append(lines, serverAuth(o)...)
 }
 

@@ -31,6 +31,9 @@ func (s *Server) Crash() {
 // temporary directory. It may be called twice.
 func (s *Server) Kill() {
 	s.Crash()
+	if s.proxy != nil {
+		s.proxy.Close()
+	}
 	if s.tempDir {
 		_ = os.RemoveAll(s.opts.Dir) // what stays is in the temporary directory of the system
 	}

@@ -51,10 +51,11 @@ func hostPort(addr string) string {
 	return host + " " + port
 }
 
-// Client returns a client to the process. The caller closes it.
+// Client returns a client to the process, past its proxy if it has one. The
+// caller closes it.
 func (s *Server) Client() *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr:             s.Addr(),
+		Addr:             s.direct(),
 		Username:         s.opts.User,
 		Password:         s.opts.Password,
 		TLSConfig:        s.clientTLS(),

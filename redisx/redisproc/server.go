@@ -46,9 +46,15 @@ type ServerOptions struct {
 	Detach bool
 	// Config are further lines of the configuration file.
 	Config []string
+	// Proxied puts a Proxy before a server, through which everybody reaches
+	// it, Sentinels and replicas too: Addr and Port are the proxy's, and only
+	// Client goes round it. Sentinels are not proxied.
+	Proxied bool
 	// Under is a command to start the process under, such as nsenter with its
 	// arguments; it must become the process, not stay its parent.
 	Under []string
+
+	announce int // the proxy's port; 0: none
 }
 
 // TLS names the PEM files that a server serves and checks its peers with.
@@ -59,6 +65,7 @@ type Server struct {
 	opts    ServerOptions
 	program string
 	tempDir bool
+	proxy   *Proxy // nil when it is not proxied
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -107,17 +114,13 @@ func startOnce(ctx context.Context, program string, o ServerOptions, config func
 		o.Name = fmt.Sprintf("%s-%d", program, o.Port)
 	}
 	s := &Server{opts: o, program: program}
-	if o.Dir == "" {
-		if o.Detach {
-			return nil, fmt.Errorf("start %s: a detached process needs a Dir", o.Name)
+	if o.Proxied && program == serverProgram {
+		if err := s.proxied(ctx); err != nil {
+			return nil, err
 		}
-		dir, err := os.MkdirTemp("", "homing-redis-")
-		if err != nil {
-			return nil, fmt.Errorf("start %s: %w", o.Name, err)
-		}
-		s.opts.Dir, s.tempDir = dir, true
 	}
-	if err := s.writeConfig(config(s.opts)); err != nil {
+	if err := s.prepare(config); err != nil {
+		s.Kill()
 		return nil, err
 	}
 	if err := s.run(ctx); err != nil {
@@ -125,6 +128,32 @@ func startOnce(ctx context.Context, program string, o ServerOptions, config func
 		return nil, err
 	}
 	return s, nil
+}
+
+// proxied starts the proxy on the port of the options, and chooses another for
+// the server itself.
+func (s *Server) proxied(ctx context.Context) (err error) {
+	s.opts.announce = s.opts.Port
+	if s.opts.Port, err = FreePort(ctx, s.opts.Host); err != nil {
+		return err
+	}
+	s.proxy, err = StartProxy(ctx, net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.announce)), s.direct())
+	return err
+}
+
+// prepare makes the directory, if there is none, and the configuration.
+func (s *Server) prepare(config func(ServerOptions) []string) error {
+	if o := s.opts; o.Dir == "" {
+		if o.Detach {
+			return fmt.Errorf("start %s: a detached process needs a Dir", o.Name)
+		}
+		dir, err := os.MkdirTemp("", "homing-redis-")
+		if err != nil {
+			return fmt.Errorf("start %s: %w", o.Name, err)
+		}
+		s.opts.Dir, s.tempDir = dir, true
+	}
+	return s.writeConfig(config(s.opts))
 }
 
 func (s *Server) file(ext string) string { return filepath.Join(s.opts.Dir, s.opts.Name+ext) }
@@ -222,8 +251,19 @@ func (s *Server) logTail() string {
 // Name is the name in the options, or the one made from the port.
 func (s *Server) Name() string { return s.opts.Name }
 
-// Addr is the host:port that the process listens on.
+// Addr is the host:port to reach the process at: its proxy's if it has one.
 func (s *Server) Addr() string {
+	if s.proxy != nil {
+		return s.proxy.Addr()
+	}
+	return s.direct()
+}
+
+// Proxy is the proxy before the process, nil when it is not Proxied.
+func (s *Server) Proxy() *Proxy { return s.proxy }
+
+// direct is the host:port that the process listens on.
+func (s *Server) direct() string {
 	return net.JoinHostPort(s.opts.Host, strconv.Itoa(s.opts.Port))
 }
 

@@ -34,6 +34,8 @@ type TopologyOptions struct {
 	BasePort int
 	// Detach leaves the processes running; see ServerOptions. It needs Dir.
 	Detach bool
+	// Proxied puts a proxy before each server; see ServerOptions.
+	Proxied bool
 	// Place, if not nil, may change where a process runs, its Host and Under,
 	// by its name: MASTER-0 is the one that starts as the master, MASTER-1 and
 	// on its replicas, sentinel-0 and on the Sentinels.
@@ -118,7 +120,7 @@ func (t *Topology) startGroup(ctx context.Context, spec MasterSpec) error {
 func (t *Topology) server(name string, spec MasterSpec) ServerOptions {
 	o := ServerOptions{
 		Name: name, Host: t.opts.Host, User: t.opts.User, Password: t.opts.Password,
-		TLS: t.opts.TLS, Detach: t.opts.Detach, Config: spec.Config,
+		TLS: t.opts.TLS, Detach: t.opts.Detach, Config: spec.Config, Proxied: t.opts.Proxied,
 	}
 	if spec.Replicas > 0 {
 		// A master that lost all replicas refuses writes that would be lost
