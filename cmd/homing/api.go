@@ -125,7 +125,8 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
 		return rl
 	}, log, reg)
-	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, log, reg))
+	box := inbox.New(c.Inbox, r, keys, log, reg)
+	dispatcher.KeepIn(box)
 	once := notify.NewOnce(r, keys, reg)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
@@ -141,5 +142,6 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("relay", rl.Run)
 	back.run("dispatcher", dispatcher.Run)
 	back.run("idempotency", once.Run)
+	back.run("inbox", box.Run)
 	return &apiServer{Server: srv, relay: rl, once: once, log: log}, nil
 }

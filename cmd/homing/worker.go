@@ -58,11 +58,12 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 		Started: time.Now().Unix(),
 	}
 	registrar := index.NewRegistrar(r, keys, self, log, reg)
+	box := inbox.New(c.Inbox, r, keys, log, reg)
 	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
-		Inbox:    inbox.New(c.Inbox, r, keys, log, reg),
+		Inbox:    box,
 		Log:      log,
 		Registry: reg,
 	})
@@ -73,6 +74,7 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	rl := relay.New(c.Relay, r, keys, self.ID, receiver.Handle, log, reg)
 	back.run("tokens", verifier.Run)
 	back.run("registrar", registrar.Run)
+	back.run("inbox", box.Run)
 	back.run("relay", rl.Run)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
 	return &worker{front: w, registrar: registrar, relay: rl, log: log}, nil

@@ -67,7 +67,8 @@ func (l *load) end() {
 	l.b.t.Logf("%d stored, %d refused, the longest time without a success %v", len(l.stored), len(l.failed), l.gap)
 	lost := 0
 	for _, u := range l.stored {
-		if l.b.read(u, "") != "a" {
+		if got := l.b.read(u, ""); got != "a" {
+			if lost == 0 { l.b.t.Log(got) }
 			lost++
 		}
 	}

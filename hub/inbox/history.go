@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx"
 )
 
@@ -203,9 +204,13 @@ func (in *Inbox) look(ctx context.Context, since time.Time) {
 		reads.Go(func() { sights[i] = in.sight(ctx, s) })
 	}
 	reads.Wait()
-	for i := range sights {
-		if s := &sights[i]; s.err == nil {
-			in.mend(ctx, s, sights)
+	// What is missing is made first: a new layout is named where all its
+	// shards are marked.
+	for _, missing := range []bool{true, false} {
+		for i := range sights {
+			if s := &sights[i]; s.err == nil && (s.mark == nil) == missing {
+				in.mend(ctx, s, sights)
+			}
 		}
 	}
 }
@@ -227,78 +232,112 @@ func (in *Inbox) sight(ctx context.Context, shard *redisx.Shard) sight {
 	return s
 }
 
-// mend writes the mark of one shard if it must be another.
+// mend writes the mark of one shard if it must be another, and remembers the
+// one that stands.
 func (in *Inbox) mend(ctx context.Context, s *sight, all []sight) {
-	m := in.history.revise(s, all)
-	if m == nil {
-		if s.mark != nil {
-			in.history.remember(s.shard, s.mark)
+	h := in.history
+	if m := h.revise(s, all); m != nil {
+		lost := m.Lost != 0 && (s.mark == nil || s.mark.Lost != m.Lost)
+		if !in.write(ctx, s, m) {
+			return // the next look finds it again
 		}
-		return
+		if lost && s.text == m.text() { // else somebody else was first
+			in.metrics.lost.WithLabelValues(s.shard.Name()).Inc()
+			in.log.Error("an inbox shard has lost what it held", "shard", s.shard.Name())
+		}
 	}
-	text := ""
-	err := s.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
-		text, err = markScript.Run(ctx, c, []string{in.keys.InboxMark()}, s.text, m.text()).Text()
+	if s.mark != nil && h.trusts(s.shard, s.mark) && in.copied(ctx, s) {
+		h.remember(s.shard, s.mark)
+	}
+}
+
+// write puts m in place of the mark that s found, and has s find what stands
+// then. It reports whether that is known.
+func (in *Inbox) write(ctx context.Context, s *sight, m *mark) bool {
+	s.err = s.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
+		s.text, err = markScript.Run(ctx, c, []string{in.keys.InboxMark()}, s.text, m.text()).Text()
 		return err
 	})
-	if err != nil {
+	if s.err != nil {
 		in.metrics.failures.WithLabelValues(opMark).Inc()
-		return // the next look finds it again
+		return false
 	}
-	if text == m.text() && m.Lost != 0 && (s.mark == nil || m.Lost != s.mark.Lost) {
-		in.metrics.lost.WithLabelValues(s.shard.Name()).Inc()
-		in.log.Error("an inbox shard has lost what it held", "shard", s.shard.Name())
+	s.mark = parseMark(s.text)
+	return true
+}
+
+// copied waits until a failover keeps the mark of s, if this process does not
+// know it yet: one that was never copied is not missed.
+func (in *Inbox) copied(ctx context.Context, s *sight) bool {
+	if known := in.history.recall(s.shard).mark; known != nil && known.ID == s.mark.ID {
+		return true
 	}
-	s.text, s.mark = text, parseMark(text)
-	if s.mark != nil && in.history.trusts(s.shard, s.mark) {
-		in.history.remember(s.shard, s.mark)
-	}
+	_, err := s.shard.WriteCopied(ctx, copyWait, func(redis.Pipeliner) {})
+	return err == nil
 }
 
 // revise returns the mark that must stand in place of the one that s found, or
 // nil when that is right or nobody can tell.
 func (h *history) revise(s *sight, all []sight) *mark {
-	var m mark
+	m := mark{ID: rand.Text(), Made: s.now}
+	changed := false
 	switch {
 	case s.mark == nil:
 		lost, sure := h.fate(s, all)
 		if !sure {
 			return nil
 		}
-		m = mark{ID: rand.Text(), Made: s.now, Layouts: layouts(all)}
-		m.Layouts[h.layout] = s.now
-		if h.before != "" && m.Layouts[h.before] == 0 {
-			m.Layouts[h.before] = s.now // marks are younger than the deployment
-		}
 		if lost {
 			m.Lost = s.now
 		}
+		changed = true
 	case !h.trusts(s.shard, s.mark):
 		m = *s.mark
-		m.Lost = s.now
-	case h.stale(s, all):
-		m = *s.mark
-		m.Layouts = maps.Clone(m.Layouts)
-		if m.Layouts == nil {
-			m.Layouts = make(map[string]int64)
-		}
-		m.Layouts[h.layout] = s.now
+		m.Lost, changed = s.now, true
 	default:
+		m = *s.mark
+	}
+	m.Layouts = h.layouts(s, all)
+	if !changed && maps.Equal(m.Layouts, s.mark.Layouts) {
 		return nil
 	}
 	return &m
 }
 
-// stale reports whether the mark of s does not say that our layout is in use.
-// A layout is named first when all its shards are marked: who finds one of
-// them without a mark later must know whether it is new.
-func (h *history) stale(s *sight, all []sight) bool {
-	used, known := s.mark.Layouts[h.layout]
-	if known {
-		return s.now-used > layoutEvery.Milliseconds()
+// layouts are those that the mark of s must name: those of all marks, and ours.
+func (h *history) layouts(s *sight, all []sight) map[string]int64 {
+	sum := make(map[string]int64)
+	if s.mark != nil {
+		maps.Copy(sum, s.mark.Layouts)
 	}
+	for i := range all {
+		if all[i].mark == nil {
+			continue
+		}
+		for layout, used := range all[i].mark.Layouts {
+			if sum[layout] == 0 {
+				sum[layout] = used
+			}
+		}
+	}
+	if h.before != "" && sum[h.before] == 0 {
+		sum[h.before] = s.now // the marks are younger than the deployment
+	}
+	if used := sum[h.layout]; used == 0 && h.marked(s, all) || used != 0 && s.now-used > layoutEvery.Milliseconds() {
+		sum[h.layout] = s.now
+	}
+	maps.DeleteFunc(sum, func(_ string, used int64) bool {
+		return used+hub.MaxStore.Milliseconds()+layoutGrace.Milliseconds() < s.now
+	})
+	return sum
+}
+
+// marked reports whether all shards of our layout have a mark, but for that of
+// s. The layout is named only then: who finds one of them without a mark later
+// must know whether it is new.
+func (h *history) marked(s *sight, all []sight) bool {
 	return !slices.ContainsFunc(all, func(o sight) bool {
-		return o.mark == nil && slices.Contains(strings.Split(h.layout, ","), o.shard.Name())
+		return o.mark == nil && o.shard != s.shard && slices.Contains(strings.Split(h.layout, ","), o.shard.Name())
 	})
 }
 
@@ -312,7 +351,7 @@ func (h *history) fate(s *sight, all []sight) (lost, sure bool) {
 	for i := range all {
 		switch o := &all[i]; {
 		case o.shard == s.shard:
-		case o.err != nil:
+		case o.mark == nil && o.err != nil:
 			unknown = true
 		case o.mark == nil:
 		case o.mark.names(s.shard.Name()) && (o.mark.Lost != 0 || o.now-o.mark.Made > birth.Milliseconds()):
@@ -322,19 +361,6 @@ func (h *history) fate(s *sight, all []sight) (lost, sure bool) {
 		}
 	}
 	return false, known || !unknown
-}
-
-// layouts are those of all marks that were found, each with its latest time.
-func layouts(all []sight) map[string]int64 {
-	sum := make(map[string]int64)
-	for i := range all {
-		if m := all[i].mark; m != nil {
-			for layout, used := range m.Layouts {
-				sum[layout] = max(sum[layout], used)
-			}
-		}
-	}
-	return sum
 }
 
 // whole reports whether the marks vouch for everything that was stored for

@@ -28,8 +28,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type box struct {
 	*Inbox
 
-	t testing.TB
-	r *redisx.Redis
+	t  testing.TB
+	r  *redisx.Redis
+	rc redisx.Config
 }
 
 func newBox(tb testing.TB, change func(*Config), urls ...string) *box {
@@ -46,8 +47,24 @@ func newBox(tb testing.TB, change func(*Config), urls ...string) *box {
 	}
 	rc := redistest.Config(tb, urls[0])
 	rc.Inbox = urls
+	return openBox(tb, cfg, rc)
+}
+
+// openBox is an Inbox of another process: it remembers nothing.
+func openBox(tb testing.TB, cfg Config, rc redisx.Config) *box {
+	tb.Helper()
 	r := redistest.Open(tb, rc)
-	return &box{Inbox: New(cfg, r, hub.NewKeys(rc.Prefix), slog.New(slog.DiscardHandler), prometheus.NewRegistry()), t: tb, r: r}
+	return &box{Inbox: New(cfg, r, hub.NewKeys(rc.Prefix), slog.New(slog.DiscardHandler), prometheus.NewRegistry()), t: tb, r: r, rc: rc}
+}
+
+// another is b in another process, with changes to its configuration.
+func (b *box) another(change func(*redisx.Config)) *box {
+	b.t.Helper()
+	rc := b.rc
+	if change != nil {
+		change(&rc)
+	}
+	return openBox(b.t, b.cfg, rc)
 }
 
 func (b *box) store(id string, class hub.Class, ttl time.Duration, users ...hub.UserID) {
