@@ -2,6 +2,7 @@ package redisx
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,6 +44,181 @@ func TestElect(t *testing.T) {
 		if got := elect(c.opinions, c.members, c.current, map[string]string{}); got != c.want {
 			t.Errorf("%s: elected %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// A successor is a master whose history begins where the voted master's ends,
+// and which a Sentinel promotes or has promoted.
+func TestElectSuccessor(t *testing.T) {
+	t.Parallel()
+	const zeros = "0000000000000000000000000000000000000000"
+	lives := func(role, replID, replID2 string) *member {
+		m := answering(role)
+		m.known.replID, m.known.replID2 = replID, replID2
+		return m
+	}
+	dead := func(m *member) *member {
+		m.health.failures = 9
+		return m
+	}
+	three := func(promoted string, masters ...string) map[string]opinion {
+		o := map[string]opinion{}
+		for i, m := range masters {
+			o[string(rune('1'+i))] = opinion{master: m}
+		}
+		o["1"] = opinion{master: masters[0], promoted: promoted}
+		return o
+	}
+	type members = map[string]*member
+	for name, c := range map[string]struct {
+		opinions map[string]opinion
+		members  members
+		heirs    map[string]string
+		want     string
+	}{
+		"promoted, not named yet":        {three("b", "a", "a", "a"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", "1")}, nil, "b"},
+		"named by one Sentinel":          {three("", "b", "a", "a"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", "1")}, nil, "b"},
+		"chosen, still a replica":        {three("b", "a", "a", "a"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleReplica, "1", zeros)}, nil, "a"},
+		"made a master by hand":          {three("", "a", "a", "a"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", "1")}, nil, "a"},
+		"by hand, beside a promotion":    {three("c", "a", "a", "a"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", "1"), "c": lives(roleReplica, "1", zeros)}, nil, "a"},
+		"of a dead master":               {three("b", "a", "a", "a"), members{"a": dead(lives(roleMaster, "1", zeros)), "b": lives(roleMaster, "2", "1")}, nil, "b"},
+		"dead itself":                    {three("b", "a", "a", "a"), members{"a": lives(roleMaster, "1", zeros), "b": dead(lives(roleMaster, "2", "1"))}, nil, "a"},
+		"the old master, after the vote": {three("", "b", "b", "b"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", "1")}, nil, "b"},
+		"an empty master of old":         {three("", "b", "b", "a"), members{"a": lives(roleMaster, "9", zeros), "b": lives(roleMaster, "2", "1")}, nil, "b"},
+		"two empty masters":              {three("b", "a", "a", "a"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", zeros)}, nil, "a"},
+		"a master without history":       {three("b", "a", "a", "a"), members{"a": lives(roleMaster, "", ""), "b": lives(roleMaster, "2", "")}, nil, "a"},
+		"two failovers ahead":            {three("c", "a", "a", "b"), members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", "1"), "c": lives(roleMaster, "3", "2")}, nil, "c"},
+		"there and back":                 {three("a", "b", "b", "b"), members{"a": lives(roleMaster, "3", "2"), "b": lives(roleMaster, "2", "1")}, nil, "a"},
+		"the dead one came back empty":   {three("b", "a", "a", "a"), members{"a": lives(roleMaster, "9", zeros), "b": lives(roleMaster, "2", "1")}, map[string]string{"a": "b"}, "b"},
+		"and the promotion was given up": {three("", "a", "a", "a"), members{"a": lives(roleMaster, "9", zeros), "b": lives(roleMaster, "2", "1")}, map[string]string{"a": "b"}, "a"},
+		"a memory that makes a circle":   {three("b", "a", "a", "b"), members{"a": lives(roleMaster, "3", "2"), "b": lives(roleMaster, "2", "1")}, map[string]string{"a": "b", "b": "a"}, "a"},
+	} {
+		heirs := c.heirs
+		if heirs == nil {
+			heirs = map[string]string{}
+		}
+		if got := elect(c.opinions, c.members, "a", heirs); got != c.want {
+			t.Errorf("%s: elected %q, want %q", name, got, c.want)
+		}
+	}
+	heirs := map[string]string{}
+	both := members{"a": lives(roleMaster, "1", zeros), "b": lives(roleMaster, "2", "1")}
+	elect(three("b", "a", "a", "a"), both, "a", heirs)
+	if heirs["a"] != "b" {
+		t.Errorf("heirs %v after a succession", heirs)
+	}
+	elect(three("", "b", "b", "b"), both, "b", heirs)
+	if len(heirs) > 0 {
+		t.Errorf("heirs %v after the Sentinels have agreed", heirs)
+	}
+}
+
+// How many servers may be the next master.
+func TestCopies(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	replica := func(change func(*member)) *member {
+		m := answering(roleReplica)
+		m.addr, m.healthy, m.copied = "r", true, ago(time.Second)
+		if change != nil {
+			change(m)
+		}
+		return m
+	}
+	sick := func(change func(*member)) *member {
+		return replica(func(m *member) {
+			m.healthy = false
+			change(m)
+		})
+	}
+	promotedAlready := func(m *member) {
+		m.known.role, m.known.replID, m.known.replID2 = roleMaster, "new", "h"
+		m.copied, m.met = time.Time{}, ago(2*time.Second)
+	}
+	for name, c := range map[string]struct {
+		r     *member
+		fed   time.Time
+		feeds []string
+		want  int
+	}{
+		"no replica, ever":                     {nil, time.Time{}, nil, 0},
+		"gone for a moment":                    {nil, ago(9 * time.Second), nil, 1},
+		"gone for long":                        {nil, ago(11 * time.Second), nil, 0},
+		"healthy":                              {replica(nil), now, nil, 1},
+		"healthy and fed":                      {replica(nil), now, []string{"r"}, 1},
+		"fed under another address":            {replica(nil), now, []string{"other"}, 1},
+		"and one that we do not know":          {replica(nil), now, []string{"r", "other"}, 2},
+		"being promoted":                       {sick(func(m *member) { m.known.role, m.known.replID = roleMaster, "new" }), now, []string{"other"}, 1},
+		"made a master long ago":               {sick(func(m *member) { m.known.role, m.known.replID, m.copied = roleMaster, "new", ago(11*time.Second) }), time.Time{}, nil, 0},
+		"promoted before we came":              {sick(promotedAlready), time.Time{}, nil, 1},
+		"an old master, not turned yet":        {sick(func(m *member) { promotedAlready(m); m.known.replID2 = "0" }), time.Time{}, nil, 0},
+		"follows the one before":               {sick(func(m *member) { m.known.replID = "before" }), time.Time{}, nil, 1},
+		"restarted, synchronizing":             {sick(func(m *member) { m.known.replID, m.copied = "new", time.Time{} }), time.Time{}, nil, 1},
+		"its link is down":                     {sick(func(m *member) { m.known.linked = false }), time.Time{}, nil, 1},
+		"down for the Sentinels, but fed":      {sick(func(*member) {}), now, []string{"r"}, 1},
+		"lags":                                 {sick(func(m *member) { m.lagging = true }), time.Time{}, []string{"r"}, 1},
+		"dead, and the master has not noticed": {sick(func(m *member) { m.health = health{failures: 1, refused: true} }), time.Time{}, []string{"r"}, 0},
+	} {
+		f := &follower{fed: c.fed, members: map[string]*member{}}
+		master := answering(roleMaster)
+		master.addr, master.known.replicas = "m", c.feeds
+		f.members["m"] = master
+		if c.r != nil {
+			f.members["r"] = c.r
+		}
+		if got := f.copies(master, now); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+	// What lags or synchronizes is not waited for when another is healthy.
+	for name, bad := range map[string]*member{
+		"lags":         sick(func(m *member) { m.lagging = true }),
+		"synchronizes": sick(func(m *member) { m.known.replID, m.copied = "new", time.Time{} }),
+	} {
+		master := answering(roleMaster)
+		master.known.replicas = []string{"r", "bad"}
+		f := &follower{members: map[string]*member{"m": master, "r": replica(nil), "bad": bad}}
+		if name == "synchronizes" {
+			master.known.replicas = []string{"r"}
+		}
+		if got := f.copies(master, now); got != 1 {
+			t.Errorf("beside a healthy one %s: %d, want 1", name, got)
+		}
+	}
+}
+
+// A replica is left when it lags by more than the limit, and comes back when
+// it has caught up to half of it; what cannot be told changes nothing.
+func TestCatchUp(t *testing.T) {
+	t.Parallel()
+	master, other := answering(roleMaster), answering(roleMaster)
+	other.known.replID = "other"
+	m := answering(roleReplica)
+	for i, step := range []struct {
+		master *member
+		lag    time.Duration
+		want   bool
+	}{
+		{master, maxLag, false},
+		{master, maxLag + 1, true},
+		{master, maxLag, true},
+		{master, maxLag/2 + 1, true},
+		{nil, 0, true},
+		{master, maxLag / 2, false},
+		{master, maxLag/2 + 1, false},
+		{nil, time.Minute, false},
+		{master, time.Minute, true},
+		{other, time.Minute, false}, // it follows another history: nobody can tell
+	} {
+		m.catchUp(step.master, step.lag)
+		if m.lagging != step.want {
+			t.Fatalf("step %d: lagging is %v", i, m.lagging)
+		}
+	}
+	m.lagging = true
+	if why := judge(m, master, false, 4*time.Second); why != "lags behind by 4s" {
+		t.Errorf("it is left because %q", why)
 	}
 }
 
@@ -173,9 +349,24 @@ func TestLag(t *testing.T) {
 func TestParseInfo(t *testing.T) {
 	t.Parallel()
 	var p probe
-	p.parse("# Replication\r\nrole:slave\r\nmaster_link_status:up\r\nmaster_replid:abc\r\nmaster_repl_offset:42\r\n")
+	p.parse("# Replication\r\nrole:slave\r\nmaster_link_status:up\r\nslave_repl_offset:41\r\nmaster_replid:abc\r\nmaster_replid2:def\r\nmaster_repl_offset:42\r\n")
 	p.parse("# Server\r\nrun_id:xyz\r\n")
-	if p.role != roleReplica || !p.linked || p.replID != "abc" || p.offset != 42 || p.runID != "xyz" {
+	if p.role != roleReplica || !p.linked || p.replID != "abc" || p.replID2 != "def" || p.offset != 42 || p.runID != "xyz" || p.memory != nil {
 		t.Errorf("%+v", p)
+	}
+	p = probe{}
+	p.parse("role:master\r\nconnected_slaves:2\r\n" +
+		"slave0:ip=127.0.0.1,port=20000,state=online,offset=14,lag=0\r\n" +
+		"slave1:ip=127.0.0.1,port=20001,state=wait_bgsave,offset=0,lag=0\r\n" +
+		"slave2:ip=::1,port=20002,state=online,offset=14,lag=1\r\n")
+	p.parse("# Memory\r\nused_memory:1000\r\nused_memory_human:1K\r\nmaxmemory:4000\r\nmaxmemory_policy:volatile-ttl\r\n")
+	if got := strings.Join(p.replicas, " "); got != "127.0.0.1:20000 [::1]:20002" {
+		t.Errorf("replicas %s, want those that are online", got)
+	}
+	if m := p.memory; m == nil || m.used != 1000 || m.limit != 4000 || !m.evicts() {
+		t.Errorf("memory %+v", m)
+	}
+	if (&memory{limit: 1, policy: "noeviction"}).evicts() || (&memory{policy: "allkeys-lru"}).evicts() {
+		t.Error("a server that evicts nothing, or has no limit, is said to evict")
 	}
 }

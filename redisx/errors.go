@@ -64,38 +64,39 @@ var marks = [...]error{classElsewhere: ErrUnavailable, classUnavailable: ErrUnav
 // refusal is a reply by which a server says that it does not serve, known by
 // how it begins.
 type refusal struct {
-	prefix string
-	class  class
+	prefix  string
+	class   class
+	command string // the only one that it is the reply to; empty: any
 }
 
 // refusals are all of them, as Redis 7 words them. "ERR " before the prefix
 // is passed over.
 var refusals = []refusal{
-	{"READONLY", classElsewhere},                      // a write on a replica: the master is another by now
-	{"LOADING", classElsewhere},                       // it reads its data set
-	{"MASTERDOWN", classElsewhere},                    // a replica without its master that serves no stale data
-	{"BUSY ", classElsewhere},                         // a script does not end; BUSYGROUP and BUSYKEY are answers
-	{"max number of clients reached", classElsewhere}, // every process leaves it at its next connection
+	{"READONLY", classElsewhere, ""},                      // a write on a replica: the master is another by now
+	{"LOADING", classElsewhere, ""},                       // it reads its data set
+	{"MASTERDOWN", classElsewhere, ""},                    // a replica without its master that serves no stale data
+	{"BUSY ", classElsewhere, ""},                         // a script does not end; BUSYGROUP and BUSYKEY are answers
+	{"max number of clients reached", classElsewhere, ""}, // every process leaves it at its next connection
 
-	{"NOREPLICAS", classUnavailable},  // fewer replicas than min-replicas-to-write
-	{"CLUSTERDOWN", classUnavailable}, // a node of Redis Cluster that has lost the others
-	{"TRYAGAIN", classUnavailable},    // one that hands keys over
-	{"EXECABORT", classUnavailable},   // a command of a transaction was refused when it was queued
+	{"NOREPLICAS", classUnavailable, ""},  // fewer replicas than min-replicas-to-write
+	{"CLUSTERDOWN", classUnavailable, ""}, // a node of Redis Cluster that has lost the others
+	{"TRYAGAIN", classUnavailable, ""},    // one that hands keys over
+	{"EXECABORT", classUnavailable, ""},   // a command of a transaction was refused when it was queued
 
-	{"OOM", classFull},     // maxmemory is used up and nothing may be evicted
-	{"MISCONF", classFull}, // a snapshot failed and writes are stopped: mostly a full disk
+	{"OOM", classFull, ""},     // maxmemory is used up and nothing may be evicted
+	{"MISCONF", classFull, ""}, // a snapshot failed and writes are stopped: mostly a full disk
 
-	{"NOAUTH", classMisconfigured},                              // it wants a password and was given none
-	{"WRONGPASS", classMisconfigured},                           // it was given another user or password
-	{"NOPERM", classMisconfigured},                              // the user may not run the command or touch the key or channel
-	{"invalid password", classMisconfigured},                    // WRONGPASS before Redis 6
-	{"Client sent AUTH", classMisconfigured},                    // it wants no password, before Redis 6
-	{"AUTH <password> called without any", classMisconfigured},  // the same since
-	{"DENIED", classMisconfigured},                              // protected mode: it listens to its own machine only
-	{"DB index is out of range", classMisconfigured},            // it has fewer databases than the URL's
-	{"MOVED", classMisconfigured},                               // Redis Cluster, which we do not follow
-	{"ASK ", classMisconfigured},                                // the same
-	{"The user executing the script can't", classMisconfigured}, // NOPERM inside a script
+	{"NOAUTH", classMisconfigured, ""},                                 // it wants a password and was given none
+	{"WRONGPASS", classMisconfigured, "auth"},                          // it was given another user or password
+	{"NOPERM", classMisconfigured, ""},                                 // the user may not run the command or touch the key or channel
+	{"invalid password", classMisconfigured, "auth"},                   // WRONGPASS before Redis 6
+	{"Client sent AUTH", classMisconfigured, "auth"},                   // it wants no password, before Redis 6
+	{"AUTH <password> called without any", classMisconfigured, "auth"}, // the same since
+	{"DENIED", classMisconfigured, ""},                                 // protected mode: it listens to its own machine only
+	{"DB index is out of range", classMisconfigured, "select"},         // it has fewer databases than the URL's
+	{"MOVED", classMisconfigured, ""},                                  // Redis Cluster, which we do not follow
+	{"ASK ", classMisconfigured, ""},                                   // the same
+	{"The user executing the script can't", classMisconfigured, ""},    // NOPERM inside a script
 }
 
 // classify says what err means for the next try.
@@ -115,14 +116,21 @@ func classify(err error) class {
 	}
 }
 
-func classifyReply(reply string) class {
+func classifyReply(reply string) class { return refusalIn(reply).class }
+
+// repliedTo is the only command that reply may be the answer to, "" when it
+// may be any.
+func repliedTo(reply string) string { return refusalIn(reply).command }
+
+// refusalIn returns the table's entry for a reply, the zero one when it is none.
+func refusalIn(reply string) refusal {
 	reply = cause(reply)
 	for _, r := range refusals {
 		if strings.HasPrefix(reply, r.prefix) {
-			return r.class
+			return r
 		}
 	}
-	return classReply
+	return refusal{}
 }
 
 // cause cuts from a reply what Redis puts before the one that it is about: the

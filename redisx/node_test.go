@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,9 @@ func TestLink(t *testing.T) {
 		ended <- l.read(t.Context(), func(m *redis.Message) { got = append(got, m.Channel) })
 	}()
 	time.Sleep(200 * time.Millisecond)
+	if at := l.lastHeard().String(); !strings.Contains(at, " m=") {
+		t.Errorf("heard at %s, which a set clock moves", at)
+	}
 	if s := l.silence(); s > 100*time.Millisecond {
 		t.Errorf("pinged each 20 ms, and silent for %s", s)
 	}
@@ -89,23 +93,5 @@ func TestLink(t *testing.T) {
 	l.close()
 	if err := <-guarded; err != nil {
 		t.Errorf("guard: %v", err)
-	}
-}
-
-func TestUnavailable(t *testing.T) {
-	t.Parallel()
-	for _, err := range []error{
-		redis.Nil, errors.New("of the caller"), redis.ErrCrossSlot, context.Canceled,
-	} {
-		if unavailable(err) {
-			t.Errorf("%v counts as unavailable", err)
-		}
-	}
-	for _, err := range []error{
-		redis.ErrClosed, redis.ErrPoolTimeout, context.DeadlineExceeded, ErrNoMaster, ErrWrongRole,
-	} {
-		if !unavailable(err) {
-			t.Errorf("%v does not count as unavailable", err)
-		}
 	}
 }

@@ -110,7 +110,9 @@ func (d *dialect) checkRole(ctx context.Context, cn *redis.Conn, want string) er
 		if d.mayLackRole(err) {
 			return nil
 		}
-		return fmt.Errorf("ask for the role: %w", err)
+		// go-redis takes the outermost wrapping off, and by what is left the
+		// witness knows that this was no answer to the caller's command.
+		return fmt.Errorf("open a connection: %w", fmt.Errorf("ask for the role: %w", err))
 	}
 	if len(reply) == 0 || reply[0] != want {
 		return fmt.Errorf("%w: want %s", ErrWrongRole, want)

@@ -105,16 +105,24 @@ func TestPlannedFailovers(t *testing.T) {
 		writers = append(writers, write(t, s, fmt.Sprint(i)))
 	}
 	time.Sleep(500 * time.Millisecond)
+	ahead := 0 // failovers that we knew of before the Sentinels agreed
 	for i := range 3 {
 		epoch := s.Epoch()
 		took := failover(t, top, s)
-		t.Logf("failover %d: %s to another master", i, took)
-		if took > 900*time.Millisecond {
-			t.Errorf("failover %d: another master after %s: the successor was not believed before the Sentinels", i, took)
+		named, err := top.Current(t.Context(), top.Groups[0].Name)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if named.Addr() != masterAddr(s) {
+			ahead++
+		}
+		t.Logf("failover %d: %s to another master", i, took)
 		if s.Epoch() <= epoch {
 			t.Errorf("failover %d: epoch %d, was %d", i, s.Epoch(), epoch)
 		}
+	}
+	if ahead == 0 {
+		t.Error("no successor was believed before the Sentinels named it")
 	}
 	within(t, 10*time.Second, "a write is acknowledged again", func() bool { return s.Write(t.Context(), set("k", "v")) == nil })
 	time.Sleep(2 * time.Second)
@@ -130,9 +138,17 @@ func TestPlannedFailovers(t *testing.T) {
 	}
 }
 
+// lingers makes the test end when go-redis has given up its attempts to dial
+// the dead, a second after their clients were closed.
+func lingers(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() { time.Sleep(1100 * time.Millisecond) })
+}
+
 // A planned failover and at once the death of the new master.
 func TestPlannedFailoverThenCrash(t *testing.T) {
 	t.Parallel()
+	lingers(t)
 	top, r := one(t, 2)
 	s := r.Data.Shards()[0]
 	w := write(t, s, "k")
@@ -180,7 +196,7 @@ func TestReplicaMadeMasterByHand(t *testing.T) {
 
 // A replica that is gone is not waited for once that was noticed, and counts
 // again when it is back; a shard without any acknowledges nothing for a while.
-func TestCopies(t *testing.T) {
+func TestWriteCopied(t *testing.T) {
 	t.Parallel()
 	top, r := one(t, 2)
 	s := r.Data.Shards()[0]

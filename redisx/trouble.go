@@ -193,11 +193,14 @@ func (w *witness) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 	}
 }
 
-// see passes on what the server replied to cmd itself. A wrapped reply was to
-// a command that opened the connection, and was seen then; of those, HELLO may
-// fail, because AUTH follows.
+// see passes on what the server replied to cmd itself, and not what it replied
+// while the connection for cmd was opened: those commands come here too.
 func (w *witness) see(cmd redis.Cmder, err error) {
-	if reply, ok := err.(redis.Error); ok && cmd.Name() != "hello" { //nolint:errorlint // see above
+	reply, ok := err.(redis.Error) //nolint:errorlint // a wrapped one is checkRole's
+	if !ok {
+		return
+	}
+	if only := repliedTo(reply.Error()); only == "" || only == cmd.Name() {
 		w.refusals.note(w.shard, w.node, cmd.FullName(), reply, time.Now())
 	}
 }
