@@ -42,7 +42,7 @@ const (
 	// storePatience is how long a Store goes on beginning another try. A
 	// failover takes less.
 	storePatience = 3 * time.Second
-	// storePause is between two tries.
+	// storePause is between the first two tries. It doubles up to four times that.
 	storePause = 25 * time.Millisecond
 )
 
@@ -135,6 +135,7 @@ func (in *Inbox) storeOn(ctx context.Context, shard *redisx.Shard, users []hub.U
 		calls = append(calls, append(args, tail...))
 		users = users[n:]
 	}
+	pause := storePause
 	for start := time.Now(); ; in.metrics.retries.Inc() {
 		err := in.tryStore(ctx, shard, calls)
 		if !passing(err) || time.Since(start) > storePatience {
@@ -143,7 +144,8 @@ func (in *Inbox) storeOn(ctx context.Context, shard *redisx.Shard, users []hub.U
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(storePause):
+		case <-time.After(pause):
+			pause = min(2*pause, 4*storePause)
 		}
 	}
 }
