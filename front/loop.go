@@ -201,6 +201,7 @@ func (w *Worker) everyTick() {
 		w.reported = n
 		w.deps.Presence.SetConnections(n)
 	}
+	w.leaveIfLost()
 	w.tendListeners()
 	w.pace.refill()
 }

@@ -35,12 +35,14 @@ type Authenticator interface {
 	MayWait() bool
 }
 
-// Deps is what a Worker works with. All fields but Inbox are needed.
+// Deps is what a Worker works with. All fields but Inbox and
+// Standing are needed.
 type Deps struct {
 	Process  hub.ProcessID // named in hello, with the connection
 	Auth     Authenticator
 	Presence Presence
-	Inbox    Inbox // nil: clients cannot resume
+	Inbox    Inbox               // nil: clients cannot resume
+	Standing func() hub.Standing // what others think of the process; nil: always good
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -65,7 +67,8 @@ type Worker struct {
 	// Shared; each is safe for concurrent use.
 	inbox     inbox
 	posts     posts
-	draining  atomic.Bool // the worker was told to stop
+	draining  atomic.Bool   // the worker was told to stop
+	leaving   chan struct{} // closed when it leaves by itself
 	waiting   chan verifyJob
 	inboxJobs chan inboxJob
 	helpers   sync.WaitGroup // verifiers, readers of the inbox, and TLS connections
@@ -142,6 +145,7 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 		inbox:     inbox{limit: cfg.InboxBytes},
 		waiting:   make(chan verifyJob, cfg.AuthQueue),
 		inboxJobs: make(chan inboxJob, cfg.ResumeQueue),
+		leaving:   make(chan struct{}),
 	}
 	if err := w.open(listeners); err != nil {
 		return nil, err
@@ -182,6 +186,34 @@ func (w *Worker) Adopt(fd int, overTLS bool) {
 	if !w.post(func() { w.welcome(fd, overTLS) }) {
 		_ = poll.Close(fd) // nobody is left to serve it
 	}
+}
+
+// Post has f called by the loop, which f must not hold up. It never blocks and
+// may be called from any goroutine. It reports false when the loop has ended
+// and f will not be called.
+func (w *Worker) Post(f func()) bool { return w.post(f) }
+
+// Leaving is closed when the worker begins to stop although nobody told it to,
+// because its standing is lost.
+func (w *Worker) Leaving() <-chan struct{} { return w.leaving }
+
+// Standing is what the worker's process may assume of what others think of it.
+// It may be called from any goroutine.
+func (w *Worker) Standing() hub.Standing {
+	if w.deps.Standing == nil {
+		return hub.StandingGood
+	}
+	return w.deps.Standing()
+}
+
+// leaveIfLost begins a stop of the worker's own accord.
+func (w *Worker) leaveIfLost() {
+	if w.Standing() != hub.StandingLost || w.draining.Load() {
+		return
+	}
+	w.log.Error("taken for dead: the worker ends")
+	close(w.leaving)
+	w.Drain()
 }
 
 // post has f called by the loop. It never blocks. It reports false when the
