@@ -155,6 +155,39 @@ func (w *Worker) acceptFailed(err error) {
 	}
 }
 
+// Mute has the worker stop accepting from its shared listeners, without shutting
+// them down: whoever shares them does that, and sees to their queues. It never
+// blocks and may be called from any goroutine.
+func (w *Worker) Mute() {
+	w.Post(func() {
+		w.muted = true
+		for _, ln := range w.listeners {
+			if !ln.open || !ln.Shared {
+				continue
+			}
+			ln.open = false
+			if err := w.poller.Remove(ln.FD); err != nil {
+				w.log.Error("stop polling a listener", "err", err)
+			}
+		}
+	})
+}
+
+// Listen ends what Mute began, and has the worker's listeners listen whatever
+// state others have left them in. One that is short of descriptors, or stops,
+// keeps them closed. It never blocks and may be called from any goroutine.
+func (w *Worker) Listen() {
+	w.Post(func() {
+		w.muted = false
+		if w.gate.shut || w.draining.Load() {
+			return
+		}
+		for _, ln := range w.listeners {
+			w.reopen(ln)
+		}
+	})
+}
+
 func (w *Worker) reopen(ln *listener) {
 	_ = w.poller.Remove(ln.FD)
 	ln.open = false
@@ -176,7 +209,7 @@ func (w *Worker) shutGate() {
 
 // tendListeners opens the listeners again at the low-water mark.
 func (w *Worker) tendListeners() {
-	if w.draining.Load() || !w.gate.shut || w.table.count > w.gate.low {
+	if w.draining.Load() || w.muted || !w.gate.shut || w.table.count > w.gate.low {
 		return
 	}
 	w.gate.shut = false

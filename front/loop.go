@@ -29,6 +29,7 @@ const (
 type loop struct {
 	listeners []*listener
 	gate      gate
+	muted     bool // the master wants no arrivals here
 	pace      pace
 	table     table
 	users     users
