@@ -22,10 +22,11 @@ import (
 const scrapeTimeout = 2 * time.Second
 
 // Handler serves /metrics, the master's and every worker's, the latter with a
-// label worker that names the slot; and /workers/<slot>/…, which is passed on
-// to that worker's own admin server.
+// label worker that names the slot; /healthz and /readyz, as Health does; and
+// /workers/<slot>/…, which is passed on to that worker's own admin server.
 func (m *Master) Handler() http.Handler {
 	mux := http.NewServeMux()
+	Health(mux, m.Ready)
 	mux.HandleFunc("GET /metrics", m.serveMetrics)
 	mux.HandleFunc("/workers/{slot}/{path...}", m.serveWorker)
 	return mux
@@ -40,7 +41,7 @@ func (m *Master) serveMetrics(rw http.ResponseWriter, r *http.Request) {
 }
 
 // scrapeAll asks all serving workers at the same time. One that does not
-// answer is left out and counted.
+// answer is left out and counted; one that is known not to is not asked.
 func (m *Master) scrapeAll(ctx context.Context) [][]*dto.MetricFamily {
 	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 	defer cancel()
@@ -60,10 +61,11 @@ func (m *Master) scrapeAll(ctx context.Context) [][]*dto.MetricFamily {
 	return out
 }
 
-// scrape reads the slot's metrics; none when no worker serves.
+// scrape reads the slot's metrics; none when no worker serves, or it does not
+// answer, which would hold up the metrics of all others.
 func (s *slot) scrape(ctx context.Context) ([]*dto.MetricFamily, error) {
 	c := s.serving.Load()
-	if c == nil {
+	if c == nil || s.condition() == silent {
 		return nil, nil
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://worker/metrics", nil)

@@ -22,6 +22,7 @@ type child struct {
 	admin   string // path of its admin socket
 	since   time.Time
 	told    atomic.Bool // it was told to stop
+	answers bool        // it says that it answers pings; owned by the slot
 	gone    chan struct{}
 }
 
@@ -71,9 +72,9 @@ func startChild(s *slot) (*child, error) {
 func (s *slot) files() (files []*os.File, kinds string) {
 	var names []string
 	for _, l := range s.listeners {
-		name := "plain"
+		name := givePlain
 		if l.tls {
-			name = "tls"
+			name = giveTLS
 		}
 		names = append(names, name)
 		fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -124,21 +125,21 @@ func unixConn(fd int) (*net.UnixConn, error) {
 
 // watch turns what c says, and its end, into events, until it has exited.
 func (c *child) watch(s *slot) {
-	late := time.AfterFunc(s.master.cfg.ReadyTimeout, func() { c.tell(s, "late") })
-	var buf [16]byte
+	timer := time.AfterFunc(s.master.cfg.ReadyTimeout, func() { c.tell(s, late) })
+	var buf [maxWord]byte
 	for {
 		n, err := c.control.Read(buf[:])
 		if err != nil || n == 0 {
 			break
 		}
-		late.Stop()
+		timer.Stop()
 		c.tell(s, string(buf[:n]))
 	}
 	_ = c.cmd.Wait() // status reads the state
-	late.Stop()
+	timer.Stop()
 	close(c.gone)
 	_ = c.control.Close()
-	s.events <- event{c, "exited"}
+	s.events <- event{c, exited}
 }
 
 // tell gives an event to the slot, unless c has exited meanwhile.
@@ -154,13 +155,7 @@ func (c *child) tell(s *slot, what string) {
 func (c *child) stop(timeout time.Duration) {
 	c.told.Store(true)
 	c.signal(unix.SIGTERM)
-	go func() {
-		select {
-		case <-c.gone:
-		case <-time.After(timeout):
-			c.signal(unix.SIGKILL)
-		}
-	}()
+	c.reap(timeout)
 }
 
 func (c *child) signal(sig os.Signal) { _ = c.cmd.Process.Signal(sig) } // an error says that it has exited
@@ -170,13 +165,35 @@ func (c *child) pid() int { return c.cmd.Process.Pid }
 // status says how c exited; only after gone is closed.
 func (c *child) status() string { return c.cmd.ProcessState.String() }
 
+// reap kills c when it has not exited after timeout. It does not wait.
+func (c *child) reap(timeout time.Duration) {
+	go func() {
+		select {
+		case <-c.gone:
+		case <-time.After(timeout):
+			c.signal(unix.SIGKILL)
+		}
+	}()
+}
+
+// sayTimeout bounds the wait for room in the control socket of a worker that
+// does not read it. What is not said then is said at the next tick.
+const sayTimeout = 50 * time.Millisecond
+
+// say sends c a word, and reports whether there was room for it.
+func (c *child) say(what string) bool {
+	_ = c.control.SetWriteDeadline(time.Now().Add(sayTimeout))
+	_, err := c.control.Write([]byte(what))
+	return err == nil
+}
+
 // give passes a connection to the worker. The caller closes its own descriptor.
 func (c *child) give(fd int, overTLS bool) bool {
-	kind := []byte("plain")
+	kind := givePlain
 	if overTLS {
-		kind = []byte("tls")
+		kind = giveTLS
 	}
 	_ = c.control.SetWriteDeadline(time.Now().Add(time.Second))
-	_, _, err := c.control.WriteMsgUnix(kind, unix.UnixRights(fd), nil)
+	_, _, err := c.control.WriteMsgUnix([]byte(kind), unix.UnixRights(fd), nil)
 	return err == nil
 }

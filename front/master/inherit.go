@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front"
@@ -48,7 +49,7 @@ func Inherit() (*Child, error) {
 		if err := unix.SetNonblock(fd, true); err != nil {
 			return nil, fmt.Errorf("inherit listener %d: %w", fd, err)
 		}
-		c.Listeners = append(c.Listeners, front.Listener{FD: fd, TLS: kind == "tls", Shared: true})
+		c.Listeners = append(c.Listeners, front.Listener{FD: fd, TLS: kind == giveTLS, Shared: true})
 	}
 	unix.CloseOnExec(firstListener - 1)
 	control, err := unixConn(firstListener - 1)
@@ -62,36 +63,81 @@ func Inherit() (*Child, error) {
 	return c, nil
 }
 
-// Ready tells the master that this worker serves.
-func (c *Child) Ready() error { return c.say("ready") }
-
-// Run runs w as Worker.Run does, passes the connections that the master hands
-// over to it, and tells the master when it begins to stop. It closes the
-// control socket.
-func (c *Child) Run(ctx context.Context, w *front.Worker) error {
-	stop := context.AfterFunc(ctx, func() {
-		w.Drain()             // first: after the message the master closes the sockets
-		_ = c.say("stopping") // a master that is gone need not know
-	})
-	adopted := make(chan error, 1)
-	go func() { adopted <- c.adopt(w) }()
-	err := w.Run(ctx)
-	stop()
-	_ = c.control.Close()
-	return errors.Join(err, <-adopted)
+// Ready tells the master that this worker serves, and answers from the time
+// that Run runs.
+func (c *Child) Ready() error {
+	if err := c.say(sayAnswers); err != nil {
+		return err
+	}
+	return c.say(sayReady)
 }
 
-// adopt passes connections on until the control socket ends.
-func (c *Child) adopt(w *front.Worker) error {
+// Run runs w as Worker.Run does, does what the master says meanwhile, and tells
+// the master when it begins to stop. It closes the control socket.
+func (c *Child) Run(ctx context.Context, w *front.Worker) error {
+	var others errgroup.Group
+	ended := make(chan struct{})
+	turned := make(chan struct{}, 1)
+	others.Go(func() error { return c.obey(w, turned) })
+	others.Go(func() error { c.answer(w, turned, ended); return nil })
+	others.Go(func() error { c.announce(ctx, w, ended); return nil })
+	err := w.Run(ctx)
+	close(ended)
+	_ = c.control.Close()
+	return errors.Join(err, others.Wait())
+}
+
+// announce tells the master when w begins to stop, because ctx ends or by
+// itself, until ended is closed.
+func (c *Child) announce(ctx context.Context, w *front.Worker, ended <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+		w.Drain() // first: after the message the master closes the sockets
+	case <-w.Leaving():
+	case <-ended:
+		return
+	}
+	_ = c.say(sayStopping) // a master that is gone need not know
+}
+
+// answer answers a ping whenever w's loop has turned for it. The loop itself
+// does not write to the control socket, which blocks while the master stands
+// still.
+func (c *Child) answer(w *front.Worker, turned, ended <-chan struct{}) {
 	for {
-		fd, overTLS, err := c.receive()
+		select {
+		case <-turned:
+			_ = c.say(sayPong + w.Standing().String())
+		case <-ended:
+			return
+		}
+	}
+}
+
+// obey does what the master says until the control socket ends. The loop of w
+// notes in turned that it has come past a ping.
+func (c *Child) obey(w *front.Worker, turned chan<- struct{}) error {
+	for {
+		what, fd, err := c.receive()
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 			return nil
 		case err != nil:
 			return fmt.Errorf("control socket: %w", err)
+		case fd >= 0:
+			w.Adopt(fd, what == giveTLS)
+		case what == sayPing:
+			w.Post(func() {
+				select {
+				case turned <- struct{}{}:
+				default: // the answer to the last ping has not been sent
+				}
+			})
+		case what == sayMute:
+			w.Mute()
+		case what == sayListen:
+			w.Listen()
 		}
-		w.Adopt(fd, overTLS)
 	}
 }
 
@@ -102,27 +148,30 @@ func (c *Child) say(what string) error {
 	return nil
 }
 
-// receive waits for one connection from the master.
-func (c *Child) receive() (fd int, overTLS bool, err error) {
-	var kind [16]byte
+// receive waits for a word from the master, and the descriptor of a connection
+// that came with it; -1: none.
+func (c *Child) receive() (what string, fd int, err error) {
+	var word [maxWord]byte
 	oob := make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := c.control.ReadMsgUnix(kind[:], oob)
-	if err != nil {
-		return -1, false, err
-	}
-	if n == 0 {
-		return -1, false, io.EOF
+	n, oobn, _, _, err := c.control.ReadMsgUnix(word[:], oob)
+	switch {
+	case err != nil:
+		return "", -1, err
+	case n == 0:
+		return "", -1, io.EOF
+	case oobn == 0:
+		return string(word[:n]), -1, nil
 	}
 	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil || len(msgs) != 1 {
-		return -1, false, fmt.Errorf("%d control messages with %q: %w", len(msgs), kind[:n], errors.Join(errNoDescriptor, err))
+		return "", -1, fmt.Errorf("%d control messages with %q: %w", len(msgs), word[:n], errors.Join(errNoDescriptor, err))
 	}
 	fds, err := unix.ParseUnixRights(&msgs[0])
 	if err != nil || len(fds) != 1 {
-		return -1, false, fmt.Errorf("%d descriptors with %q: %w", len(fds), kind[:n], errors.Join(errNoDescriptor, err))
+		return "", -1, fmt.Errorf("%d descriptors with %q: %w", len(fds), word[:n], errors.Join(errNoDescriptor, err))
 	}
 	unix.CloseOnExec(fds[0])
-	return fds[0], string(kind[:n]) == "tls", nil
+	return string(word[:n]), fds[0], nil
 }
 
 var errNoDescriptor = errors.New("want exactly one descriptor")

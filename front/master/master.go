@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -46,7 +47,7 @@ func New(cfg Config, addrs []Address, o poll.Options, log *slog.Logger, reg *pro
 		return nil, fmt.Errorf("make a directory for the workers' admin sockets: %w", err)
 	}
 	m := &Master{cfg: cfg, log: log, reg: reg, dir: dir, replace: make(chan struct{}, 1)}
-	m.m = newMetrics(reg)
+	m.m = newMetrics(m, reg)
 	for i := range cfg.Workers {
 		s, err := newSlot(m, i, addrs, o)
 		if err != nil {
@@ -112,14 +113,18 @@ func (m *Master) roll(ctx context.Context) {
 	m.log.Info("workers replaced")
 }
 
-// Ready reports nil when at least one worker serves.
+// Ready reports nil when at least one worker serves, answers and is reached;
+// else what each slot's does.
 func (m *Master) Ready() error {
+	var why []string
 	for _, s := range m.slots {
-		if s.serving.Load() != nil {
+		st := s.state.Load()
+		if st.condition == fit {
 			return nil
 		}
+		why = append(why, fmt.Sprintf("worker %d %v", s.index, st))
 	}
-	return fmt.Errorf("none of %d workers is ready", len(m.slots))
+	return fmt.Errorf("0 of %d workers serve: %s", len(m.slots), strings.Join(why, "; "))
 }
 
 // hand gives an accepted connection to a worker of any slot but not, in turn.
@@ -128,7 +133,7 @@ func (m *Master) hand(fd int, overTLS bool, not *slot) bool {
 	start := int(m.turn.Add(1))
 	for i := range m.slots {
 		s := m.slots[(start+i)%len(m.slots)]
-		if s == not {
+		if s == not || s.condition() != fit {
 			continue
 		}
 		if c := s.serving.Load(); c != nil && c.give(fd, overTLS) {
@@ -139,10 +144,10 @@ func (m *Master) hand(fd int, overTLS bool, not *slot) bool {
 	return false
 }
 
-// othersServe reports whether a worker of another slot than s serves.
-func (m *Master) othersServe(s *slot) bool {
+// othersFit reports whether another slot than s serves as it should.
+func (m *Master) othersFit(s *slot) bool {
 	for _, o := range m.slots {
-		if o != s && o.serving.Load() != nil {
+		if o != s && o.condition() == fit {
 			return true
 		}
 	}

@@ -49,12 +49,20 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// envMaster makes the test binary a master that prints its workers' pids.
+// envMaster makes the test binary a master that prints its workers' pids; its
+// value is the heartbeat timeout.
 const envMaster = "HOMING_TEST_MASTER"
 
 func masterMain() {
+	heartbeat, err := time.ParseDuration(os.Getenv(envMaster))
+	if err != nil {
+		panic(err)
+	}
 	_ = os.Unsetenv(envMaster)
-	cfg := Config{Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute}
+	cfg := Config{
+		Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute,
+		HeartbeatTimeout: heartbeat, HungTimeout: 4 * heartbeat, DoubtTimeout: time.Minute,
+	}
 	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		panic(err)
@@ -90,8 +98,9 @@ func workerMain() error {
 	cfg.DrainWindow, cfg.DrainTimeout = 300*time.Millisecond, time.Second
 	cfg.AdmitRate = 0 // the tests connect as fast as they can, and refuse to be refused
 	reg := prometheus.NewRegistry()
+	standing := func() hub.Standing { return testStanding(slot) }
 	w, err := front.NewWorker(cfg, child.Listeners, front.Deps{
-		Process: hub.ProcessID(fmt.Sprint("pid-", os.Getpid())), Auth: anybody{}, Presence: nowhere{},
+		Process: hub.ProcessID(fmt.Sprint("pid-", os.Getpid())), Auth: anybody{}, Presence: nowhere{}, Standing: standing,
 		Log: slog.New(slog.DiscardHandler), Registry: reg,
 	})
 	if err != nil {
@@ -101,6 +110,7 @@ func workerMain() error {
 	if err != nil {
 		return err
 	}
+	hangOnSignal(w)
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
@@ -243,6 +253,7 @@ func frame(br *bufio.Reader) (string, error) {
 // connector joins and leaves all the time and counts.
 type connector struct {
 	joined, failed atomic.Int64
+	slowest        atomic.Int64 // milliseconds that a join took
 	stop           func()
 }
 
@@ -260,6 +271,7 @@ func (r *rig) connect(workers int, killed *atomic.Int64) *connector {
 				switch {
 				case err == nil:
 					c.joined.Add(1)
+					c.took(time.Since(began))
 					_ = conn.Close()
 				case began.UnixNano() > killed.Load():
 					c.failed.Add(1)
@@ -270,6 +282,15 @@ func (r *rig) connect(workers int, killed *atomic.Int64) *connector {
 	}
 	c.stop = func() { cancel(); wg.Wait() }
 	return c
+}
+
+func (c *connector) took(d time.Duration) {
+	for {
+		was := c.slowest.Load()
+		if d.Milliseconds() <= was || c.slowest.CompareAndSwap(was, d.Milliseconds()) {
+			return
+		}
+	}
 }
 
 func TestWorkersShareThePort(t *testing.T) {
@@ -491,24 +512,36 @@ func value(t *testing.T, c prometheus.Counter) float64 {
 	return m.GetCounter().GetValue()
 }
 
-func TestWorkersEndWithAKilledMaster(t *testing.T) {
+// otherMaster starts a master in a process of its own, and returns its pid, its workers
+// and what kills it.
+func otherMaster(t *testing.T, heartbeat time.Duration) (master, a, b int, kill func()) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), envMaster+"=1")
+	cmd.Env = append(os.Environ(), envMaster+"="+heartbeat.String())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var a, b int
 	var dir string
 	if _, err := fmt.Fscanf(out, "[%d %d] %s\n", &a, &b, &dir); err != nil {
-		t.Errorf("read the pids: %v", err)
+		t.Fatalf("read the pids: %v", err)
 	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	_ = os.RemoveAll(dir)
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = os.RemoveAll(dir)
+	})
+	t.Cleanup(kill)
+	return cmd.Process.Pid, a, b, kill
+}
+
+func TestWorkersEndWithAKilledMaster(t *testing.T) {
+	_, a, b, kill := otherMaster(t, time.Minute)
+	kill()
 	r := rig{t: t}
 	r.wait("the workers' end", func() bool { return unix.Kill(a, 0) != nil && unix.Kill(b, 0) != nil })
 }

@@ -3,39 +3,58 @@ package master
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	ready          prometheus.Gauge
 	deaths         prometheus.Counter
+	hung           prometheus.Counter
 	handed         prometheus.Counter
 	lost           prometheus.Counter
 	scrapeFailures prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(m *Master, reg prometheus.Registerer) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "homing", Subsystem: "front_master", Name: name, Help: help})
 		reg.MustRegister(c)
 		return c
 	}
-	m := &metrics{
-		ready: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: "homing", Subsystem: "front_master", Name: "ready_workers",
-			Help: "Slots whose worker serves.",
-		}),
+	registerGauges(m, reg)
+	return &metrics{
 		deaths:         counter("worker_deaths_total", "Workers that exited without having been told to."),
+		hung:           counter("hung_total", "Workers that were killed because their loop did not answer."),
 		handed:         counter("handed_connections_total", "Waiting connections handed to another slot's worker."),
 		lost:           counter("lost_connections_total", "Waiting connections that no worker could be given."),
 		scrapeFailures: counter("scrape_failures_total", "Workers' metrics that could not be read."),
 	}
-	reg.MustRegister(m.ready)
-	return m
 }
 
-func (m *Master) countServing() int {
+// registerGauges registers counts of m's slots, taken when they are asked for.
+func registerGauges(m *Master, reg prometheus.Registerer) {
+	gauge := func(name, help string, labels prometheus.Labels, of func(*slot) bool) {
+		reg.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Namespace: "homing", Subsystem: "front_master", Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return float64(m.count(of)) },
+		))
+	}
+	in := func(c condition) func(*slot) bool { return func(s *slot) bool { return s.condition() == c } }
+	gauge("ready_workers", "Slots whose worker serves.", nil, func(s *slot) bool { return s.serving.Load() != nil })
+	gauge("unresponsive_workers", "Slots whose worker's loop does not answer; their metrics are left out.", nil, in(silent))
+	gauge("closed_slots", "Slots whose sockets do not listen, because another slot serves better.", nil, func(s *slot) bool { return s.out.Load() })
+	for c, standing := range standings {
+		gauge("standing_workers", "Slots whose worker answers, by what it may assume that others think of it.",
+			prometheus.Labels{"standing": standing.String()}, in(c))
+	}
+}
+
+// count is the number of slots of which is holds.
+func (m *Master) count(is func(*slot) bool) int {
 	n := 0
 	for _, s := range m.slots {
-		if s.serving.Load() != nil {
+		if is(s) {
 			n++
 		}
 	}
 	return n
+}
+
+func (m *Master) countServing() int {
+	return m.count(func(s *slot) bool { return s.serving.Load() != nil })
 }

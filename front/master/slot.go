@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/hub"
 )
 
 // slot is one place for a worker: its sockets, and whoever serves them. Its
@@ -26,6 +28,8 @@ type slot struct {
 	renewals  chan chan error
 
 	serving atomic.Pointer[child] // the worker that accepts; nil: none
+	state   atomic.Pointer[state] // what it is good for
+	out     atomic.Bool           // the sockets do not listen, because another slot serves better
 
 	// Owned by run.
 	starting *child // a worker that is not ready yet
@@ -34,8 +38,12 @@ type slot struct {
 	renewing chan error
 	backoff  time.Duration
 	retry    <-chan time.Time // when to start again
-	vacant   <-chan time.Time // when to close the sockets
-	closed   bool             // the sockets do not listen
+
+	// Owned by run, about the worker that serves.
+	pulse     pulse
+	standing  hub.Standing
+	muted     bool // it was told to stop accepting
+	condemned bool // it was killed because it hangs
 }
 
 // socket is a listening socket of a slot.
@@ -47,7 +55,7 @@ type socket struct {
 // event is something that happened to a child.
 type event struct {
 	child *child
-	what  string // ready, stopping, exited, or late: not ready in time
+	what  string // what it said; exited; or late: not ready in time
 }
 
 const (
@@ -62,6 +70,7 @@ func newSlot(m *Master, index int, addrs []Address, o poll.Options) (*slot, erro
 		master: m, index: index, log: m.log.With("slot", index),
 		events: make(chan event), renewals: make(chan chan error),
 	}
+	s.state.Store(&state{vacant, time.Now()})
 	for _, a := range addrs {
 		fd, err := poll.Listen(a.Addr, o)
 		if err != nil {
@@ -95,6 +104,8 @@ func (s *slot) close() {
 
 // run keeps a worker on the slot until ctx ends, then stops all it started.
 func (s *slot) run(ctx context.Context) {
+	beat := time.NewTicker(s.master.cfg.HeartbeatTimeout / beatsPerTimeout)
+	defer beat.Stop()
 	s.start()
 	for ctx.Err() == nil {
 		select {
@@ -106,8 +117,8 @@ func (s *slot) run(ctx context.Context) {
 		case <-s.retry:
 			s.retry = nil
 			s.start()
-		case <-s.vacant:
-			s.unlisten()
+		case <-beat.C:
+			s.beat()
 		}
 	}
 	s.stop()
@@ -168,16 +179,22 @@ func (s *slot) retryLater() {
 
 func (s *slot) on(ev event) {
 	switch ev.what {
-	case "ready":
+	case sayAnswers:
+		ev.child.answers = true
+	case sayReady:
 		s.ready(ev.child)
-	case "stopping":
+	case sayStopping:
 		s.stopping(ev.child)
-	case "exited":
+	case exited:
 		s.exited(ev.child)
-	case "late":
+	case late:
 		if ev.child == s.starting {
 			s.log.Error("worker not ready in time", "pid", ev.child.pid(), "timeout", s.master.cfg.ReadyTimeout)
 			ev.child.signal(unix.SIGKILL)
+		}
+	default:
+		if text, ok := strings.CutPrefix(ev.what, sayPong); ok {
+			s.answered(ev.child, parseStanding(text))
 		}
 	}
 }
@@ -188,29 +205,35 @@ func (s *slot) ready(c *child) {
 		return
 	}
 	s.starting = nil
-	s.vacant, s.closed = nil, false // the worker has had its sockets listen
+	hangs := s.condition() == silent
 	old := s.serving.Swap(c)
-	s.master.m.ready.Set(float64(s.master.countServing()))
 	s.log.Info("worker ready", "pid", c.pid())
+	s.pulse, s.standing, s.muted, s.condemned = newPulse(s.master.cfg.HeartbeatTimeout, time.Now()), hub.StandingGood, false, false
+	s.look()
 	if old != nil {
-		old.stop(s.master.cfg.StopTimeout)
+		old.stop(s.stopTimeout(hangs))
 	}
 	s.renewed(nil)
+}
+
+// stopTimeout is how long a worker that is told to stop may take; one that
+// hangs does not hear it.
+func (s *slot) stopTimeout(hangs bool) time.Duration {
+	if hangs {
+		return min(s.master.cfg.HungTimeout, s.master.cfg.StopTimeout)
+	}
+	return s.master.cfg.StopTimeout
 }
 
 // stopping takes a worker out of service that does not accept any more and
 // that nobody of ours told to stop.
 func (s *slot) stopping(c *child) {
 	if s.serving.CompareAndSwap(c, nil) {
-		s.vacated()
+		s.log.Warn("worker leaves by itself", "pid", c.pid())
+		c.reap(s.master.cfg.StopTimeout)
+		s.look()
 		s.start()
 	}
-}
-
-// vacated notes that nobody accepts from the slot's sockets.
-func (s *slot) vacated() {
-	s.master.m.ready.Set(float64(s.master.countServing()))
-	s.vacant = time.After(s.master.cfg.UnlistenAfter)
 }
 
 func (s *slot) exited(c *child) {
@@ -230,25 +253,11 @@ func (s *slot) exited(c *child) {
 		s.renewed(fmt.Errorf("the new worker, pid %d, exited before it was ready: %s", c.pid(), c.status()))
 		s.retryLater()
 	case s.serving.CompareAndSwap(c, nil):
-		s.vacated()
+		s.look()
 		if s.starting == nil {
 			s.retryLater()
 		}
 	}
-}
-
-// unlisten takes the sockets of a slot without a worker out of the port's
-// group. What waits in their queues goes to the workers of other slots. When
-// there are none it is better to wait.
-func (s *slot) unlisten() {
-	s.vacant = nil
-	if !s.master.othersServe(s) {
-		s.vacant = time.After(s.master.cfg.UnlistenAfter)
-		return
-	}
-	s.log.Warn("no worker: sockets closed until there is one")
-	s.closed = true
-	s.empty(func(fd int, overTLS bool) bool { return s.master.hand(fd, overTLS, s) })
 }
 
 // empty stops the sockets listening and gives away what waits in their queues.
@@ -270,9 +279,11 @@ func (s *slot) empty(give func(fd int, overTLS bool) bool) {
 // the one that served what came in at the last moment.
 func (s *slot) stop() {
 	s.renewed(context.Canceled)
+	hangs := s.condition() == silent
 	last := s.serving.Swap(nil)
+	s.set(vacant)
 	if last != nil {
-		last.stop(s.master.cfg.StopTimeout)
+		last.stop(s.stopTimeout(hangs))
 	}
 	if s.starting != nil {
 		s.starting.stop(s.master.cfg.StopTimeout)
@@ -280,13 +291,13 @@ func (s *slot) stop() {
 	for s.alive > 0 {
 		ev := <-s.events
 		switch {
-		case ev.what == "exited":
+		case ev.what == exited:
 			s.exited(ev.child)
-		case ev.what == "stopping" && ev.child == last:
+		case ev.what == sayStopping && ev.child == last:
 			s.empty(last.give)
-		case ev.what == "ready" && ev.child == s.starting:
+		case ev.what == sayReady && ev.child == s.starting:
 			s.starting = nil
 		}
 	}
-	s.retry, s.vacant = nil, nil
+	s.retry = nil
 }
