@@ -13,22 +13,28 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/homing/homing/cmd/homing/internal/logsink"
 )
 
 // adminConfig is the address that only operators reach.
 type adminConfig struct {
-	Listen string `help:"Address of /metrics and /debug/pprof/, for operators only; empty: none." default:"" placeholder:"HOST:PORT"`
+	Listen string `help:"Address of /metrics, /debug/pprof/ and, at a front, /healthz and /readyz, for operators only; empty: none." default:"" placeholder:"HOST:PORT"`
 }
 
-// newRegistry returns a registry with the Go runtime's and the process's metrics.
-func newRegistry() *prometheus.Registry {
+// newRegistry returns a registry with the metrics of the Go runtime, of the
+// process, and of sink unless it is nil.
+func newRegistry(sink *logsink.Sink) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
+	if sink != nil {
+		reg.MustRegister(sink.Collector())
+	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
 }
 
 // adminHandler serves reg's metrics and the profiles of this process.
-func adminHandler(reg prometheus.Gatherer) http.Handler {
+func adminHandler(reg prometheus.Gatherer) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/homing/homing/api"
+	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
@@ -47,8 +48,8 @@ Example, on one Redis:
   homing api --api-keys keys.yaml --redis-data redis://127.0.0.1:6379`
 }
 
-func (c *apiCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
-	reg := newRegistry()
+func (c *apiCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink) (err error) {
+	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
 	defer func() { err = errors.Join(err, back.stop()) }()
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/homing/homing/api"
+	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
@@ -61,7 +62,7 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	return d, nil
 }
 
-func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger) (err error) {
+func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger, sink *logsink.Sink) (err error) {
 	url, stopRedis, err := c.redis(ctx, log)
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger) (err erro
 	if err != nil {
 		return err
 	}
-	reg := newRegistry()
+	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
 	defer func() { err = errors.Join(err, back.stop()) }()
 	back.run("admin", func(ctx context.Context) error {

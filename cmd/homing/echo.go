@@ -22,7 +22,7 @@ func (c *benchEcho) Run(ctx context.Context, s streams, log *slog.Logger) error 
 		return fmt.Errorf("defaults: %w", err)
 	}
 	cfg.Listen, cfg.MaxMessage, cfg.DrainWindow = c.Listen, c.MaxMessage, 0
-	w, err := front.NewEcho(cfg, log, newRegistry())
+	w, err := front.NewEcho(cfg, log, newRegistry(nil))
 	if err != nil {
 		return err
 	}

@@ -5,11 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/homing/homing/cmd/homing/internal/logsink"
+	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/master"
+	"github.com/homing/homing/hub"
 )
 
 type frontCmd struct {
@@ -44,19 +50,19 @@ func (c *frontCmd) Validate() error {
 }
 
 // Run is the master, or one of its workers when a master started this process.
-func (c *frontCmd) Run(ctx context.Context, log *slog.Logger) error {
+func (c *frontCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink) error {
 	if _, ok := master.WorkerSlot(); ok {
-		return c.runWorker(ctx, log)
+		return c.runWorker(ctx, log, sink)
 	}
-	return c.runMaster(ctx, log)
+	return c.runMaster(ctx, log, sink)
 }
 
-func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger) error {
+func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsink.Sink) error {
 	// What a worker would refuse is refused here, once, before any is started.
-	if _, err := auth.New(c.Auth, log, newRegistry()); err != nil {
+	if _, err := auth.New(c.Auth, log, prometheus.NewRegistry()); err != nil {
 		return fmt.Errorf("auth: %w", err)
 	}
-	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry())
+	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry(sink))
 	if err != nil {
 		return err
 	}
@@ -81,13 +87,13 @@ func (c *frontCmd) addresses() (out []master.Address) {
 
 // runWorker serves the slot that the master gave this process. It says it is
 // ready once messages reach it, and then until the master stops it.
-func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger) (err error) {
+func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsink.Sink) (err error) {
 	child, err := master.Inherit()
 	if err != nil {
 		return err
 	}
 	log = log.With("worker", child.Slot)
-	reg := newRegistry()
+	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
 	defer func() { err = errors.Join(err, back.stop()) }()
 
@@ -95,7 +101,8 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger) (err error) 
 	if err != nil {
 		return err
 	}
-	back.run("admin", func(ctx context.Context) error { return serveHTTP(ctx, ln, adminHandler(reg)) })
+	var ready readiness
+	back.run("admin", func(ctx context.Context) error { return serveHTTP(ctx, ln, workerHandler(reg, &ready)) })
 	r, err := openRedis(back, c.Redis, log, reg)
 	if err != nil {
 		return err
@@ -114,5 +121,34 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger) (err error) 
 	if err := child.Ready(); err != nil {
 		return err
 	}
+	ready.worker.Store(w.front)
+	context.AfterFunc(serving, func() { ready.stopping.Store(true) })
 	return w.run(func() error { return child.Run(serving, w.front) })
+}
+
+// readiness says whether a worker serves.
+type readiness struct {
+	worker   atomic.Pointer[front.Worker] // nil: it is not reached yet
+	stopping atomic.Bool
+}
+
+func (r *readiness) check() error {
+	w := r.worker.Load()
+	switch {
+	case r.stopping.Load():
+		return errors.New("the worker stops")
+	case w == nil:
+		return errors.New("the worker waits for its subscriptions")
+	}
+	if s := w.Standing(); s != hub.StandingGood {
+		return fmt.Errorf("the worker's standing is %v", s)
+	}
+	return nil
+}
+
+// workerHandler is what a worker serves to its master.
+func workerHandler(reg prometheus.Gatherer, ready *readiness) http.Handler {
+	mux := adminHandler(reg)
+	master.Health(mux, ready.check)
+	return mux
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -72,7 +73,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintln(stderr, "Run `homing --help`, or `homing COMMAND --help`.")
 		return 2
 	}
-	err = kctx.Run(c.Log.logger(stderr))
+	sink := c.Log.shield(kctx, stderr)
+	if sink != nil {
+		stderr = sink
+		defer sink.Close(flushLog)
+	}
+	log := c.Log.logger(stderr)
+	if sink != nil {
+		slog.SetDefault(log) // for what libraries say through the standard logger
+	}
+	err = kctx.Run(log, streams{out: stdout, err: stderr}, sink)
 	var exit exitError
 	switch {
 	case err == nil:
@@ -97,6 +107,5 @@ func options(ctx context.Context, stdout, stderr io.Writer) []kong.Option {
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(exitError(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(streams{out: stdout, err: stderr}),
 	}
 }
