@@ -59,8 +59,10 @@ func masterMain() {
 		panic(err)
 	}
 	_ = os.Unsetenv(envMaster)
-	cfg := Config{Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute,
-		HeartbeatTimeout: heartbeat, HungTimeout: 4 * heartbeat, DoubtTimeout: time.Minute}
+	cfg := Config{
+		Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute,
+		HeartbeatTimeout: heartbeat, HungTimeout: 4 * heartbeat, DoubtTimeout: time.Minute,
+	}
 	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		panic(err)
