@@ -52,10 +52,10 @@ type worker struct {
 
 // newWorker puts a front worker together on top of r. It owns listeners from
 // now on.
-func newWorker(back *background, c frontConfig, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
+func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
 	self := hub.Process{
-		ID:      hub.NewProcessID(),
+		ID:      process,
 		Node:    nodeName(),
 		PID:     os.Getpid(),
 		Role:    hub.RoleFront,
