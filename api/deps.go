@@ -30,7 +30,9 @@ type Dispatcher interface {
 }
 
 // Once remembers requests by their idempotency key and the reply they got.
-// A claim that is neither finished nor aborted lapses after 30 s.
+// Whoever was answered hub.OnceFresh must call Finish or Abort, once. Those
+// write the end of a claim later when they cannot do so now; an error says that
+// it will not be written.
 type Once interface {
 	Begin(ctx context.Context, scope, id string, fingerprint [32]byte) (state hub.OnceState, reply []byte, err error)
 	Finish(ctx context.Context, scope, id string, fingerprint [32]byte, reply []byte) error

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"time"
 
@@ -65,7 +66,7 @@ func (s *Server) accept(ctx context.Context, key *apikey.Key, op operation, body
 		return nil, false, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
 	}
 	if n.ID != "" {
-		return s.acceptOnce(ctx, claim{key.Name(), n.ID, fingerprint(op.kind, body)}, op, n)
+		return s.acceptOnce(ctx, claim{key.Name(), n.ID, fingerprint(op.kind, n.PerUser, body)}, op, n)
 	}
 	n.ID = ulid.Make().String()
 	reply, err = s.dispatch(ctx, op, n)
@@ -82,10 +83,15 @@ func (s *Server) dispatch(ctx context.Context, op operation, n *hub.Notification
 	return mustJSON(summary), nil
 }
 
-// fingerprint tells whether two requests with one id are the same.
-func fingerprint(kind string, body []byte) [32]byte {
+// fingerprint tells whether two requests with one id are the same: the same
+// body, sent in the same way, with a reply of the same form.
+func fingerprint(kind string, perUser bool, body []byte) [32]byte {
 	h := sha256.New()
-	h.Write([]byte(kind + "\n"))
+	h.Write([]byte(kind))
+	if perUser {
+		h.Write([]byte("?per_user=1"))
+	}
+	h.Write([]byte("\n"))
 	h.Write(body)
 	return [32]byte(h.Sum(nil))
 }
@@ -112,20 +118,30 @@ func (s *Server) acceptOnce(ctx context.Context, c claim, op operation, n *hub.N
 	case hub.OnceInFlight:
 		return nil, false, &Error{Code: CodeIdempotencyInFlight, Field: "id", RetryAfter: time.Second}
 	case hub.OnceMismatch:
-		return nil, false, &Error{Code: CodeIdempotencyMismatch, Field: "id", Detail: "the id stands for a request with another body"}
+		return nil, false, &Error{Code: CodeIdempotencyMismatch, Field: "id", Detail: "the id stands for a request with another body, or another per_user"}
 	case hub.OnceFresh:
 	}
+	return s.dispatchOnce(ctx, c, op, n)
+}
+
+// dispatchOnce dispatches n, for which c is held, and ends the claim, also
+// when the hub panics.
+func (s *Server) dispatchOnce(ctx context.Context, c claim, op operation, n *hub.Notification) (reply []byte, replayed bool, err error) {
+	err = errPanicked
+	defer func() { s.settle(ctx, c, reply, err) }()
 	reply, err = s.dispatch(ctx, op, n)
-	s.settle(ctx, c, reply, err)
 	return reply, false, err
 }
+
+// errPanicked is how a request ended that has not returned.
+var errPanicked = errors.New("panic")
 
 // settleTimeout bounds the write that ends a claim, which must be tried even
 // when the request's own time is over or its caller has gone.
 const settleTimeout = 2 * time.Second
 
 // settle ends a claim: what was sent is remembered, what failed may be tried
-// again. When it cannot be written the claim lapses by itself.
+// again.
 func (s *Server) settle(ctx context.Context, c claim, reply []byte, failed error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()

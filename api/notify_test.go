@@ -168,3 +168,29 @@ func TestIdempotencyNeedsItsStore(t *testing.T) {
 	}
 	wantOK(t, w.post("/notify", someone))
 }
+
+// TestAPanicGivesTheIDBack: nobody is left to end the claim.
+func TestAPanicGivesTheIDBack(t *testing.T) {
+	w := newWorld(t)
+	body := `{"id":"o-1","users":["ann"],"data":1}`
+	w.hub.set(func(h *fakeHub) { h.panics = true })
+	wantCode(t, w.post("/notify", body), CodeInternal)
+	w.hub.set(func(h *fakeHub) { h.panics = false })
+	wantOK(t, w.post("/notify", body))
+}
+
+// TestARepeatAsksForTheSameForm: a reply with a report for each user is not
+// the reply to who asked for none.
+func TestARepeatAsksForTheSameForm(t *testing.T) {
+	w := newWorld(t)
+	body := `{"id":"o-1","users":["ann"],"data":1,"wait":"100ms"}`
+	wantOK(t, w.post("/notify?per_user=1", body))
+	wantCode(t, w.post("/notify", body), CodeIdempotencyMismatch)
+	if out := w.post("/notify?per_user=1", body); out.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("not replayed: %s", out.body)
+	}
+	// Without a wait there is no report, so the form is the same.
+	body = `{"id":"o-2","users":["ann"],"data":1}`
+	wantOK(t, w.post("/notify?per_user=1", body))
+	wantOK(t, w.post("/notify", body))
+}

@@ -100,7 +100,7 @@ func TestEveryProblem(t *testing.T) {
 		CodeIdempotencyInFlight: func(t *testing.T) reply {
 			w := newWorld(t)
 			body := `{"id":"o-1","users":["ann"],"data":1}`
-			if _, _, err := w.once.Begin(t.Context(), "backend", "o-1", fingerprint("notify", []byte(body))); err != nil {
+			if _, _, err := w.once.Begin(t.Context(), "backend", "o-1", fingerprint("notify", false, []byte(body))); err != nil {
 				t.Fatal(err)
 			}
 			out := w.post("/notify", body)

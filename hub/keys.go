@@ -13,6 +13,7 @@ package hub
 //	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
 //	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
+//	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
 //	<p>:c:<process>   channel what a process receives (hub/relay)
@@ -76,6 +77,10 @@ func (k Keys) InboxIDs(u UserID) string { return k.prefix + ":in:" + string(u) }
 
 // InboxBook is the key of the accounts of u's inbox.
 func (k Keys) InboxBook(u UserID) string { return k.prefix + ":ib:" + string(u) }
+
+// InboxMark is the key by which a shard shows that it still has what was kept
+// there.
+func (k Keys) InboxMark() string { return k.prefix + ":ih" }
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }

@@ -88,14 +88,26 @@ const flushTimeout = 3 * time.Second
 type apiServer struct {
 	*api.Server
 	relay *relay.Relay
+	once  *notify.Once
 	log   *slog.Logger
 }
 
-// run serves until ctx ends, then waits until what was accepted is confirmed.
+// run serves until ctx ends, then waits until what was accepted is confirmed
+// and remembered.
 func (s *apiServer) run(ctx context.Context) error {
 	err := s.Run(ctx)
 	flush(s.relay, s.log)
+	s.flushClaims()
 	return err
+}
+
+// flushClaims waits until the idempotency keys are settled, for a moment.
+func (s *apiServer) flushClaims() {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := s.once.Flush(ctx); err != nil {
+		s.log.Warn("stopping before every idempotency key was settled", "err", err)
+	}
 }
 
 // flush waits for confirmations, for a moment.
@@ -117,13 +129,15 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
 		return rl
 	}, log, reg)
-	dispatcher.KeepIn(inbox.New(c.Inbox, r, keys, reg))
+	box := inbox.New(c.Inbox, r, keys, log, reg)
+	dispatcher.KeepIn(box)
 	dispatcher.RefusedBy(r.Troubles)
 	agreed := layout.New(r, keys, layout.API, log, reg)
 	dispatcher.AgreedBy(agreed.Err)
+	once := notify.NewOnce(r, keys, reg)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
-		Once: notify.NewOnce(r, keys),
+		Once: once,
 		Log:  log,
 		Reg:  reg,
 		Dev:  dev,
@@ -136,5 +150,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("index", ix.Run)
 	back.run("relay", rl.Run)
 	back.run("dispatcher", dispatcher.Run)
-	return &apiServer{Server: srv, relay: rl, log: log}, nil
+	back.run("idempotency", once.Run)
+	back.run("inbox", box.Run)
+	return &apiServer{Server: srv, relay: rl, once: once, log: log}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/master"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/lease"
 )
 
 type frontCmd struct {
@@ -111,10 +112,16 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	if err != nil {
 		return err
 	}
-	w, err := newWorker(back, c.frontConfig, child.Listeners, verifier, r, log, reg)
+	w, err := newWorker(back, c.frontConfig, child.Process, child.Listeners, verifier, r, log, reg)
 	if err != nil {
 		return err
 	}
+	back.run("burial", func(ctx context.Context) error {
+		if err := lease.Bury(ctx, r, hub.NewKeys(c.Redis.Prefix), child.Ended, log); err != nil {
+			log.Warn("a worker's end is not known to the others", "err", err)
+		}
+		return nil
+	})
 	if err := w.waitReady(serving); err != nil {
 		return err
 	}

@@ -2,17 +2,16 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os/signal"
+	"reflect"
 	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/cmd/homing/internal/logsink"
 )
@@ -20,7 +19,19 @@ import (
 // logConfig says what is logged and how, always to standard error.
 type logConfig struct {
 	Level  slog.Level `help:"Least severe level logged: debug, info, warn or error." default:"info"`
+	Queue  int        `help:"Bytes of log lines that may wait for whoever reads the standard error of a server; more are dropped and counted, so that no reader holds it up." default:"1048576" placeholder:"BYTES"`
 	Format string     `help:"text for people, json for machines." enum:"text,json" default:"text"`
+}
+
+// minQueue holds a few lines.
+const minQueue = 1024
+
+// Validate reports the first setting that cannot work.
+func (c logConfig) Validate() error {
+	if c.Queue < minQueue || c.Queue > 1<<30 {
+		return fmt.Errorf("log.queue: %d: want %d to %d", c.Queue, minQueue, 1<<30)
+	}
+	return nil
 }
 
 func (c logConfig) logger(w io.Writer) *slog.Logger {
@@ -54,26 +65,11 @@ const flushLog = time.Second
 // shield returns a sink in front of stderr when the command that was chosen is
 // a server, else nil.
 func (c logConfig) shield(chosen *kong.Context, stderr io.Writer) *logsink.Sink {
-	if _, ok := chosen.Selected().Target.Addr().Interface().(server); !ok {
+	if _, ok := reflect.TypeAssert[server](chosen.Selected().Target.Addr()); !ok {
 		return nil
 	}
 	signal.Ignore(syscall.SIGPIPE) // a write to descriptor 1 or 2 would end the process otherwise
-	return logsink.New(stderr, logsink.Options{Note: c.lostLines})
-}
-
-// redirectLibraries has what libraries say to standard error go to log.
-func redirectLibraries(log *slog.Logger) {
-	slog.SetDefault(log) // the standard logger too
-	redis.SetLogger(redisLogger{log})
-}
-
-// redisLogger is go-redis's view of a logger.
-type redisLogger struct{ log *slog.Logger }
-
-// Printf logs what a connection pool has met. What matters of it is reported
-// by redisx as well.
-func (l redisLogger) Printf(ctx context.Context, format string, v ...any) {
-	l.log.DebugContext(ctx, "redis client", "says", fmt.Sprintf(format, v...))
+	return logsink.New(stderr, logsink.Options{Bytes: c.Queue, Note: c.lostLines})
 }
 
 // version is the module's version, or the commit the binary was built from.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	}
 	log := c.Log.logger(stderr)
 	if sink != nil {
-		redirectLibraries(log)
+		slog.SetDefault(log) // for what libraries say through the standard logger
 	}
 	err = kctx.Run(log, streams{out: stdout, err: stderr}, sink)
 	var exit exitError

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,7 +36,15 @@ var resumeDuration = flag.Duration("resume-duration", 10*time.Second, "how long 
 // resumeLosses is how many connections TestResumeUnderLoad takes away.
 const resumeLosses = 200
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// envMain makes the test binary the program itself.
+const envMain = "HOMING_TEST_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(envMain) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // stack is two front workers and two API servers on a Redis of their own, and
 // another one for the inboxes.
@@ -98,7 +107,7 @@ func (s *stack) startFront(t *testing.T, c frontConfig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := newWorker(back, c, listeners, verifier, r, log, reg)
+	w, err := newWorker(back, c, hub.NewProcessID(), listeners, verifier, r, log, reg)
 	if err != nil {
 		t.Fatal(err)
 	}

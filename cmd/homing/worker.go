@@ -52,10 +52,10 @@ type worker struct {
 
 // newWorker puts a front worker together on top of r. It owns listeners from
 // now on.
-func newWorker(back *background, c frontConfig, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
+func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
 	self := hub.Process{
-		ID:      hub.NewProcessID(),
+		ID:      process,
 		Node:    nodeName(),
 		PID:     os.Getpid(),
 		Role:    hub.RoleFront,
@@ -63,12 +63,13 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	}
 	standing := lease.NewStanding(c.Lease, lease.DefaultTiming(), log)
 	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
+	box := inbox.New(c.Inbox, r, keys, log, reg)
 	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
 		Standing: standing.Now,
-		Inbox:    inbox.New(c.Inbox, r, keys, reg),
+		Inbox:    box,
 		Log:      log,
 		Registry: reg,
 	})
@@ -84,6 +85,7 @@ func newWorker(back *background, c frontConfig, listeners []front.Listener, veri
 	agreed := layout.New(r, keys, layout.Front, log, reg)
 	back.run("layout", agreed.Run)
 	back.run("registrar", registrar.Run)
+	back.run("inbox", box.Run)
 	back.run("relay", rl.Run)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
 	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, log: log}, nil

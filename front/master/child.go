@@ -13,10 +13,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/homing/homing/hub"
 )
 
 // child is one worker process.
 type child struct {
+	process hub.ProcessID
 	cmd     *exec.Cmd
 	control *net.UnixConn
 	admin   string // path of its admin socket
@@ -31,6 +34,8 @@ const (
 	envSlot      = "HOMING_FRONT_WORKER"    // its slot's number
 	envListeners = "HOMING_FRONT_LISTENERS" // "plain" or "tls" for each descriptor from 4 on
 	envAdmin     = "HOMING_FRONT_ADMIN"     // path of the Unix socket for metrics and pprof
+	envProcess   = "HOMING_FRONT_PROCESS"   // its process id in the hub
+	envEnded     = "HOMING_FRONT_ENDED"     // ids of workers that ended lately, separated by commas
 )
 
 // startChild starts a worker for s: this program again, with the same
@@ -46,6 +51,7 @@ func startChild(s *slot) (*child, error) {
 	}
 	defer theirs.Close()
 	c := &child{
+		process: hub.NewProcessID(),
 		cmd:     exec.Command(self, os.Args[1:]...), //nolint:gosec,noctx // ourselves; ends by signal, not by a context
 		control: ours,
 		admin:   filepath.Join(s.master.dir, fmt.Sprintf("%d-%d.sock", s.index, s.started)),
@@ -54,7 +60,8 @@ func startChild(s *slot) (*child, error) {
 	files, kinds := s.files()
 	defer closeAll(files)
 	c.cmd.ExtraFiles = append([]*os.File{theirs}, files...)
-	c.cmd.Env = append(os.Environ(), envSlot+"="+strconv.Itoa(s.index), envListeners+"="+kinds, envAdmin+"="+c.admin)
+	c.cmd.Env = append(os.Environ(), envSlot+"="+strconv.Itoa(s.index), envListeners+"="+kinds, envAdmin+"="+c.admin,
+		envProcess+"="+string(c.process), envEnded+"="+s.master.obituary(time.Now()))
 	c.cmd.Stdout, c.cmd.Stderr = os.Stdout, os.Stderr
 	// A master that dies takes its workers with it: gracefully, they drain. In a
 	// group of their own they do not get what a terminal sends to the master.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front"
+	"github.com/homing/homing/hub"
 )
 
 // WorkerSlot returns the slot that this process is the worker of, and whether
@@ -26,6 +27,8 @@ func WorkerSlot() (int, bool) {
 // Child is what a worker process inherited from its master.
 type Child struct {
 	Slot      int
+	Process   hub.ProcessID    // what the worker goes by in the hub
+	Ended     []hub.ProcessID  // workers of this master that have ended lately: nobody need ask for them
 	Listeners []front.Listener // for NewWorker, which owns them
 
 	control *net.UnixConn
@@ -42,7 +45,15 @@ func Inherit() (*Child, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: %q: want a slot's number, as a master sets it", envSlot, os.Getenv(envSlot))
 	}
-	c := &Child{Slot: slot, admin: os.Getenv(envAdmin)}
+	c := &Child{Slot: slot, Process: hub.ProcessID(os.Getenv(envProcess)), admin: os.Getenv(envAdmin)}
+	if err := c.Process.Check(); err != nil {
+		return nil, fmt.Errorf("%s: %q: %w", envProcess, os.Getenv(envProcess), err)
+	}
+	for id := range strings.SplitSeq(os.Getenv(envEnded), ",") {
+		if hub.ProcessID(id).Check() == nil {
+			c.Ended = append(c.Ended, hub.ProcessID(id))
+		}
+	}
 	for i, kind := range strings.Split(os.Getenv(envListeners), ",") {
 		fd := firstListener + i
 		unix.CloseOnExec(fd)
@@ -57,7 +68,7 @@ func Inherit() (*Child, error) {
 		return nil, err
 	}
 	c.control = control
-	for _, name := range []string{envSlot, envListeners, envAdmin} {
+	for _, name := range []string{envSlot, envListeners, envAdmin, envProcess, envEnded} {
 		_ = os.Unsetenv(name)
 	}
 	return c, nil

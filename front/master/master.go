@@ -34,6 +34,7 @@ type Master struct {
 	dir     string // of the workers' admin sockets
 	replace chan struct{}
 	turn    atomic.Uint32 // spreads handed-over connections
+	ended   ended
 }
 
 // New opens the sockets of every slot with options o. No worker runs before

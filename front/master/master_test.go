@@ -59,8 +59,10 @@ func masterMain() {
 		panic(err)
 	}
 	_ = os.Unsetenv(envMaster)
-	cfg := Config{Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute,
-		HeartbeatTimeout: heartbeat, HungTimeout: 4 * heartbeat, DoubtTimeout: time.Minute}
+	cfg := Config{
+		Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute,
+		HeartbeatTimeout: heartbeat, HungTimeout: 4 * heartbeat, DoubtTimeout: time.Minute,
+	}
 	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		panic(err)
@@ -112,6 +114,7 @@ func workerMain() error {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/inherited", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, child.Process, " ", child.Ended) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go func() { _ = srv.Serve(ln) }()
 	defer srv.Close()
@@ -331,6 +334,32 @@ func TestKilledWorkerIsReplacedAndNoLaterConnectFails(t *testing.T) {
 	}
 	if after := r.pids(); after[0] != before[0] || after[2] != before[2] {
 		t.Errorf("workers %v, before %v: want only the second changed", after, before)
+	}
+}
+
+// TestSuccessorLearnsWhoHasEnded: the master knows that a worker is dead, so
+// nobody has to find out.
+func TestSuccessorLearnsWhoHasEnded(t *testing.T) {
+	r := start(t, nil)
+	inherited := func() string {
+		rec := httptest.NewRecorder()
+		r.Handler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/workers/1/inherited", nil))
+		return rec.Body.String()
+	}
+	first, ended, _ := strings.Cut(inherited(), " ")
+	if hub.ProcessID(first).Check() != nil || ended != "[]" {
+		t.Fatalf("the first worker is %q, after %s; want a process id, after nobody", first, ended)
+	}
+	before := r.pids()[1]
+	if err := unix.Kill(before, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	r.wait("a new worker", func() bool { p := r.pids()[1]; return p != 0 && p != before })
+	if next, ended, _ := strings.Cut(inherited(), " "); next == first || ended != "["+first+"]" {
+		t.Errorf("its successor is %q, after %s; want another, after it", next, ended)
+	}
+	if list := r.obituary(time.Now().Add(2 * endedKept)); list != "" {
+		t.Errorf("%q are passed on for ever", list)
 	}
 }
 

@@ -238,6 +238,7 @@ func (s *slot) stopping(c *child) {
 
 func (s *slot) exited(c *child) {
 	s.alive--
+	s.master.ended.add(c.process, time.Now())
 	if c.told.Load() {
 		s.log.Info("worker exited", "pid", c.pid(), "status", c.status())
 	} else {

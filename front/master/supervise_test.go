@@ -83,8 +83,8 @@ func TestDefaultsKeepTheDeadlines(t *testing.T) {
 	if out := c.HeartbeatTimeout + 2*beat; out > 2*time.Second {
 		t.Errorf("a worker that hangs is out of the listeners after up to %v, want 2s", out)
 	}
-	if killed := c.HungTimeout + 2*beat; killed > 9*time.Second {
-		t.Errorf("a worker that hangs is killed after up to %v: want a second left to replace it within 10s", killed)
+	if killed := c.HungTimeout + beat; killed > 9700*time.Millisecond {
+		t.Errorf("a worker that hangs is killed after up to %v: want some time left to replace it within 10s", killed)
 	}
 	for _, bad := range []func(*Config){
 		func(c *Config) { c.HeartbeatTimeout = time.Millisecond },
@@ -263,15 +263,26 @@ func TestWhenAllAreInDoubtSomebodyListens(t *testing.T) {
 	_ = conn.Close()
 }
 
-// TestLostWorkerIsSucceededAtOnce has a client on a worker that is taken for
-// dead: the worker lives as long as that takes, its successor need not wait.
+// TestLostWorkerIsSucceededAtOnce has clients on a worker that is taken for
+// dead, who do not answer its farewell: the worker lives as long as that takes,
+// its successor need not wait.
 func TestLostWorkerIsSucceededAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv(envStandings, dir)
 	r := start(t, quick)
 	before := r.pids()
+	for range 30 {
+		conn, _, err := join(r.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
 	setStanding(t, dir, 1, hub.StandingLost)
 	r.wait("no worker", r.in(1, vacant))
+	if state := processState(before[1]); state == "" || state == "Z" {
+		t.Error("the worker had to end before its slot was known to be vacant")
+	}
 	if err := os.Remove(filepath.Join(dir, "1")); err != nil {
 		t.Fatal(err)
 	}
@@ -284,9 +295,9 @@ func TestLostWorkerIsSucceededAtOnce(t *testing.T) {
 func TestStandstillOfAllIsNotHeldAgainstTheWorkers(t *testing.T) {
 	const heartbeat = 600 * time.Millisecond
 	m, a, b, _ := otherMaster(t, heartbeat)
-	time.Sleep(heartbeat) // pings are under way
 	for _, pid := range []int{a, b, m} {
 		sendSignal(t, pid, unix.SIGSTOP)
+		time.Sleep(2 * heartbeat / beatsPerTimeout) // pings to the workers are under way when the master stops
 	}
 	time.Sleep(6 * heartbeat)
 	// The workers wake a little later than the master.
@@ -350,7 +361,7 @@ func TestMetricsDoNotWaitForAWorkerThatHangs(t *testing.T) {
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	res, err := http.Get(url) //nolint:gosec // the test's own server
+	res, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type box struct {
 	*Inbox
 
-	t testing.TB
-	r *redisx.Redis
+	t  testing.TB
+	r  *redisx.Redis
+	rc redisx.Config
 }
 
 func newBox(tb testing.TB, change func(*Config), urls ...string) *box {
@@ -46,8 +47,24 @@ func newBox(tb testing.TB, change func(*Config), urls ...string) *box {
 	}
 	rc := redistest.Config(tb, urls[0])
 	rc.Inbox = urls
+	return openBox(tb, cfg, rc)
+}
+
+// openBox is an Inbox of another process: it remembers nothing.
+func openBox(tb testing.TB, cfg Config, rc redisx.Config) *box {
+	tb.Helper()
 	r := redistest.Open(tb, rc)
-	return &box{Inbox: New(cfg, r, hub.NewKeys(rc.Prefix), prometheus.NewRegistry()), t: tb, r: r}
+	return &box{Inbox: New(cfg, r, hub.NewKeys(rc.Prefix), slog.New(slog.DiscardHandler), prometheus.NewRegistry()), t: tb, r: r, rc: rc}
+}
+
+// another is b in another process, with changes to its configuration.
+func (b *box) another(change func(*redisx.Config)) *box {
+	b.t.Helper()
+	rc := b.rc
+	if change != nil {
+		change(&rc)
+	}
+	return openBox(b.t, b.cfg, rc)
 }
 
 func (b *box) store(id string, class hub.Class, ttl time.Duration, users ...hub.UserID) {
@@ -343,41 +360,6 @@ func TestWithoutRedis(t *testing.T) {
 	}
 }
 
-// TestWhatWasStoredSurvivesTheMaster kills the master in the middle of writing:
-// everything that was confirmed is there afterwards.
-func TestWhatWasStoredSurvivesTheMaster(t *testing.T) {
-	top := redistest.Topology(t, redisproc.TopologyOptions{Masters: []redisproc.MasterSpec{{Name: "data", Replicas: 2}}})
-	b := newBox(t, nil, top.URLs()...)
-	if !replicated(b.role.Shards()[0]) {
-		t.Fatal("the shard has no replicas: the test shows nothing")
-	}
-	master, err := top.Current(t.Context(), "data")
-	if err != nil {
-		t.Fatal(err)
-	}
-	store := func(i int) error {
-		return b.Store(t.Context(), []hub.UserID{hub.UserID(fmt.Sprint("user-", i))}, &hub.Stored{ID: "a", Payload: []byte("payload of a")}, time.Hour)
-	}
-	tryUntilStored := func(i int) {
-		for deadline := time.Now().Add(20 * time.Second); store(i) != nil; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("nothing can be stored for 20s")
-			}
-		}
-	}
-	tryUntilStored(0) // replicas that have just begun confirm nothing yet
-	time.AfterFunc(300*time.Millisecond, master.Crash)
-	confirmed := 1
-	for store(confirmed) == nil {
-		confirmed++
-	}
-	tryUntilStored(confirmed)
-	for i := range confirmed + 1 {
-		b.want(hub.UserID(fmt.Sprint("user-", i)), "", "a")
-	}
-	t.Logf("%d stored before the master died", confirmed)
-}
-
 // TestOnTheStandIn holds the stand-in of machines without Redis to the same.
 func TestOnTheStandIn(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
@@ -428,7 +410,8 @@ func FuzzReadEntry(f *testing.F) {
 			}
 			return
 		}
-		s := snapshot{now: 1, entries: []entry{e}}
-		s.since("x")
+		s := &snapshot{now: 1, entries: []entry{e}}
+		s.settle("x")
+		since([]*snapshot{s}, "x")
 	})
 }

@@ -13,14 +13,16 @@ type metrics struct {
 	read         prometheus.Counter
 	reads        *prometheus.CounterVec
 	failures     *prometheus.CounterVec
+	retries      prometheus.Counter
+	lost         *prometheus.CounterVec
 	storeSeconds prometheus.Histogram
 	readSeconds  prometheus.Histogram
 }
 
 // The operations that may fail, and what a read may find.
 const (
-	opStore, opRead, opAck = "store", "read", "ack"
-	readWhole, readGone    = "recovered", "gone"
+	opStore, opRead, opAck, opMark = "store", "read", "ack", "mark"
+	readWhole, readGone            = "recovered", "gone"
 )
 
 func newMetrics(reg prometheus.Registerer) metrics {
@@ -45,6 +47,8 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		read:         counter("read_entries_total", "Entries given to clients that resumed."),
 		reads:        vec("reads_total", "Reads by whether all was still there since what the client had seen.", "result"),
 		failures:     vec("failures_total", "Operations that failed.", "operation"),
+		retries:      counter("store_retries_total", "Stores on one shard tried again because the master was being replaced, or not all replicas had them."),
+		lost:         vec("history_lost_total", "Times that a shard was found without what it had held.", "shard"),
 		storeSeconds: seconds("store_seconds", "Time to store one notification for all its users."),
 		readSeconds:  seconds("read_seconds", "Time to read one inbox."),
 	}

@@ -87,3 +87,40 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		}, []string{"reason"}),
 	}
 }
+
+type onceMetrics struct {
+	doubtful prometheus.Counter
+	renewed  prometheus.Counter
+	taken    prometheus.Counter // the label values of settled
+	released prometheus.Counter
+	finished prometheus.Counter
+	lost     prometheus.Counter
+	given    prometheus.Counter
+}
+
+func newOnceMetrics(reg prometheus.Registerer, waiting func() float64) onceMetrics {
+	f := promauto.With(reg)
+	settled := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_notify_claims_settled_late_total",
+		Help: "Idempotency keys settled after their requests had ended: taken over by a repeat, released, finished, found in another's hands (lost), or given up.",
+	}, []string{"how"})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_notify_claims_unsettled",
+		Help: "Idempotency keys whose release or reply waits for Redis.",
+	}, waiting)
+	return onceMetrics{
+		doubtful: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_claims_doubtful_total",
+			Help: "Claims of idempotency keys that got no answer, so that nobody knows whether they stand.",
+		}),
+		renewed: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_claims_renewed_total",
+			Help: "Renewals of claims whose requests lasted.",
+		}),
+		taken:    settled.WithLabelValues("taken"),
+		released: settled.WithLabelValues("released"),
+		finished: settled.WithLabelValues("finished"),
+		lost:     settled.WithLabelValues("lost"),
+		given:    settled.WithLabelValues("given_up"),
+	}
+}

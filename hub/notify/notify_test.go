@@ -3,7 +3,6 @@ package notify
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"testing"
@@ -266,46 +265,5 @@ func TestWithoutRedisTheCallerIsToldToTryAgain(t *testing.T) {
 	}
 	if h := w.dispatcher.Health(until(t)); len(h.Down) == 0 {
 		t.Errorf("health: %+v, want it down", h)
-	}
-}
-
-func TestOnce(t *testing.T) {
-	server := redistest.Process(t, redisproc.ServerOptions{})
-	r := redistest.Open(t, redistest.Config(t, "redis://"+server.Addr()))
-	o := NewOnce(r, hub.NewKeys(redistest.Prefix(t)))
-	mine, other := [32]byte{1}, [32]byte{2}
-	begin := func(fingerprint [32]byte) string {
-		t.Helper()
-		state, reply, err := o.Begin(until(t), "backend", "id-1", fingerprint)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return fmt.Sprint(state, string(reply))
-	}
-	check := func(doing, got string, want hub.OnceState, reply string) {
-		t.Helper()
-		if got != fmt.Sprint(want, reply) {
-			t.Errorf("%s: %s, want %d %q", doing, got, want, reply)
-		}
-	}
-	check("first", begin(mine), hub.OnceFresh, "")
-	check("again, unfinished", begin(mine), hub.OnceInFlight, "")
-	check("another body, unfinished", begin(other), hub.OnceMismatch, "")
-	if err := o.Abort(until(t), "backend", "id-1", other); err != nil {
-		t.Fatal(err)
-	}
-	check("after somebody else gave up", begin(mine), hub.OnceInFlight, "")
-	if err := o.Abort(until(t), "backend", "id-1", mine); err != nil {
-		t.Fatal(err)
-	}
-	check("after giving up", begin(mine), hub.OnceFresh, "")
-	if err := o.Finish(until(t), "backend", "id-1", mine, []byte("reply")); err != nil {
-		t.Fatal(err)
-	}
-	check("after the end", begin(mine), hub.OnceDone, "reply")
-	check("another body, after the end", begin(other), hub.OnceMismatch, "")
-	server.Kill()
-	if _, _, err := o.Begin(until(t), "backend", "id-1", mine); !errors.Is(err, hub.ErrUnavailable) {
-		t.Errorf("without Redis: %v, want hub.ErrUnavailable", err)
 	}
 }

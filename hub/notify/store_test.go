@@ -37,7 +37,7 @@ func newInbox(t *testing.T, w *world) *inbox.Inbox {
 	if err := kong.ApplyDefaults(&cfg); err != nil {
 		t.Fatal(err)
 	}
-	return inbox.New(cfg, w.redis, w.keys, prometheus.NewRegistry())
+	return inbox.New(cfg, w.redis, w.keys, quiet, prometheus.NewRegistry())
 }
 
 func lasting(id string, users ...hub.UserID) *hub.Notification {

@@ -1,6 +1,7 @@
 -- Adds one notification to the inboxes of several users, unless an inbox has
 -- had its id before, and gives up what an inbox has no room or time for.
--- Running it twice changes nothing more.
+-- Running it twice changes nothing more, but it always writes: what waits for
+-- replicas then waits for what an earlier run has written, too.
 --
 -- KEYS[3i-2]  stream of user i
 -- KEYS[3i-1]  ids of user i: a sorted set of notification ids by position
@@ -56,12 +57,17 @@ end
 
 local function add(stream, ids, book)
   if redis.call('ZSCORE', ids, id) then
+    redis.call('PEXPIRE', ids, memory)
+    redis.call('PEXPIRE', book, memory)
     return
   end
   local b = redis.call('HMGET', book, 'bytes', 'soonest', 'gone')
   local bytes, soonest, gone = tonumber(b[1] or '0'), tonumber(b[2] or '0'), tonumber(b[3] or '0')
   local last = tonumber(redis.call('ZRANGE', ids, -1, -1, 'WITHSCORES')[2] or '0')
   local count = redis.call('XLEN', stream)
+  if last == 0 and count > 0 then -- evicted: Redis was told to throw keys away
+    last = position(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1])
+  end
   if count == 0 and bytes > 0 then -- the stream expired as a whole
     bytes, gone = 0, last
   end

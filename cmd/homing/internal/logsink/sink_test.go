@@ -275,6 +275,25 @@ func TestChunksEndAtLineEnds(t *testing.T) {
 	}
 }
 
+// TestAFullDisk has the kernel's own.
+func TestAFullDisk(t *testing.T) {
+	f, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer f.Close()
+	s := New(f, Options{Note: note})
+	for range 100 {
+		say(s, "a line\n")
+	}
+	if !s.Close(10 * time.Second) {
+		t.Error("not done with a full disk after 10s")
+	}
+	if n := s.droppedFor(t, reasonSpace); n != 100 {
+		t.Errorf("%d lines dropped for want of space, want 100", n)
+	}
+}
+
 func TestErrorsHaveAReason(t *testing.T) {
 	if got := reasonOf(errors.New("something else")); got != reasonFailed {
 		t.Errorf("another error is %q", got)
