@@ -163,7 +163,8 @@ func (f figures) compare(now figures, err error, read int64) string {
 	}
 	agree(fmt.Sprintf("sent %d, taken by workers %d, taken back %d, given up %d, bytes retained %d",
 		n(sentUsers), n(takenUsers), n(takenBack), n(givenUpUsers), int64(now.sums[retainedBytes])),
-		n(sentUsers)-n(takenUsers)-n(takenBack)-n(givenUpUsers))
+		// What was given up may have been taken, and the word of it lost.
+		beyond(n(sentUsers)-n(takenUsers)-n(takenBack)-n(givenUpUsers), -n(givenUpUsers), 0))
 	agree(fmt.Sprintf("missed by workers %d, given back %d, not given back %d", n(missedUsers), n(returnedUsers), n(returnsLost)),
 		n(missedUsers)-n(returnedUsers)-n(returnsLost))
 	lost := n(unreached) - n(givenUpReason)
@@ -175,6 +176,9 @@ func (f figures) compare(now figures, err error, read int64) string {
 	}
 	return balanced
 }
+
+// beyond is how far n is from what it may be.
+func beyond(n, least, most int64) int64 { return n - min(max(n, least), most) }
 
 // comparable says why two readings cannot be compared: a process has ended in
 // between, or keeps no such books.
