@@ -3,6 +3,7 @@ package drill
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -65,10 +66,10 @@ func stopShard(ctx context.Context, d *drill) error {
 	}
 	known := d.faultAt.Add(knownDown + d.stalls.longest())
 	d.checkServed(o, between(up.end(), d.faultAt, over), 0)
-	d.checkMixed(o, between(mixed.end(), known, over))
-	d.checkRefused(between(down.end(), known, over))
-	d.checkRefused(between(stored.end(), known, over))
-	d.checkDegraded(between(ready.end(), known, over))
+	d.checkMixed(o, during(mixed.end(), known, over))
+	d.checkRefused(during(down.end(), known, over))
+	d.checkRefused(during(stored.end(), known, over))
+	d.checkDegraded(during(ready.end(), known, over))
 	for _, w := range []*watch{up, down, mixed, stored} {
 		d.checkRefusals(w.soFar())
 	}
@@ -231,41 +232,46 @@ func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
 
 // growShards adds a data shard: all servers are told of three shards and of
 // the two before, the front first, then the API servers one by one; later the
-// two before are left out, in the same way.
+// two before are left out, in the same way. For inboxes they stay as long as
+// anything is kept that was stored before the change.
 func growShards(ctx context.Context, d *drill) error {
 	b := newBackend(d.stack.Key())
 	defer b.close()
 	if err := d.movesAll(); err != nil {
 		return err
 	}
+	lonely := make(chan string, 1)
+	go func() { lonely <- d.checkLayout(ctx, b, otherPrefix) }()
 	d.checkLayouts(ctx, b)
-	before, during := d.newVault("early", 60, true), d.newVault("keeper", 60, true)
-	visited := d.newVault("visited", 20, true)
+	early, keeper, visited := d.newVault("early", 60, true), d.newVault("keeper", 60, true), d.newVault("visited", 20, true)
 	for n := range 120 {
-		before.put(ctx, b, "store with id", n)
+		early.put(ctx, b, "store with id", n)
 		visited.put(ctx, b, "store with id", n)
 	}
-	stores := during.fill(ctx, b, 20*time.Millisecond)
-	d.faultAt = time.Now()
-	all := d.stack.DataURLs()
-	if err := d.rollOut(ctx, all, all[:2]); err != nil {
-		return err
-	}
-	if err := visited.open(ctx); err != nil {
-		return err
-	}
-	if err := d.movesAll(); err != nil {
-		return err
-	}
-	if err := d.rollOut(ctx, all, nil); err != nil {
-		return err
-	}
+	stores := keeper.fill(ctx, b, 20*time.Millisecond)
+	err := d.grow(ctx, visited)
 	answers := stores.end()
 	d.say("store with id: %v", count(answers))
-	if err := before.open(ctx); err != nil {
+	d.noteLayout(<-lonely)
+	if err != nil {
 		return err
 	}
-	return during.open(ctx)
+	return errors.Join(early.open(ctx), keeper.open(ctx))
+}
+
+// grow is the procedure. Half-way through a vault is opened.
+func (d *drill) grow(ctx context.Context, visited *vault) error {
+	d.faultAt = time.Now()
+	all := d.stack.DataURLs()
+	d.say("telling the servers of a third data shard, and of the two before")
+	if err := d.rollOut(ctx, stack.Lists{Data: all, DataPrevious: all[:2]}); err != nil {
+		return err
+	}
+	if err := errors.Join(visited.open(ctx), d.movesAll()); err != nil {
+		return err
+	}
+	d.say("telling the servers of the two before for inboxes only")
+	return d.rollOut(ctx, stack.Lists{Data: all, InboxPrevious: all[:2]})
 }
 
 // movesAll says that what was accepted for users of the workers of the moment
@@ -289,12 +295,11 @@ func (d *drill) movesAll() error {
 	return nil
 }
 
-// rollOut tells all servers of data shards, one after the other.
-func (d *drill) rollOut(ctx context.Context, data, previous []string) error {
+// rollOut tells all servers of their shards, one after the other.
+func (d *drill) rollOut(ctx context.Context, lists stack.Lists) error {
 	ctx, cancel := context.WithTimeout(ctx, replaceTimeout)
 	defer cancel()
-	d.say("telling the servers of %d data shards, and %d before", len(data), len(previous))
-	if err := d.stack.Configure(data, previous); err != nil {
+	if err := d.stack.Configure(lists); err != nil {
 		return err
 	}
 	old, err := d.stack.Workers()
@@ -322,45 +327,61 @@ func (d *drill) rollOut(ctx context.Context, data, previous []string) error {
 	return d.watchReturn(ctx)
 }
 
-// noticedWithin is how soon a server must say that it is told otherwise than
-// the others.
-const noticedWithin = 6 * time.Second
+// odd is an API server that is told otherwise than the others.
+type odd struct {
+	what   string
+	names  string        // what it must say differs
+	within time.Duration // how soon
+	flags  []string
+}
 
-// checkLayouts wants API servers that are told of other shards, or of another
-// prefix, to say that they are not ready, and why.
+// noticedWithin is how soon a server must say that it finds other shards than
+// the others. That they go by another prefix it only learns by meeting nobody.
+const (
+	noticedWithin = 6 * time.Second
+	lonelyWithin  = 25 * time.Second
+)
+
+var otherPrefix = odd{"another prefix", "prefix", lonelyWithin, []string{"--redis-prefix", "other"}}
+
+// checkLayouts wants API servers that are told of other shards to say that they
+// are not ready, and why.
 func (d *drill) checkLayouts(ctx context.Context, b *backend) {
 	data, pubsub := d.stack.DataURLs(), d.stack.PubSubURLs()
-	for _, odd := range []struct {
-		what, names string
-		flags       []string
-	}{
-		{"fewer data shards", stack.DataShard(1), []string{"--redis-data", data[0]}},
-		{"another data shard", stack.DataShard(2), []string{"--redis-data", data[0] + " " + data[2]}},
-		{"data and pub/sub swapped", stack.ShardMaster(0), []string{"--redis-data", strings.Join(pubsub, " "), "--redis-pubsub", strings.Join(data[:2], " ")}},
-		{"another prefix", "prefix", []string{"--redis-prefix", "other"}},
+	for _, o := range []odd{
+		{"fewer data shards", stack.DataShard(1), noticedWithin, []string{"--redis-data", data[0]}},
+		{"another data shard", stack.DataShard(2), noticedWithin, []string{"--redis-data", data[0] + " " + data[2]}},
+		{"data and pub/sub swapped", stack.ShardMaster(0), noticedWithin, []string{"--redis-data", strings.Join(pubsub, " "), "--redis-pubsub", strings.Join(data[:2], " ")}},
 	} {
-		d.checkLayout(ctx, b, odd.what, odd.names, odd.flags)
+		d.noteLayout(d.checkLayout(ctx, b, o))
 	}
 }
 
-// checkLayout starts an odd API server and wants it to stay unready.
-func (d *drill) checkLayout(ctx context.Context, b *backend, what, names string, flags []string) {
-	p, url, err := d.stack.Extra(ctx, flags...)
+// noteLayout enters what checkLayout found wrong, if anything.
+func (d *drill) noteLayout(wrong string) {
+	if wrong != "" {
+		d.result.breaks("%s", wrong)
+	}
+}
+
+// checkLayout starts an odd API server and says what is wrong with it, if it
+// does not say that it is not ready, and why.
+func (d *drill) checkLayout(ctx context.Context, b *backend, o odd) (wrong string) {
+	p, url, err := d.stack.Extra(ctx, o.flags...)
 	if err != nil {
-		d.result.breaks("start an API server with %s: %v", what, err)
-		return
+		return fmt.Sprintf("start an API server with %s: %v", o.what, err)
 	}
 	defer p.Stop(time.Second) //nolint:errcheck // it serves nobody
 	var last answer
-	for end := time.Now().Add(noticedWithin); time.Now().Before(end); {
-		last = b.call(ctx, "/readyz of an API server with "+what, http.MethodGet, url+"/readyz", nil)
-		if last.status == http.StatusServiceUnavailable && strings.Contains(last.body, names) {
+	for end := time.Now().Add(o.within + d.stalls.longest()); time.Now().Before(end); {
+		last = b.call(ctx, "/readyz of an API server with "+o.what, http.MethodGet, url+"/readyz", nil)
+		if last.status == http.StatusServiceUnavailable && strings.Contains(last.body, o.names) {
 			d.say("%v", last)
-			return
+			return ""
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			return
+			break
 		}
 	}
-	d.result.breaks("an API server with %s does not say that it is not ready because of %s: %v", what, names, last)
+	return fmt.Sprintf("an API server with %s does not say that it is not ready because of %s: %v", o.what, o.names, last)
 }

@@ -153,6 +153,12 @@ func between(answers []answer, from, to time.Time) []answer {
 	return slices.DeleteFunc(slices.Clone(answers), func(a answer) bool { return a.at.Before(from) || !a.at.Before(to) })
 }
 
+// during returns the answers to calls that were made and answered in a span of
+// time.
+func during(answers []answer, from, to time.Time) []answer {
+	return slices.DeleteFunc(between(answers, from, to), func(a answer) bool { return !a.until().Before(to) })
+}
+
 // slowAnswer is an answer that was late, though it was the one wanted.
 const slowAnswer = time.Second
 

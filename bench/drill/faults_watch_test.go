@@ -98,6 +98,9 @@ func TestBackIsTheEndOfTheLastFailure(t *testing.T) {
 	if n := len(between(answers, fault, next)); n != 10 {
 		t.Errorf("%d calls between, want 10", n)
 	}
+	if n := len(during(answers, fault, next)); n != 8 { // one is answered at the end, one late
+		t.Errorf("%d calls during, want 8", n)
+	}
 }
 
 func TestRefusalsHaveAClass(t *testing.T) {

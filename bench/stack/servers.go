@@ -113,8 +113,8 @@ func (s *Stack) RestartFront(ctx context.Context, flags ...string) error {
 
 // launch starts a server. Each start has a log of its own.
 func (s *Stack) launch(name string, args []string, under ...string) (*proc.Process, error) {
-	if s.starts++; s.starts > s.opts.APIs+1 {
-		name += "-" + strconv.Itoa(s.starts)
+	if n := int(s.starts.Add(1)); n > s.opts.APIs+1 {
+		name += "-" + strconv.Itoa(n)
 	}
 	argv := append(append(append([]string(nil), under...), s.opts.Binary), args...)
 	return proc.Start(proc.Command{Name: name, LogDir: s.opts.LogDir, Args: argv, Pipe: s.opts.Pipes})
@@ -259,31 +259,41 @@ func (s *Stack) Alive() error {
 
 func (s *Stack) configFile() string { return s.file("servers.yaml") }
 
-// configure writes what every server reads at its start.
-func (s *Stack) configure(context.Context) error {
-	return s.Configure(s.DataURLs()[:s.opts.Data], nil)
+// Lists are the shards that servers are told of.
+type Lists struct {
+	Data          []string // the first ones of DataURLs; the inboxes' too
+	DataPrevious  []string // before a change; empty: there is none
+	InboxPrevious []string // the inboxes' before a change, if it is over for the index
 }
 
-// Configure changes what servers that start from now on are told of data
-// Redis: its shards, the first ones of DataURLs, and those before the change,
-// if there are any. The front's workers read it when they are replaced.
-func (s *Stack) Configure(data, previous []string) error {
-	lines := []string{
-		"redis-data: " + strconv.Quote(strings.Join(data, " ")),
-		"redis-pubsub: " + strconv.Quote(strings.Join(s.PubSubURLs(), " ")),
-		"redis-prefix: " + prefix,
+// configure writes what every server reads at its start.
+func (s *Stack) configure(context.Context) error {
+	return s.Configure(Lists{Data: s.DataURLs()[:s.opts.Data]})
+}
+
+// Configure changes what servers that start from now on are told. The front's
+// workers read it when they are replaced.
+func (s *Stack) Configure(l Lists) error {
+	lines := []string{"redis-prefix: " + prefix, list("redis-data", l.Data), list("redis-pubsub", s.PubSubURLs())}
+	if len(l.DataPrevious) > 0 {
+		lines = append(lines, list("redis-data-previous", l.DataPrevious))
 	}
-	if len(previous) > 0 {
-		lines = append(lines, "redis-data-previous: "+strconv.Quote(strings.Join(previous, " ")))
+	if len(l.InboxPrevious) > 0 {
+		lines = append(lines, list("redis-inbox", l.Data), list("redis-inbox-previous", l.InboxPrevious))
 	}
 	if s.opts.AtMostOnce {
 		lines = append(lines, "relay-at-most-once: true")
 	}
-	s.dataUsed = len(data)
+	s.dataUsed = len(l.Data)
 	next := s.configFile() + ".next"
 	err := os.WriteFile(next, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 	if err = errors.Join(err, os.Rename(next, s.configFile())); err != nil {
 		return fmt.Errorf("configure the servers: %w", err)
 	}
 	return nil
+}
+
+// list is one option with several values.
+func list(option string, values []string) string {
+	return option + ": " + strconv.Quote(strings.Join(values, " "))
 }

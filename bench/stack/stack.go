@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/homing/homing/bench/proc"
@@ -57,10 +58,10 @@ type Stack struct {
 	front    *proc.Process
 
 	frontPort, frontAdmin int
-	starts                int    // of servers so far; numbers their logs
-	dataUsed              int    // data shards that servers are told of
-	key                   string // the API key
-	secret                []byte // signs players' tokens
+	starts                atomic.Int64 // of servers so far; numbers their logs
+	dataUsed              int          // data shards that servers are told of
+	key                   string       // the API key
+	secret                []byte       // signs players' tokens
 }
 
 const (
