@@ -114,7 +114,9 @@ func (s *Shard) WriteCopied(ctx context.Context, limit time.Duration, f func(red
 	if err == nil || !unavailable(err) {
 		return cmds, s.dialect.veil(err)
 	}
-	st.hurry()
+	if passes(err) {
+		st.hurry()
+	}
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
 	return cmds, s.failed("write", st.master.addr, err)
 }

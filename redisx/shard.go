@@ -133,7 +133,9 @@ func (st *state) same(other *state) bool {
 
 // Write runs f once with a client of the master. It returns f's error, wrapped
 // as ErrUnavailable when it says that the master could not be reached or could
-// not serve; then the commands may have been carried out or not.
+// not serve; then the commands may have been carried out or not. What must
+// survive a failover goes through WriteCopied: a master that has just been
+// replaced takes writes until we notice, and forgets them.
 func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client) error) error {
 	st := s.state.Load()
 	if st.master == nil {
@@ -144,7 +146,9 @@ func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client
 	if err == nil || !unavailable(err) {
 		return s.dialect.veil(err)
 	}
-	st.master.hurry()
+	if passes(err) {
+		st.master.hurry()
+	}
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
 	return s.failed("write", st.master.addr, err)
 }
@@ -191,7 +195,9 @@ func (s *Shard) readOnce(ctx context.Context, st *state, f func(context.Context,
 			return false, s.dialect.veil(err)
 		}
 		err = s.failed("read", n.addr, err)
-		n.hurry()
+		if passes(err) {
+			n.hurry()
+		}
 		if ctx.Err() != nil {
 			break
 		}
