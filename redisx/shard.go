@@ -17,9 +17,8 @@ type Shard struct {
 	dialect  *dialect
 	metrics  *metrics
 	refusals *refusalLog
-	copying  chan struct{} // holds half as many as the pool: connections that wait for replicas
-	keeps    bool          // what it holds must not be forgotten; set before it runs
-	seed     uint64        // of the rendezvous hash
+	keeps    bool   // what it holds must not be forgotten; set before it runs
+	seed     uint64 // of the rendezvous hash
 
 	state atomic.Pointer[state]
 
@@ -64,7 +63,7 @@ type Node struct {
 }
 
 func newShard(d *dialect, m *metrics, r *refusalLog) *Shard {
-	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{}), copying: make(chan struct{}, max(1, d.poolSize/2))}
+	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{})}
 	s.state.Store(&state{err: ErrNoMaster})
 	return s
 }
