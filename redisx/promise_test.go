@@ -273,13 +273,14 @@ func TestSlowReplicas(t *testing.T) {
 	top := redistest.Topology(t, redisproc.TopologyOptions{
 		Masters: []redisproc.MasterSpec{{Name: "m", Replicas: 2}}, Proxied: true,
 	})
-	r := redistest.Open(t, redistest.TopologyConfig(t, top))
-	s := r.Data.Shards()[0]
+	cfg := redistest.TopologyConfig(t, top)
+	cfg.PoolSize, cfg.ReadTimeout = 4, 5*time.Second // on a machine that is busy with other tests
+	s := redistest.Open(t, cfg).Data.Shards()[0]
 	within(t, 3*time.Second, "two replicas", func() bool { return s.Copies() == 2 })
 	const behind = 300 * time.Millisecond
 	server(top, masterAddr(s)).Proxy().SetDelay(behind)
 	var writers sync.WaitGroup
-	for i := range 40 { // more than the pool of 16
+	for i := range 12 { // more than the pool
 		writers.Go(func() {
 			start := time.Now()
 			_, err := s.WriteCopied(t.Context(), 5*time.Second, func(p redis.Pipeliner) { p.Set(t.Context(), strconv.Itoa(i), "v", 0) })
@@ -288,14 +289,18 @@ func TestSlowReplicas(t *testing.T) {
 			}
 		})
 	}
+	slow := 0
 	for range 20 {
 		start := time.Now()
 		if err := s.Write(t.Context(), set("k", "v")); err != nil {
 			t.Errorf("a plain write: %v", err)
 		}
-		if took := time.Since(start); took > behind {
-			t.Errorf("a plain write took %s", took)
+		if time.Since(start) > behind/2 {
+			slow++
 		}
+	}
+	if slow > 5 {
+		t.Errorf("%d of 20 plain writes were slow", slow)
 	}
 	writers.Wait()
 }
