@@ -68,7 +68,9 @@ func (l *load) end() {
 	lost := 0
 	for _, u := range l.stored {
 		if got := l.b.read(u, ""); got != "a" {
-			if lost == 0 { l.b.t.Log(got) }
+			if lost == 0 {
+				l.b.t.Log(got)
+			}
 			lost++
 		}
 	}

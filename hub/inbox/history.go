@@ -80,8 +80,8 @@ func layoutOf(role *redisx.Role) string {
 // history knows the marks. It remembers which it saw: what a shard has lost,
 // only those can tell who knew it before.
 type history struct {
-	layout    string // of this process
-	before    string // of its previous list; empty: it has none
+	layout    string          // of this process
+	before    string          // of its previous list; empty: it has none
 	witnesses []*redisx.Shard // the inboxes' shards, and those of the index, which would remember
 
 	looking sync.Mutex // held by one look at a time
