@@ -21,18 +21,20 @@ import (
 var services = []hub.Service{"", "chess", "poker"}
 
 // fleet is all clients of a drill: users with one to three devices each, every
-// device connected for as long as it can be.
+// device connected for as long as it can be; and guests.
 type fleet struct {
 	book    *ledger.Book
 	front   string
 	secret  []byte
 	devices []*device
+	guests  *guests
 
 	dialing  chan struct{} // bounds the dials under way
 	running  sync.WaitGroup
-	open     atomic.Int64 // connections now
+	open     atomic.Int64 // connections of devices now
 	failed   atomic.Int64 // dials that failed
-	received atomic.Int64
+	received atomic.Int64 // notifications
+	replayed atomic.Int64 // of those, as the answer to resume
 
 	mu      sync.Mutex
 	lastErr error                   // why a dial failed last
@@ -55,6 +57,14 @@ type device struct {
 	user    hub.UserID
 	service hub.Service
 	slow    bool // takes part when clients stop reading
+	guest   bool // comes and goes
+
+	*follower // owned by whoever listens
+
+	dialed time.Time   // last; owned by whoever listens, as is began
+	began  int         // connections so far
+	left   atomic.Bool // it ended its connection itself
+	back   atomic.Bool // it was called back, and has caught up
 }
 
 // dialsUnderWay keeps the start from being a storm; storms are a drill of
@@ -85,11 +95,16 @@ func newFleet(book *ledger.Book, front string, secret []byte, conns int) *fleet 
 				slow:    len(f.devices)%slowShare == 0,
 			})
 		}
+		for _, d := range f.devices[len(f.devices)-devices:] {
+			// What one device acknowledges, the user's others are not replayed.
+			d.follower = newFollower(book, d, devices == 1)
+		}
 	}
+	f.guests = newGuests(f)
 	return f
 }
 
-// users returns every user once.
+// users returns every user once, without the guests.
 func (f *fleet) users() []hub.UserID {
 	var users []hub.UserID
 	for _, d := range f.devices {
@@ -105,6 +120,9 @@ func (f *fleet) users() []hub.UserID {
 func (f *fleet) start(ctx context.Context) {
 	for _, d := range f.devices {
 		f.running.Go(func() { f.keep(ctx, d) })
+	}
+	for _, d := range f.guests.devices {
+		f.running.Go(func() { f.comeAndGo(ctx, d) })
 	}
 }
 
@@ -162,9 +180,11 @@ func (f *fleet) hold(users []hub.UserID) (release func()) {
 func (f *fleet) dial(ctx context.Context, d *device) (*client.Conn, error) {
 	f.dialing <- struct{}{}
 	defer func() { <-f.dialing }()
+	d.dialed = time.Now()
 	conn, err := dialAs(ctx, f.front, f.secret, d)
 	if err != nil && ctx.Err() == nil {
 		f.failed.Add(1)
+		f.book.Attempt(d.user, d.dialed)
 		f.mu.Lock()
 		f.lastErr = err
 		f.mu.Unlock()
@@ -189,11 +209,15 @@ func dialAs(ctx context.Context, front string, secret []byte, d *device) (*clien
 }
 
 // listen enters all that arrives on a connection until it ends; it returns
-// why, and the server's last wish.
+// why, and the server's last wish. A device that had a connection before asks
+// what it missed meanwhile.
 func (f *fleet) listen(ctx context.Context, d *device, conn *client.Conn) (hint *client.Reconnect, err error) {
 	defer conn.Abort() //nolint:errcheck // a close that fails leaves nothing to do
 	sheet := f.book.Open(d.user, d.service)
-	f.opened(sheet, conn.LocalAddr().String())
+	sheet.Dialed = d.dialed
+	f.opened(d, sheet, conn.LocalAddr().String())
+	s := f.follow(d, conn, sheet)
+	defer s.end()
 	var stalled time.Time // when it stopped reading first
 	for {
 		before := time.Now()
@@ -211,14 +235,31 @@ func (f *fleet) listen(ctx context.Context, d *device, conn *client.Conn) (hint 
 			hint = m.Reconnect
 		}
 		if m.Notification != nil {
-			sheet.Receipts = append(sheet.Receipts, receipt(m.Notification))
 			f.received.Add(1)
+			if s.phase == replay {
+				f.replayed.Add(1)
+			}
 		}
+		s.take(m)
 	}
 }
 
-func (f *fleet) opened(c *ledger.Conn, addr string) {
-	f.open.Add(1)
+// follow begins a session.
+func (f *fleet) follow(d *device, conn *client.Conn, sheet *ledger.Conn) *session {
+	s := &session{follower: d.follower, conn: conn, sheet: sheet, caughtUp: func() {}}
+	if d.guest && f.guests.recalled.Err() != nil {
+		s.caughtUp = func() { d.back.Store(true) }
+	}
+	if d.began++; d.guest || d.began > 1 {
+		s.begin()
+	}
+	return s
+}
+
+func (f *fleet) opened(d *device, c *ledger.Conn, addr string) {
+	if !d.guest {
+		f.open.Add(1)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conns[c] = addr
@@ -227,19 +268,21 @@ func (f *fleet) opened(c *ledger.Conn, addr string) {
 // closed enters a connection's end. One that was closed for not reading was due
 // nothing since it stopped.
 func (f *fleet) closed(c *ledger.Conn, end ending, stalled time.Time) {
-	if client.CloseCode(end.err) == slowConsumer && !stalled.IsZero() {
-		c.CloseAt(stalled)
-	} else {
-		c.CloseAt(end.at)
+	e := ledger.End{At: end.at, Code: client.CloseCode(end.err), Told: end.told, Left: end.device.left.Load()}
+	if e.Code == slowConsumer {
+		e.Silent = stalled
 	}
-	f.open.Add(-1)
+	c.Close(e)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.conns, c)
-	f.ends = append(f.ends, end)
+	if !end.device.guest {
+		f.open.Add(-1)
+		f.ends = append(f.ends, end)
+	}
 }
 
-// endings returns how connections ended so far.
+// endings returns how connections ended so far, without those of guests.
 func (f *fleet) endings() []ending {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -15,21 +15,48 @@ import (
 // that names a process without a lease, an entry of a user that holds no
 // connection, and a user without an entry.
 func (d *drill) ghosts(ctx context.Context) ([]string, error) {
-	srv, err := d.stack.Master(ctx, stack.DataMaster)
+	entries, err := d.index(ctx)
 	if err != nil {
 		return nil, err
+	}
+	live, err := d.liveProcesses(ctx, entries)
+	if err != nil {
+		return nil, err
+	}
+	here, perhaps := d.fleet.users(), d.fleet.guests.users()
+	if d.fleet.guests.recalled.Err() != nil {
+		here, perhaps = append(here, perhaps...), nil
+	}
+	return findGhosts(entries, live, here, perhaps), nil
+}
+
+// index reads the entries of all data shards.
+func (d *drill) index(ctx context.Context) (map[hub.UserID][]hub.ProcessID, error) {
+	all := make(map[hub.UserID][]hub.ProcessID)
+	for _, name := range d.stack.DataShards() {
+		err := d.atMaster(ctx, name, func(c *redis.Client) error {
+			entries, err := readIndex(ctx, c, d.stack.Keys())
+			for u, ids := range entries {
+				all[u] = append(all[u], ids...)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// atMaster calls f with a client of a master.
+func (d *drill) atMaster(ctx context.Context, name string, f func(*redis.Client) error) error {
+	srv, err := d.stack.Master(ctx, name)
+	if err != nil {
+		return err
 	}
 	c := srv.Client()
 	defer c.Close()
-	entries, err := readIndex(ctx, c, d.stack.Keys())
-	if err != nil {
-		return nil, err
-	}
-	live, err := liveProcesses(ctx, c, d.stack.Keys(), entries)
-	if err != nil {
-		return nil, err
-	}
-	return findGhosts(entries, live, d.fleet.users()), nil
+	return f(c)
 }
 
 // readIndex returns the processes that each user's entry names.
@@ -70,26 +97,39 @@ func processesOf(entry string) []hub.ProcessID {
 }
 
 // liveProcesses says which of the processes that entries name have a lease.
-func liveProcesses(ctx context.Context, c *redis.Client, keys hub.Keys, entries map[hub.UserID][]hub.ProcessID) (map[hub.ProcessID]bool, error) {
+func (d *drill) liveProcesses(ctx context.Context, entries map[hub.UserID][]hub.ProcessID) (map[hub.ProcessID]bool, error) {
 	live := make(map[hub.ProcessID]bool)
-	for _, ids := range entries {
-		for _, id := range ids {
-			if _, known := live[id]; known {
-				continue
-			}
-			n, err := c.Exists(ctx, keys.Lease(id)).Result()
+	err := d.atMaster(ctx, stack.DataMaster, func(c *redis.Client) error {
+		for id := range processesIn(entries) {
+			n, err := c.Exists(ctx, d.stack.Keys().Lease(id)).Result()
 			if err != nil {
-				return nil, fmt.Errorf("read the lease of %s: %w", id, err)
+				return fmt.Errorf("read the lease of %s: %w", id, err)
 			}
 			live[id] = n == 1
 		}
-	}
-	return live, nil
+		return nil
+	})
+	return live, err
 }
 
-func findGhosts(entries map[hub.UserID][]hub.ProcessID, live map[hub.ProcessID]bool, connected []hub.UserID) []string {
+func processesIn(entries map[hub.UserID][]hub.ProcessID) map[hub.ProcessID]bool {
+	all := make(map[hub.ProcessID]bool)
+	for _, ids := range entries {
+		for _, id := range ids {
+			all[id] = true
+		}
+	}
+	return all
+}
+
+// findGhosts looks for what is wrong about users who are connected, about those
+// who may be, and about all others.
+func findGhosts(entries map[hub.UserID][]hub.ProcessID, live map[hub.ProcessID]bool, connected, perhaps []hub.UserID) []string {
 	var ghosts []string
-	here := make(map[hub.UserID]bool, len(connected))
+	here := make(map[hub.UserID]bool, len(connected)+len(perhaps))
+	for _, u := range perhaps {
+		here[u] = true
+	}
 	for _, u := range connected {
 		here[u] = true
 		if len(entries[u]) == 0 {

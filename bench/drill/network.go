@@ -18,9 +18,9 @@ import (
 )
 
 // A scenario that cuts the network runs in a process of its own in a network
-// namespace of its own, which has a bridge with two more namespaces behind it:
-// one for the master that is cut off, one for its replicas and the Sentinels.
-// The namespaces have no names and vanish with their last process, however that
+// namespace of its own, which has a bridge with two more namespaces behind it,
+// the two sides that are cut off from each other. What is at home, clients and
+// API servers for example, reaches both all the time. The namespaces have no names and vanish with their last process, however that
 // ends; the machine's own network is never touched.
 
 // apartEnv marks the process that runs apart.
@@ -82,8 +82,24 @@ func (d *drill) skip(why error) *Result {
 	return &d.result
 }
 
+// side says where a process runs.
+type side uint8
+
+const (
+	home  side = iota // in the drill's own namespace
+	left              // behind one port of the bridge
+	right             // behind the other
+)
+
+// frontName is what the front is called where Redis processes go by the names
+// that redisproc.TopologyOptions.Place describes.
+const frontName = "front"
+
 // network is what a scenario that runs apart has beside its own namespace.
-type network struct{ master, others *namespace }
+type network struct {
+	sides       func(name string) side // where each process runs
+	left, right *namespace
+}
 
 // namespace is a network namespace behind one port of the bridge. A sleeping
 // process holds it.
@@ -94,14 +110,14 @@ type namespace struct {
 }
 
 const (
-	homeAddr   = "10.213.0.1" // of our own namespace
-	masterAddr = "10.213.0.2"
-	othersAddr = "10.213.0.3"
+	homeAddr  = "10.213.0.1" // of our own namespace
+	leftAddr  = "10.213.0.2"
+	rightAddr = "10.213.0.3"
 )
 
 // newNetwork makes the bridge and what is behind it. Whoever made it closes it.
-func newNetwork(ctx context.Context) (*network, error) {
-	n := &network{}
+func newNetwork(ctx context.Context, sides func(name string) side) (*network, error) {
+	n := &network{sides: sides}
 	if err := n.build(ctx); err != nil {
 		n.close()
 		return nil, err
@@ -120,10 +136,10 @@ func (n *network) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if n.master, err = newNamespace(ctx, masterAddr, "cut0"); err != nil {
+	if n.left, err = newNamespace(ctx, leftAddr, "cut0"); err != nil {
 		return err
 	}
-	n.others, err = newNamespace(ctx, othersAddr, "cut1")
+	n.right, err = newNamespace(ctx, rightAddr, "cut1")
 	return err
 }
 
@@ -162,8 +178,8 @@ func (ns *namespace) close() {
 }
 
 func (n *network) close() {
-	n.master.close()
-	n.others.close()
+	n.left.close()
+	n.right.close()
 }
 
 func run(ctx context.Context, command string) error {
@@ -175,21 +191,25 @@ func run(ctx context.Context, command string) error {
 	return nil
 }
 
-// place says where a Redis process runs: the master that is cut off, and its
-// replicas and the Sentinels, behind the bridge; all others at home.
-func (n *network) place(o *redisproc.ServerOptions) {
-	where := (*namespace)(nil)
-	switch name := stack.ShardMaster(shard); {
-	case o.Name == name+"-0":
-		where = n.master
-	case strings.HasPrefix(o.Name, name+"-"), strings.HasPrefix(o.Name, "sentinel-"):
-		where = n.others
+// on says where a process runs: its address and what it is started under.
+func (n *network) on(name string) (host string, under []string) {
+	switch n.sides(name) {
+	case left:
+		return n.left.addr, n.left.under()
+	case right:
+		return n.right.addr, n.right.under()
+	default:
+		return homeAddr, nil
 	}
-	if where == nil {
-		o.Host = homeAddr
-		return
+}
+
+// place puts the stack's processes where they belong.
+func (n *network) place(o *stack.Options) {
+	o.BasePort = 20000 // the whole namespace is ours
+	o.Place = func(r *redisproc.ServerOptions) { r.Host, r.Under = n.on(r.Name) }
+	if n.sides(frontName) != home {
+		o.FrontHost, o.FrontUnder = n.on(frontName)
 	}
-	o.Host, o.Under = where.addr, where.under()
 }
 
 // cut parts the namespaces behind the bridge from each other, in both
@@ -199,7 +219,7 @@ func (n *network) cut(ctx context.Context) error { return n.isolate(ctx, "on") }
 func (n *network) heal(ctx context.Context) error { return n.isolate(ctx, "off") }
 
 func (n *network) isolate(ctx context.Context, how string) error {
-	for _, ns := range []*namespace{n.master, n.others} {
+	for _, ns := range []*namespace{n.left, n.right} {
 		if err := run(ctx, "ip link set dev "+ns.port+" type bridge_slave isolated "+how); err != nil {
 			return err
 		}
@@ -207,10 +227,23 @@ func (n *network) isolate(ctx context.Context, how string) error {
 	return nil
 }
 
+// masterCut cuts the first pub/sub master off from its replicas and the
+// Sentinels.
+func masterCut(name string) side {
+	switch group := stack.ShardMaster(shard); {
+	case name == group+"-0":
+		return left
+	case strings.HasPrefix(name, group+"-"), strings.HasPrefix(name, "sentinel-"):
+		return right
+	default:
+		return home
+	}
+}
+
 // cutNetwork cuts the master off for half of the time. Publishers still reach
 // it, and it takes what they publish, to nobody.
 func cutNetwork(ctx context.Context, d *drill) error {
-	d.say("cutting %s, the master of %s, off from its replicas and the Sentinels", masterAddr, stack.ShardMaster(shard))
+	d.say("cutting %s, the master of %s, off from its replicas and the Sentinels", leftAddr, stack.ShardMaster(shard))
 	d.faultAt = time.Now()
 	if err := d.net.cut(ctx); err != nil {
 		return err

@@ -118,13 +118,8 @@ func staleMaster(ctx context.Context, d *drill) error {
 	old.Crash()
 	waiting, cancel := context.WithTimeout(ctx, staleTimeout)
 	defer cancel()
-	for now := old; now == old; {
-		if err := pause(waiting, 100*time.Millisecond); err != nil {
-			return fmt.Errorf("wait for another master of %s: %w", name, err)
-		}
-		if now, err = d.stack.Master(waiting, name); err != nil {
-			return err
-		}
+	if _, err := d.waitMaster(waiting, name, old); err != nil {
+		return err
 	}
 	d.say("another master took its place after %.1fs: starting %s again", time.Since(d.faultAt).Seconds(), old.Addr())
 	if err := old.Restart(waiting, ""); err != nil {

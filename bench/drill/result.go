@@ -30,7 +30,13 @@ type Result struct {
 	Duplicated     int    `json:"duplicated"`
 	Reordered      int    `json:"reordered"`
 	Misdelivered   int    `json:"misdelivered"`
+	Stored         int    `json:"stored"`      // accepted to be kept, once for each device that came back for it
+	StoredLost     int    `json:"stored_lost"` // of those, never found again
+	ToldWrong      int    `json:"told_wrong"`  // what answers said of targets and was not so
+	Excused        int    `json:"excused"`     // lost where a bounded loss is documented, and told
+	Books          string `json:"books"`       // "balance", "off by …", "not available: …": do the servers' own metrics agree
 	FailedConnects int    `json:"failed_connects"`
+	IDRefusedMS    int64  `json:"id_refused_ms"`  // the longest that one with an id was not accepted though it was repeated
 	LongestGapMS   int64  `json:"longest_gap_ms"` // between one API server and one worker
 	Promise        string `json:"promise"`
 
@@ -46,11 +52,27 @@ type Result struct {
 	Refused       int `json:"refused"`       // answered with an error
 	Unanswered    int `json:"unanswered"`
 
+	ToldOffline     int `json:"told_offline"`      // of the lost, those for users of whom the answer said that they were offline
+	ToldOfflineAway int `json:"told_offline_away"` // users told offline while their connection was out of reach, before it was sent away
+	ToldUnknown     int `json:"told_unknown"`      // targets of whom a report said that it does not know
+	Unavailable     int `json:"unavailable"`       // users of whom the answer said that nothing was sent to them
+	GivenUp         int `json:"given_up"`          // deliveries lost where nothing was carried for longer than the relay's window
+	Repeated        int `json:"repeated"`          // arrivals beyond the first of what its caller sent more than once
+	Replayed        int `json:"replayed"`          // arrivals by a resume of what had arrived before on the connection
+
+	StoredReordered   int `json:"stored_reordered"`   // of what was stored, given after a later one of the same sender
+	Resumes           int `json:"resumes"`            // that were answered
+	RecoveredWrong    int `json:"recovered_wrong"`    // of those, said recovered, and something was missing
+	RecoveredNeedless int `json:"recovered_needless"` // of those, said not recovered, and nothing was missing
+
+	ComeAndGo *ComeAndGo `json:"come_and_go,omitempty"`
+
 	// Instants after the fault, in milliseconds; absent when they do not apply.
 	LostFromMS      *int64 `json:"lost_from_ms,omitempty"`
 	LostUntilMS     *int64 `json:"lost_until_ms,omitempty"`
 	RecoveredMS     *int64 `json:"recovered_ms,omitempty"`      // clients are connected, or can connect, again
 	OfflineWithinMS *int64 `json:"offline_within_ms,omitempty"` // users of a dead worker count as offline
+	RepairedMS      *int64 `json:"repaired_ms,omitempty"`       // the index is right again
 	SweptMS         *int64 `json:"swept_ms,omitempty"`          // the index names the dead worker no more
 	Ghosts          *int   `json:"ghosts,omitempty"`            // index entries of dead processes or absent users, at the end
 
@@ -73,6 +95,11 @@ func (r *Result) settle(e ledger.Entry, fault time.Time) {
 	r.Duplicated, r.Reordered, r.Misdelivered = e.Duplicated, e.Reordered, e.Misdelivered
 	r.Owed, r.Away, r.HandedOver = e.Owed, e.Away, e.HandedOver
 	r.Notifications, r.Refused, r.Unanswered = e.Notifications, e.Refused, e.Unanswered
+	r.Stored, r.StoredLost, r.StoredReordered = e.Stored, e.StoredLost, e.StoredReordered
+	r.Resumes, r.RecoveredWrong, r.RecoveredNeedless = e.Resumes, e.RecoveredWrong, e.RecoveredNeedless
+	r.ToldWrong, r.ToldOffline, r.ToldOfflineAway, r.ToldUnknown = e.ToldWrong, e.ToldOffline, e.ToldOfflineAway, e.ToldUnknown
+	r.GivenUp = e.GivenUp
+	r.Excused, r.Unavailable, r.Repeated, r.Replayed = e.Excused, e.Unavailable, e.Repeated, e.Replayed
 	r.LongestGapMS = e.LongestGap.Milliseconds()
 	if e.Lost > 0 && !fault.IsZero() {
 		r.LostFromMS, r.LostUntilMS = ms(e.LostFrom.Sub(fault)), ms(e.LostLast.Sub(fault))
@@ -95,14 +122,15 @@ func (r *Result) breaks(format string, args ...any) {
 
 func writeTable(results []*Result, w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "scenario\taccepted\twritten\tlost\tduplicated\treordered\tmisdelivered\tfailed connects\tlongest gap\tpromise\t")
+	fmt.Fprintln(t, "scenario\taccepted\twritten\tlost\tduplicated\treordered\tmisdelivered\tstored\tstored lost\ttold wrong\tfailed connects\tlongest gap\tbooks\tpromise\t")
 	for _, r := range results {
 		if r.Skipped {
-			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\tskipped\t\n", r.Scenario) // notes say why
+			fmt.Fprintf(t, "%s\t\t\t\t\t\t\t\t\t\t\t\t\tskipped\t\n", r.Scenario) // notes say why
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d ms\t%s\t\n", r.Scenario, r.Accepted, r.Written, r.Lost,
-			r.Duplicated, r.Reordered, r.Misdelivered, r.FailedConnects, r.LongestGapMS, r.Promise)
+		books, _, _ := strings.Cut(r.Books, ":") // notes say why
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d ms\t%s\t%s\t\n", r.Scenario, r.Accepted, r.Written, r.Lost,
+			r.Duplicated, r.Reordered, r.Misdelivered, r.Stored, r.StoredLost, r.ToldWrong, r.FailedConnects, r.LongestGapMS, books, r.Promise)
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("print results: %w", err)
@@ -113,6 +141,28 @@ func writeTable(results []*Result, w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// number is one figure for the notes.
+type number struct {
+	count int
+	what  string
+}
+
+// numbers are figures that deserve a note when they are not zero.
+func (r *Result) numbers() []number {
+	return []number{
+		{r.ToldOffline, "of the lost told as offline"},
+		{r.ToldOfflineAway, "told as offline on connections that were sent away"},
+		{r.ToldUnknown, "told as unknown"},
+		{r.Excused, "lost where that is documented, and told"},
+		{r.GivenUp, "given up"},
+		{r.Unavailable, "told as unavailable"},
+		{r.Repeated, "arrived again because their callers had sent them again"},
+		{r.StoredReordered, "stored notifications out of order"},
+		{r.RecoveredWrong, "resumes said recovered and something was missing"},
+		{r.RecoveredNeedless, "resumes said not recovered and nothing was missing"},
+	}
 }
 
 // notes says in words what has no column.
@@ -141,10 +191,22 @@ func (r *Result) notes() string {
 	if r.Away > 0 {
 		notes = append(notes, fmt.Sprintf("%d not delivered to users who were between two connections", r.Away))
 	}
+	for _, n := range r.numbers() {
+		if n.count > 0 {
+			notes = append(notes, fmt.Sprintf("%d %s", n.count, n.what))
+		}
+	}
+	if r.IDRefusedMS > 0 {
+		notes = append(notes, fmt.Sprintf("with an id one was refused for %d ms", r.IDRefusedMS))
+	}
+	if strings.HasPrefix(r.Books, unavailable) {
+		notes = append(notes, "books "+r.Books)
+	}
 	add("lost from %d ms after the fault", r.LostFromMS)
 	add("until %d ms", r.LostUntilMS)
 	add("users of the dead worker offline after %d ms", r.OfflineWithinMS)
 	add("connected again after %d ms", r.RecoveredMS)
+	add("index repaired after %d ms", r.RepairedMS)
 	add("index clean after %d ms", r.SweptMS)
 	if r.HarnessStallMS > stalled.Milliseconds() {
 		notes = append(notes, fmt.Sprintf("the machine stalled for up to %d ms meanwhile", r.HarnessStallMS))

@@ -24,12 +24,18 @@ type scenario struct {
 	// and while everything still runs. nil: nothing.
 	check func(ctx context.Context, d *drill) error
 
-	front []string // further flags of the front
-	named bool     // callers name notifications and try again at the other API server
-	apart bool     // runs in network namespaces of its own, or is skipped
+	front []string             // further flags of the front
+	setup func(*stack.Options) // changes what is started; nil: nothing
+	named bool                 // callers name notifications and try again at the other API server
+	gap   time.Duration        // how long a way may deliver nothing; 0: gapLimit
+	// apart says where each process runs, in network namespaces of the
+	// scenario's own, without which it is skipped. nil: all run here.
+	apart func(name string) side
 }
 
-func scenarios() []scenario {
+func scenarios() []scenario { return append(firstScenarios(), moreScenarios()...) }
+
+func firstScenarios() []scenario {
 	return []scenario{
 		{name: "steady", about: "nothing breaks", check: checkSteady},
 		{name: "kill-worker", about: "one of the front workers is killed (SIGKILL)", fault: killWorker, check: checkIndex},
@@ -38,7 +44,7 @@ func scenarios() []scenario {
 		{name: "pubsub-hang", about: "the master of a pub/sub shard hangs (SIGSTOP) and comes back as it was", fault: hangPubSub, check: checkUndisturbed},
 		{name: "replica-kill", about: "the replica of a pub/sub shard that most processes are subscribed at is killed", fault: killReplica, check: checkUndisturbed},
 		{name: "sentinel-and-master-kill", about: "the master of a pub/sub shard is killed together with a Sentinel", fault: killSentinelAndMaster, check: checkUndisturbed},
-		{name: "network-cut", about: "the master of a pub/sub shard is cut off from its replicas and the Sentinels, not from publishers", fault: cutNetwork, check: checkUndisturbed, apart: true},
+		{name: "network-cut", about: "the master of a pub/sub shard is cut off from its replicas and the Sentinels, not from publishers", fault: cutNetwork, check: checkUndisturbed, apart: masterCut},
 		{name: "stale-master", about: "the master of a pub/sub shard is killed and, once replaced, started again as a master", fault: staleMaster, check: checkUndisturbed},
 		{name: "slow-subscriber", about: "some clients stop reading while much is sent to them", fault: slowClients, check: checkSlow},
 		{name: "kill-api", about: "one of the API servers is killed (SIGKILL)", fault: killAPI, check: checkUndisturbed, named: true},
@@ -85,9 +91,7 @@ type drill struct {
 	loadEnd time.Time
 	net     *network // of a scenario that runs apart
 
-	// owed says what the system owes to users whose connections ended; see
-	// ledger.Rules. nil: nothing.
-	owed func(holder int, closed time.Time) time.Time
+	audit // what scenarios add to what is promised
 }
 
 // say prints a line of progress.
@@ -102,16 +106,19 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 		Binary: opts.Binary, APIs: apis, Workers: workers, Shards: shards, Replicas: replicas,
 		AtMostOnce: opts.AtMostOnce, FrontArgs: s.front, LogDir: opts.LogDir,
 	}
+	if s.setup != nil {
+		s.setup(&o)
+	}
 	var err error
-	if s.apart {
+	if s.apart != nil {
 		if !insideApart() {
 			return d.playApart(ctx)
 		}
-		if d.net, err = newNetwork(ctx); err != nil {
+		if d.net, err = newNetwork(ctx, s.apart); err != nil {
 			return d.skip(err), nil
 		}
 		defer d.net.close()
-		o.BasePort, o.Place = 20000, d.net.place
+		d.net.place(&o)
 	}
 	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, apis, workers)
 	d.stack, err = stack.Start(ctx, o)
@@ -149,6 +156,7 @@ func (d *drill) run(ctx context.Context) error {
 			return err
 		}
 	}
+	d.closeBooks(ctx)
 	hangUp()
 	d.fleet.wait()
 	d.account()
@@ -177,7 +185,8 @@ func (d *drill) locate() error {
 // load runs the senders, and the fault in the midst of them.
 func (d *drill) load(ctx context.Context) error {
 	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.APIs(), d.stack.Key(), d.opts.Rate, senderCount)
-	d.senders.named = d.named
+	d.senders.named, d.senders.guests = d.named, d.fleet.guests.users()
+	d.openBooks(ctx)
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	d.senders.start(sending)
@@ -191,6 +200,10 @@ func (d *drill) load(ctx context.Context) error {
 	d.loadEnd = time.Now()
 	if err != nil {
 		return err
+	}
+	d.say("calling back the players who come and go")
+	if err := d.fleet.callBack(ctx); err != nil {
+		d.result.breaks("%v", err)
 	}
 	return d.drain(ctx)
 }
@@ -247,19 +260,15 @@ func (d *drill) drain(ctx context.Context) error {
 func (d *drill) account() {
 	d.result.FailedConnects += int(d.fleet.failed.Load())
 	d.result.HarnessStallMS = d.stalls.longest().Milliseconds()
+	d.result.ComeAndGo, d.result.IDRefusedMS = d.fleet.guests.tell(), d.senders.longestRefused().Milliseconds()
 	if n := d.senders.refused.Load(); n > 0 {
 		d.say("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}
-	entry := d.book.Settle(ledger.Rules{
-		Joined: 500 * time.Millisecond,
-		Stayed: 2 * time.Second,
-		End:    d.loadEnd,
-		Owed:   d.owed,
-		Window: returnWindow,
-	})
-	if limit := gapLimit + d.stalls.longest(); entry.LongestGap > limit {
+	entry := d.book.Settle(d.rules())
+	if limit := d.longestGap(); entry.LongestGap > limit {
 		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}
+	d.checkGivenUp(entry)
 	for _, e := range entry.Examples {
 		d.say("  %s", e)
 	}

@@ -34,11 +34,8 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 	if err != nil {
 		return err
 	}
-	d.owed = func(holder int, closed time.Time) time.Time {
-		if !slices.Contains(old, holder) {
-			return time.Time{}
-		}
-		return closed.Add(-noticed - d.stalls.longest())
+	if err := d.movesAll(); err != nil {
+		return err
 	}
 	d.say("replacing workers %v", old)
 	d.faultAt = time.Now()

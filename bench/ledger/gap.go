@@ -50,10 +50,10 @@ func (a *account) longestGap() time.Duration {
 // collectWanted enters a notification on the lane of every connection that
 // was there for it.
 func (a *account) collectWanted(l lanes, m *Message) {
-	for _, u := range m.Users {
+	for _, u := range a.addressees(m) {
 		for _, s := range a.sheets[u] {
-			if s.holder != 0 && m.names(s.Conn) && a.joined(s.Conn, m) && s.openAt(m.Due) {
-				l.at(m.API, s.holder).want(m.Due, a.end(s.Conn))
+			if s.holder != 0 && m.names(s.User, s.Service) && a.joined(s, m) && s.openAt(m.Due) {
+				l.at(m.API, s.holder).want(m.Due, a.end(s))
 			}
 		}
 	}
@@ -71,14 +71,12 @@ func (a *account) collectArrived(l lanes, s *sheet) {
 	}
 }
 
-func (c *Conn) openAt(t time.Time) bool { return c.closed.IsZero() || c.closed.After(t) }
-
 // end is when waiting for something on the connection ends.
-func (a *account) end(c *Conn) time.Time {
-	if c.closed.IsZero() || c.closed.After(a.rules.End) {
+func (a *account) end(s *sheet) time.Time {
+	if s.closed.IsZero() || s.closed.After(a.rules.End) {
 		return a.rules.End
 	}
-	return c.closed
+	return s.closed
 }
 
 func (t *traffic) want(due, until time.Time) {

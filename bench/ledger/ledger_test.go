@@ -40,7 +40,7 @@ func (w *world) conn(user hub.UserID, service hub.Service, opened, closed int) *
 	c := w.Open(user, service)
 	c.Opened, c.holder = at(opened), 1
 	if closed > 0 {
-		c.closed = at(closed)
+		c.end.At = at(closed)
 	}
 	return c
 }
@@ -50,7 +50,7 @@ func (w *world) send(sender, n, due int, o Outcome, service hub.Service, users .
 }
 
 func (c *Conn) got(sender, n, ms int) {
-	c.Receipts = append(c.Receipts, Receipt{Key{sender, n}, at(ms)})
+	c.Receipts = append(c.Receipts, Receipt{Key: Key{sender, n}, At: at(ms)})
 }
 
 func TestSettle(t *testing.T) {
@@ -343,6 +343,7 @@ func TestClosedByHolder(t *testing.T) {
 	var w world
 	w.conn("a", "", 0, 1000)
 	w.conn("b", "", 0, 3000)
+	w.conn("d", "", 0, 3000).holder = 0
 	c := w.conn("c", "", 0, 0)
 	c.HeldBy(9)
 	if c.Holder() != 9 {
@@ -351,8 +352,54 @@ func TestClosedByHolder(t *testing.T) {
 	if got := w.Closed(at(2000)); len(got) != 1 || got[1] != 1 {
 		t.Errorf("Closed = %v", got)
 	}
-	c.Close()
+	c.Close(End{At: time.Now()})
 	if got := w.Closed(at(4000)); got[9] != 1 {
 		t.Errorf("Closed = %v", got)
+	}
+}
+
+// TestBroadcasts: a broadcast is due once on every connection that was there.
+func TestBroadcasts(t *testing.T) {
+	var w world
+	w.conn("a", "", 0, 0).got(1, 1, 2010)
+	w.conn("b", "chess", 0, 0)
+	twice := w.conn("c", "", 0, 0)
+	twice.got(1, 1, 2010)
+	twice.got(1, 1, 2020)
+	w.conn("late", "", 3000, 0)
+	w.Enter(&Message{Key: Key{1, 1}, Everybody: true, Due: at(2000), Answered: at(2005), Outcome: Accepted})
+	if e := w.Settle(rules()); e.Accepted != 3 || e.Written != 2 || e.Lost != 1 || e.Duplicated != 1 || e.Misdelivered != 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestGivenUp: what is lost while nothing is carried is counted apart, for each
+// connection, and only then.
+func TestGivenUp(t *testing.T) {
+	var w world
+	w.conn("a", "", 0, 0)
+	w.conn("a", "", 0, 0).got(1, 1, 2010)
+	w.send(1, 1, 2000, Accepted, "", "a")
+	w.send(1, 2, 4000, Accepted, "", "a")
+	r := rules()
+	r.GivesUp = []Span{{From: at(1000), To: at(3000)}}
+	if e := w.Settle(r); e.Accepted != 3 || e.Written != 1 || e.GivenUp != 1 || e.Lost != 2 {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestPartlyExcused: only what another connection of the user has read.
+func TestPartlyExcused(t *testing.T) {
+	var w world
+	w.conn("a", "", 0, 0)
+	w.conn("a", "", 0, 0).got(1, 1, 2010)
+	w.conn("b", "", 0, 0)
+	w.send(1, 1, 2000, Accepted, "", "a", "b")
+	r := rules()
+	for partly, want := range map[bool]Entry{true: {Excused: 1, Lost: 1}, false: {Lost: 2}} {
+		r.Excused = []Span{{From: at(1000), To: at(3000), Partly: partly}}
+		if e := w.Settle(r); e.Written != 1 || e.Excused != want.Excused || e.Lost != want.Lost {
+			t.Errorf("partly %v: %+v", partly, e)
+		}
 	}
 }

@@ -55,6 +55,16 @@ func (p *Poster) Notify(ctx context.Context, body []byte) (hub.Summary, error) {
 	return s, err
 }
 
+// NotifyInto is Notify with the answer's JSON read into reply, and with every
+// target's fate in it if perUser is set.
+func (p *Poster) NotifyInto(ctx context.Context, body []byte, perUser bool, reply any) error {
+	path := "/notify"
+	if perUser {
+		path += "?per_user=1"
+	}
+	return p.call(ctx, path, body, reply)
+}
+
 // Broadcast posts the JSON of one broadcast, to everyone who is online. The
 // error is as that of Notify.
 func (p *Poster) Broadcast(ctx context.Context, body []byte) (hub.Summary, error) {

@@ -20,6 +20,7 @@ type Command struct {
 	LogDir string // NAME.log in it gets what the process writes
 	Args   []string
 	Env    []string // beside this process's own
+	Pipe   bool     // what it writes goes through a pipe on its way to the log; see StopReading
 }
 
 // Process is a process that Start started. Its methods may be called from
@@ -30,13 +31,14 @@ type Process struct {
 	log    string // path of its log
 	exited chan struct{}
 	killed atomic.Bool // on purpose
+	reader *reader     // of the pipe; nil: there is none
 }
 
 // Start starts the program Args[0]. It dies with this process; the caller
 // stops or kills it.
 func Start(c Command) (*Process, error) {
 	p := &Process{name: c.Name, log: filepath.Join(c.LogDir, c.Name+".log"), exited: make(chan struct{})}
-	out, err := os.Create(p.log)
+	out, err := p.openLog(c.Pipe)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
@@ -46,13 +48,26 @@ func Start(c Command) (*Process, error) {
 	p.cmd.Env = append(os.Environ(), c.Env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
+		p.reader.close()
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
 	go func() {
 		_ = p.cmd.Wait() // how it ended is in its log, and for those who look at the state
+		p.reader.finish()
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// openLog opens what the process writes to, the log or a pipe on the way to it.
+func (p *Process) openLog(pipe bool) (*os.File, error) {
+	log, err := os.Create(p.log)
+	if err != nil || !pipe {
+		return log, err
+	}
+	var out *os.File
+	p.reader, out, err = readInto(log)
+	return out, err
 }
 
 // PID is the process's id, also after its end.

@@ -3,6 +3,7 @@ package proc
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,4 +76,59 @@ func TestWaitForEndsWithItsContext(t *testing.T) {
 	if err := p.WaitReady(ctx, "http://127.0.0.1:1/"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("WaitReady = %v", err)
 	}
+}
+
+// piped starts a process that writes a line every 10 ms through a pipe.
+func piped(t *testing.T) *Process {
+	t.Helper()
+	p, err := Start(Command{
+		Name: "it", LogDir: t.TempDir(), Pipe: true,
+		Args: []string{"/bin/sh", "-c", "while echo line; do sleep 0.01; done; exit 1"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() })
+	if err := p.WaitFor(t.Context(), func() error { return said(p, "line") }); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func said(p *Process, what string) error {
+	if !strings.Contains(p.Tail(), what) {
+		return errors.New("silent")
+	}
+	return nil
+}
+
+func TestReaderGoesAway(t *testing.T) {
+	p := piped(t)
+	p.CloseReader()
+	select {
+	case <-p.Exited(): // by SIGPIPE
+	case <-time.After(5 * time.Second):
+		t.Error("the process can still write")
+	}
+}
+
+func TestReaderStopsReading(t *testing.T) {
+	p := piped(t)
+	if err := p.StopReading(); err != nil {
+		t.Fatal(err)
+	}
+	before := logSize(t, p)
+	time.Sleep(100 * time.Millisecond)
+	if after := logSize(t, p); p.Check() != nil || after != before {
+		t.Errorf("the process ended (%v), or its log grew from %d to %d bytes", p.Check(), before, after)
+	}
+}
+
+func logSize(t *testing.T, p *Process) int64 {
+	t.Helper()
+	info, err := os.Stat(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }

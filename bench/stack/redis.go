@@ -10,16 +10,32 @@ import (
 	"github.com/homing/homing/redisx/redisproc"
 )
 
-// DataMaster is the name of the data master, ShardMaster that of pub/sub
-// shard i.
+// DataMaster is the name of the first data master.
 const DataMaster = "data"
+
+// DataShard returns the name of the master of data shard i.
+func DataShard(i int) string {
+	if i == 0 {
+		return DataMaster
+	}
+	return DataMaster + "-" + strconv.Itoa(i+1)
+}
 
 // ShardMaster returns the name of the master of pub/sub shard i.
 func ShardMaster(i int) string { return "pubsub-" + strconv.Itoa(i+1) }
 
+// DataShards returns the names of the data masters that servers are told of.
+func (s *Stack) DataShards() []string { return s.masters()[:s.dataUsed] }
+
+// dataShards counts the data masters, the spare ones too.
+func (s *Stack) dataShards() int { return s.opts.Data + s.opts.SpareData }
+
 // masters lists the names of all masters, data first.
 func (s *Stack) masters() []string {
-	names := []string{DataMaster}
+	var names []string
+	for i := range s.dataShards() {
+		names = append(names, DataShard(i))
+	}
 	for i := range s.opts.Shards {
 		names = append(names, ShardMaster(i))
 	}
@@ -38,6 +54,7 @@ func (s *Stack) startRedis(ctx context.Context) (err error) {
 	}
 	o := redisproc.TopologyOptions{
 		Sentinels: 3, Dir: dir, BasePort: s.opts.BasePort, Place: s.opts.Place,
+		FailoverTimeout: s.opts.FailoverTimeout,
 	}
 	for _, name := range s.masters() {
 		o.Masters = append(o.Masters, redisproc.MasterSpec{Name: name, Replicas: s.opts.Replicas})
@@ -68,16 +85,21 @@ func (s *Stack) stopRedis() {
 	}
 }
 
-// urls are the addresses of the data master and of the pub/sub masters.
-func (s *Stack) urls() (data, pubsub []string) {
-	var all []string
+// DataURLs returns the addresses of all data shards as servers are told them,
+// the spare ones last.
+func (s *Stack) DataURLs() []string { return s.urls()[:s.dataShards()] }
+
+// PubSubURLs returns those of the pub/sub shards.
+func (s *Stack) PubSubURLs() []string { return s.urls()[s.dataShards():] }
+
+func (s *Stack) urls() (all []string) {
 	if s.topology != nil {
 		all = s.topology.URLs()
 	}
 	for _, srv := range s.alone {
 		all = append(all, "redis://"+srv.Addr())
 	}
-	return all[:1], all[1:]
+	return all
 }
 
 // Master returns the server that is the named master now.
@@ -104,12 +126,32 @@ func (s *Stack) Replicas(ctx context.Context, name string) ([]*redisproc.Server,
 	if err != nil || s.topology == nil {
 		return nil, err
 	}
+	return slices.DeleteFunc(s.Servers(name), func(srv *redisproc.Server) bool { return srv == master }), nil
+}
+
+// Servers returns all servers of the named master, the one that started as the
+// master first.
+func (s *Stack) Servers(name string) []*redisproc.Server {
+	if s.topology == nil {
+		if i := slices.Index(s.masters(), name); i >= 0 {
+			return []*redisproc.Server{s.alone[i]}
+		}
+		return nil
+	}
 	for _, g := range s.topology.Groups {
 		if g.Name == name {
-			return slices.DeleteFunc(g.Servers(), func(srv *redisproc.Server) bool { return srv == master }), nil
+			return g.Servers()
 		}
 	}
-	return nil, nil
+	return nil
+}
+
+// WaitReplicas waits until every master has all its replicas.
+func (s *Stack) WaitReplicas(ctx context.Context) error {
+	if s.topology == nil {
+		return nil
+	}
+	return s.topology.WaitReplicas(ctx)
 }
 
 // Sentinels returns the Sentinels.

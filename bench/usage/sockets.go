@@ -10,9 +10,10 @@ import (
 
 // Holders tells which of the processes holds the server's end of each IPv4
 // connection to the local port, by the client's address as "a.b.c.d:port".
-// It asks the kernel, so it does not depend on what the processes say.
+// It asks the kernel, so it does not depend on what the processes say. All of
+// them are in one network namespace, which need not be ours.
 func Holders(port int, pids []int) (map[string]int, error) {
-	inodes, err := connections(port)
+	inodes, err := connectionsOf(pids, port)
 	if err != nil {
 		return nil, err
 	}
@@ -35,10 +36,23 @@ func Holders(port int, pids []int) (map[string]int, error) {
 	return holders, nil
 }
 
+// connectionsOf is connections of the first process that has not ended.
+func connectionsOf(pids []int, port int) (inodes map[string]string, err error) {
+	for _, pid := range pids {
+		if inodes, err = connections(pid, port); err == nil {
+			return inodes, nil
+		}
+	}
+	if gone(err) {
+		return nil, nil
+	}
+	return nil, err
+}
+
 // connections maps "socket:[inode]" to the peer's address for the established
-// connections whose local port is port.
-func connections(port int) (map[string]string, error) {
-	raw, err := os.ReadFile("/proc/net/tcp")
+// connections in the process's network namespace whose local port is port.
+func connections(pid, port int) (map[string]string, error) {
+	raw, err := os.ReadFile(proc(pid, "net/tcp"))
 	if err != nil {
 		return nil, fmt.Errorf("list connections: %w", err)
 	}
@@ -74,10 +88,10 @@ func hexAddress(s string) (string, error) {
 	return fmt.Sprintf("%d.%d.%d.%d:%d", a&255, a>>8&255, a>>16&255, a>>24, p), nil
 }
 
-// Listeners counts the IPv4 sockets that listen on the local port; with
-// SO_REUSEPORT there may be several.
-func Listeners(port int) (int, error) {
-	raw, err := os.ReadFile("/proc/net/tcp")
+// Listeners counts the IPv4 sockets in the process's network namespace that
+// listen on the local port; with SO_REUSEPORT there may be several.
+func Listeners(pid, port int) (int, error) {
+	raw, err := os.ReadFile(proc(pid, "net/tcp"))
 	if err != nil {
 		return 0, fmt.Errorf("list listeners: %w", err)
 	}

@@ -83,7 +83,7 @@ func TestHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	if n, err := Listeners(ln.Addr().(*net.TCPAddr).Port); err != nil || n != 1 {
+	if n, err := Listeners(os.Getpid(), ln.Addr().(*net.TCPAddr).Port); err != nil || n != 1 {
 		t.Errorf("Listeners = %d, %v", n, err)
 	}
 	client, err := net.Dial("tcp4", ln.Addr().String())

@@ -1,0 +1,92 @@
+package drill
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/homing/homing/bench/ledger"
+)
+
+// audit is how the books of a drill are settled, beside what is promised
+// always. Scenarios add to it what their fault allows.
+type audit struct {
+	// owed says what the system owes to users whose connections ended; see
+	// ledger.Rules. nil: nothing.
+	owed func(holder int, closed time.Time) time.Time
+
+	disowned []disowning
+	excused  []ledger.Span
+	gaveUp   []ledger.Span
+	givenUp  int // users of what was given up, by the servers' word
+	forgets  bool
+	books    books
+}
+
+// disowning is a time in which the system let go of what it could not reach.
+type disowning struct {
+	from, until time.Time
+	holders     []int // workers; none: all
+}
+
+// sendsAway says that a fault at the time given put workers, or with none all
+// of them, out of the system's reach: their connections that end within a while
+// after it, with 1012, without a close frame or because their clients leave,
+// were held until the fault only. What was accepted in between is owed to the
+// next connection, or was told to be offline, or was stored and is found there.
+func (a *audit) sendsAway(fault time.Time, within time.Duration, workers ...int) {
+	a.disowned = append(a.disowned, disowning{from: fault, until: fault.Add(within), holders: workers})
+}
+
+// excuse says that losses which are told are documented for a span of time; a
+// zero end is none.
+func (a *audit) excuse(from, to time.Time, why string) {
+	a.excused = append(a.excused, ledger.Span{From: from, To: to, Why: why})
+}
+
+// excusePartly is excuse for losses that only some connections of a user may
+// have had.
+func (a *audit) excusePartly(from, to time.Time, why string) {
+	a.excused = append(a.excused, ledger.Span{From: from, To: to, Why: why, Partly: true})
+}
+
+// givesUp says that nothing was carried for a span of time, longer than the
+// system keeps it: what is lost then is given up, and counted.
+func (a *audit) givesUp(from, to time.Time) {
+	a.gaveUp = append(a.gaveUp, ledger.Span{From: from, To: to, Why: "nothing is carried"})
+}
+
+// sentAway is ledger.Rules.SentAway: the last fault that the connection lived
+// to see.
+func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
+	for _, d := range a.disowned {
+		sent := e.Code == comeBack || e.Code == 0 || e.Told || e.Left
+		theirs := len(d.holders) == 0 || e.Holder == 0 || slices.Contains(d.holders, e.Holder)
+		if sent && theirs && e.Opened.Before(d.from) && e.At.After(d.from) && e.At.Before(d.until) && d.from.After(since) {
+			since = d.from
+		}
+	}
+	return since
+}
+
+// stayed is how long after an answer a connection must have lasted for the
+// notification to have been due on it.
+const stayed = 2 * time.Second
+
+// rules are what is promised.
+func (d *drill) rules() ledger.Rules {
+	return ledger.Rules{
+		Stayed:   stayed,
+		Patience: d.longestGap() + time.Second,
+		End:      d.loadEnd,
+		Owed:     d.owed,
+		Window:   returnWindow,
+		SentAway: d.sentAway,
+		Excused:  d.excused,
+		GivesUp:  d.gaveUp,
+		Forgets:  d.forgets,
+	}
+}
+
+// longestGap is how long a way may deliver nothing.
+func (d *drill) longestGap() time.Duration { return cmp.Or(d.gap, gapLimit) + d.stalls.longest() }

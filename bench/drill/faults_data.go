@@ -1,0 +1,505 @@
+package drill
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/bench/stack"
+	client "github.com/homing/homing/client/go"
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx/redisproc"
+)
+
+const (
+	// A replica is a little behind for a while, as is ordinary, and then far.
+	littleLag    = 50 * time.Millisecond
+	littleLagFor = 6 * time.Second
+	farLag       = 4 * time.Second
+	farLagFor    = 10 * time.Second
+	// heardWithin is how soon a player must hear what was accepted after its
+	// hello.
+	heardWithin = time.Second
+)
+
+// proxiedData puts a proxy before each data server.
+func proxiedData(o *stack.Options) {
+	o.Place = func(r *redisproc.ServerOptions) { r.Proxied = strings.HasPrefix(r.Name, stack.DataMaster+"-") }
+}
+
+// lagReplica delays what one data replica gets from its master. Meanwhile
+// players connect who are notified at once, and who are disconnected at once.
+func lagReplica(ctx context.Context, d *drill) error {
+	master, err := d.stack.Master(ctx, stack.DataMaster)
+	if err != nil {
+		return err
+	}
+	replicas, err := d.stack.Replicas(ctx, stack.DataMaster)
+	if err != nil {
+		return err
+	}
+	b := newBackend(d.stack.Key())
+	defer b.close()
+	d.faultAt = time.Now()
+	stores := d.watchPosts(ctx, b, "store", 100*time.Millisecond, storePost)
+	late := watching(ctx, 20*time.Millisecond, func(ctx context.Context, n int) answer { return d.notifyNewcomer(ctx, b, n) })
+	banned := watching(ctx, 100*time.Millisecond, func(ctx context.Context, n int) answer { return d.banNewcomer(ctx, b, n) })
+	for _, step := range []struct{ lag, length time.Duration }{{littleLag, littleLagFor}, {farLag, farLagFor}, {0, regroup}} {
+		d.say("data replica %s is %v behind", replicas[0].Addr(), step.lag)
+		master.Proxy().SetDelay(step.lag, replicas[0].Addr())
+		if err = pause(ctx, step.length); err != nil {
+			break
+		}
+	}
+	master.Proxy().SetDelay(0, replicas[0].Addr())
+	d.checkAll("notified right after hello", late.end())
+	d.checkAll("disconnected right after hello", banned.end())
+	d.checkAll("stored", stores.end())
+	return err
+}
+
+// checkAll wants every call answered as it was meant to be.
+func (d *drill) checkAll(what string, answers []answer) {
+	failed := 0
+	var example answer
+	for _, a := range answers {
+		if !a.ok() {
+			failed, example = failed+1, a
+		}
+	}
+	d.say("%s: %d of %d", what, len(answers)-failed, len(answers))
+	if failed > 0 {
+		d.result.breaks("%s: %d of %d failed, one %.1fs after the fault: %v", what, failed, len(answers), example.at.Sub(d.faultAt).Seconds(), example)
+	}
+}
+
+func storePost(n int) post {
+	p := awayPost(n)
+	p.Store = keepFor
+	return p
+}
+
+// notifyNewcomer connects a player and wants a notification that is sent
+// right after hello to be read.
+func (d *drill) notifyNewcomer(ctx context.Context, b *backend, n int) answer {
+	return d.withNewcomer(ctx, fmt.Sprintf("late%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
+		a := d.notify(ctx, b, "notify after hello", n, post{Users: []hub.UserID{u}, Data: keepsake{N: n}})
+		if !a.ok() {
+			return a
+		}
+		m, err := c.Receive(ctx)
+		if err == nil && m.Notification == nil {
+			err = fmt.Errorf("%w: %s", errNotHeard, m.Raw)
+		}
+		return d.heard(a, err)
+	})
+}
+
+// banNewcomer connects a player and wants the connection ended that is
+// disconnected right after hello.
+func (d *drill) banNewcomer(ctx context.Context, b *backend, n int) answer {
+	return d.withNewcomer(ctx, fmt.Sprintf("banned%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
+		apis := d.stack.APIs()
+		a := b.call(ctx, "disconnect after hello", http.MethodDelete, apis[n%len(apis)]+"/users/"+url.PathEscape(string(u))+"/connections", nil)
+		if !a.ok() {
+			return a
+		}
+		_, err := c.Receive(ctx)
+		if client.CloseCode(err) != 0 {
+			err = nil // as it should be
+		} else if err == nil {
+			err = errNotClosed
+		}
+		return d.heard(a, err)
+	})
+}
+
+var (
+	errNotHeard  = errors.New("something else was read")
+	errNotClosed = errors.New("the connection goes on")
+)
+
+// heard is a, failed if err says that the client did not see what it should.
+func (d *drill) heard(a answer, err error) answer {
+	if err != nil {
+		a.status, a.err = 0, fmt.Errorf("accepted (%s), and the client: %w", a.body, err)
+	}
+	return a
+}
+
+// withNewcomer connects a player for a call that says what it saw.
+func (d *drill) withNewcomer(ctx context.Context, user string, f func(context.Context, *client.Conn, hub.UserID) answer) answer {
+	connect := answer{what: "connect", at: time.Now()}
+	dialing, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	u := hub.UserID(user)
+	c, err := dialAs(dialing, d.stack.Front(), d.stack.Secret(), &device{user: u})
+	if err != nil {
+		connect.took, connect.err = time.Since(connect.at), err
+		return connect
+	}
+	defer c.Close()
+	hearing, cancel := context.WithTimeout(ctx, heardWithin+d.stalls.longest())
+	defer cancel()
+	return f(hearing, c, u)
+}
+
+const (
+	// failovers is how many planned failovers are made in a row.
+	failovers = 3
+	// answeredWithin is how soon after each posts and connects must be
+	// answered again.
+	answeredWithin = 2 * time.Second
+	// failoverTimeout is how long one may take.
+	failoverTimeout = 20 * time.Second
+	// shortFailovers is what Sentinels are told: how long an attempt may take.
+	shortFailovers = 3 * time.Second
+)
+
+func quickFailovers(o *stack.Options) { o.FailoverTimeout = shortFailovers }
+
+// planFailovers has Sentinel replace the data master, again and again.
+func planFailovers(ctx context.Context, d *drill) error {
+	b := newBackend(d.stack.Key())
+	defer b.close()
+	plain, named := d.newVault("keeper", 40, false), d.newVault("savekeeper", 40, true)
+	watches := map[string]*watch{
+		"post":          d.watchPosts(ctx, b, "post", 50*time.Millisecond, awayPost),
+		"post with id":  d.watchPosts(ctx, b, "post with id", 50*time.Millisecond, namedPost),
+		"store":         plain.fill(ctx, b, 10*time.Millisecond),
+		"store with id": named.fill(ctx, b, 20*time.Millisecond),
+		"connect":       d.newcomers(ctx),
+	}
+	if err := pause(ctx, time.Second); err != nil {
+		return err
+	}
+	d.faultAt = time.Now()
+	var began []time.Time
+	for range failovers {
+		began = append(began, time.Now())
+		if err := d.failover(ctx, stack.DataMaster); err != nil {
+			return err
+		}
+		if err := pause(ctx, regroup); err != nil {
+			return err
+		}
+	}
+	for what, w := range watches {
+		d.checkFailovers(what, w.end(), began)
+	}
+	return errors.Join(plain.open(ctx), named.open(ctx))
+}
+
+// operatorTakes is how long after a failover somebody looks after the old
+// master. Left alone it would be a second one for some 10 s more.
+const operatorTakes = time.Second
+
+// failover asks a Sentinel to replace a master, has the old one follow the new
+// one, as whoever upgrades it does, and waits until all replicas follow.
+func (d *drill) failover(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
+	defer cancel()
+	old, err := d.stack.Master(ctx, name)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := d.askFailover(ctx, name); err != nil {
+		return err
+	}
+	master, err := d.waitMaster(ctx, name, old)
+	if err != nil {
+		return err
+	}
+	d.say("%s is the master of %s instead of %s after %.1fs", master.Addr(), name, old.Addr(), time.Since(began).Seconds())
+	if err := pause(ctx, operatorTakes); err != nil {
+		return err
+	}
+	c := old.Client()
+	defer c.Close()
+	host, port, err := net.SplitHostPort(master.Addr())
+	if err == nil {
+		err = c.Do(ctx, "REPLICAOF", host, port).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("have %s follow %s: %w", old.Addr(), master.Addr(), err)
+	}
+	return d.stack.WaitReplicas(ctx)
+}
+
+// waitMaster waits until another server than old is the master.
+func (d *drill) waitMaster(ctx context.Context, name string, old *redisproc.Server) (*redisproc.Server, error) {
+	for {
+		now, err := d.stack.Master(ctx, name)
+		if err == nil && now != old {
+			return now, nil
+		}
+		if e := pause(ctx, 20*time.Millisecond); e != nil {
+			return nil, fmt.Errorf("wait for another master of %s: %w", name, cmp.Or(err, e))
+		}
+	}
+}
+
+// askFailover asks until a Sentinel obeys: it does not while it sees no
+// replica that is good enough.
+func (d *drill) askFailover(ctx context.Context, name string) error {
+	c := d.stack.Sentinels()[0].Client()
+	defer c.Close()
+	for {
+		err := c.Do(ctx, "SENTINEL", "FAILOVER", name).Err()
+		if err == nil {
+			d.say("asked for a failover of %s", name)
+			return nil
+		}
+		if pause(ctx, 200*time.Millisecond) != nil {
+			return fmt.Errorf("ask for a failover of %s: %w", name, err)
+		}
+	}
+}
+
+// checkFailovers wants calls to be answered again soon after each failover.
+func (d *drill) checkFailovers(what string, answers []answer, began []time.Time) {
+	d.checkRefusalsOf(what, answers)
+	for i, at := range began {
+		next := time.Now()
+		if i+1 < len(began) {
+			next = began[i+1]
+		}
+		took, limit := back(answers, at, next), answeredWithin+d.stalls.longest()
+		d.say("%s: answered as ever %.2fs after failover %d", what, took.Seconds(), i+1)
+		if took > limit {
+			d.result.breaks("%s: refused or late up to %v after planned failover %d, want at most %v", what, took.Round(10*time.Millisecond), i+1, limit.Round(time.Millisecond))
+		}
+	}
+}
+
+// checkRefusalsOf is checkRefusals for calls of the API; a player who could
+// not connect has no HTTP answer to look at.
+func (d *drill) checkRefusalsOf(what string, answers []answer) {
+	if what != "connect" {
+		d.say("%s: %v", what, count(answers))
+		d.checkRefusals(answers)
+	}
+}
+
+const (
+	// fullFor is how long data Redis is full.
+	fullFor = 8 * time.Second
+	// headroom is what is left to fill, and fillSize the size of what fills it.
+	headroom = 2 << 20
+	fillSize = 48 << 10
+	// forgotten is how long a server may say that something was refused after
+	// nothing is any more.
+	forgotten = 20 * time.Second
+)
+
+// fillRedis fills the data master up with what is stored for users who are
+// away, and makes space later.
+func fillRedis(ctx context.Context, d *drill) error {
+	b := newBackend(d.stack.Key())
+	defer b.close()
+	d.faultAt = time.Now()
+	addr, err := d.limitMemory(ctx)
+	if err != nil {
+		return err
+	}
+	ready := d.watchReady(ctx, b, "/readyz", d.stack.APIs()[0])
+	plain := d.watchPosts(ctx, b, "post", 50*time.Millisecond, awayPost)
+	stores := d.watchPosts(ctx, b, "store", 10*time.Millisecond, fillPost)
+	full, err := d.waitRefused(ctx, stores)
+	if err == nil {
+		err = pause(ctx, fullFor)
+	}
+	if e := d.setMemory(ctx, 0); err != nil || e != nil {
+		return errors.Join(err, e)
+	}
+	d.say("there is space again: refused stores %v", count(stores.soFar()))
+	spaceAt := time.Now()
+	d.waitReady(ctx, b, "the API", d.stack.APIs()[0], forgotten)
+	if err := pause(ctx, regroup); err != nil {
+		return err
+	}
+	all := stores.end()
+	d.checkAll("posted while Redis was full", between(plain.end(), full, spaceAt))
+	d.checkRefusals(all)
+	d.checkAll("stored after there was space", between(all, spaceAt.Add(time.Second), time.Now()))
+	d.checkNames(between(ready.end(), full.Add(2*time.Second), spaceAt), []int{http.StatusServiceUnavailable}, addr)
+	return nil
+}
+
+func fillPost(n int) post {
+	p := storePost(n)
+	p.Data = strings.Repeat("x", fillSize)
+	return p
+}
+
+// limitMemory leaves the data master little memory, and returns its address.
+func (d *drill) limitMemory(ctx context.Context) (addr string, err error) {
+	srv, err := d.stack.Master(ctx, stack.DataMaster)
+	if err != nil {
+		return "", err
+	}
+	c := srv.Client()
+	defer c.Close()
+	info, err := c.InfoMap(ctx, "memory").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask %s for its memory: %w", srv.Addr(), err)
+	}
+	var used int
+	if _, err := fmt.Sscan(info["Memory"]["used_memory"], &used); err != nil {
+		return "", fmt.Errorf("read the memory of %s: %w", srv.Addr(), err)
+	}
+	d.say("%s, the master of %s, uses %d KiB and may use %d more", srv.Addr(), stack.DataMaster, used>>10, headroom>>10)
+	return srv.Addr(), d.setMemory(ctx, used+headroom)
+}
+
+// setMemory limits the data master's memory; 0: no limit.
+func (d *drill) setMemory(ctx context.Context, bytes int) error {
+	return d.atMaster(ctx, stack.DataMaster, func(c *redis.Client) error {
+		if err := c.ConfigSet(ctx, "maxmemory", strconv.Itoa(bytes)).Err(); err != nil {
+			return fmt.Errorf("limit the memory of %s: %w", stack.DataMaster, err)
+		}
+		return nil
+	})
+}
+
+// fillTimeout is how long it may take to fill the headroom.
+const fillTimeout = 15 * time.Second
+
+// waitRefused waits until calls are refused.
+func (d *drill) waitRefused(ctx context.Context, w *watch) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
+	defer cancel()
+	for {
+		answers := w.soFar()
+		if n := len(answers); n > 3 && !answers[n-1].ok() && !answers[n-2].ok() {
+			d.say("data Redis is full: %v", answers[n-1])
+			return time.Now(), nil
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return time.Time{}, fmt.Errorf("fill data Redis: %w", err)
+		}
+	}
+}
+
+// checkNames wants /readyz to answer with one of the statuses, and to name what
+// is refused, or where.
+func (d *drill) checkNames(answers []answer, statuses []int, what string) {
+	for _, a := range answers {
+		named := strings.Contains(strings.ToLower(a.body), what)
+		if !slices.Contains(statuses, a.status) || !named {
+			d.result.breaks("%.1fs after the fault /readyz did not say %v and %s: %v", a.at.Sub(d.faultAt).Seconds(), statuses, what, a)
+			return
+		}
+	}
+	if len(answers) > 0 {
+		d.say("/readyz: %v", answers[len(answers)-1])
+	}
+}
+
+const (
+	// busyFor is how long a replica is busy with a script, rightlessFor how
+	// long a right is taken away.
+	busyFor      = 3 * time.Second
+	rightlessFor = 4 * time.Second
+)
+
+// busyScript keeps a server busy for so many milliseconds.
+const busyScript = `
+local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end
+local till = now() + ARGV[1]
+while now() < till do end
+return 1`
+
+// refuseCommands has servers answer with refusals of several classes.
+func refuseCommands(ctx context.Context, d *drill) error {
+	b := newBackend(d.stack.Key())
+	defer b.close()
+	ready := d.watchReady(ctx, b, "/readyz", d.stack.APIs()[0])
+	posts := d.watchPosts(ctx, b, "post", 20*time.Millisecond, awayPost)
+	named := d.watchPosts(ctx, b, "post with id", 50*time.Millisecond, namedPost)
+	stores := d.watchPosts(ctx, b, "store", 50*time.Millisecond, storePost)
+	d.faultAt = time.Now()
+	if err := d.keepBusy(ctx); err != nil {
+		return err
+	}
+	busyUntil := time.Now()
+	d.checkAll("posted while a replica was busy", between(posts.soFar(), d.faultAt, busyUntil))
+	if err := pause(ctx, regroup); err != nil {
+		return err
+	}
+	// Without MGET nothing can be looked up. What one pub/sub shard refuses the
+	// other carries, so that the API may be ready.
+	if err := d.takeRight(ctx, "mget", stack.DataMaster, ready, http.StatusServiceUnavailable); err != nil {
+		return err
+	}
+	if err := d.takeRight(ctx, "publish", stack.ShardMaster(shard), ready, http.StatusServiceUnavailable, http.StatusOK); err != nil {
+		return err
+	}
+	d.waitReady(ctx, b, "the API", d.stack.APIs()[0], forgotten)
+	for _, w := range []*watch{posts, named, stores} {
+		answers := w.end()
+		d.say("%s: %v", answers[0].what, count(answers))
+		d.checkRefusals(answers)
+	}
+	return nil
+}
+
+// keepBusy keeps one data replica busy with a script.
+func (d *drill) keepBusy(ctx context.Context) error {
+	replicas, err := d.stack.Replicas(ctx, stack.DataMaster)
+	if err != nil {
+		return err
+	}
+	d.say("data replica %s is busy with a script for %v", replicas[0].Addr(), busyFor)
+	c := redis.NewClient(&redis.Options{Addr: replicas[0].Addr(), Protocol: 2, MaxRetries: -1, ReadTimeout: 2 * busyFor})
+	defer c.Close()
+	if err := c.ConfigSet(ctx, "lua-time-limit", "50").Err(); err != nil {
+		return fmt.Errorf("have %s say that it is busy: %w", replicas[0].Addr(), err)
+	}
+	// A Sentinel that finds a busy server down kills the script.
+	if err := c.Do(ctx, "EVAL", busyScript, 0, busyFor.Milliseconds()).Err(); err != nil && !strings.Contains(err.Error(), "SCRIPT KILL") {
+		return fmt.Errorf("keep %s busy: %w", replicas[0].Addr(), err)
+	}
+	return nil
+}
+
+// takeRight takes the right to a command away from everybody at the servers of
+// a shard, for a while, and wants the API to say so.
+func (d *drill) takeRight(ctx context.Context, command, shard string, ready *watch, status ...int) error {
+	servers := d.stack.Servers(shard)
+	d.say("nobody may call %s at the servers of %s for %v", command, shard, rightlessFor)
+	taken := time.Now()
+	err := setRights(ctx, servers, "-"+command)
+	if err == nil {
+		err = pause(ctx, rightlessFor)
+	}
+	given := time.Now()
+	if e := setRights(ctx, servers, "+"+command); err != nil || e != nil {
+		return errors.Join(err, e)
+	}
+	d.checkNames(between(ready.soFar(), taken.Add(2*time.Second), given), status, command)
+	return pause(ctx, regroup)
+}
+
+func setRights(ctx context.Context, servers []*redisproc.Server, rule string) (err error) {
+	ctx = context.WithoutCancel(ctx) // what is taken is given back
+	for _, srv := range servers {
+		c := srv.Client()
+		if e := c.Do(ctx, "ACL", "SETUSER", "default", rule).Err(); e != nil {
+			err = fmt.Errorf("%s at %s: %w", rule, srv.Addr(), e)
+		}
+		c.Close()
+	}
+	return err
+}

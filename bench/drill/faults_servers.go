@@ -1,0 +1,167 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/homing/homing/bench/ledger"
+	"github.com/homing/homing/bench/load"
+	"github.com/homing/homing/bench/stack"
+)
+
+// broadcastRate is how many broadcasts a second are posted: each is a delivery
+// to everybody.
+const broadcastRate = 2
+
+// broadcastAndReplace has the front replace its workers while broadcasts are
+// posted.
+func broadcastAndReplace(ctx context.Context, d *drill) error {
+	broadcasting, stop := context.WithCancel(ctx)
+	defer stop()
+	var posting sync.WaitGroup
+	defer posting.Wait()
+	defer stop()
+	posting.Go(func() { d.senders.broadcast(broadcasting) })
+	if err := pause(ctx, time.Second); err != nil {
+		return err
+	}
+	if err := replaceWorkers(ctx, d); err != nil {
+		return err
+	}
+	return pause(ctx, regroup)
+}
+
+// broadcast posts broadcasts, to one API server after the other, until ctx
+// ends.
+func (s *senders) broadcast(ctx context.Context) {
+	schedule := load.Schedule{Rate: broadcastRate, Duration: time.Hour, Callers: 1}
+	schedule.Run(ctx, func(n int, due time.Time) func(context.Context) {
+		m := &ledger.Message{
+			Key: ledger.Key{Sender: s.count + 1, N: n}, API: n % len(s.posters), Everybody: true, Due: due,
+		}
+		body := broadcastBody(m)
+		return func(ctx context.Context) {
+			_, err := s.posters[m.API].Broadcast(context.WithoutCancel(ctx), body)
+			s.enter(m, err)
+		}
+	})
+}
+
+func broadcastBody(m *ledger.Message) []byte {
+	return fmt.Appendf(nil, `{"type":"drill","data":{"s":%d,"n":%d}}`, m.Sender, m.N)
+}
+
+// pipedLogs has servers log into pipes.
+func pipedLogs(o *stack.Options) { o.Pipes, o.FrontArgs = true, append(o.FrontArgs, quickDrain...) }
+
+// serveAgainWithin is how soon after Redis is back everything must work,
+// whoever reads the logs.
+const serveAgainWithin = 10 * time.Second
+
+// loseLogs takes away the readers of what servers log, and restarts Redis, of
+// which there is much to say; and again with readers who do not read.
+func loseLogs(ctx context.Context, d *drill) error {
+	b := newBackend(d.stack.Key())
+	defer b.close()
+	if err := d.movesAll(); err != nil {
+		return err
+	}
+	d.faultAt = time.Now()
+	d.say("nobody reads what the servers log any more: the pipes are closed")
+	d.stack.CloseLogs()
+	if err := d.restartRedis(ctx, b); err != nil {
+		return err
+	}
+	d.say("restarting the servers")
+	for i := range d.stack.APIs() {
+		if err := d.stack.RestartAPI(ctx, i); err != nil {
+			return err
+		}
+	}
+	if err := d.stack.RestartFront(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(d.watchReturn(ctx), d.movesAll()); err != nil {
+		return err
+	}
+	d.say("nobody reads what the servers log any more: the pipes are full")
+	if err := d.stack.StopReadingLogs(); err != nil {
+		return err
+	}
+	if err := d.restartRedis(ctx, b); err != nil {
+		return err
+	}
+	return d.replaceQuietly(ctx)
+}
+
+// restartRedis kills the replicas of a pub/sub shard and of data Redis, starts
+// them again, and wants every server to live and to be ready again.
+func (d *drill) restartRedis(ctx context.Context, b *backend) error {
+	replicas, err := d.stack.Replicas(ctx, stack.ShardMaster(1))
+	if err != nil {
+		return err
+	}
+	data, err := d.stack.Replicas(ctx, stack.DataMaster)
+	if err != nil {
+		return err
+	}
+	d.say("restarting replicas of %s and %s", stack.ShardMaster(1), stack.DataMaster)
+	for i, srv := range append(replicas, data...) {
+		v := victim{name: stack.ShardMaster(1), replica: true}
+		if i >= len(replicas) {
+			v.name = stack.DataMaster
+		}
+		srv.Crash()
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return err
+		}
+		if err := d.bringBack(ctx, v, srv); err != nil {
+			return err
+		}
+	}
+	return d.checkAlive(ctx, b)
+}
+
+// checkAlive wants every server to live and to be ready.
+func (d *drill) checkAlive(ctx context.Context, b *backend) error {
+	for i, url := range d.stack.APIs() {
+		d.waitReady(ctx, b, fmt.Sprintf("API server %d", i), url, serveAgainWithin)
+	}
+	if err := d.stack.Alive(); err != nil {
+		d.result.breaks("%v", err)
+	}
+	if a := d.connect(ctx, "newcomer"); !a.ok() {
+		d.result.breaks("nobody can connect: %v", a)
+	}
+	return pause(ctx, time.Second)
+}
+
+// replaceQuietly wants the front to obey SIGHUP though nobody reads its log.
+func (d *drill) replaceQuietly(ctx context.Context) error {
+	old, err := d.stack.Workers()
+	if err != nil {
+		return err
+	}
+	d.say("replacing workers %v", old)
+	if err := d.stack.ReplaceWorkers(); err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, replaceTimeout/2)
+	defer cancel()
+	for {
+		gone, err := d.gone(old)
+		if err != nil {
+			return err
+		}
+		if gone {
+			return d.watchReturn(ctx)
+		}
+		if pause(waiting, 100*time.Millisecond) != nil {
+			d.result.breaks("the front does not replace its workers when nobody reads its log")
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,366 @@
+package drill
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/bench/stack"
+	client "github.com/homing/homing/client/go"
+	"github.com/homing/homing/hub"
+)
+
+const (
+	// shardDownFor is how long a data shard does not answer.
+	shardDownFor = 8 * time.Second
+	// knownDown is how soon that is known to whoever asks.
+	knownDown = 2 * time.Second
+	// observers are players of the scenario's own, on all data shards.
+	observers = 24
+)
+
+func twoDataShards(o *stack.Options) { o.Data = 2 }
+
+// stopShard stops all servers of the second data shard for a while.
+func stopShard(ctx context.Context, d *drill) error {
+	b := newBackend(d.stack.Key())
+	defer b.close()
+	o, err := d.observe(ctx)
+	if err != nil {
+		return err
+	}
+	defer o.leave()
+	here, there, err := d.divide(ctx, o.users())
+	if err != nil {
+		return err
+	}
+	name := stack.DataShard(1)
+	d.say("all servers of %s stand still for %v; %d of %d observers are there", name, shardDownFor, len(there), observers)
+	one := func(users []hub.UserID, n int) hub.UserID { return users[n%len(users)] }
+	ask := func(what string, p func(n int) post) *watch {
+		return d.watchPosts(ctx, b, what, 50*time.Millisecond, p)
+	}
+	up := ask("to the other shard", func(n int) post { return post{Users: []hub.UserID{one(here, n)}, Data: keepsake{N: n}} })
+	down := ask("to the shard that is down", func(n int) post { return post{Users: []hub.UserID{one(there, n)}} })
+	mixed := ask("to both", func(n int) post {
+		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Data: keepsake{N: mixedFrom + n}}
+	})
+	stored := ask("stored for both", func(n int) post {
+		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Store: keepFor}
+	})
+	ready := d.watchReady(ctx, b, "/readyz", d.stack.APIs()[0])
+	d.faultAt = time.Now()
+	err = hangServers(ctx, shardDownFor, d.stack.Servers(name))
+	over := time.Now()
+	d.say("they go on")
+	if err == nil {
+		err = pause(ctx, d.opts.After/2)
+	}
+	known := d.faultAt.Add(knownDown + d.stalls.longest())
+	d.checkServed(o, between(up.end(), d.faultAt, over), 0)
+	d.checkMixed(o, between(mixed.end(), known, over))
+	d.checkRefused(between(down.end(), known, over))
+	d.checkRefused(between(stored.end(), known, over))
+	d.checkDegraded(between(ready.end(), known, over))
+	for _, w := range []*watch{up, down, mixed, stored} {
+		d.checkRefusals(w.soFar())
+	}
+	return err
+}
+
+// mixedFrom sets the numbers of what names observers of both shards apart.
+const mixedFrom = 1_000_000
+
+// checkServed wants that every notification was accepted and read.
+func (d *drill) checkServed(o *audience, answers []answer, from int) {
+	d.checkAll("notified on the shard that is up", answers)
+	d.checkHeard(o, "on the shard that is up", len(answers), from)
+}
+
+// checkMixed wants that notifications were accepted for the one observer and
+// told unavailable for the other.
+func (d *drill) checkMixed(o *audience, answers []answer) {
+	d.checkAll("notified on both shards", answers)
+	wrong := 0
+	var example answer
+	for _, a := range answers {
+		var reply struct{ Targets, Online, Unavailable int }
+		if a.ok() && (a.parse(&reply) != nil || reply.Unavailable != 1 || reply.Online != 1) {
+			wrong, example = wrong+1, a
+		}
+	}
+	if wrong > 0 {
+		d.result.breaks("%d of %d answers to mixed requests did not count one user online and one unavailable: %v", wrong, len(answers), example)
+	}
+	d.checkHeard(o, "on both shards", len(answers), mixedFrom)
+}
+
+// checkHeard wants that as many notifications were read as were posted in the
+// fault, at the least.
+func (d *drill) checkHeard(o *audience, what string, posted, from int) {
+	if heard := o.heard(from, from+mixedFrom); heard < posted {
+		d.result.breaks("of %d notifications to observers %s, only %d were read", posted, what, heard)
+	}
+}
+
+// checkRefused wants 503, and when to try again.
+func (d *drill) checkRefused(answers []answer) {
+	for _, a := range answers {
+		if a.status != http.StatusServiceUnavailable || !a.wait {
+			d.result.breaks("%s: not refused with 503 and Retry-After: %v", a.what, a)
+			return
+		}
+	}
+}
+
+// checkDegraded wants a server that can serve some to say so.
+func (d *drill) checkDegraded(answers []answer) {
+	for _, a := range answers {
+		if !a.ok() || !strings.Contains(a.body, "degraded") {
+			d.result.breaks("/readyz is not 200 and degraded while one of two data shards is down: %v", a)
+			return
+		}
+	}
+	if len(answers) > 0 {
+		d.say("/readyz: %v", answers[len(answers)-1])
+	}
+}
+
+// audience are observers and what they have read.
+type audience struct {
+	hangUp  context.CancelFunc
+	running sync.WaitGroup
+	conns   map[hub.UserID]*client.Conn
+
+	mu   sync.Mutex
+	read map[int]int // how often, by number
+}
+
+// observe connects the observers.
+func (d *drill) observe(ctx context.Context) (*audience, error) {
+	ctx, hangUp := context.WithCancel(ctx)
+	o := &audience{hangUp: hangUp, conns: make(map[hub.UserID]*client.Conn), read: make(map[int]int)}
+	for i := range observers {
+		u := hub.UserID(fmt.Sprintf("observer%d", i))
+		c, err := dialAs(ctx, d.stack.Front(), d.stack.Secret(), &device{user: u})
+		if err != nil {
+			o.leave()
+			return nil, fmt.Errorf("connect an observer: %w", err)
+		}
+		o.conns[u] = c
+		o.running.Go(func() { o.listen(ctx, c) })
+	}
+	return o, nil
+}
+
+func (o *audience) listen(ctx context.Context, c *client.Conn) {
+	for {
+		m, err := c.Receive(ctx)
+		if err != nil {
+			return
+		}
+		var k keepsake
+		if m.Notification != nil && json.Unmarshal(m.Notification.Data, &k) == nil {
+			o.mu.Lock()
+			o.read[k.N]++
+			o.mu.Unlock()
+		}
+	}
+}
+
+// leave ends the observers' connections in good order.
+func (o *audience) leave() {
+	for _, c := range o.conns {
+		_ = c.Close() // they leave, however
+	}
+	o.hangUp()
+	o.running.Wait()
+}
+
+func (o *audience) users() (users []hub.UserID) {
+	for u := range o.conns {
+		users = append(users, u)
+	}
+	slices.Sort(users)
+	return users
+}
+
+// heard counts the different notifications read with numbers in a range.
+func (o *audience) heard(from, to int) (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for k := range o.read {
+		if k >= from && k < to {
+			n++
+		}
+	}
+	return n
+}
+
+// divide says who of users is on the first data shard, and who on the second.
+func (d *drill) divide(ctx context.Context, users []hub.UserID) (here, there []hub.UserID, err error) {
+	err = d.atMaster(ctx, stack.DataShard(1), func(c *redis.Client) error {
+		for _, u := range users {
+			n, err := c.Exists(ctx, d.stack.Keys().User(u)).Result()
+			if err != nil {
+				return fmt.Errorf("look %s up: %w", u, err)
+			}
+			if n == 1 {
+				there = append(there, u)
+			} else {
+				here = append(here, u)
+			}
+		}
+		return nil
+	})
+	if err == nil && (len(here) == 0 || len(there) == 0) {
+		err = fmt.Errorf("all %d observers are on one data shard", len(users))
+	}
+	return here, there, err
+}
+
+// spareShard starts a data shard that nobody is told of at first.
+func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
+
+// growShards adds a data shard: all servers are told of three shards and of
+// the two before, the front first, then the API servers one by one; later the
+// two before are left out, in the same way.
+func growShards(ctx context.Context, d *drill) error {
+	b := newBackend(d.stack.Key())
+	defer b.close()
+	if err := d.movesAll(); err != nil {
+		return err
+	}
+	d.checkLayouts(ctx, b)
+	before, during := d.newVault("early", 60, true), d.newVault("keeper", 60, true)
+	visited := d.newVault("visited", 20, true)
+	for n := range 120 {
+		before.put(ctx, b, "store with id", n)
+		visited.put(ctx, b, "store with id", n)
+	}
+	stores := during.fill(ctx, b, 20*time.Millisecond)
+	d.faultAt = time.Now()
+	all := d.stack.DataURLs()
+	if err := d.rollOut(ctx, all, all[:2]); err != nil {
+		return err
+	}
+	if err := visited.open(ctx); err != nil {
+		return err
+	}
+	if err := d.movesAll(); err != nil {
+		return err
+	}
+	if err := d.rollOut(ctx, all, nil); err != nil {
+		return err
+	}
+	answers := stores.end()
+	d.say("store with id: %v", count(answers))
+	if err := before.open(ctx); err != nil {
+		return err
+	}
+	return during.open(ctx)
+}
+
+// movesAll says that what was accepted for users of the workers of the moment
+// until their connections ended is owed to them at the next worker.
+func (d *drill) movesAll() error {
+	old, err := d.stack.Workers()
+	if err != nil {
+		return err
+	}
+	before := d.owed
+	d.owed = func(holder int, closed time.Time) time.Time {
+		switch {
+		case slices.Contains(old, holder):
+			return closed.Add(-noticed - d.stalls.longest())
+		case before != nil:
+			return before(holder, closed)
+		default:
+			return time.Time{}
+		}
+	}
+	return nil
+}
+
+// rollOut tells all servers of data shards, one after the other.
+func (d *drill) rollOut(ctx context.Context, data, previous []string) error {
+	ctx, cancel := context.WithTimeout(ctx, replaceTimeout)
+	defer cancel()
+	d.say("telling the servers of %d data shards, and %d before", len(data), len(previous))
+	if err := d.stack.Configure(data, previous); err != nil {
+		return err
+	}
+	old, err := d.stack.Workers()
+	if err != nil {
+		return err
+	}
+	if err := d.stack.ReplaceWorkers(); err != nil {
+		return err
+	}
+	for gone := false; !gone; {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return fmt.Errorf("wait for the workers to be replaced: %w", err)
+		}
+		if gone, err = d.gone(old); err != nil {
+			return err
+		}
+	}
+	d.say("the workers were replaced")
+	for i := range d.stack.APIs() {
+		if err := d.stack.RestartAPI(ctx, i); err != nil {
+			return err
+		}
+	}
+	d.say("the API servers were replaced")
+	return d.watchReturn(ctx)
+}
+
+// noticedWithin is how soon a server must say that it is told otherwise than
+// the others.
+const noticedWithin = 6 * time.Second
+
+// checkLayouts wants API servers that are told of other shards, or of another
+// prefix, to say that they are not ready, and why.
+func (d *drill) checkLayouts(ctx context.Context, b *backend) {
+	data, pubsub := d.stack.DataURLs(), d.stack.PubSubURLs()
+	for _, odd := range []struct {
+		what, names string
+		flags       []string
+	}{
+		{"fewer data shards", stack.DataShard(1), []string{"--redis-data", data[0]}},
+		{"another data shard", stack.DataShard(2), []string{"--redis-data", data[0] + " " + data[2]}},
+		{"data and pub/sub swapped", stack.ShardMaster(0), []string{"--redis-data", strings.Join(pubsub, " "), "--redis-pubsub", strings.Join(data[:2], " ")}},
+		{"another prefix", "prefix", []string{"--redis-prefix", "other"}},
+	} {
+		d.checkLayout(ctx, b, odd.what, odd.names, odd.flags)
+	}
+}
+
+// checkLayout starts an odd API server and wants it to stay unready.
+func (d *drill) checkLayout(ctx context.Context, b *backend, what, names string, flags []string) {
+	p, url, err := d.stack.Extra(ctx, flags...)
+	if err != nil {
+		d.result.breaks("start an API server with %s: %v", what, err)
+		return
+	}
+	defer p.Stop(time.Second) //nolint:errcheck // it serves nobody
+	var last answer
+	for end := time.Now().Add(noticedWithin); time.Now().Before(end); {
+		last = b.call(ctx, "/readyz of an API server with "+what, http.MethodGet, url+"/readyz", nil)
+		if last.status == http.StatusServiceUnavailable && strings.Contains(last.body, names) {
+			d.say("%v", last)
+			return
+		}
+		if pause(ctx, 100*time.Millisecond) != nil {
+			return
+		}
+	}
+	d.result.breaks("an API server with %s does not say that it is not ready because of %s: %v", what, names, last)
+}
