@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
+	"github.com/homing/homing/redisx/redistest"
 )
 
 // writer stores numbered keys through WriteCopied, one after the other, and
@@ -262,4 +264,43 @@ func TestWriteCopiedReplies(t *testing.T) {
 	if _, err = s.WriteCopied(ctx, time.Second, func(redis.Pipeliner) {}); err != nil {
 		t.Errorf("a barrier: %v", err)
 	}
+}
+
+// Replicas that are some tens of milliseconds behind slow down those who wait
+// for them, and nobody else.
+func TestSlowReplicas(t *testing.T) {
+	t.Parallel()
+	top := redistest.Topology(t, redisproc.TopologyOptions{
+		Masters: []redisproc.MasterSpec{{Name: "m", Replicas: 2}}, Proxied: true,
+	})
+	cfg := redistest.TopologyConfig(t, top)
+	cfg.PoolSize, cfg.ReadTimeout = 4, 5*time.Second // on a machine that is busy with other tests
+	s := redistest.Open(t, cfg).Data.Shards()[0]
+	within(t, 3*time.Second, "two replicas", func() bool { return s.Copies() == 2 })
+	const behind = 300 * time.Millisecond
+	server(top, masterAddr(s)).Proxy().SetDelay(behind)
+	var writers sync.WaitGroup
+	for i := range 12 { // more than the pool
+		writers.Go(func() {
+			start := time.Now()
+			_, err := s.WriteCopied(t.Context(), 5*time.Second, func(p redis.Pipeliner) { p.Set(t.Context(), strconv.Itoa(i), "v", 0) })
+			if took := time.Since(start); err != nil || took < behind {
+				t.Errorf("a write took %s: %v", took, err)
+			}
+		})
+	}
+	slow := 0
+	for range 20 {
+		start := time.Now()
+		if err := s.Write(t.Context(), set("k", "v")); err != nil {
+			t.Errorf("a plain write: %v", err)
+		}
+		if time.Since(start) > behind/2 {
+			slow++
+		}
+	}
+	if slow > 5 {
+		t.Errorf("%d of 20 plain writes were slow", slow)
+	}
+	writers.Wait()
 }

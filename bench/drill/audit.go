@@ -31,9 +31,9 @@ type disowning struct {
 
 // sendsAway says that a fault at the time given put workers, or with none all
 // of them, out of the system's reach: their connections that end within a while
-// after it, with 1012, without a close frame or because their clients leave,
-// were held until the fault only. What was accepted in between is owed to the
-// next connection, or was told to be offline, or was stored and is found there.
+// after it, with 1012 or without a close frame, were held until the fault only.
+// What was accepted in between is owed to the next connection, or was told to be
+// offline, or was stored and is found there.
 func (a *audit) sendsAway(fault time.Time, within time.Duration, workers ...int) {
 	a.disowned = append(a.disowned, disowning{from: fault, until: fault.Add(within), holders: workers})
 }
@@ -60,7 +60,7 @@ func (a *audit) givesUp(from, to time.Time) {
 // to see.
 func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
 	for _, d := range a.disowned {
-		sent := e.Code == comeBack || e.Code == 0 || e.Told || e.Left
+		sent := e.Code == comeBack || e.Code == 0 || e.Told
 		theirs := len(d.holders) == 0 || e.Holder == 0 || slices.Contains(d.holders, e.Holder)
 		if sent && theirs && e.Opened.Before(d.from) && e.At.After(d.from) && e.At.Before(d.until) && d.from.After(since) {
 			since = d.from

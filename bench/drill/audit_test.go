@@ -43,10 +43,6 @@ func TestWhoWasSentAway(t *testing.T) {
 			t.Errorf("%s: since %v, want %v", name, got, c.want)
 		}
 	}
-	left := ends(7, -1, 5, 1000)
-	if left.Left = true; !a.sentAway(left).Equal(fault) {
-		t.Error("one that left was within reach")
-	}
 	a.excuse(fault, in(3), "why")
 	d := &drill{scenario: scenario{gap: 7 * time.Second}, audit: a, loadEnd: in(60)}
 	if r := d.rules(); len(r.Excused) != 1 || r.Joined != 0 || !r.End.Equal(in(60)) || r.SentAway == nil || r.Patience != 8*time.Second {

@@ -111,7 +111,7 @@ func (f *fleet) visit(ctx context.Context, d *device, conn *client.Conn, backoff
 	if g.recalled.Err() == nil { // else it stays to the end
 		stay := time.AfterFunc(draw(stayAtLeast, stayAtMost), leave)
 		defer stay.Stop()
-		forget := context.AfterFunc(g.recalled, leave)
+		forget := context.AfterFunc(g.recalled, leave) //nolint:contextcheck // to be recalled is an end of its own
 		defer forget()
 	}
 	stop := context.AfterFunc(staying, func() {

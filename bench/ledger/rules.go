@@ -30,10 +30,11 @@ type Rules struct {
 	// Window is how soon a user must be back to be owed anything.
 	Window time.Duration
 	// SentAway says since when a connection that ended had been out of the
-	// system's reach, whoever ended it: it was held until then only. What was
-	// accepted from then until it ended is owed to the user's next connection,
-	// or was told to be offline, or was stored and is found there. nil, or the
-	// zero time: it had not been.
+	// system's reach, so that it was ended for it: it was held until then only.
+	// What was accepted from then until it ended is owed to the user's next
+	// connection, or was told to be offline, or was stored and is found there.
+	// nil, or the zero time: it was not sent away. A connection that its client
+	// ended is not asked about.
 	SentAway func(Ending) time.Time
 	// Excused are the times of bounded losses that are documented. What is
 	// lost in one is excused if the answer told so, and only then.

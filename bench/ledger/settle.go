@@ -66,7 +66,7 @@ func (a *account) sheet(c *Conn) *sheet {
 	if !c.end.Silent.IsZero() {
 		s.closed = c.end.Silent
 	}
-	if a.rules.SentAway != nil && !c.end.At.IsZero() {
+	if a.rules.SentAway != nil && !c.end.At.IsZero() && !c.end.Left {
 		since := a.rules.SentAway(Ending{User: c.User, Service: c.Service, Holder: c.holder, Opened: c.Opened, End: c.end})
 		if !since.IsZero() && since.Before(s.closed) {
 			s.closed, s.sentAway = since, true

@@ -322,11 +322,10 @@ func TestSentAway(t *testing.T) {
 			w.conns[1].Opened = at(9000)
 			w.tell(0, 2500, Reply{Online: 1}, "a")
 		}, Entry{}},
-		"one that left by itself was out of reach, too": {func(w *world) {
-			w.conns[0].end.Left = true
+		"to one that left by itself it is not owed": {func(w *world) {
+			w.conns[0].end.Left, w.conns[0].end.At = true, at(4000)
 			w.tell(0, 2500, Reply{Online: 1}, "a")
-			w.conns[1].got(0, 0, 6100)
-		}, Entry{Accepted: 1, Written: 1, Owed: 1, HandedOver: 1}},
+		}, Entry{}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

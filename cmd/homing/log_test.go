@@ -265,6 +265,15 @@ func (p *program) reach(user string, w *watcher) {
 	})
 }
 
+func TestWorkersOfAFrontAnswerForTheirHealth(t *testing.T) {
+	p := startProgram(t)
+	for _, path := range []string{"/healthz", "/readyz", "/workers/0/healthz", "/workers/1/readyz"} {
+		if got := status(t.Context(), "http://"+p.admins[1]+path); got != http.StatusOK {
+			t.Errorf("%s: %d", path, got)
+		}
+	}
+}
+
 // TestALogWithoutAReaderStopsNobody has whoever reads the logs go away.
 func TestALogWithoutAReaderStopsNobody(t *testing.T) {
 	p := startProgram(t)

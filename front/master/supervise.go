@@ -71,9 +71,9 @@ func (s *slot) set(c condition) {
 	s.state.Store(&state{c, time.Now()})
 	switch {
 	case c == fit && was.condition != vacant:
-		s.log.Info("worker serves again", "was", was)
+		s.log.Info("worker serves again", "was", was.String())
 	case c != fit && c != vacant:
-		s.log.Warn("worker does not serve", "why", c)
+		s.log.Warn("worker does not serve", "why", c.String())
 	}
 }
 
@@ -88,7 +88,7 @@ func (s *slot) place() {
 	case s.out.Load():
 		s.keepOut()
 	case time.Since(now.since) >= s.patience(now.condition) && s.master.othersFit(s):
-		s.log.Info("slot closed: its connections go to the others", "why", now)
+		s.log.Info("slot closed: its connections go to the others", "why", now.String())
 		s.out.Store(true)
 		s.keepOut()
 	}

@@ -11,4 +11,13 @@
 // All of it is on the inbox's shard of the user and goes by itself. The stream
 // lives as long as its longest entry, the rest for Config.MaxAge after the
 // last notification.
+//
+// Each shard carries a mark (history.go), which is read with an inbox. A shard
+// without one has come back empty, or is new; a mark says since when nothing
+// was lost there, and by which lists of shards users were spread, so that
+// nobody calls a history whole of which a part is elsewhere. What is missing is
+// found by those that knew it: other shards, the shards of the index, running
+// processes. So one thing stays unseen: every one of these Redis servers comes
+// back empty, and every process with them. A part of the keys thrown away by
+// Redis or by hand is seen only where it tears an inbox apart.
 package inbox

@@ -371,7 +371,7 @@ func (o *Once) run(ctx context.Context, r *redis.Client, work []chore, cmds []*r
 // stops and serves no more. Run must be running.
 func (o *Once) Flush(ctx context.Context) error {
 	for {
-		n := o.open()
+		n := o.unheard()
 		if n == 0 {
 			return nil
 		}
@@ -383,8 +383,8 @@ func (o *Once) Flush(ctx context.Context) error {
 	}
 }
 
-// open counts the claims that wait for their first answer of Redis.
-func (o *Once) open() int {
+// unheard counts the claims that wait for their first answer of Redis.
+func (o *Once) unheard() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	n := 0

@@ -284,6 +284,25 @@ func TestARepeatAfterLostReplies(t *testing.T) {
 	}
 }
 
+// TestAReleaseSparesNewerClaims: one that is on its way while a repeat takes
+// the claim over.
+func TestAReleaseSparesNewerClaims(t *testing.T) {
+	w := newOnceWorld(t, "nothing", false)
+	w.want("first", w.near, mine, "fresh")
+	key := w.near.keys.Once("backend", "id-1")
+	for attempt, want := range map[uint64]bool{0: false, 1: true, 2: true} {
+		if err := w.client.Set(t.Context(), key, w.near.pending(mine, 1), onceLease).Err(); err != nil {
+			t.Fatal(err)
+		}
+		args := w.near.settleArgs(attempt, nil, 0)
+		said, err := settleScript.Run(t.Context(), w.client, []string{key}, args...).Result()
+		if (said == int64(1)) != want || err != nil {
+			t.Errorf("a release of attempt %d does %v to attempt 1, %v", attempt, said, err)
+		}
+	}
+	w.abort(w.near)
+}
+
 // TestAClaimThatArrivesLate: a command that was given up is carried out after
 // the release.
 func TestAClaimThatArrivesLate(t *testing.T) {
@@ -437,4 +456,93 @@ func TestWhatIsInDoubt(t *testing.T) {
 			t.Errorf("%v: %v, want %v", c.err, got, c.want)
 		}
 	}
+}
+
+// TestRequestsAcrossAFailover has callers send one request after the other
+// through two servers, repeating each with its id until it is answered, while
+// the data master is killed. Each is served once.
+func TestRequestsAcrossAFailover(t *testing.T) {
+	top := redistest.Topology(t, redisproc.TopologyOptions{Masters: []redisproc.MasterSpec{{Name: "data", Replicas: 2}}})
+	prefix := redistest.Prefix(t)
+	var servers []*Once
+	for range 2 {
+		cfg := redistest.Config(t, top.URL("data"))
+		o := NewOnce(redistest.Open(t, cfg), hub.NewKeys(prefix), prometheus.NewRegistry())
+		running(t, o.Run)
+		servers = append(servers, o)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &callers{servers: servers}
+	var tasks sync.WaitGroup
+	for i := range 8 {
+		tasks.Go(func() { c.run(ctx, t, i) })
+	}
+	time.Sleep(500 * time.Millisecond)
+	top.Groups[0].Master.Crash()
+	time.Sleep(6 * time.Second)
+	cancel()
+	tasks.Wait()
+	t.Logf("%d requests, %d refused with 503 and %d with 409; longest until served %v, of which 409 %v",
+		c.served, c.unavailable, c.inFlight, c.longest, c.longest409)
+	if c.served < 100 || c.unavailable == 0 {
+		t.Error("nothing was tried while the master was away")
+	}
+	if c.longest409 > 2*time.Second {
+		t.Errorf("one was told for %v that it is in flight", c.longest409)
+	}
+}
+
+// callers send requests and repeat them.
+type callers struct {
+	servers []*Once
+
+	mu                            sync.Mutex
+	served, unavailable, inFlight int
+	longest, longest409           time.Duration
+}
+
+func (c *callers) run(ctx context.Context, t *testing.T, caller int) {
+	for n := 0; ctx.Err() == nil; n++ {
+		c.request(t, fmt.Sprint(caller, "-", n))
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// request sends one request to the servers in turn until it is served.
+func (c *callers) request(t *testing.T, id string) {
+	start := time.Now()
+	var first409 time.Time
+	for try := 0; time.Since(start) < 20*time.Second; try++ {
+		o := c.servers[(try+len(id))%len(c.servers)]
+		state, _, err := o.Begin(t.Context(), "backend", id, mine)
+		c.mu.Lock()
+		switch {
+		case err != nil:
+			c.unavailable++
+		case state == hub.OnceInFlight:
+			c.inFlight++
+			if first409.IsZero() {
+				first409 = time.Now()
+			}
+		default:
+			c.served++
+			c.longest = max(c.longest, time.Since(start))
+			if !first409.IsZero() {
+				c.longest409 = max(c.longest409, time.Since(first409))
+			}
+		}
+		c.mu.Unlock()
+		if err == nil && state == hub.OnceFresh {
+			if err := o.Finish(t.Context(), "backend", id, mine, []byte("reply")); err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		if err == nil && state != hub.OnceInFlight {
+			t.Errorf("%s: state %v, but nobody has finished it", id, state)
+			return
+		}
+		time.Sleep(75 * time.Millisecond)
+	}
+	t.Errorf("%s was not served in 20s", id)
 }
