@@ -38,7 +38,7 @@ type Config struct {
 	DialTimeout  time.Duration `help:"How long a connection to Redis or to a Sentinel may take. Short, because during a failover somebody waits for it." default:"500ms"`
 	ReadTimeout  time.Duration `help:"How long a reply of Redis may take, and a look at a node's health." default:"500ms"`
 	WriteTimeout time.Duration `help:"How long a request to Redis may take to leave." default:"500ms"`
-	PoolSize     int           `help:"Connections to each Redis server, at most. A command that finds none free waits for one." default:"16"`
+	PoolSize     int           `help:"Connections to each Redis server, at most. A command that finds none free waits for one. Writes that wait for replicas have up to four times as many of their own, opened as needed." default:"16"`
 }
 
 // Limits of the options.

@@ -102,8 +102,8 @@ func (f *follower) feeds(master *member) int {
 // undone. Other errors that wrap ErrUnavailable leave open whether they were
 // carried out. So whoever tries again must bear repetition.
 //
-// Half of the pool's connections may wait for replicas at a time, so that
-// replicas that are slow do not keep others from the master.
+// At most four times Config.PoolSize such writes are under way at a time, on
+// connections of their own.
 func (s *Shard) WriteCopied(ctx context.Context, limit time.Duration, f func(redis.Pipeliner)) ([]redis.Cmder, error) {
 	st := s.state.Load()
 	if st.master == nil {
@@ -114,38 +114,21 @@ func (s *Shard) WriteCopied(ctx context.Context, limit time.Duration, f func(red
 	if err == nil || !unavailable(err) {
 		return cmds, s.dialect.veil(err)
 	}
-	st.hurry()
+	if passes(err) {
+		st.hurry()
+	}
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
 	return cmds, s.failed("write", st.master.addr, err)
 }
 
 func (s *Shard) writeCopied(ctx context.Context, st *state, limit time.Duration, f func(redis.Pipeliner)) ([]redis.Cmder, error) {
-	if err := s.turn(ctx); err != nil {
-		return nil, err
-	}
-	defer func() { <-s.copying }()
-	conn := st.master.client().Conn()
+	conn := st.master.copied().Conn()
 	defer conn.Close()
 	cmds, err := runPipeline(ctx, conn, f)
 	if err != nil {
 		return cmds, err
 	}
 	return cmds, s.copied(ctx, st, conn, limit)
-}
-
-// turn waits for one of the connections that may wait for replicas, as long as
-// commands wait for one of the pool.
-func (s *Shard) turn(ctx context.Context) error {
-	wait := time.NewTimer(s.dialect.read)
-	defer wait.Stop()
-	select {
-	case s.copying <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-wait.C:
-		return redis.ErrPoolTimeout
-	}
 }
 
 // runPipeline returns the first error that is not an answer.

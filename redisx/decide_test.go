@@ -171,19 +171,26 @@ func TestCopies(t *testing.T) {
 			t.Errorf("%s: %d, want %d", name, got, c.want)
 		}
 	}
-	// What lags or synchronizes is not waited for when another is healthy.
-	for name, bad := range map[string]*member{
-		"lags":         sick(func(m *member) { m.lagging = true }),
-		"synchronizes": sick(func(m *member) { m.known.replID, m.copied = "new", time.Time{} }),
+	// Beside a healthy one that the master feeds.
+	for name, c := range map[string]struct {
+		other *member
+		want  int
+	}{
+		"healthy":             {replica(nil), 2},
+		"lags":                {sick(func(m *member) { m.lagging = true }), 1},
+		"its link is down":    {sick(func(m *member) { m.known.linked = false }), 1},
+		"synchronizes":        {sick(func(m *member) { m.known.replID, m.copied = "new", time.Time{} }), 1},
+		"promoted":            {sick(func(m *member) { m.known.role, m.known.replID = roleMaster, "new" }), 2},
+		"promoted, and dead":  {sick(func(m *member) { m.known.role, m.known.replID, m.health.failures = roleMaster, "new", 2 }), 1},
+		"promoted long ago":   {sick(func(m *member) { m.known.role, m.known.replID, m.copied = roleMaster, "new", ago(11*time.Second) }), 1},
+		"before we came":      {sick(promotedAlready), 2},
+		"follows another yet": {sick(func(m *member) { m.known.replID = "before" }), 2},
 	} {
 		master := answering(roleMaster)
-		master.known.replicas = []string{"r", "bad"}
-		f := &follower{members: map[string]*member{"m": master, "r": replica(nil), "bad": bad}}
-		if name == "synchronizes" {
-			master.known.replicas = []string{"r"}
-		}
-		if got := f.copies(master, now); got != 1 {
-			t.Errorf("beside a healthy one %s: %d, want 1", name, got)
+		master.known.replicas = []string{"r"}
+		f := &follower{members: map[string]*member{"m": master, "r": replica(nil), "other": c.other}}
+		if got := f.copies(master, now); got != c.want {
+			t.Errorf("beside a healthy one, %s: %d, want %d", name, got, c.want)
 		}
 	}
 }

@@ -273,7 +273,7 @@ func (f *follower) startNode(ctx context.Context, addr string) *member {
 	n := newNode(f.shard.dialect, addr, f.shard.refusals)
 	f.tasks.Go(func() {
 		n.watch(ctx, func(p probe) { send(ctx, f.probes, p) })
-		_ = n.client().Close() // commands under way fail, as if the server had gone
+		n.current.Load().close()
 	})
 	return &member{node: n, stop: stop}
 }

@@ -169,6 +169,13 @@ func untrusted(err error) bool {
 // could not serve, as against a reply to the command or the caller's own error.
 func unavailable(err error) bool { return classify(err) != classReply }
 
+// passes reports whether err is worth another look at the server, because it may
+// be the sign of a failover.
+func passes(err error) bool {
+	c := classify(err)
+	return c == classElsewhere || c == classUnavailable
+}
+
 // failed says what was being done on which server, and marks err with its
 // class. A caller that went away is not Redis's failure.
 func failed(shard, verb, addr string, err error) error {

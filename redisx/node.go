@@ -34,7 +34,7 @@ type node struct {
 	d       *dialect
 	addr    string
 	witness *witness
-	current atomic.Pointer[redis.Client]
+	current atomic.Pointer[clients]
 	want    atomic.Pointer[string] // the role that new connections must find
 	urgent  atomic.Bool            // look every probeUrgent
 	kick    chan struct{}          // holds 1: look now
@@ -47,12 +47,33 @@ func newNode(d *dialect, addr string, r *refusalLog) *node {
 	return n
 }
 
-// client is the client for data traffic, until the node is left or renewed.
-func (n *node) client() *redis.Client { return n.current.Load() }
+// clients are those for data traffic. What waits for replicas has connections
+// of its own, so that replicas that are slow keep nobody else from the server.
+type clients struct{ data, copied *redis.Client }
 
-// connect makes a client for data traffic.
-func (n *node) connect() *redis.Client {
+// copiedPools is how many times PoolSize writes may wait for replicas at once.
+const copiedPools = 4
+
+// client is the client for data traffic, until the node is left or renewed.
+func (n *node) client() *redis.Client { return n.current.Load().data }
+
+// copied is the client for writes that wait for replicas, for as long.
+func (n *node) copied() *redis.Client { return n.current.Load().copied }
+
+// connect makes the clients for data traffic. They open no connection yet.
+func (n *node) connect() *clients {
+	return &clients{data: n.dataClient(n.d.poolSize), copied: n.dataClient(n.d.poolSize * copiedPools)}
+}
+
+// close ends the clients: commands under way fail, as if the server had gone.
+func (c *clients) close() {
+	_ = c.data.Close()
+	_ = c.copied.Close()
+}
+
+func (n *node) dataClient(poolSize int) *redis.Client {
 	o := n.d.options(n.addr)
+	o.PoolSize = poolSize
 	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
 		err := n.d.checkRole(ctx, cn, *n.want.Load())
 		if errors.Is(err, ErrWrongRole) {
@@ -70,12 +91,11 @@ func (n *node) open(o *redis.Options) *redis.Client {
 	return c
 }
 
-// renew replaces the client of a node that is back after a failure. The old
-// one may hold connections that lead nowhere, and replays dial errors for up
+// renew replaces the clients of a node that is back after a failure. The old
+// ones may hold connections that lead nowhere, and replay dial errors for up
 // to a second after the last.
 func (n *node) renew() {
-	old := n.current.Swap(n.connect())
-	_ = old.Close() // what it had under way failed long ago
+	n.current.Swap(n.connect()).close() // what they had under way failed long ago
 }
 
 // expect sets the role that connections opened from now on must find.

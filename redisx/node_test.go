@@ -40,7 +40,7 @@ func TestWrongRole(t *testing.T) {
 	t.Parallel()
 	p := startServer(t)
 	n := newNode(testDialect(p.Addr()), p.Addr(), newRefusalLog(slog.New(slog.DiscardHandler), newMetrics(nil)))
-	defer n.client().Close()
+	defer n.current.Load().close()
 	err := n.client().Ping(t.Context()).Err()
 	if !errors.Is(err, ErrWrongRole) || !unavailable(err) {
 		t.Errorf("error %v, want ErrWrongRole as unavailable", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
+	"github.com/homing/homing/redisx/redistest"
 )
 
 // writer stores numbered keys through WriteCopied, one after the other, and
@@ -156,9 +158,9 @@ func TestPlannedFailoverThenCrash(t *testing.T) {
 	failover(t, top, s)
 	before := len(w.acknowledged)
 	time.Sleep(1500 * time.Millisecond)
-	new := masterAddr(s)
-	server(top, new).Crash()
-	within(t, 15*time.Second, "another master", func() bool { a := masterAddr(s); return a != "" && a != new })
+	second := masterAddr(s)
+	server(top, second).Crash()
+	within(t, 15*time.Second, "another master", func() bool { a := masterAddr(s); return a != "" && a != second })
 	within(t, 10*time.Second, "a write is acknowledged again", func() bool { return s.Write(t.Context(), set("k", "v")) == nil })
 	w.stop()
 	if len(w.acknowledged) == before {
@@ -262,4 +264,43 @@ func TestWriteCopiedReplies(t *testing.T) {
 	if _, err = s.WriteCopied(ctx, time.Second, func(redis.Pipeliner) {}); err != nil {
 		t.Errorf("a barrier: %v", err)
 	}
+}
+
+// Replicas that are some tens of milliseconds behind slow down those who wait
+// for them, and nobody else.
+func TestSlowReplicas(t *testing.T) {
+	t.Parallel()
+	top := redistest.Topology(t, redisproc.TopologyOptions{
+		Masters: []redisproc.MasterSpec{{Name: "m", Replicas: 2}}, Proxied: true,
+	})
+	cfg := redistest.TopologyConfig(t, top)
+	cfg.PoolSize, cfg.ReadTimeout = 4, 5*time.Second // on a machine that is busy with other tests
+	s := redistest.Open(t, cfg).Data.Shards()[0]
+	within(t, 3*time.Second, "two replicas", func() bool { return s.Copies() == 2 })
+	const behind = 300 * time.Millisecond
+	server(top, masterAddr(s)).Proxy().SetDelay(behind)
+	var writers sync.WaitGroup
+	var waiting atomic.Int32
+	waiting.Store(12) // more than the pool
+	for i := range waiting.Load() {
+		writers.Go(func() {
+			defer waiting.Add(-1)
+			start := time.Now()
+			_, err := s.WriteCopied(t.Context(), 5*time.Second, func(p redis.Pipeliner) { p.Set(t.Context(), fmt.Sprint(i), "v", 0) })
+			if took := time.Since(start); err != nil || took < behind {
+				t.Errorf("a write took %s: %v", took, err)
+			}
+		})
+	}
+	time.Sleep(behind / 3)
+	plain := 0
+	for ; waiting.Load() == 12; plain++ {
+		if err := s.Write(t.Context(), set("k", "v")); err != nil {
+			t.Errorf("a plain write: %v", err)
+		}
+	}
+	if plain < 3 {
+		t.Errorf("%d plain writes while others waited for replicas", plain)
+	}
+	writers.Wait()
 }

@@ -44,7 +44,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Redis, error
 }
 
 // assign makes the roles from the lists of targets, and a shard of each target.
-func (r *Redis) assign(lists [listCount][]*target, make func(*target) *Shard) {
+func (r *Redis) assign(lists [listCount][]*target, open func(*target) *Shard) {
 	shards := map[*target]*Shard{}
 	var roles [listCount]*Role
 	for i, list := range lists {
@@ -54,7 +54,7 @@ func (r *Redis) assign(lists [listCount][]*target, make func(*target) *Shard) {
 		roles[i] = &Role{}
 		for _, t := range list {
 			if shards[t] == nil {
-				shards[t] = make(t)
+				shards[t] = open(t)
 				r.shards = append(r.shards, shards[t])
 			}
 			shards[t].keeps = shards[t].keeps || i != listPubSub

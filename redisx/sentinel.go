@@ -59,7 +59,7 @@ func (w *watcher) run(ctx context.Context, report func(statement)) {
 		if err != nil && ctx.Err() == nil {
 			o, err = w.ask(lib, pool) // the first may have met a connection that had ended
 		}
-		report(statement{addr: w.addr, opinion: o, err: err, event: event})
+		report(statement{addr: w.addr, opinion: o, err: w.d.veil(err), event: event})
 		select {
 		case <-ctx.Done():
 		case <-tick.C:

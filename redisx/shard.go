@@ -17,9 +17,8 @@ type Shard struct {
 	dialect  *dialect
 	metrics  *metrics
 	refusals *refusalLog
-	copying  chan struct{} // holds half as many as the pool: connections that wait for replicas
-	keeps    bool          // what it holds must not be forgotten; set before it runs
-	seed     uint64        // of the rendezvous hash
+	keeps    bool   // what it holds must not be forgotten; set before it runs
+	seed     uint64 // of the rendezvous hash
 
 	state atomic.Pointer[state]
 
@@ -64,7 +63,7 @@ type Node struct {
 }
 
 func newShard(d *dialect, m *metrics, r *refusalLog) *Shard {
-	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{}), copying: make(chan struct{}, max(1, d.poolSize/2))}
+	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{})}
 	s.state.Store(&state{err: ErrNoMaster})
 	return s
 }
@@ -133,7 +132,9 @@ func (st *state) same(other *state) bool {
 
 // Write runs f once with a client of the master. It returns f's error, wrapped
 // as ErrUnavailable when it says that the master could not be reached or could
-// not serve; then the commands may have been carried out or not.
+// not serve; then the commands may have been carried out or not. What must
+// survive a failover goes through WriteCopied: a master that has just been
+// replaced takes writes until we notice, and forgets them.
 func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client) error) error {
 	st := s.state.Load()
 	if st.master == nil {
@@ -144,7 +145,9 @@ func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client
 	if err == nil || !unavailable(err) {
 		return s.dialect.veil(err)
 	}
-	st.master.hurry()
+	if passes(err) {
+		st.master.hurry()
+	}
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
 	return s.failed("write", st.master.addr, err)
 }
@@ -191,7 +194,9 @@ func (s *Shard) readOnce(ctx context.Context, st *state, f func(context.Context,
 			return false, s.dialect.veil(err)
 		}
 		err = s.failed("read", n.addr, err)
-		n.hurry()
+		if passes(err) {
+			n.hurry()
+		}
 		if ctx.Err() != nil {
 			break
 		}

@@ -69,7 +69,7 @@ func TestWitness(t *testing.T) {
 	d.user, d.password = "u", "pw"
 	n := newNode(d, p.Addr(), l)
 	n.expect(roleMaster)
-	defer n.client().Close()
+	defer n.current.Load().close()
 	if err := n.client().Get(t.Context(), "k").Err(); classify(err) != classMisconfigured {
 		t.Errorf("a command on a connection without ROLE: %v", err)
 	}
