@@ -241,7 +241,7 @@ func growShards(ctx context.Context, d *drill) error {
 		return err
 	}
 	lonely := make(chan string, 1)
-	go func() { lonely <- d.checkLayout(ctx, b, otherPrefix) }()
+	go func() { lonely <- d.checkPrefix(ctx, b) }()
 	d.checkLayouts(ctx, b)
 	early, keeper, visited := d.newVault("early", 60, true), d.newVault("keeper", 60, true), d.newVault("visited", 20, true)
 	for n := range 120 {
@@ -342,7 +342,16 @@ const (
 	lonelyWithin  = 25 * time.Second
 )
 
-var otherPrefix = odd{"another prefix", "prefix", lonelyWithin, []string{"--redis-prefix", "other"}}
+// checkPrefix is checkLayout for an API server and a front of which one has a
+// mistyped prefix. By itself each might be one of another deployment.
+func (d *drill) checkPrefix(ctx context.Context, b *backend) (wrong string) {
+	p, err := d.stack.ExtraFront(ctx, "--redis-prefix", "other")
+	if err != nil {
+		return err.Error()
+	}
+	defer p.Stop(time.Second) //nolint:errcheck // it serves nobody
+	return d.checkLayout(ctx, b, odd{"another prefix", "prefix", lonelyWithin, []string{"--redis-prefix", "otter"}})
+}
 
 // checkLayouts wants API servers that are told of other shards to say that they
 // are not ready, and why.

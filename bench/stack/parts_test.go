@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -47,7 +48,14 @@ func TestServersRestartWithOtherSettings(t *testing.T) {
 	if extra.Check() != nil || slices.Contains(s.APIs(), url) || len(s.APIs()) != 1 {
 		t.Errorf("the extra server at %s is one of %v, or ended: %v", url, s.APIs(), extra.Check())
 	}
-	if err := extra.Stop(5 * time.Second); err != nil {
+	front2, err := s.ExtraFront(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.MasterPID() == front2.PID() || front2.Check() != nil {
+		t.Errorf("the extra front, process %d, is the stack's, or ended: %v", front2.PID(), front2.Check())
+	}
+	if err := errors.Join(extra.Stop(5*time.Second), front2.Stop(10*time.Second)); err != nil {
 		t.Error(err)
 	}
 }

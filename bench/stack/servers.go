@@ -47,6 +47,19 @@ func (s *Stack) Extra(ctx context.Context, flags ...string) (p *proc.Process, ur
 	return a.Process, "http://" + local(a.port), err
 }
 
+// ExtraFront starts a front of one worker that is none of the stack's, with
+// further flags, and does not wait until it is ready. The caller stops it.
+func (s *Stack) ExtraFront(ctx context.Context, flags ...string) (*proc.Process, error) {
+	port, err := redisproc.FreePort(ctx, "")
+	if err != nil {
+		return nil, fmt.Errorf("start a front: %w", err)
+	}
+	args := []string{
+		"front", "--config", s.configFile(), "--front-listen", local(port), "--workers", "1", "--auth-hs256-secret-file", s.SecretFile(),
+	}
+	return s.launch("extra-front", append(args, flags...))
+}
+
 func newAPI(ctx context.Context, name string) (*api, error) {
 	a := &api{name: name}
 	for _, port := range []*int{&a.port, &a.admin} {
