@@ -115,7 +115,7 @@ func flush(rl *relay.Relay, log *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	if err := rl.Flush(ctx); err != nil {
-		log.Warn("stopping before everything was confirmed", "error", err)
+		log.Warn("stopping before everything was confirmed", "err", err)
 	}
 }
 

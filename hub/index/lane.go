@@ -115,7 +115,7 @@ func (l *lane) outcome(wait time.Duration, err error) time.Duration {
 		return wait
 	}
 	if l.failures == 0 {
-		l.g.log.Warn("index: registering fails; trying again", "shard", l.shard.Name(), "error", err)
+		l.g.log.Warn("index: registering fails; trying again", "shard", l.shard.Name(), "err", err)
 	}
 	for _, done := range l.ledger.giveUp(maxWaiting) {
 		done(unavailable("index: registering", err))

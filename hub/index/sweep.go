@@ -30,7 +30,7 @@ func (ix *Index) runSweeper(ctx context.Context) {
 		case <-timer.C:
 		}
 		if err := ix.sweepIfDue(ctx); err != nil && ctx.Err() == nil {
-			ix.log.Warn("index: sweeping after dead processes", "error", err)
+			ix.log.Warn("index: sweeping after dead processes", "err", err)
 		}
 		timer.Reset(jittered(ix.timing.sweep))
 	}

@@ -37,7 +37,12 @@ const (
 //   - every message of a living sender was handled where it was sent to, or by
 //     the successor of a receiver that crashed;
 //   - no receiver handled a message twice, or, but for what was handed over
-//     from a dead one, out of its sender's order.
+//     from a dead one, out of its sender's order;
+//   - none handled anything after it was declared dead.
+//
+// Receivers stand still as well, and go on with all that was buffered: those
+// that were declared dead meanwhile must not. Every process has a clock of its
+// own, which steps.
 //
 // It runs in a synctest bubble, so its time costs nothing and its timers fire
 // in an order that the seed decides.
@@ -62,6 +67,7 @@ const (
 	ackOnArrival          // confirm a message before it is released
 	keepRepeats           // forget what was received before
 	forgetSent            // keep nothing to send again
+	lateRiser             // go on after being declared dead
 )
 
 // modelShard is a pub/sub shard as its clients see it.
@@ -108,6 +114,10 @@ type modelWorker struct {
 	queue   []*Message
 	last    map[string]int // serial number handled last, by sender
 	handled map[string]bool
+
+	stalled  bool     // stands still
+	backlog  []func() // what happened to it meanwhile
+	declared bool     // dead
 }
 
 var modelLog = slog.New(slog.DiscardHandler)
@@ -201,7 +211,10 @@ func (m *model) offer(w *modelWorker, msg *Message) bool {
 // handleNext has w handle the first message it took.
 func (m *model) handleNext(w *modelWorker) {
 	m.mu.Lock()
-	if !w.alive {
+	if w.stalled {
+		w.backlog = append(w.backlog, func() { m.handleNext(w) })
+	}
+	if !w.alive || w.stalled {
 		m.mu.Unlock()
 		return
 	}
@@ -225,6 +238,8 @@ func (m *model) recordLocked(w *modelWorker, text string) {
 	}
 	m.spots[w.spot].handled[text] = true
 	switch {
+	case w.declared:
+		m.problems = append(m.problems, fmt.Sprintf("%s handled %s after it was declared dead", w.id, text))
 	case w.handled[text]:
 		m.problems = append(m.problems, fmt.Sprintf("%s handled %s twice", w.id, text))
 	case m.moved[text]:
@@ -266,7 +281,19 @@ func (m *model) transmit(it *item) {
 
 func (m *model) deliverLocked(it *item, shard int) {
 	_, to, _ := strings.Cut(it.channel, ":c:")
-	m.later(m.shards[shard].jitter, func() { m.arrive(hub.ProcessID(to), shard, it.payload) })
+	payload := m.misdateLocked(it.payload)
+	m.later(m.shards[shard].jitter, func() { m.arrive(hub.ProcessID(to), shard, payload) })
+}
+
+// misdateLocked has a packet sent by a clock that is wrong by up to an hour.
+func (m *model) misdateLocked(payload []byte) []byte {
+	pk, err := parsePacket(payload)
+	if err != nil {
+		m.problems = append(m.problems, err.Error())
+		return payload
+	}
+	pk.sent = pk.sent.Add(time.Duration(m.rng.Int64N(int64(2*time.Hour))) - time.Hour)
+	return pk.append(nil)
 }
 
 func (m *model) arrive(to hub.ProcessID, shard int, payload []byte) {
@@ -278,8 +305,11 @@ func (m *model) arrive(to hub.ProcessID, shard int, payload []byte) {
 		}
 	}
 	w := m.workers[to]
-	if w != nil && w.alive {
+	if w != nil && w.alive && !w.stalled {
 		r = w.relay
+	}
+	if w != nil && w.stalled {
+		w.backlog = append(w.backlog, func() { m.arrive(to, shard, payload) })
 	}
 	m.mu.Unlock()
 	if r == nil {
@@ -330,6 +360,8 @@ func (m *model) play() {
 			m.crashWorker()
 		case action < 94:
 			m.crashSender()
+		case action < 97:
+			m.stallWorker()
 		default:
 			m.calm()
 		}
@@ -403,6 +435,52 @@ func (m *model) crashWorker() {
 	time.AfterFunc(modelLease, func() { m.handOver(dead) })
 }
 
+// stallWorker has a worker stand still. One that does so for longer than a
+// lease is declared dead and has a successor.
+func (m *model) stallWorker() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.spots[m.rng.IntN(len(m.spots))].worker
+	if w.stalled {
+		return
+	}
+	w.stalled = true
+	d := time.Duration(m.rng.Int64N(int64(2 * modelLease)))
+	if d > modelLease {
+		time.AfterFunc(modelLease, func() { m.declare(w) })
+	}
+	time.AfterFunc(d, func() { m.wake(w) })
+}
+
+// declare has the senders take a worker for dead that stands still.
+func (m *model) declare(w *modelWorker) {
+	m.mu.Lock()
+	if !w.alive {
+		m.mu.Unlock()
+		return // it has crashed meanwhile, and has a successor
+	}
+	w.declared = true
+	m.startWorker(w.spot)
+	m.mu.Unlock()
+	m.handOver(w)
+}
+
+// wake has a worker go on with what was buffered, unless it was declared dead:
+// then it looks at its standing first, and ends.
+func (m *model) wake(w *modelWorker) {
+	m.mu.Lock()
+	backlog := w.backlog
+	w.stalled, w.backlog = false, nil
+	if w.declared && m.broken != lateRiser {
+		w.alive, backlog = false, nil
+		w.stop()
+	}
+	m.mu.Unlock()
+	for _, f := range backlog {
+		f()
+	}
+}
+
 func (m *model) handOver(dead *modelWorker) {
 	for _, s := range m.senders {
 		m.mu.Lock()
@@ -435,8 +513,8 @@ func (m *model) close() {
 	for _, s := range m.senders {
 		s.stop()
 	}
-	for _, s := range m.spots {
-		s.worker.stop()
+	for _, w := range m.workers {
+		w.stop()
 	}
 }
 
@@ -475,6 +553,7 @@ func TestModelCatchesABrokenRelay(t *testing.T) {
 		"acknowledging before release": ackOnArrival,
 		"no removal of repeats":        keepRepeats,
 		"no retention":                 forgetSent,
+		"going on after death":         lateRiser,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(200) {

@@ -30,7 +30,7 @@ func (r *Relay) receive(shard int, _ string, payload []byte) {
 	pk, err := parsePacket(payload)
 	if err != nil {
 		r.metrics.malformed.Inc()
-		r.log.Warn("relay packet dropped", "shard", r.shards[shard], "error", err)
+		r.log.Warn("relay packet dropped", "shard", r.shards[shard], "err", err)
 		return
 	}
 	now := time.Now()
