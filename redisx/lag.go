@@ -23,7 +23,7 @@ const maxLag = time.Second
 // lagKnown is how long after this process has noticed that a replica lags
 // others may still read from it: each looks once a second. So long a write that
 // must be found there waits for it.
-const lagKnown = 2 * time.Second
+const lagKnown = 1300 * time.Millisecond
 
 // catchUp notes whether the node, a replica of master that follows it, lags
 // too much, given how far behind it was at its last look.

@@ -41,7 +41,7 @@ const (
 	copyWait = time.Second
 	// storePatience is how long a Store goes on beginning another try. A
 	// failover takes less.
-	storePatience = 3 * time.Second
+	storePatience = 4 * time.Second
 	// storePause is between the first two tries. It doubles up to four times that.
 	storePause = 25 * time.Millisecond
 )

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -86,11 +87,7 @@ func (c *Census) judge(ctx context.Context) {
 func (c *Census) open() map[hub.ProcessID]time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	open := make(map[hub.ProcessID]time.Time, len(c.questions))
-	for id, since := range c.questions {
-		open[id] = since
-	}
-	return open
+	return maps.Clone(c.questions)
 }
 
 // risen lists the dead whose lease stands all the same: a failover has lost

@@ -39,7 +39,7 @@ func (r *Roll) Add(p hub.Process) {
 	if _, dup := r.slots[p.ID]; dup {
 		return
 	}
-	r.slots[p.ID] = int32(len(r.live)) //nolint:gosec // a few thousand at most
+	r.slots[p.ID] = int32(len(r.live))
 	r.live = append(r.live, p)
 	delete(r.dead, p.ID)
 }

@@ -67,7 +67,7 @@ func (s *Standing) alone(since int64) bool {
 }
 
 // Mark is the present moment, for Believed. It is never 0.
-func (s *Standing) Mark() uint64 { return uint64(max(1, s.clock())) } //nolint:gosec // not negative
+func (s *Standing) Mark() uint64 { return uint64(max(1, s.clock())) }
 
 // Believed notes that others take the process to live for a lease's period from
 // the moment that mark was drawn. A mark from the future is none.
@@ -75,7 +75,7 @@ func (s *Standing) Believed(mark uint64) {
 	if mark == 0 || mark > s.Mark() {
 		return
 	}
-	until := int64(mark) + s.period //nolint:gosec // below the clock
+	until := int64(mark) + s.period
 	for {
 		before := s.until.Load()
 		if until <= before || s.until.CompareAndSwap(before, until) {

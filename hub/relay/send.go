@@ -55,7 +55,7 @@ func (r *Relay) pairLocked(to hub.ProcessID, now time.Time) *pair {
 // sequence, whatever happens to the wall clock. So a sender may forget an idle
 // receiver and begin again.
 func (r *Relay) sequence(now time.Time) uint64 {
-	return r.first + uint64(max(0, now.Sub(r.born).Microseconds())) //nolint:gosec // not negative
+	return r.first + uint64(max(0, now.Sub(r.born).Microseconds()))
 }
 
 // turnTo makes a lane the next one that is tried.

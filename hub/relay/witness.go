@@ -64,7 +64,7 @@ func (r *Relay) askLocked(p hub.ProcessID, now time.Time) {
 		a = &asked{}
 		r.asked[p] = a
 	}
-	nonce := uint64(max(1, now.Sub(r.born).Microseconds())) //nolint:gosec // not negative
+	nonce := uint64(max(1, now.Sub(r.born).Microseconds()))
 	if a.open.IsZero() {
 		a.open, a.nonce = now, nonce
 	}
