@@ -50,11 +50,11 @@ func (f *follower) copies(master *member, now time.Time) int {
 		if m.healthy {
 			m.copied = now
 		}
-		if m.healthy || m.mayLead(master, now) || m.usable() && slices.Contains(master.known.replicas, addr) {
+		if m.healthy || m.mayLead(master, now) || m.usable(now) && slices.Contains(master.known.replicas, addr) {
 			n++
 		}
 	}
-	n = max(n, f.feeds(master))
+	n = max(n, f.feeds(master, now))
 	if n == 0 && !f.fed.IsZero() && now.Sub(f.fed) < fedFor {
 		return 1
 	}
@@ -62,8 +62,10 @@ func (f *follower) copies(master *member, now time.Time) int {
 }
 
 // usable reports whether nothing is known against the node that would keep it
-// from being the next master.
-func (m *member) usable() bool { return !m.asked || m.alive() && !m.lagging }
+// from being the next master, or others from reading there.
+func (m *member) usable(now time.Time) bool {
+	return !m.asked || m.alive() && (!m.lagging || now.Sub(m.lags) < lagKnown)
+}
 
 // mayLead reports whether the node may be about to be elected: it held what
 // master has a moment ago, and does not follow it any more.
@@ -80,10 +82,10 @@ func (m *member) mayLead(master *member, now time.Time) bool {
 
 // feeds counts the replicas that the master names, without those that we know
 // not to be usable. It may know them under other addresses than we.
-func (f *follower) feeds(master *member) int {
+func (f *follower) feeds(master *member, now time.Time) int {
 	n := 0
 	for _, addr := range master.known.replicas {
-		if m := f.members[addr]; m == nil || m.usable() {
+		if m := f.members[addr]; m == nil || m.usable(now) {
 			n++
 		}
 	}

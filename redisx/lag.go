@@ -20,6 +20,11 @@ const historySize = 64
 // just written wait for it (WriteCopied).
 const maxLag = time.Second
 
+// lagKnown is how long after this process has noticed that a replica lags
+// others may still read from it: each looks once a second. So long a write that
+// must be found there waits for it.
+const lagKnown = 2 * time.Second
+
 // catchUp notes whether the node, a replica of master that follows it, lags
 // too much, given how far behind it was at its last look.
 func (m *member) catchUp(master *member, lag time.Duration) {
@@ -27,8 +32,8 @@ func (m *member) catchUp(master *member, lag time.Duration) {
 	case master == nil: // there is nothing to catch up with, and nothing newer than what it has
 	case m.known.role != roleReplica || m.known.replID != master.known.replID:
 		m.lagging = false // what it lacks cannot be told
-	case lag > maxLag:
-		m.lagging = true
+	case lag > maxLag && !m.lagging:
+		m.lagging, m.lags = true, m.known.at
 	case lag <= maxLag/2:
 		m.lagging = false
 	}

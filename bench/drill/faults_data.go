@@ -159,7 +159,7 @@ const (
 	failovers = 3
 	// answeredWithin is how soon after each posts and connects must be
 	// answered again.
-	answeredWithin = 2 * time.Second
+	answeredWithin = 2500 * time.Millisecond
 	// failoverTimeout is how long one may take.
 	failoverTimeout = 20 * time.Second
 	// shortFailovers is what Sentinels are told: how long an attempt may take.

@@ -235,6 +235,8 @@ func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
 // two before are left out, in the same way. For inboxes they stay as long as
 // anything is kept that was stored before the change.
 func growShards(ctx context.Context, d *drill) error {
+	// A worker that knows the old list only cannot say what stands elsewhere.
+	d.forgets = true
 	b := newBackend(d.stack.Key())
 	defer b.close()
 	if err := d.movesAll(); err != nil {

@@ -41,7 +41,8 @@ type Rules struct {
 	Excused []Span
 	// GivesUp are the times in which nothing was carried for longer than the
 	// system keeps it. What is lost in one to a connection that was held
-	// throughout was given up; nobody can be told, but it must be counted.
+	// throughout was given up; nobody can be told, but it must be counted. What
+	// was stored comes with a resume, after what is newer.
 	GivesUp []Span
 	// Forgets says that inboxes lost their memory, so that a resume may say
 	// that it has not recovered although nothing is missing.

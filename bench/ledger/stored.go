@@ -84,7 +84,7 @@ func (a *account) readGiven(d *Device) map[Key]time.Time {
 		case again:
 			a.entry.Duplicated++
 			a.tell("given twice", g.Key, fmt.Sprintf("to %s at %s", d.User, g.At.Format(clock)), d.User)
-		case !m.Stored || m.Outcome != Accepted || m.Roamed || g.Loose || a.rules.excused(m):
+		case !m.Stored || m.Outcome != Accepted || m.Roamed || g.Loose || a.rules.excused(m) || a.rules.givesUp(m):
 		case g.N < newest[from]:
 			a.entry.StoredReordered++
 			a.tell(fmt.Sprintf("stored and given out of order: after %d", newest[from]), g.Key, fmt.Sprintf("to %s at %s", d.User, g.At.Format(clock)), d.User)

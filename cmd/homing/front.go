@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -17,6 +18,7 @@ import (
 	"github.com/homing/homing/front/master"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/redisx"
 )
 
 type frontCmd struct {
@@ -116,12 +118,7 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	if err != nil {
 		return err
 	}
-	back.run("burial", func(ctx context.Context) error {
-		if err := lease.Bury(ctx, r, hub.NewKeys(c.Redis.Prefix), child.Ended, log); err != nil {
-			log.Warn("a worker's end is not known to the others", "err", err)
-		}
-		return nil
-	})
+	back.run("burial", func(ctx context.Context) error { return bury(ctx, r, c.Redis.Prefix, child.Ended, log) })
 	if err := w.waitReady(serving); err != nil {
 		return err
 	}
@@ -158,4 +155,17 @@ func workerHandler(reg prometheus.Gatherer, ready *readiness) http.Handler {
 	mux := adminHandler(reg)
 	master.Health(mux, ready.check)
 	return mux
+}
+
+// bury has workers declared dead that the master saw end a while ago.
+func bury(ctx context.Context, r *redisx.Redis, prefix string, ended []hub.ProcessID, log *slog.Logger) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(lease.BuryAfter):
+	}
+	if err := lease.Bury(ctx, r, hub.NewKeys(prefix), ended, log); err != nil {
+		log.Warn("a worker's end is not known to the others", "err", err)
+	}
+	return nil
 }

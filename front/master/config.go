@@ -12,7 +12,7 @@ type Config struct {
 	StopTimeout      time.Duration `help:"A worker that was told to stop and has not after this long is killed. Longer than the drain window and timeout together." default:"30s"`
 	UnlistenAfter    time.Duration `help:"A slot without a worker for this long is closed, so that connections go to the others." default:"500ms"`
 	HeartbeatTimeout time.Duration `help:"A worker whose loop has not answered for this long gets no more connections, if another one serves. It is asked six times as often." default:"1.5s"`
-	HungTimeout      time.Duration `help:"A worker whose loop has not answered for this long is killed and replaced. One that stands still for less, as a machine that migrates, goes on and has lost nothing." default:"9.4s"`
+	HungTimeout      time.Duration `help:"A worker whose loop has not answered for this long is killed and replaced. One that stands still for less, as a machine that migrates, goes on and has lost nothing." default:"9.2s"`
 	DoubtTimeout     time.Duration `help:"A worker that cannot show for this long that others reach it gets no more connections, if another one serves." default:"1s"`
 	BackoffMax       time.Duration `help:"Longest wait before a worker that keeps dying is started again." default:"10s"`
 }

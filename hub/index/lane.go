@@ -31,7 +31,7 @@ const (
 	// After a failure the next attempt comes after backoffLeast, doubled each
 	// time up to backoffMost; at once when the shard has changed.
 	backoffLeast = 25 * time.Millisecond
-	backoffMost  = 500 * time.Millisecond
+	backoffMost  = 200 * time.Millisecond
 )
 
 // lane brings one data shard to what the ledger says. One goroutine does

@@ -13,7 +13,8 @@ import (
 // for one when the shard's epoch moved on, so that its last writes may be lost;
 // when the lease had lapsed, so that a sweeper may have been here, or the shard
 // was emptied; some time after a write has failed, because it may yet arrive,
-// after a later one; and when the audit met an entry that was wrong.
+// after a later one; when the audit met an entry that was wrong; and once more
+// after one that found any.
 type verification struct {
 	epoch  uint64    // of the shard when the last one began
 	lapsed bool      // the lease had lapsed since
@@ -56,8 +57,12 @@ func (l *lane) beginVerifying(now time.Time) {
 func (l *lane) verifySome(ctx context.Context) error {
 	v, start := &l.verify, time.Now()
 	users := v.todo[:min(verifyUsers, len(v.todo))]
-	if _, err := l.compare(ctx, users); err != nil {
+	wrong, err := l.compare(ctx, users)
+	if err != nil {
 		return err
+	}
+	if wrong > 0 && v.doubt.IsZero() { // what takes entries away may not have ended
+		v.doubt = start.Add(l.g.timing.doubt)
 	}
 	v.next = time.Now().Add(max(verifyPause, time.Since(start)))
 	if v.todo = v.todo[len(users):]; len(v.todo) == 0 {

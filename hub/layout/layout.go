@@ -43,8 +43,10 @@ const (
 )
 
 const (
-	// period is between two comparisons.
+	// period is between two comparisons, and hurry while no shard answers: a
+	// process that starts waits for the first.
 	period = 2 * time.Second
+	hurry  = 50 * time.Millisecond
 	// entryStands is how long an entry outlives the processes that made it: so
 	// long must all of them be stopped before they may come back with a layout
 	// that has nothing to do with the one before.
@@ -131,14 +133,15 @@ func essence(layout string) string {
 func (c *Check) Run(ctx context.Context) error {
 	c.began = time.Now()
 	c.met = c.began
-	tick := time.NewTicker(period)
-	defer tick.Stop()
 	for {
-		c.compare(ctx)
+		pause := period
+		if !c.compare(ctx) {
+			pause = hurry
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(pause):
 		}
 	}
 }
@@ -163,8 +166,8 @@ func (c *Check) WaitAgreed(ctx context.Context) error {
 	}
 }
 
-// compare looks at every shard once.
-func (c *Check) compare(ctx context.Context) {
+// compare looks at every shard once, and reports whether any answered.
+func (c *Check) compare(ctx context.Context) bool {
 	var differs error
 	answered, met := 0, false
 	var unmet []string
@@ -190,12 +193,13 @@ func (c *Check) compare(ctx context.Context) {
 		differs = fmt.Errorf("%w: no %s uses %s, though there is one on another shard", ErrDiffers, c.other(), strings.Join(unmet, ", "))
 	}
 	if answered == 0 || ctx.Err() != nil {
-		return
+		return false
 	}
 	if differs == nil {
 		differs = c.alone(ctx)
 	}
 	c.conclude(differs)
+	return true
 }
 
 func (c *Check) conclude(differs error) {

@@ -12,8 +12,14 @@ import (
 	"github.com/homing/homing/redisx"
 )
 
-// buryPause is between two attempts.
-const buryPause = 250 * time.Millisecond
+const (
+	// BuryAfter is how long after its end a process should be buried. Its
+	// players come back within seconds, and as long as it counts as alive what
+	// is sent to them there is kept and handed over; after that they are offline.
+	BuryAfter = 5 * time.Second
+	// buryPause is between two attempts.
+	buryPause = 250 * time.Millisecond
+)
 
 // Bury declares processes dead that are known to have ended, because whoever
 // started them says so, and need not be asked. It tries until Redis has taken

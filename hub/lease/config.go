@@ -33,7 +33,7 @@ type Timing struct {
 // machine that migrates, loses nothing as long as it is not declared dead: what
 // is sent to it waits. A worker that crashed need not be waited for, because
 // its master knows and has it buried.
-const patience = 9 * time.Second
+const patience = 11 * time.Second
 
 // DefaultTiming is the timing of every server.
 func DefaultTiming() Timing {

@@ -319,6 +319,7 @@ func (c *claim) patience() time.Duration {
 		return onceLongest
 	case claimDone:
 		return onceKept
+	case claimReleased:
 	}
 	return onceLease
 }

@@ -95,11 +95,11 @@ func (s *swallower) reply(client, server net.Conn, silent *atomic.Bool) {
 		}
 		switch {
 		case silent.Load() && s.reset:
-			client.(*net.TCPConn).SetLinger(0)
+			_ = client.(*net.TCPConn).SetLinger(0) // then Close resets
 			server.Close()
 			return
 		case silent.Load():
-			io.Copy(io.Discard, server) // until the client gives up
+			_, _ = io.Copy(io.Discard, server) // until the client gives up
 			return
 		}
 		if _, err := client.Write(buf[:n]); err != nil {
