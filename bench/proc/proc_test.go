@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -116,6 +117,10 @@ func TestReaderStopsReading(t *testing.T) {
 	p := piped(t)
 	if err := p.StopReading(); err != nil {
 		t.Fatal(err)
+	}
+	const least = 60 << 10 // of the 64 KiB that a pipe holds
+	if n, err := unix.IoctlGetInt(int(p.reader.pipe.Fd()), unix.TIOCINQ); err != nil || n < least {
+		t.Errorf("%d bytes wait in the pipe (%v), want %d", n, err, least)
 	}
 	before := logSize(t, p)
 	time.Sleep(100 * time.Millisecond)
