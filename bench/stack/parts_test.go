@@ -26,7 +26,7 @@ func TestServersRestartWithOtherSettings(t *testing.T) {
 		t.Errorf("data shards %v, %v, pub/sub %v", got, s.DataURLs(), s.PubSubURLs())
 	}
 	api, front := s.APIPIDs()[0], s.MasterPID()
-	if err := s.Configure(Lists{Data: s.DataURLs()}); err != nil {
+	if err := s.Configure(Lists{Data: s.DataURLs(), DataPrevious: s.DataURLs()[:2]}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RestartAPI(t.Context(), 0); err != nil {

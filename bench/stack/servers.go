@@ -83,6 +83,8 @@ func (s *Stack) runAPI(a *api, flags []string) (err error) {
 // RestartAPI stops API server i in good order, starts it again on the same
 // port, with further flags, and waits until it is ready.
 func (s *Stack) RestartAPI(ctx context.Context, i int, flags ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	a := s.apis[i]
 	if err := a.Stop(stopGrace); err != nil {
 		return err
