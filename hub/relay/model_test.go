@@ -510,6 +510,8 @@ func (m *model) crashSender() {
 }
 
 func (m *model) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, s := range m.senders {
 		s.stop()
 	}
