@@ -122,7 +122,10 @@ func TestFaultScenarios(t *testing.T) {
 	flat := runJSON(t, "soak", soak)
 	exact(t, "soak", flat, 7*50*20)
 	want(t, flat, "front_mib_start", "front_mib_end", "last_p99_ms")
-	if start, end := flat["front_fds_start"], flat["front_fds_end"]; start == 0 || start != end {
+	// A pool of connections to Redis opens one more when two commands meet; a
+	// leak would come with the messages, of which there were thousands.
+	const pooled = 8
+	if start, end := flat["front_fds_start"], flat["front_fds_end"]; start == 0 || end > start+pooled {
 		t.Errorf("soak: the front had %v descriptors and then %v", start, end)
 	}
 
