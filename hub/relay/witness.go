@@ -36,6 +36,9 @@ const (
 	// askAfter is how long a receiver may leave messages unconfirmed before a
 	// judge asks whether it lives.
 	askAfter = time.Second
+	// askedAnew is after how long without a question the next begins a new
+	// series: while there is doubt about a process it is asked each second.
+	askedAnew = 3 * askAfter
 )
 
 // asked is what is known of the questions to one process.
@@ -65,7 +68,7 @@ func (r *Relay) askLocked(p hub.ProcessID, now time.Time) {
 		r.asked[p] = a
 	}
 	nonce := uint64(max(1, now.Sub(r.born).Microseconds()))
-	if a.open.IsZero() {
+	if a.open.IsZero() || now.Sub(a.last) > askedAnew { // an answer may be lost, and then nobody asked any more
 		a.open, a.nonce = now, nonce
 	}
 	a.last = now
