@@ -83,9 +83,6 @@ func (ix *Index) meet(ctx context.Context, ids []hub.ProcessID) (*lease.Roll, er
 	return roll, nil
 }
 
-// errNotLoaded is what lookups answer before the first reading of the leases.
-var errNotLoaded = fmt.Errorf("%w: the leases have not been read yet", hub.ErrUnavailable)
-
 // unavailable wraps err, saying what was being done, so that a failure of
 // Redis is known by hub.ErrUnavailable.
 func unavailable(doing string, err error) error {

@@ -62,7 +62,7 @@ func (ix *Index) place(ctx context.Context, users []hub.UserID, services []hub.S
 
 func (ix *Index) locate(ctx context.Context, l *lookup, users []hub.UserID, services []hub.Service) (Placement, error) {
 	if ix.census.Roll() == nil {
-		return Placement{}, errNotLoaded
+		return Placement{}, lease.ErrNotLoaded
 	}
 	if err := ix.fetch(ctx, l, users); err != nil {
 		return Placement{}, err

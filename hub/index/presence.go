@@ -52,7 +52,7 @@ func holdings(roll *lease.Roll, value string) []hub.Holding {
 // enough, so it is for a page or a console, not for the path of a notification.
 func (ix *Index) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
 	if ix.census.Roll() == nil {
-		return nil, unavailable("index: listing users", errNotLoaded)
+		return nil, unavailable("index: listing users", lease.ErrNotLoaded)
 	}
 	seen := make(map[hub.UserID]struct{})
 	var out []hub.UserID

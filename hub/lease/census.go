@@ -339,7 +339,7 @@ func (c *Census) Meet(ctx context.Context, ids []hub.ProcessID) (*Roll, error) {
 	}
 	known := c.roll.Load()
 	if known == nil {
-		return nil, errNotLoaded
+		return nil, ErrNotLoaded
 	}
 	rd := &reading{ids: slices.DeleteFunc(slices.Clone(ids), known.Known), steady: c.Steady()}
 	if len(rd.ids) == 0 {
@@ -373,8 +373,8 @@ func (c *Census) learn(rd *reading) *Roll {
 	return next
 }
 
-// errNotLoaded is what is answered before the first reading.
-var errNotLoaded = fmt.Errorf("%w: the leases have not been read yet", hub.ErrUnavailable)
+// ErrNotLoaded is what is answered before the first reading of the leases.
+var ErrNotLoaded = fmt.Errorf("%w: the leases have not been read yet", hub.ErrUnavailable)
 
 // unavailable wraps err, saying what was being done, so that a failure of
 // Redis is known by hub.ErrUnavailable.
