@@ -19,8 +19,9 @@ const patience = 10 * time.Second
 
 // client is one player, on a peer's own protocol.
 type client struct {
-	conn  net.Conn
-	speak dialect
+	conn   net.Conn
+	speak  dialect
+	unread []string // messages that came in one frame with one that was read
 }
 
 // dialect is the little that the tests need of a protocol.
@@ -118,19 +119,25 @@ func (c *client) enter(token string) error {
 	return c.speak.welcome(msg)
 }
 
-// read returns the next message that is no ping.
+// read returns the next message that is no ping. A peer may put several into
+// one frame, a line each.
 func (c *client) read() (string, error) {
 	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
 	for {
-		raw, err := wsutil.ReadServerText(c.conn)
-		if err != nil {
-			return "", err
+		if len(c.unread) == 0 {
+			raw, err := wsutil.ReadServerText(c.conn)
+			if err != nil {
+				return "", err
+			}
+			c.unread = strings.Split(string(raw), "\n")
 		}
-		answer, ping := c.speak.ping[string(raw)]
+		msg := c.unread[0]
+		c.unread = c.unread[1:]
+		answer, ping := c.speak.ping[msg]
 		if !ping {
-			return string(raw), nil
+			return msg, nil
 		}
 		if err := wsutil.WriteClientText(c.conn, []byte(answer)); err != nil {
 			return "", err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
@@ -243,6 +244,8 @@ func TestLateWriteIsUndone(t *testing.T) {
 	w := newWorld(t, redistest.Config(t, "redis://"+server.Addr()))
 	timing := quick
 	timing.lease.Period = time.Hour // it does not lapse, which would be another reason to look
+	timing.renew = time.Hour        // nor does a renewal fail before anything is written
+	timing.doubt = 2 * time.Second  // what comes late comes before it
 	p := w.process(timing)
 	p.set(t, "anna", one("chess")...)
 	if err := server.Stop(); err != nil {
@@ -250,7 +253,9 @@ func TestLateWriteIsUndone(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	p.Set("anna", one("go"), func(err error) { done <- err })
-	time.Sleep(700 * time.Millisecond) // the first attempt has timed out
+	eventually(t, 5*time.Second, "the first attempt has timed out", func() bool {
+		return testutil.ToFloat64(p.met.flushErrors) > 0
+	})
 	if err := server.Cont(); err != nil {
 		t.Fatal(err)
 	}
