@@ -2,7 +2,6 @@ package front
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/homing/homing/front/forwarded"
@@ -17,7 +16,7 @@ type Config struct {
 	TLSCert   string `help:"PEM file with the certificate chain; read again when it changes and on SIGHUP." type:"path"`
 	TLSKey    string `help:"PEM file with the certificate's private key." type:"path"`
 
-	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
+	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all; null and file:// are sandboxed pages and packaged games, whosever they are. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
 
 	TrustedProxies   []string `help:"Addresses and prefixes of load balancers and reverse proxies: they are believed when they say whose connection it is (PROXY protocol, X-Forwarded-For), and the limits per address do not hold for their own. What comes through one that says nothing is not limited by address." default:"127.0.0.0/8,::1/128" placeholder:"PREFIX"`
 	ProxyProtocol    bool     `help:"Connections to --front-listen begin with a PROXY protocol header of version 2. Whoever is not in --front-trusted-proxies is turned away, and so are connections without a header."`
@@ -110,12 +109,8 @@ func parseTrusted(list []string) (forwarded.Trusted, error) {
 
 func (c *Config) checkOrigins() error {
 	for _, o := range c.Origins {
-		if o == "*" {
-			continue
-		}
-		scheme, host, ok := strings.Cut(o, "://")
-		if !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/ ") || strings.Contains(strings.TrimPrefix(host, "*."), "*") {
-			return fmt.Errorf("front.origins: %q: want scheme://host[:port], scheme://*.domain or *", o)
+		if !validOrigin(o) {
+			return fmt.Errorf("front.origins: %q: want scheme://host[:port], scheme://*.domain, file://, null or *", o)
 		}
 	}
 	return nil
