@@ -174,7 +174,7 @@ func (t *target) parseSingle(path string, query url.Values, params []string) (er
 func (t *target) parseSentinel(path string, query url.Values) (err error) {
 	t.master = strings.TrimPrefix(path, "/")
 	if t.master == "" || strings.ContainsAny(t.master, "/ ,") {
-		return fmt.Errorf("master %q: want sentinel://host:port,…/MASTER", t.master)
+		return errors.New("want a name of the master: sentinel://host:port,…/MASTER")
 	}
 	t.name = t.master
 	if err := checkParams(query, sentinelParams); err != nil {
@@ -199,7 +199,7 @@ func (t *target) parseSentinel(path string, query url.Values) (err error) {
 func parseDB(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return 0, fmt.Errorf("db %q: want a number", s)
+		return 0, errors.New("db: want a number")
 	}
 	return int(n), nil
 }
@@ -227,13 +227,13 @@ func unknownParam(name string, query url.Values) error {
 
 // optionalTLS loads the TLS parameters when the switch named param is true.
 func optionalTLS(query url.Values, param string) (*tls.Config, error) {
-	switch v := query.Get(param); v {
+	switch query.Get(param) {
 	case "", "false":
 		return nil, nil //nolint:nilnil // no configuration is an answer: plain TCP
 	case "true":
 		return loadTLS(query)
 	default:
-		return nil, fmt.Errorf("%s %q: want true or false", param, v)
+		return nil, fmt.Errorf("%s: want true or false", param)
 	}
 }
 
@@ -276,5 +276,5 @@ func redact(raw string) string {
 		return scheme + "://…"
 	}
 	path, _, _ := strings.Cut(rest, "?")
-	return scheme + "://" + hosts + path
+	return scheme + "://" + hosts + path // no password goes there
 }
