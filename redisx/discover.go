@@ -369,11 +369,13 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 			if n.Healthy = master != nil; !n.Healthy {
 				n.Reason = f.whyNoMaster()
 			}
+			n.answers = n.Healthy
 		} else {
 			n.LagBytes, n.Lag = f.history.lag(m.known.at, m.known.offset)
 			m.catchUp(master, n.Lag)
 			n.Reason = judge(m, master, shunned(f.opinions, addr), n.Lag)
 			n.Healthy = n.Reason == ""
+			n.answers = m.answersAs(roleReplica)
 		}
 		n.memory = m.memory
 		f.note(m, &n, now)
