@@ -66,6 +66,15 @@ type shard struct {
 	commands []string
 }
 
+// needs lists the commands that the shard must let us run now: nobody waits for
+// replicas where there are none.
+func (s *shard) needs() []string {
+	if s.Copies() > 0 {
+		return s.commands
+	}
+	return slices.DeleteFunc(slices.Clone(s.commands), func(name string) bool { return name == "wait" })
+}
+
 // Missing is what one server refuses.
 type Missing struct {
 	Shard    string
@@ -167,7 +176,7 @@ func (c *Check) look(ctx context.Context, now time.Time) {
 			key := node{s.Name(), n.Addr}
 			a, asked := before[key]
 			if !asked || !now.Before(a.next) {
-				a = c.ask(ctx, key, cl, s.commands, a, now)
+				a = c.ask(ctx, key, cl, s.needs(), a, now)
 			}
 			if a.replica = n.Role == redisx.Replica; !a.next.IsZero() {
 				found[key] = a

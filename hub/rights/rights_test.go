@@ -19,6 +19,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx"
+	"github.com/homing/homing/redisx/embedded"
 	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
 )
@@ -136,19 +137,35 @@ func TestReplica(t *testing.T) {
 	top := redistest.Topology(t, redisproc.TopologyOptions{
 		Masters: []redisproc.MasterSpec{{Name: "m", Replicas: 1}}, User: "homing", Password: "pw",
 	})
-	c := checked(t, redistest.TopologyConfig(t, top), prometheus.NewRegistry())
 	replica := top.Groups[0].Replicas[0]
 	admin := replica.Client()
 	defer admin.Close()
 	if err := admin.Do(t.Context(), "ACL", "SETUSER", "homing", "-xrange", "-publish").Err(); err != nil {
 		t.Fatal(err)
 	}
+	c := checked(t, redistest.TopologyConfig(t, top), prometheus.NewRegistry())
 	within(t, 60*time.Second, "the replica is named", func() bool {
 		m := c.Missing()
 		return len(m) == 1 && m[0].Node == replica.Addr() && m[0].Replica && slices.Equal(m[0].Commands, []string{"publish", "xrange"})
 	})
 	if err := c.Err(); err != nil {
 		t.Errorf("%v, though the master serves", err)
+	}
+}
+
+// TestStandIn: the Redis of homing dev where none is installed does all of it.
+func TestStandIn(t *testing.T) {
+	t.Parallel()
+	url, stop, err := embedded.StartInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	c := checked(t, redistest.Config(t, url), prometheus.NewRegistry())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := c.WaitGranted(ctx); err != nil {
+		t.Error(err)
 	}
 }
 
