@@ -124,7 +124,11 @@ func (m *Master) Ready() error {
 		if st.condition == fit {
 			return nil
 		}
-		why = append(why, fmt.Sprintf("worker %d %v", s.index, st))
+		text := fmt.Sprintf("worker %d %v", s.index, st)
+		if waits := s.waits.Load(); waits != nil {
+			text += ", the next one waits: " + *waits
+		}
+		why = append(why, text)
 	}
 	return fmt.Errorf("0 of %d workers serve: %s", len(m.slots), strings.Join(why, "; "))
 }
