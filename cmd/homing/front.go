@@ -65,6 +65,7 @@ func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsin
 	if _, err := auth.New(c.Auth, log, prometheus.NewRegistry()); err != nil {
 		return err
 	}
+	auth.WarnOfExposure(&c.Auth, log)
 	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry(sink))
 	if err != nil {
 		return err
