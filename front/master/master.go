@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,7 +41,7 @@ type Master struct {
 // Run is called. Metrics go to reg, which Handler serves with the workers'.
 func New(cfg Config, addrs []Address, o poll.Options, log *slog.Logger, reg *prometheus.Registry) (*Master, error) {
 	if cfg.Workers == 0 {
-		cfg.Workers = runtime.NumCPU()
+		cfg.Workers = cpus()
 	}
 	dir, err := os.MkdirTemp("", "homing-front-")
 	if err != nil {
