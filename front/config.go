@@ -92,7 +92,7 @@ func (c *Config) checkProxies() error {
 	case err != nil:
 		return err
 	case len(trusted) == 0 && (c.ProxyProtocol || c.TLSProxyProtocol):
-		return fmt.Errorf("front.trusted-proxies: %q: want the addresses that send PROXY protocol headers", c.TrustedProxies)
+		return fmt.Errorf("front.trusted-proxies: %v: want the addresses that send PROXY protocol headers", c.TrustedProxies)
 	case c.AddressRate > 0 && c.AddressBurst*int(ticksPerSecond) < c.AddressRate:
 		return fmt.Errorf("front.address-burst: %d: want at least a tenth of front.address-rate, %d", c.AddressBurst, c.AddressRate)
 	}
