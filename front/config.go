@@ -27,7 +27,7 @@ type Config struct {
 	AddressPrefix      int `help:"Leading bits of an IPv6 address that count as one address." default:"64"`
 	AddressRate        int `help:"Connections per second that one address may open at one worker in the long run; more are closed. Addresses are shared by all players of a household, a school or a mobile carrier. 0: no limit." default:"50"`
 	AddressBurst       int `help:"Connections that one address may open at once." default:"500"`
-	AddressPending     int `help:"Connections of one address that have shown no valid token yet; when there are more, its oldest one is closed. 0: no limit." default:"256"`
+	AddressPending     int `help:"Connections of one address that have shown no valid token yet; when there are more, its oldest one is closed. 0: no limit." default:"512"`
 	AddressConnections int `help:"Connections of one address in service at one worker; more are refused with 429. 0: no limit, because a mobile carrier may have thousands of players behind one address." default:"0"`
 
 	HandshakeTimeout time.Duration `help:"From accept to the reply: a connection that has not asked, with a valid token, by then is closed." default:"5s"`
@@ -92,7 +92,7 @@ func (c *Config) checkProxies() error {
 	case err != nil:
 		return err
 	case len(trusted) == 0 && (c.ProxyProtocol || c.TLSProxyProtocol):
-		return fmt.Errorf("front.trusted-proxies: %q: want the addresses that send PROXY protocol headers", c.TrustedProxies)
+		return fmt.Errorf("front.trusted-proxies: %v: want the addresses that send PROXY protocol headers", c.TrustedProxies)
 	case c.AddressRate > 0 && c.AddressBurst*int(ticksPerSecond) < c.AddressRate:
 		return fmt.Errorf("front.address-burst: %d: want at least a tenth of front.address-rate, %d", c.AddressBurst, c.AddressRate)
 	}
