@@ -96,10 +96,10 @@ func (c *Conn) cause(err error) error {
 // control answers a server's control frame; it runs inside Receive. An answer
 // that cannot be written ends the reading soon.
 func (c *Conn) control(op ws.OpCode, payload []byte) {
-	switch op {
-	case ws.OpPing:
+	if op == ws.OpPing {
 		_ = c.write(ws.NewPongFrame(payload))
-	case ws.OpClose:
+	}
+	if op == ws.OpClose {
 		_ = c.write(ws.NewCloseFrame(payload))
 	}
 }

@@ -167,7 +167,12 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{value: "7", want: 7 * time.Second},
 		{value: " 7 ", want: 7 * time.Second},
-		{value: "0"}, {value: ""}, {value: "-1"}, {value: "soon"}, {value: "1.5"}, {value: "+3"},
+		{value: "0"},
+		{value: ""},
+		{value: "-1"},
+		{value: "soon"},
+		{value: "1.5"},
+		{value: "+3"},
 		{value: "65536", want: 65536 * time.Second},
 		{value: "9223372037", want: math.MaxInt64},
 		{value: strings.Repeat("9", 40), want: math.MaxInt64},

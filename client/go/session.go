@@ -65,6 +65,9 @@ func (s *session) begin() {
 // what the server said before: a reconnect, perhaps.
 func (s *session) ask() { _ = s.conn.Send(resumeText(s.asked)) }
 
+// waiting reports whether an answer to resume may come.
+func (s *session) waiting() bool { return s.phase == asking || s.phase == behind }
+
 func resumeText(after string) []byte {
 	id, _ := json.Marshal(after) // a string always marshals
 	return append(append([]byte(`{"t":"resume","after":`), id...), '}')
@@ -85,17 +88,15 @@ func (s *session) take(m Message) error {
 	switch {
 	case m.Notification != nil:
 		return s.notification(m.Notification)
-	case m.Resumed != nil && (s.phase == asking || s.phase == behind):
+	case m.Resumed != nil && s.waiting():
 		if h.Resumed != nil {
 			h.Resumed(*m.Resumed)
 		}
 		s.phase, s.replay, s.last = catchUp, m.Resumed.Count, m.Resumed.Last
 		s.caughtUp()
 	case m.Resumed != nil: // nobody asked
-	case m.Error != nil && m.Error.Of == "resume" && s.phase == asking:
+	case m.Error != nil && m.Error.Of == "resume" && s.waiting():
 		s.refused(m.Error.Code)
-	case m.Error != nil && m.Error.Of == "resume" && s.phase == behind:
-		s.askAgain()
 	case m.Error != nil && m.Error.Of == "ack": // it is kept, replayed, and acknowledged again
 	case h.Other != nil:
 		h.Other(m)
@@ -146,9 +147,10 @@ func (s *session) release() {
 // refused lets messages pass although what was missed is not here. The
 // position stays, so that nothing is skipped when the server can tell again.
 func (s *session) refused(code string) {
+	before := s.phase
 	s.phase = behind
 	s.release()
-	if code == "unavailable" {
+	if before == behind || code == "unavailable" {
 		s.askAgain()
 	}
 }

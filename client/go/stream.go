@@ -16,11 +16,9 @@ type stream struct {
 	bytes *semaphore.Weighted
 	most  int64 // bytes
 
-	discarding context.Context // once it ends, what arrives is dropped
-	discard    context.CancelFunc
-
-	ended chan struct{} // closed when the connection has been read to its end
-	err   error         // why; readable once queue is closed
+	discard context.CancelFunc // from then on what arrives is dropped
+	ended   chan struct{}      // closed when the connection has been read to its end
+	err     error              // why; readable once queue is closed
 }
 
 // readAhead starts to read conn. The stream ends with the connection; whoever
@@ -35,12 +33,15 @@ func readAhead(ctx context.Context, conn *Conn, opts *Options) *stream {
 		most:  int64(most),
 		ended: make(chan struct{}),
 	}
-	s.discarding, s.discard = context.WithCancel(ctx)
-	go s.read(ctx)
+	keeping, discard := context.WithCancel(ctx)
+	s.discard = discard
+	go s.read(ctx, keeping)
 	return s
 }
 
-func (s *stream) read(ctx context.Context) {
+// read queues messages until keeping ends, and then drops them, until the
+// connection ends.
+func (s *stream) read(ctx, keeping context.Context) {
 	defer close(s.ended)
 	defer close(s.queue)
 	for {
@@ -49,12 +50,12 @@ func (s *stream) read(ctx context.Context) {
 			s.err = err
 			return
 		}
-		if s.bytes.Acquire(s.discarding, s.weight(m)) != nil {
+		if s.bytes.Acquire(keeping, s.weight(m)) != nil {
 			continue
 		}
 		select {
 		case s.queue <- m:
-		case <-s.discarding.Done():
+		case <-keeping.Done():
 		}
 	}
 }
