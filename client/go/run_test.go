@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -146,23 +147,46 @@ func TestCancellingAcknowledgesWhatWasDealtWith(t *testing.T) {
 	}
 }
 
-// A server that says nothing any more does not hold up the end of Run.
+// A server that neither reads nor writes any more does not hold up the end of
+// Run, an acknowledgement under way included.
 func TestTheEndIsBounded(t *testing.T) {
-	leave := make(chan struct{})
-	url := serve(t, func(p *peer, _ int) { p.hello(); <-leave })
-	ctx, cancel := context.WithCancel(t.Context())
-	c := New(Options{URL: url, CloseTimeout: 50 * time.Millisecond, Silence: -1}, Handler{Up: func(Hello) { cancel() }})
-	ended := make(chan error)
-	go func() { ended <- c.Run(ctx) }()
-	select {
-	case err := <-ended:
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("Run = %v", err)
-		}
-	case <-time.After(patience):
-		t.Error("Run waits for a server that is silent")
+	here, there := net.Pipe()
+	defer there.Close()
+	conn := &Conn{socket: &socket{Conn: here}, stream: here, timeout: time.Hour}
+	conn.frames = newFrames(conn)
+	s := newSession(New(Options{}, Handler{}), conn)
+	for range ackBatch - 1 {
+		s.acks.add("a")
 	}
-	close(leave)
+	writing := make(chan struct{})
+	go func() { defer close(writing); s.acks.add("a") }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		leave(readAhead(t.Context(), conn, &Options{}), s, 20*time.Millisecond, nil)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the end waits for a server that does nothing")
+	}
+	<-writing
+}
+
+// A write that fails leaves some time for the server's last words, but not
+// after the end is set.
+func TestTheEndStands(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer there.Close()
+		s := &socket{Conn: here, silence: time.Minute}
+		start := time.Now()
+		s.endReading(start.Add(time.Second))
+		s.endReading(start.Add(time.Hour))
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("Read = %v after %v", err, time.Since(start))
+		}
+	})
 }
 
 func TestASecondRunIsRefused(t *testing.T) {

@@ -13,6 +13,7 @@ type socket struct {
 
 	mu      sync.Mutex    // guards what follows, and the order of read deadlines
 	silence time.Duration // at most, between bytes; not above 0: no limit
+	end     time.Time     // of all reading; zero: none
 }
 
 // Read implements net.Conn.
@@ -37,10 +38,13 @@ func (s *socket) allowSilence(d time.Duration) {
 	s.silence = d
 }
 
-// endReading lets reads go on until t, whatever arrives.
+// endReading lets reads go on until t at most, whatever arrives.
 func (s *socket) endReading(t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.silence = 0
+	if !s.end.IsZero() && s.end.Before(t) {
+		return
+	}
+	s.silence, s.end = 0, t
 	_ = s.SetReadDeadline(t) // a closed connection has nothing to end
 }
