@@ -237,6 +237,32 @@ async function checks(browser) {
     await first.getByRole("button", { name: "Connect", exact: true }).waitFor();
   });
 
+  await check("a server that falls silent is left, and one that asks for nonsense does not hold the page up", async () => {
+    const page = await openPage(browser);
+    let dials = 0;
+    let pings = 0;
+    const say = (ws, m) => ws.send(JSON.stringify(m));
+    await page.routeWebSocket(/\/ws$/, (ws) => {
+      ws.onMessage((text) => { if (JSON.parse(text).t === "ping") pings++; });
+      say(ws, { t: "hello", user: ann, conn: "x", ping: 1000 });
+      if (dials++ > 0) return;
+      say(ws, { t: "presence", id: 7, data: { user: [] } });
+      say(ws, { t: "reconnect", after_ms: 1e12, url: "ws://127.0.0.1:1/steal" });
+    });
+    await page.clock.install();
+    await page.goto(`${api}/?user=${ann}`);
+    await page.getByText(`connected as ${ann}`).waitFor();
+    await page.clock.runFor(15_900);
+    assert.equal(dials, 1);
+    assert.ok(pings >= 10, `${pings} pings`);
+    await page.clock.runFor(200);
+    await page.getByText(/nothing was heard from the server \(1006\); again in 1[01]\d\.\d s/).waitFor();
+    await page.clock.runFor(125_000);
+    await page.getByText(`connected as ${ann}`).waitFor();
+    assert.equal(dials, 2);
+    await page.context().close();
+  });
+
   await check("nothing was complained about on the consoles", () => assert.deepEqual(complaints, []));
 }
 

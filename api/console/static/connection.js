@@ -27,6 +27,7 @@ const LONGEST_PAUSE = 32_000;
 const LONGEST_WISH = 120_000; // ms that a server may ask to wait
 const STEADY = 10_000; // a connection that lasted so long was no failure
 
+const SILENCE = 15_000; // ms beyond the server's ping interval
 const SEEN_LIMIT = 1024;
 const ASIDE_LIMIT = 1024;
 const RESUME_AGAIN = 1000; // ms
@@ -73,6 +74,7 @@ export class Connection {
     const session = new Session(ws, this, this.#page);
     ws.onmessage = (e) => this.#receive(session, JSON.parse(e.data));
     ws.onclose = (e) => {
+      ws.onmessage = ws.onclose = null; // also when nothing was heard: a dead socket takes long to close
       session.end();
       this.#closed(e);
     };
@@ -167,6 +169,7 @@ class Session {
   #acks = []; // ids to acknowledge
   #sent = new Map(); // acknowledgements that are not answered yet: ids by ref
   #ref = 0;
+  #ping; #silence; #pinger;
 
   constructor(socket, connection, page) {
     this.#socket = socket;
@@ -175,8 +178,10 @@ class Session {
   }
 
   receive(m) {
+    this.#alive();
     switch (m.t) {
       case "hello":
+        this.#watch(m.ping);
         if (!m.resume) break;
         this.#phase = "asking";
         this.#asked = this.#connection.after;
@@ -202,7 +207,28 @@ class Session {
     }
   }
 
+  // watch asks for a sign of life now and then: the server's own pings do not
+  // reach a page.
+  #watch(ping) {
+    if (!(ping > 0)) return;
+    this.#ping = ping;
+    this.#pinger = setInterval(() => this.#send({ t: "ping" }), ping);
+    this.#alive();
+  }
+
+  // alive gives the server another while to say something.
+  #alive() {
+    if (!this.#ping) return;
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => {
+      this.#socket.close();
+      this.#socket.onclose?.({ code: 1006, reason: "nothing was heard from the server" });
+    }, this.#ping + SILENCE);
+  }
+
   end() {
+    clearInterval(this.#pinger);
+    clearTimeout(this.#silence);
     clearTimeout(this.#retry);
     clearTimeout(this.#ackTimer);
     for (const ref of this.#sent.keys()) this.#answered(ref, false);
