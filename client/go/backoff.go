@@ -18,7 +18,7 @@ func Permanent(err error) bool {
 		return permanentStatus(r.Status) || errors.Is(err, ErrTokenRefused)
 	}
 	switch CloseCode(err) {
-	case 1000, 4003: // on purpose
+	case 1000, 4003, 4010: // on purpose, or another device has come instead
 		return true
 	case 1002, 1003, 1007, 1008, 1009, 1010: // the protocol, or policy
 		return true

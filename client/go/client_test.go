@@ -229,7 +229,7 @@ func TestClientReconnectsAndDropsRepeats(t *testing.T) {
 		Notify: func(n Notification) { ids = append(ids, n.ID) },
 		Down:   func(_ error, d time.Duration) { pauses = append(pauses, d) },
 	})
-	err := c.Run(t.Context())
+	err := c.Run(bounded(t))
 	if CloseCode(err) != 1008 {
 		t.Fatalf("Run = %v, want close code 1008", err)
 	}

@@ -105,7 +105,7 @@ func TestTokensThatNoHeaderCanCarry(t *testing.T) {
 func TestAddressesThatAreNone(t *testing.T) {
 	for _, url := range []string{"", "front/ws", "http://front/ws", "ws://", "ws:///ws", "wss://:443/ws"} {
 		c := New(Options{URL: url}, Handler{})
-		if err := c.Run(t.Context()); !errors.Is(err, ErrAddress) {
+		if err := c.Run(bounded(t)); !errors.Is(err, ErrAddress) {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
@@ -125,7 +125,7 @@ func TestFreshTokensAreTriedAfter401(t *testing.T) {
 		TokenTries: 3,
 		Token:      func(context.Context) (string, error) { return fmt.Sprint("token-", tokens.Add(1)), nil },
 	}, Handler{})
-	err := c.Run(t.Context())
+	err := c.Run(bounded(t))
 	r, ok := errors.AsType[*RefusedError](err)
 	if !errors.Is(err, ErrTokenRefused) || !ok || r.Code != "token_expired" || !Permanent(err) {
 		t.Errorf("Run = %v, want ErrTokenRefused and the server's code", err)
@@ -137,7 +137,7 @@ func TestFreshTokensAreTriedAfter401(t *testing.T) {
 
 func TestATokenSourceThatFailsIsAskedAgain(t *testing.T) {
 	asked := 0
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(bounded(t))
 	defer cancel()
 	away := errors.New("the account service is away")
 	c := New(Options{

@@ -19,6 +19,7 @@
 //	1013, any other HTTP 429 or 503                             | after a random time between 2.5 and 7.5 s
 //	HTTP 401                                                    | with a fresh token, after the growing pause; no more after 5 in a row
 //	1000, 4003                                                  | not by itself: somebody ended it on purpose
+//	4010                                                        | not by itself: a newer connection of the same user has taken its place, and would be closed in turn
 //	1002, 1003, 1007, 1008, 1009, 1010, HTTP 400, 403, 404, 426 | not before the client is mended; so with every other 4xx but 408 and 425
 //	1006 (no close frame), 1001, 1011, 4008, 4009, all the rest | after the growing pause: 250 ms, doubled at each failure up to 32 s, each time between half and one and a half of it
 //

@@ -21,6 +21,14 @@ import (
 // patience bounds what a test waits for.
 const patience = 30 * time.Second
 
+// bounded ends with the test, or when patience does.
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // accept is the answer to a handshake's key.
 func accept(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
@@ -70,12 +78,12 @@ func TestWhatTheHandlerPanicsAtComesAgain(t *testing.T) {
 				t.Error("the panic is lost")
 			}
 		}()
-		_ = c.Run(t.Context())
+		_ = c.Run(bounded(t))
 	}()
 	if c.Position() != "before" {
 		t.Errorf("position %q, want before", c.Position())
 	}
-	if err := c.Run(t.Context()); CloseCode(err) != 1008 {
+	if err := c.Run(bounded(t)); CloseCode(err) != 1008 {
 		t.Errorf("the second Run = %v", err)
 	}
 	want(t, done, "before a")
@@ -120,7 +128,7 @@ func TestCancellingAcknowledgesWhatWasDealtWith(t *testing.T) {
 		<-stopped
 		p.frame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "")))
 	})
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(bounded(t))
 	defer cancel()
 	n := 0
 	c := New(Options{URL: url, CloseTimeout: patience}, Handler{Notify: func(got Notification) {
@@ -191,7 +199,7 @@ func TestTheEndStands(t *testing.T) {
 
 func TestASecondRunIsRefused(t *testing.T) {
 	url := serve(t, func(p *peer, _ int) { p.hello(); p.read() })
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(bounded(t))
 	var c *Client
 	c = New(Options{URL: url, CloseTimeout: -1}, Handler{Up: func(Hello) {
 		if err := c.Run(ctx); !errors.Is(err, ErrRunning) {
@@ -207,7 +215,7 @@ func TestASecondRunIsRefused(t *testing.T) {
 }
 
 func TestCancellingEndsADial(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(bounded(t))
 	url := serve(t, func(p *peer, _ int) { cancel(); p.read() }) // and no hello
 	if err := New(Options{URL: url}, Handler{}).Run(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Run = %v", err)
@@ -233,7 +241,7 @@ func TestPingsAreAnsweredWhileTheHandlerWorks(t *testing.T) {
 			t.Error("no pong while the handler works")
 		}
 	}})
-	_ = c.Run(t.Context())
+	_ = c.Run(bounded(t))
 }
 
 // counted is a connection that counts the bytes it has read.
@@ -286,7 +294,7 @@ func TestAHandlerThatIsSlowStopsTheReading(t *testing.T) {
 						}
 					}
 				}})
-				if err := c.Run(t.Context()); CloseCode(err) != 1008 || given != number {
+				if err := c.Run(bounded(t)); CloseCode(err) != 1008 || given != number {
 					t.Errorf("Run = %v, %d given, want %d", err, given, number)
 				}
 			})
@@ -341,7 +349,7 @@ func TestAReconnectElsewhereIsNotFollowed(t *testing.T) {
 	})
 	var down error
 	c := New(Options{URL: url, Token: StaticToken(secret)}, Handler{Down: func(err error, _ time.Duration) { down = err }})
-	if err := c.Run(t.Context()); CloseCode(err) != 1008 {
+	if err := c.Run(bounded(t)); CloseCode(err) != 1008 {
 		t.Errorf("Run = %v, want the second connection at home", err)
 	}
 	if !errors.Is(down, ErrTarget) || CloseCode(down) != 1012 {
@@ -368,7 +376,7 @@ func TestAReconnectToAListedHostIsFollowedOnce(t *testing.T) {
 		URL: url, Token: StaticToken(secret), Hosts: []string{other},
 		Pause: func(error, *Reconnect) time.Duration { return 0 },
 	}, Handler{})
-	if err := c.Run(t.Context()); CloseCode(err) != 1008 {
+	if err := c.Run(bounded(t)); CloseCode(err) != 1008 {
 		t.Errorf("Run = %v, want the third dial at home", err)
 	}
 	if head := <-heads; !strings.HasPrefix(head, "GET /there ") || !strings.Contains(head, secret) {
@@ -422,7 +430,7 @@ func TestAFailedResumeLosesNoHint(t *testing.T) {
 			return 0
 		},
 	}, Handler{})
-	if err := c.Run(t.Context()); CloseCode(err) != 1008 {
+	if err := c.Run(bounded(t)); CloseCode(err) != 1008 {
 		t.Errorf("Run = %v", err)
 	}
 	if len(hints) != 1 || hints[0] == nil || hints[0].After != 77*time.Millisecond {
@@ -515,7 +523,7 @@ func TestLongIDsAreAcknowledgedInPieces(t *testing.T) {
 		}
 		p.bye(ws.StatusPolicyViolation, "")
 	})
-	if err := New(Options{URL: url}, Handler{}).Run(t.Context()); CloseCode(err) != 1008 {
+	if err := New(Options{URL: url}, Handler{}).Run(bounded(t)); CloseCode(err) != 1008 {
 		t.Errorf("Run = %v", err)
 	}
 }

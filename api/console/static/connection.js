@@ -5,7 +5,7 @@ import { getJSON, getText } from "./http.js";
 
 // Close codes after which coming back would only meet the same refusal: the
 // protocol, policy, or somebody who ended the connection on purpose.
-const FINAL = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010, 4003]);
+const FINAL = new Set([1000, 1002, 1003, 1007, 1008, 1009, 1010, 4003, 4010]);
 
 // What close codes mean, before the reason that the server gives.
 const MEANING = {
@@ -20,6 +20,7 @@ const MEANING = {
   4003: "a backend disconnected this user",
   4008: "this page read too slowly",
   4009: "this page did not answer a ping",
+  4010: "this user has opened too many connections, and this was the oldest",
 };
 
 const FIRST_PAUSE = 250; // ms
