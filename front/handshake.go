@@ -200,13 +200,18 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, unreachable())
 		return
 	}
+	used, err := w.admitUser(id.User)
+	if err != nil {
+		w.refuse(c, err)
+		return
+	}
 	early, ok := w.switchProtocols(c, stateRegister)
 	if !ok {
 		return
 	}
 	c.deadline = w.now + w.limits.register
 	c.opened = w.now
-	w.users.add(c, id)
+	w.join(c, id, used)
 	w.arm(c)
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
 		w.Post(func() { w.registered(c, err) })
@@ -220,7 +225,6 @@ func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
 	early = c.side.head
 	reply := message{data: c.side.accept, control: true}
 	c.settle()
-	c.tokens, c.refilled = uint16(w.cfg.MessageBurst), w.now
 	w.send(c, &reply)
 	if c.state == stateGone {
 		return nil, false

@@ -129,6 +129,12 @@ func (w *Worker) writeQueue(c *conn) (int, error) {
 func (w *Worker) flushed(c *conn) {
 	c.out = nil
 	w.m.waiting.Dec()
+	if r := c.resuming(); r != nil && r.phase == resumeSending {
+		w.feed(c, r)
+	}
+	if c.out != nil || c.state == stateGone {
+		return
+	}
 	if c.polling {
 		c.polling = false
 		w.poll(c, poll.ForRead)
@@ -208,7 +214,7 @@ func (w *Worker) unregister(c *conn) {
 	}
 	w.endResume(c)
 	user := c.user
-	w.users.remove(c)
+	w.m.forgottenUsage.Add(float64(w.users.remove(c, w.now)))
 	w.deps.Presence.Set(user, w.users.counts(user), nil)
 }
 
