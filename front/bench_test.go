@@ -61,6 +61,12 @@ func newCrowd(tb testing.TB, n int) *crowd {
 // connect has one more client connect and be greeted.
 func (c *crowd) connect(tb testing.TB) {
 	tb.Helper()
+	c.connectAs(tb, hub.UserID(fmt.Sprint("user-", len(c.users))))
+}
+
+// connectAs is connect for a client of the given user.
+func (c *crowd) connectAs(tb testing.TB, user hub.UserID) {
+	tb.Helper()
 	peer, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		tb.Fatal(err)
@@ -75,7 +81,6 @@ func (c *crowd) connect(tb testing.TB) {
 		fd, _, err = poll.Accept(c.listener)
 		return err == nil
 	})
-	user := hub.UserID(fmt.Sprint("user-", len(c.users)))
 	c.users = append(c.users, user)
 	place := len(c.table.conns)
 	if free := c.table.free; len(free) > 0 {

@@ -55,7 +55,18 @@ func (w *Worker) received(c *conn, data []byte) {
 		w.early(c, data)
 	case stateRegister, stateOpen:
 		w.frames(c, data)
-	case stateClosing, stateGone:
+	case stateClosing:
+		w.discard(c, len(data))
+	case stateGone:
+	}
+}
+
+// discard takes n bytes that a client sends to a connection that is closing. One
+// that goes on for long has not read the close frame, and will not.
+func (w *Worker) discard(c *conn, n int) {
+	if exceeded := w.charge(c, useBytes, n); exceeded != "" {
+		w.m.overBudget.WithLabelValues("closing").Inc()
+		w.drop(c, dropClosed)
 	}
 }
 
@@ -77,13 +88,12 @@ func (w *Worker) frames(c *conn, data []byte) {
 	}
 	for len(data) > 0 && (c.state == stateRegister || c.state == stateOpen) {
 		msg, rest, err := c.dec.Next(data, w.cfg.MaxMessage)
-		switch {
-		case err != nil:
+		if err != nil {
 			w.close(c, ws.CodeOf(err), err.Error())
 			return
-		case msg.Op == 0:
-			w.incomplete(c)
-			return
+		}
+		if data = rest; msg.Op == 0 {
+			break
 		}
 		if exceeded := w.charge(c, useMessages, 1); exceeded != "" {
 			w.overspent(c, exceeded)
@@ -91,7 +101,15 @@ func (w *Worker) frames(c *conn, data []byte) {
 		}
 		w.m.received.Inc()
 		w.message(c, &msg)
-		data = rest
+	}
+	w.incomplete(c)
+}
+
+// incomplete has c looked at when a message that has begun must have ended.
+func (w *Worker) incomplete(c *conn) {
+	if c.dec.Pending() > 0 && c.dec.Stamped() == 0 {
+		c.dec.Stamp(w.now)
+		w.arm(c)
 	}
 }
 
@@ -122,12 +140,4 @@ func (w *Worker) closedByPeer(c *conn, code ws.CloseCode) {
 func (w *Worker) overspent(c *conn, budget string) {
 	w.m.overBudget.WithLabelValues(budget).Inc()
 	w.close(c, ws.ClosePolicyViolation, budgetReasons[budget])
-}
-
-// incomplete has c looked at when the message that has begun must have ended.
-func (w *Worker) incomplete(c *conn) {
-	if c.dec.Stamped() == 0 {
-		c.dec.Stamp(w.now)
-		w.arm(c)
-	}
 }

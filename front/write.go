@@ -183,6 +183,7 @@ func (w *Worker) endWith(c *conn, data []byte) {
 	}
 	c.state = stateClosing
 	c.deadline = 0
+	c.used = usage{} // its user's is kept; what is on its way is let in once more
 	w.send(c, &message{data: data, control: true})
 	switch {
 	case c.state == stateGone:
