@@ -15,9 +15,6 @@ const (
 	maxRef = 128
 	// maxAck is how many ids one acknowledgement may name.
 	maxAck = 256
-	// maxText bounds a string as it stands in the message, quotes and escapes
-	// included; what is longer is no id and no kind of message.
-	maxText = 2 + len(`\u0000`)*hub.MaxID
 )
 
 // incoming is a message of a client. A field that is missing, or null, is empty.
@@ -115,23 +112,30 @@ func (p *parser) ref() (jsontext.Value, error) {
 	return v.Clone(), err
 }
 
-func (p *parser) string() (t text, err error) {
-	v, err := p.dec.ReadValue()
-	if err != nil || v.Kind() == 'n' {
+func (p *parser) string() (text, error) {
+	if p.dec.PeekKind() != '"' {
+		v, err := p.dec.ReadValue()
+		return text{faulty: err == nil && v.Kind() != 'n'}, err
+	}
+	t, err := p.dec.ReadToken()
+	if err != nil {
 		return text{}, err
 	}
-	if v.Kind() != '"' || len(v) > maxText {
+	s := t.String()
+	if len(s) > hub.MaxID {
 		return text{faulty: true}, nil
 	}
-	s, err := jsontext.AppendUnquote(nil, v)
-	return text{value: string(s), faulty: len(s) > hub.MaxID}, err
+	return text{value: s}, nil
 }
 
-// id adds the one id that is next to list.
+// id adds the one id that is next to list, which is of no use any more once one
+// is faulty.
 func (p *parser) id(list *ackList) error {
+	if list.faulty {
+		return p.dec.SkipValue()
+	}
 	t, err := p.string()
-	list.faulty = list.faulty || t.faulty
-	if t.value == "" {
+	if list.faulty = t.faulty; t.value == "" {
 		return err
 	}
 	if list.ids = append(list.ids, t.value); len(list.ids) > maxAck {

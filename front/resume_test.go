@@ -70,7 +70,7 @@ func (f *fakeInbox) acknowledged() string {
 }
 
 // next returns the read that the worker does next.
-func (f *fakeInbox) next(t *testing.T) *fakeRead {
+func (f *fakeInbox) next(t testing.TB) *fakeRead {
 	t.Helper()
 	select {
 	case r := <-f.reads:
