@@ -162,6 +162,9 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 		w.verified(c, id, err)
 		return nil
 	}
+	if len(c.side.head) > w.cfg.HandshakeLimit { // what came with the request waits, too
+		return errHeaderTooLarge
+	}
 	select {
 	case w.waiting <- verifyJob{c, token}:
 		return nil
