@@ -96,7 +96,7 @@ func workerMain() error {
 		return err
 	}
 	cfg.DrainWindow, cfg.DrainTimeout = 300*time.Millisecond, time.Second
-	cfg.AdmitRate = 0 // the tests connect as fast as they can, and refuse to be refused
+	cfg.AdmitRate, cfg.ByteRate = 0, 0 // the tests connect one user as fast as they can, and refuse to be refused
 	reg := prometheus.NewRegistry()
 	standing := func() hub.Standing { return testStanding(slot) }
 	w, err := front.NewWorker(cfg, child.Listeners, front.Deps{
