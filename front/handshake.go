@@ -208,6 +208,7 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, err)
 		return
 	}
+	w.trace(c, "token accepted", "sub", id.User)
 	early, ok := w.switchProtocols(c, stateRegister)
 	if !ok {
 		return
@@ -263,7 +264,7 @@ func (w *Worker) registered(c *conn, err error) {
 		return
 	}
 	if err != nil {
-		w.log.Warn("register a user", "user", c.user, "err", err)
+		w.log.Warn("register a user", "conn", string(w.appendName(nil, c)), "user", c.user, "err", err)
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")
 		return
 	}

@@ -131,7 +131,7 @@ func (w *Worker) resumed(c *conn, r *resume, missed hub.Missed, err error) {
 	r.reading = false
 	if err != nil {
 		w.m.resumes.WithLabelValues("unavailable").Inc()
-		w.log.Debug("resume", "user", c.user, "err", err)
+		w.trace(c, "resume failed", "err", err)
 		c.forgetResume()
 		w.answer(c, resumeFailed, r.ref)
 	} else {
@@ -308,7 +308,7 @@ func (w *Worker) acked(c *conn, n int, ref json.RawMessage, err error) {
 	result := "ok"
 	if err != nil {
 		result = "unavailable"
-		w.log.Debug("acknowledge", "user", c.user, "err", err)
+		w.trace(c, "acknowledge failed", "err", err)
 	}
 	w.m.acks.WithLabelValues(result).Add(float64(n))
 	switch {
