@@ -1,10 +1,6 @@
 package front
 
-import (
-	"context"
-	"log/slog"
-	"strconv"
-)
+import "strconv"
 
 // appendName appends what hello calls c and what the log calls it: the process,
 // and the number of the connection there.
@@ -17,7 +13,7 @@ func (w *Worker) appendName(b []byte, c *conn) []byte {
 // trace logs what became of one connection, by its name, and its user and address
 // while these are known, at the level debug. It costs next to nothing while that is not logged.
 func (w *Worker) trace(c *conn, what string, args ...any) {
-	if !w.log.Enabled(context.Background(), slog.LevelDebug) {
+	if !w.tracing {
 		return
 	}
 	about := []any{"conn", string(w.appendName(nil, c))}
@@ -27,5 +23,5 @@ func (w *Worker) trace(c *conn, what string, args ...any) {
 	if c.guest != nil {
 		about = append(about, "address", c.guest.Addr)
 	}
-	w.log.Debug(what, append(about, args...)...)
+	w.log.Debug(what, append(about, args...)...) //nolint:sloglint // the callers give constants
 }

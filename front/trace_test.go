@@ -40,6 +40,7 @@ func TestLogNamesConnectionsAsHelloDoes(t *testing.T) {
 	var log logText
 	done := make(chan struct{})
 	r.Post(func() { // the loop owns it
+		r.tracing = true
 		r.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		close(done)
 	})
