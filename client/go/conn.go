@@ -82,12 +82,11 @@ func (c *Conn) read(ctx context.Context) ([]byte, error) {
 	return text, nil
 }
 
-// cause adds to a read's error the failed write that came before it, unless
-// the server has said why it left.
+// cause adds to a read's error the failed write that came before it.
 func (c *Conn) cause(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed == nil || CloseCode(err) != 0 {
+	if c.failed == nil {
 		return err
 	}
 	return fmt.Errorf("%w; then %w", c.failed, err)

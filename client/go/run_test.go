@@ -266,25 +266,7 @@ func TestAHandlerThatIsSlowStopsTheReading(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				here, there := net.Pipe()
-				conn := &counted{Conn: here}
-				o.URL = "ws://front.example.com/ws"
-				o.NetDial = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-				go func() {
-					defer there.Close()
-					u := ws.Upgrader{Protocol: func(p []byte) bool { return string(p) == Protocol }}
-					if _, err := u.Upgrade(there); err != nil {
-						t.Error(err)
-						return
-					}
-					_ = ws.WriteFrame(there, ws.NewTextFrame([]byte(`{"t":"hello"}`)))
-					for i := range number {
-						text := fmt.Appendf(nil, `{"t":"notify","id":"%d","data":"%s"}`, i, strings.Repeat("x", size))
-						_ = ws.WriteFrame(there, ws.NewTextFrame(text))
-					}
-					go func() { _, _ = io.Copy(io.Discard, there) }() // the answer, on a pipe without a buffer
-					_ = ws.WriteFrame(there, ws.NewCloseFrame(ws.NewCloseFrameBody(1008, "")))
-				}()
+				conn := flood(t, &o, number, size)
 				given := 0
 				c := New(o, Handler{Notify: func(Notification) {
 					if given++; given == 1 {
@@ -294,12 +276,65 @@ func TestAHandlerThatIsSlowStopsTheReading(t *testing.T) {
 						}
 					}
 				}})
-				if err := c.Run(bounded(t)); CloseCode(err) != 1008 || given != number {
+				if err := c.Run(t.Context()); CloseCode(err) != 1008 || given != number {
 					t.Errorf("Run = %v, %d given, want %d", err, given, number)
 				}
 			})
 		})
 	}
+}
+
+// Cancelling gives the handler nothing more of what was read ahead, and a
+// reader that waits for room goes on.
+func TestCancellingWhileTheQueueIsFull(t *testing.T) {
+	for name, o := range map[string]Options{
+		"messages": {QueueMessages: 10, QueueBytes: 1 << 30},
+		"bytes":    {QueueMessages: 1 << 10, QueueBytes: 10 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 { // a choice between two ready channels is random
+				synctest.Test(t, func(t *testing.T) {
+					flood(t, &o, 100, 1000)
+					ctx, cancel := context.WithCancel(t.Context())
+					given := 0
+					c := New(o, Handler{Notify: func(Notification) {
+						given++
+						synctest.Wait()
+						cancel()
+					}})
+					if err := c.Run(ctx); !errors.Is(err, context.Canceled) || given != 1 {
+						t.Errorf("Run = %v, %d given, want 1", err, given)
+					}
+				})
+			}
+		})
+	}
+}
+
+// flood has o's dial reach a server that sends so many notifications of so
+// many bytes and then closes with 1008.
+func flood(t *testing.T, o *Options, number, size int) *counted {
+	t.Helper()
+	here, there := net.Pipe()
+	conn := &counted{Conn: here}
+	o.URL = "ws://front.example.com/ws"
+	o.NetDial = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	go func() {
+		defer there.Close()
+		u := ws.Upgrader{Protocol: func(p []byte) bool { return string(p) == Protocol }}
+		if _, err := u.Upgrade(there); err != nil {
+			t.Error(err)
+			return
+		}
+		go func() { _, _ = io.Copy(io.Discard, there) }() // what the client says, on a pipe without a buffer
+		_ = ws.WriteFrame(there, ws.NewTextFrame([]byte(`{"t":"hello"}`)))
+		for i := range number {
+			text := fmt.Appendf(nil, `{"t":"notify","id":"%d","data":"%s"}`, i, strings.Repeat("x", size))
+			_ = ws.WriteFrame(there, ws.NewTextFrame(text))
+		}
+		_ = ws.WriteFrame(there, ws.NewCloseFrame(ws.NewCloseFrameBody(1008, "")))
+	}()
+	return conn
 }
 
 // A message may take longer than the silence that is allowed, as long as
