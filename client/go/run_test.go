@@ -97,7 +97,7 @@ func TestWhatTheHandlerPanicsAtComesAgain(t *testing.T) {
 
 // The server goes on sending, so that there are always bytes that were not
 // read: a socket that is closed then drops what it has not sent yet.
-func TestCancellingAcknowledgesWhatWasDealtWith(t *testing.T) {
+func TestCancelingAcknowledgesWhatWasDealtWith(t *testing.T) {
 	heard := make(chan string, 9)
 	url := serve(t, func(p *peer, _ int) {
 		p.resumed()
@@ -152,6 +152,34 @@ func TestCancellingAcknowledgesWhatWasDealtWith(t *testing.T) {
 	}
 	if !strings.HasSuffix(all.String(), fmt.Sprintf("%v %q", ws.OpClose, "\x03\xe8")) {
 		t.Errorf("no good-bye: %s", all.String())
+	}
+}
+
+// After the answer to a close frame nothing is sent: what the handler deals
+// with later is acknowledged when it comes again.
+func TestNothingIsSentAfterGoodBye(t *testing.T) {
+	answered := make(chan struct{})
+	url := serve(t, func(p *peer, nth int) {
+		p.resumed()
+		p.must("a")
+		if nth == 1 {
+			p.wantText(`{"t":"ack","ids":["a"]}`)
+			p.bye(ws.StatusPolicyViolation, "")
+			return
+		}
+		p.bye(1012, "")
+		close(answered)
+		if rest, err := io.ReadAll(p.conn); len(rest) > 0 {
+			t.Errorf("after the close frame the client sent %q, %v", rest, err)
+		}
+	})
+	given := 0
+	c := New(Options{URL: url, Pause: func(error, *Reconnect) time.Duration { return 0 }}, Handler{Notify: func(Notification) {
+		given++
+		<-answered
+	}})
+	if err := c.Run(bounded(t)); CloseCode(err) != 1008 || given != 1 {
+		t.Errorf("Run = %v, given %d times", err, given)
 	}
 }
 
@@ -214,7 +242,7 @@ func TestASecondRunIsRefused(t *testing.T) {
 	}
 }
 
-func TestCancellingEndsADial(t *testing.T) {
+func TestCancelingEndsADial(t *testing.T) {
 	ctx, cancel := context.WithCancel(bounded(t))
 	url := serve(t, func(p *peer, _ int) { cancel(); p.read() }) // and no hello
 	if err := New(Options{URL: url}, Handler{}).Run(ctx); !errors.Is(err, context.Canceled) {
@@ -284,9 +312,9 @@ func TestAHandlerThatIsSlowStopsTheReading(t *testing.T) {
 	}
 }
 
-// Cancelling gives the handler nothing more of what was read ahead, and a
+// Canceling gives the handler nothing more of what was read ahead, and a
 // reader that waits for room goes on.
-func TestCancellingWhileTheQueueIsFull(t *testing.T) {
+func TestCancelingWhileTheQueueIsFull(t *testing.T) {
 	for name, o := range map[string]Options{
 		"messages": {QueueMessages: 10, QueueBytes: 1 << 30},
 		"bytes":    {QueueMessages: 1 << 10, QueueBytes: 10 << 10},
