@@ -121,7 +121,9 @@ func (s *stack) startFront(t *testing.T, c frontConfig) {
 	}
 	s.fronts = append(s.fronts, "ws://"+w.front.Addresses()[0].String()+"/ws")
 	server.Go(func() error { return w.run(func() error { return w.front.Run(serving) }) })
-	if err := w.waitReady(serving); err != nil {
+	ready, cancel := context.WithTimeout(serving, 30*time.Second)
+	defer cancel()
+	if err := w.waitReady(ready); err != nil {
 		t.Fatal(err)
 	}
 }
