@@ -89,7 +89,7 @@ func (w *Worker) check(c *conn) {
 // expire ends the state that c has been in for too long.
 func (w *Worker) expire(c *conn) {
 	switch c.state {
-	case stateRequest, stateVerify:
+	case stateProxy, stateRequest, stateVerify:
 		w.refuse(c, errTimeout)
 	case stateRegister:
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/homing/homing/front/arrival"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
@@ -28,21 +29,23 @@ const (
 
 // loop is the state that only the goroutine of Run touches.
 type loop struct {
-	listeners []*listener
-	gate      gate
-	muted     bool // the master wants no arrivals here
-	pace      pace
-	table     table
-	users     users
-	heard     heard
-	now       uint32 // ticks since the worker started; the first is 1
-	wakeAt    time.Time
-	scanned   uint32 // the tick of the last scan that was finished
-	scanAt    int    // where an unfinished scan goes on
-	reported  int    // connections last told to Presence
-	drain     drain
-	standing  standing
-	dismissal dismissal
+	listeners  []*listener
+	gate       gate
+	muted      bool // the master wants no arrivals here
+	pace       pace
+	arrivals   *arrival.Table[*conn]
+	turnedAway turnedAway
+	table      table
+	users      users
+	heard      heard
+	now        uint32 // ticks since the worker started; the first is 1
+	wakeAt     time.Time
+	scanned    uint32 // the tick of the last scan that was finished
+	scanAt     int    // where an unfinished scan goes on
+	reported   int    // connections last told to Presence
+	drain      drain
+	standing   standing
+	dismissal  dismissal
 
 	events   [eventBudget]poll.Event
 	buf      [readBufferSize]byte // what every socket is read into
@@ -73,13 +76,14 @@ func (w *Worker) open(listeners []Listener) (err error) {
 			return err
 		}
 	}
-	if w.gate, err = newGate(w.cfg.MaxDescriptors); err != nil {
+	if w.gate, err = newGate(w.cfg.MaxDescriptors, w.cfg.Pending); err != nil {
 		return err
 	}
 	if w.poller, err = poll.New(); err != nil {
 		return err
 	}
 	w.pace = newPace(w.cfg.AdmitRate)
+	w.arrivals = arrival.New[*conn](w.cfg.arrivalLimits(w.gate.pending))
 	for _, ln := range w.listeners {
 		if err = w.listen(ln); err != nil {
 			return errors.Join(err, w.poller.Close())
@@ -197,6 +201,9 @@ func (w *Worker) everyTick() {
 	}
 	w.tendListeners()
 	w.pace.refill()
+	w.arrivals.Forget(w.now, scanBudget)
+	w.m.pending.Set(float64(w.arrivals.Pending()))
+	w.m.addresses.Set(float64(w.arrivals.Addresses()))
 	w.m.heardEvicted.Add(float64(w.heard.age(w.now)))
 	w.m.heard.Set(float64(w.heard.size()))
 }

@@ -228,6 +228,7 @@ func (w *Worker) drop(c *conn, why reason) {
 		c.out = nil
 	}
 	w.table.remove(c)
+	w.arrivals.Leave(c.guest)
 	if t := c.tls(); t != nil {
 		t.abort()
 	}

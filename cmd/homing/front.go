@@ -63,8 +63,9 @@ func (c *frontCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink
 func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsink.Sink) error {
 	// What a worker would refuse is refused here, once, before any is started.
 	if _, err := auth.New(c.Auth, log, prometheus.NewRegistry()); err != nil {
-		return fmt.Errorf("auth: %w", err)
+		return err
 	}
+	auth.WarnOfExposure(&c.Auth, log)
 	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry(sink))
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
@@ -76,7 +77,7 @@ func newSlot(m *Master, index int, addrs []Address, o poll.Options) (*slot, erro
 		fd, err := poll.Listen(a.Addr, o)
 		if err != nil {
 			s.close()
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", front.ListenOption(a.TLS), err)
 		}
 		s.listeners = append(s.listeners, socket{fd, a.TLS})
 	}
