@@ -3,10 +3,13 @@ package api
 import (
 	"bytes"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
 	"sync"
+
+	"github.com/homing/homing/api/admit"
 )
 
 // bodies are buffers for request bodies, returned by whoever took one. Large
@@ -22,10 +25,14 @@ func releaseBody(b *bytes.Buffer) {
 	}
 }
 
-// readBody reads a JSON body of up to limit bytes. A length that the header
-// gives is checked before anything is read. The caller releases the buffer,
-// also after an error.
-func readBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit int) error {
+// bodyStep is how much room is made for a body at first. A header may promise
+// any length: memory is taken as the bytes come.
+const bodyStep = 16 << 10
+
+// readBody reads a JSON body of up to limit bytes, and has pass hold them. A
+// length that the header gives is checked before anything is read. The caller
+// releases the buffer, also after an error.
+func readBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit int, pass *admit.Pass) error {
 	if err := checkMediaType(r, "application/json"); err != nil {
 		return err
 	}
@@ -33,11 +40,27 @@ func readBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit 
 		w.Header().Set("Connection", "close") // what follows is not worth reading
 		return tooLarge(limit)
 	}
-	if r.ContentLength > 0 {
-		into.Grow(int(r.ContentLength) + bytes.MinRead)
+	from := http.MaxBytesReader(w, r.Body, int64(limit))
+	for {
+		room := int64(max(bodyStep, into.Len()))
+		if r.ContentLength >= 0 {
+			room = min(room, r.ContentLength-int64(into.Len()))
+		}
+		if err := pass.Hold(room); err != nil {
+			w.Header().Set("Connection", "close")
+			return err
+		}
+		into.Grow(int(room) + bytes.MinRead)
+		_, err := io.CopyN(into, from, room)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return bodyError(err, limit)
+		case int64(into.Len()) == r.ContentLength:
+			return nil
+		}
 	}
-	_, err := into.ReadFrom(http.MaxBytesReader(w, r.Body, int64(limit)))
-	return bodyError(err, limit)
 }
 
 func tooLarge(limit int) *Error {
