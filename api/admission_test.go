@@ -282,6 +282,9 @@ func TestStrangersAreRefusedUnread(t *testing.T) {
 	if res.StatusCode != http.StatusUnauthorized || !res.Close {
 		t.Errorf("got %d, close %t", res.StatusCode, res.Close)
 	}
+	if _, strangers := w.server.conns.Open(); strangers != 1 {
+		t.Errorf("%d strangers", strangers)
+	}
 	_, _ = io.Copy(io.Discard, res.Body)
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection goes on: %v", err)
@@ -313,4 +316,32 @@ func TestConnectionsOfOneKey(t *testing.T) {
 	}
 	first.CloseIdleConnections()
 	w.until("there is room again", func() bool { return !get(second).Close })
+}
+
+// TestRefusedBodiesAreSkipped: a caller over its rate keeps its connection when
+// the body comes, and loses it when it does not.
+func TestRefusedBodiesAreSkipped(t *testing.T) {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1e-6, 1 }))
+	wantOK(t, w.post("/notify", someone))
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	for _, whole := range []bool{true, true, false} {
+		fmt.Fprintf(c, "POST /notify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", w.key, len(someone))
+		if whole {
+			_, _ = io.WriteString(c, someone)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if res.StatusCode != http.StatusTooManyRequests || res.Close == whole {
+			t.Errorf("whole %t: got %d, close %t", whole, res.StatusCode, res.Close)
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/homing/homing/api/admit"
 )
@@ -25,6 +26,32 @@ func releaseBody(b *bytes.Buffer) {
 	}
 }
 
+const (
+	// forgoTime is how long the rest of a body may take that nobody wants,
+	// before the connection ends, and skipTime how long one before the
+	// connection serves the next request.
+	forgoTime = 200 * time.Millisecond
+	skipTime  = time.Second
+)
+
+// forgo ends the connection with the reply: the body is not worth reading.
+// net/http would wait for it as long as the request might take.
+func forgo(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(forgoTime))
+}
+
+// skip lets the connection serve on when the body, which is not looked at,
+// comes at once.
+func skip(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(skipTime))
+	}
+}
+
 // bodyStep is how much room is made for a body at first. A header may promise
 // any length: memory is taken as the bytes come.
 const bodyStep = 16 << 10
@@ -37,7 +64,7 @@ func readBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit 
 		return err
 	}
 	if r.ContentLength > int64(limit) {
-		w.Header().Set("Connection", "close") // what follows is not worth reading
+		forgo(w, r)
 		return tooLarge(limit)
 	}
 	from := http.MaxBytesReader(w, r.Body, int64(limit))
@@ -47,7 +74,7 @@ func readBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit 
 			room = min(room, r.ContentLength-int64(into.Len()))
 		}
 		if err := pass.Hold(room); err != nil {
-			w.Header().Set("Connection", "close")
+			forgo(w, r)
 			return err
 		}
 		into.Grow(int(room) + bytes.MinRead)

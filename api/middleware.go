@@ -97,9 +97,7 @@ func (s *Server) authorize(scope apikey.Scope) func(http.Handler) http.Handler {
 				err = refuse(CodeScopeMissing, "key %s has no scope %s", key.Name(), scope)
 			}
 			if err != nil {
-				if r.ContentLength != 0 { // or net/http would wait for the body
-					w.Header().Set("Connection", "close")
-				}
+				forgo(w, r)
 				s.refused(w, err)
 				return
 			}
