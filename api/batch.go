@@ -19,7 +19,7 @@ import (
 const (
 	// batchBuffer is how much of a batch is read at a time, and written at most
 	// between two flushes.
-	batchBuffer = 32 << 10
+	batchBuffer = 16 << 10
 	// batchMemory is what a batch holds whatever its lines are.
 	batchMemory = 2 * batchBuffer
 )

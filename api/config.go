@@ -20,7 +20,7 @@ type Config struct {
 	KeyRate        float64 `help:"Units of cost per second for a key that sets no rate of its own; a small request costs one. 0 is without limit." default:"10000"`
 	KeyBurst       int     `help:"Units that such a key may spend at once; 0 is a second's worth." default:"0"`
 	KeyInFlight    int     `help:"Requests of such a key that are worked on at once; more are refused with 429." default:"256"`
-	KeyOpen        int     `help:"Requests of such a key under way at once, with batches and those that wait; more are refused with 429." default:"512"`
+	KeyOpen        int     `help:"Requests of such a key under way at once, with batches and those that wait; more are refused with 429." default:"1024"`
 	KeyConnections int     `help:"Connections kept open for one key; further ones end with the reply." default:"2048"`
 
 	BodyLimit      int           `help:"Largest request body, and largest line of a batch, in bytes." default:"1572864"`
@@ -32,7 +32,7 @@ type Config struct {
 	BatchIdle      time.Duration `help:"How long a batch may take to send its next line, or to read its replies; then it is ended. Empty lines do not count." default:"30s"`
 
 	MaxConnections     int `help:"Connections in all; more are closed at once. Keep it below the limit of descriptors." default:"16384"`
-	AddressConnections int `help:"Connections of one address (IPv6: of one /64) that have not shown a key yet; more are closed at once." default:"256"`
+	AddressConnections int `help:"Connections of one address (IPv6: of one /64) that have not shown a key yet; more are closed at once." default:"1024"`
 
 	ReadHeaderTimeout time.Duration `help:"How long a caller may take to send a request's header." default:"5s"`
 	IdleTimeout       time.Duration `help:"How long an idle connection is kept." default:"120s"`

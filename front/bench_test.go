@@ -90,7 +90,12 @@ func (c *crowd) connect(tb testing.TB) {
 
 // deliver has the loop deliver one envelope, in as many turns as it takes.
 func (c *crowd) deliver(body []byte) {
-	c.Deliver(body, false, nil)
+	c.deliverTo(body, nil)
+}
+
+// deliverTo is deliver with somebody who is told of its outcome.
+func (c *crowd) deliverTo(body []byte, done func(hub.Outcome)) {
+	c.Deliver(body, false, done)
 	for first := true; first || c.delivery.begun; first = false {
 		c.deliverWaiting()
 	}
