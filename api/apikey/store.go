@@ -120,6 +120,17 @@ func (s *Store) replace(specs []Spec) {
 // Parse reads a file of keys. It refuses unknown fields, repeated names and
 // hashes, and a file without keys.
 func Parse(b []byte) ([]Spec, error) {
+	specs, err := parse(b)
+	if err == nil && len(specs) == 0 {
+		return nil, errNoKeys
+	}
+	return specs, err
+}
+
+var errNoKeys = errors.New("no keys: make one with: homing token key --name backend")
+
+// parse is Parse of a file that may list no key.
+func parse(b []byte) ([]Spec, error) {
 	var file struct {
 		Keys []Spec `yaml:"keys"`
 	}
@@ -127,9 +138,6 @@ func Parse(b []byte) ([]Spec, error) {
 	dec.KnownFields(true)
 	if err := dec.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
-	}
-	if len(file.Keys) == 0 {
-		return nil, errors.New("no keys: make one with: homing token key --name backend")
 	}
 	seen := make(map[string]bool)
 	for i, spec := range file.Keys {
