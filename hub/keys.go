@@ -13,6 +13,7 @@ package hub
 //	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
 //	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
+//	<p>:ia:<account>  hash    the bytes that a caller has stored, by when they lapse
 //	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
@@ -77,6 +78,10 @@ func (k Keys) InboxIDs(u UserID) string { return k.prefix + ":in:" + string(u) }
 
 // InboxBook is the key of the accounts of u's inbox.
 func (k Keys) InboxBook(u UserID) string { return k.prefix + ":ib:" + string(u) }
+
+// InboxAccounts begins the keys of the accounts of what callers have stored:
+// the account's name follows.
+func (k Keys) InboxAccounts() string { return k.prefix + ":ia:" }
 
 // InboxMark is the key by which a shard shows that it still has what was kept
 // there.

@@ -19,6 +19,7 @@ func TestKeys(t *testing.T) {
 		{k.Inbox("anna"), "game:i:anna"},
 		{k.InboxIDs("anna"), "game:in:anna"},
 		{k.InboxBook("anna"), "game:ib:anna"},
+		{k.InboxAccounts(), "game:ia:"},
 		{k.InboxMark(), "game:ih"},
 		{k.Channel("p"), "game:c:p"},
 		{NewKeys("").User("anna"), DefaultPrefix + ":u:anna"},

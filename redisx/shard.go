@@ -250,3 +250,12 @@ func (s *Shard) waitReady(ctx context.Context) error {
 		}
 	}
 }
+
+// MaxMemory returns the server's maxmemory in bytes, 0 when it sets none. It is
+// not known before the server was asked.
+func (n Node) MaxMemory() (limit int64, known bool) {
+	if n.memory == nil {
+		return 0, false
+	}
+	return n.memory.limit, true
+}

@@ -30,7 +30,7 @@ func (d *Dispatcher) place(ctx context.Context, n *hub.Notification, users []hub
 		if d.storage == nil {
 			return index.Placement{}, fmt.Errorf("store: %w: this server has no inbox", hub.ErrInvalid)
 		}
-		m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render()}
+		m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render(), Account: n.Account}
 		if err := d.storage.Store(ctx, users, &m, n.Store); err != nil {
 			return index.Placement{}, err
 		}
