@@ -10,6 +10,7 @@ package hub
 //	<p>:procs         zset    every process that may still own index entries
 //	<p>:turn:<job>    string  who does a periodic job this time (hub/index)
 //	<p>:once:<scope>:<id>     an idempotency key and the reply it got
+//	<p>:oa:<scope>    hash    the bytes that those take, by when they lapse
 //	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
 //	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
@@ -69,6 +70,9 @@ func (k Keys) Turn(job string) string { return k.prefix + ":turn:" + job }
 
 // Once is the key of an idempotency record.
 func (k Keys) Once(scope, id string) string { return k.prefix + ":once:" + scope + ":" + id }
+
+// OnceAccount is the key of what the idempotency records of a scope take.
+func (k Keys) OnceAccount(scope string) string { return k.prefix + ":oa:" + scope }
 
 // Inbox is the key of the stream of notifications that are kept for u.
 func (k Keys) Inbox(u UserID) string { return k.prefix + ":i:" + string(u) }

@@ -16,6 +16,7 @@ func TestKeys(t *testing.T) {
 		{k.Processes(), "game:procs"},
 		{k.Turn("sweep"), "game:turn:sweep"},
 		{k.Once("api", "1"), "game:once:api:1"},
+		{k.OnceAccount("api"), "game:oa:api"},
 		{k.Inbox("anna"), "game:i:anna"},
 		{k.InboxIDs("anna"), "game:in:anna"},
 		{k.InboxBook("anna"), "game:ib:anna"},

@@ -259,3 +259,12 @@ func (n Node) MaxMemory() (limit int64, known bool) {
 	}
 	return n.memory.limit, true
 }
+
+// Memory returns the bytes that the server used when it was asked last, which may
+// be some ten seconds ago, and its maxmemory; zeros before it was asked.
+func (n Node) Memory() (used, limit int64) {
+	if n.memory == nil {
+		return 0, 0
+	}
+	return n.memory.used, n.memory.limit
+}

@@ -26,11 +26,13 @@ type apiConfig struct {
 	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
+
+	Once notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
 }
 
 // Validate checks every part before anything is started.
 func (c *apiConfig) Validate() error {
-	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate())
+	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Once.Validate())
 }
 
 type apiCmd struct {
@@ -134,7 +136,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	dispatcher.RefusedBy(r.Troubles)
 	agreed := layout.New(r, keys, layout.API, log, reg)
 	dispatcher.AgreedBy(agreed.Err)
-	once := notify.NewOnce(r, keys, reg)
+	once := notify.NewOnce(c.Once, r, keys, reg)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
 		Once: once,

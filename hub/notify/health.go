@@ -20,6 +20,9 @@ func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 		h.Down = append(h.Down, err.Error())
 	}
 	d.checkData(ctx, &h)
+	if d.storage != nil {
+		h.Degraded = append(h.Degraded, d.storage.Degraded()...)
+	}
 	if err := d.relay.Ready(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}

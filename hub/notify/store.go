@@ -14,6 +14,8 @@ import (
 // nothing.
 type Storage interface {
 	Store(ctx context.Context, users []hub.UserID, m *hub.Stored, ttl time.Duration) error
+	// Degraded says where nothing can be stored now, and why.
+	Degraded() []string
 }
 
 // KeepIn has notifications with a Store kept in s, before anything is sent.
