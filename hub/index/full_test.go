@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,5 +112,22 @@ func TestLedgerTakesRemovalsAlone(t *testing.T) {
 	r.finish()
 	if n := l.pending(); n != 3 {
 		t.Errorf("%d pending, want 3", n)
+	}
+}
+
+func TestLongHoldsMakeShortCalls(t *testing.T) {
+	long := strings.Repeat("x", scriptBytes/4)
+	for _, tc := range []struct {
+		holds []string
+		want  int
+	}{
+		{[]string{long + long + long + long + long, "a"}, 1},
+		{[]string{long, long, long, long, long}, 4},
+		{[]string{"a", long, ""}, 3},
+		{make([]string, 3*scriptUsers), scriptUsers},
+	} {
+		if n := callUsers(tc.holds); n != tc.want {
+			t.Errorf("%d users in a call of %d, want %d", n, len(tc.holds), tc.want)
+		}
 	}
 }

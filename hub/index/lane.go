@@ -298,10 +298,21 @@ func (l *lane) isAlone(now time.Time) bool {
 func (l *lane) queue(ctx context.Context, pipe redis.Pipeliner) {
 	users, holds := l.round.users, l.round.holds
 	for len(users) > 0 {
-		n := min(scriptUsers, len(users))
+		n := callUsers(holds)
 		pipe.Do(ctx, l.putArgs(users[:n], holds[:n])...)
 		users, holds = users[n:], holds[n:]
 	}
+}
+
+// callUsers is of how many users one call of the script writes holds: of fewer
+// when they are long, because a user has connections of many services.
+func callUsers(holds []string) (n int) {
+	for bytes := 0; n < min(scriptUsers, len(holds)); n++ {
+		if bytes += len(holds[n]); n > 0 && bytes > scriptBytes {
+			break
+		}
+	}
+	return n
 }
 
 func (l *lane) putArgs(users []hub.UserID, holds []string) []any {

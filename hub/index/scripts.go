@@ -23,3 +23,7 @@ var (
 // the call's own cost small, few enough to keep others waiting for less than
 // a millisecond.
 const scriptUsers = 50
+
+// scriptBytes is how many bytes of what users hold one call writes, beyond the
+// first user's. What other processes hold of the same users comes to it.
+const scriptBytes = 8 << 10

@@ -52,9 +52,9 @@ local overhead = 64
 -- the names of all three.
 local stream_bytes, inbox_bytes = 4096, 640
 local added, expired, pushed = 0, 0, 0
--- read is what was read of streams, in bytes and per entry; at work_limit it is
--- enough for one call.
-local read, per_entry, work_limit = 0, 1024, 640 * 1024
+-- work is what was read and written of streams, in bytes and per entry; at
+-- work_limit it is enough for one call.
+local work, per_entry, work_limit = 0, 4096, 800 * 1024
 local charges = {} -- by account, by bucket
 
 local function int(n) return string.format('%.0f', n) end
@@ -175,7 +175,7 @@ end
 
 -- look counts the work of having read an entry.
 local function look(entry)
-  read = read + per_entry + #entry[2][8]
+  work = work + per_entry + #entry[2][8]
   return entry
 end
 
@@ -265,7 +265,7 @@ local function add(stream, ids, book)
   end
   redis.call('PEXPIRE', ids, memory)
   redis.call('PEXPIRE', book, memory)
-  added = added + 1
+  added, work = added + 1, work + need
 end
 
 local refused = refusal()
@@ -273,7 +273,7 @@ if refused then
   return refused
 end
 local done = 0
-while done * 3 < #KEYS and read < work_limit do
+while done * 3 < #KEYS and work < work_limit do
   add(KEYS[done * 3 + 1], KEYS[done * 3 + 2], KEYS[done * 3 + 3])
   done = done + 1
 end
