@@ -154,5 +154,6 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("dispatcher", dispatcher.Run)
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
+	back.run("inbox bounds", box.WatchBounds)
 	return &apiServer{Server: srv, relay: rl, once: once, log: log}, nil
 }

@@ -152,13 +152,11 @@ type sight struct {
 // Run watches over the marks of the inboxes' shards until ctx ends: it makes
 // those that are missing, and sees to it that a shard which has lost what it
 // held says so. Without it Read does so when it meets such a shard, but a
-// process then knows only what it has met. It also tells of shards that nothing
-// bounds.
+// process then knows only what it has met.
 func (in *Inbox) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	kick := make(chan struct{}, 1)
-	tasks.Go(func() { in.watchBounds(ctx) })
 	for _, s := range in.history.witnesses {
 		tasks.Go(func() { watch(ctx, s, kick) })
 	}

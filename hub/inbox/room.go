@@ -130,15 +130,16 @@ func oneIf(b bool) float64 {
 	return 0
 }
 
-// watchBounds looks at the bounds now and then until ctx ends.
-func (in *Inbox) watchBounds(ctx context.Context) {
+// WatchBounds tells of shards that nothing bounds, by a log line and a metric,
+// until ctx ends; it returns nil then. It is for processes that store.
+func (in *Inbox) WatchBounds(ctx context.Context) error {
 	every := time.NewTicker(lookEvery)
 	defer every.Stop()
 	for {
 		in.checkBounds()
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-every.C:
 		}
 	}
