@@ -15,6 +15,10 @@ type Config struct {
 	TLSCert   string `help:"PEM file with the certificate chain; read again when it changes and on SIGHUP." type:"path"`
 	TLSKey    string `help:"PEM file with the certificate's private key." type:"path"`
 
+	TLSTicketKeys string `name:"tls-ticket-keys" help:"File with a secret of 32 bytes or more (homing token secret) that front servers share so that TLS sessions of one can be resumed at another; read again when it changes. None: the workers of each server have keys of their own." type:"path" placeholder:"FILE"`
+	TLSHandshakes int    `name:"tls-handshakes" help:"TLS handshakes that may be under way, each about 40 KiB; --front-admit-rate says how many begin per second. Those beyond wait in the queue." default:"1024"`
+	TLSQueue      int    `name:"tls-queue" help:"Connections that may wait with a complete ClientHello, within the handshake timeout; beyond it they are closed." default:"4096"`
+
 	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
 
 	HandshakeTimeout time.Duration `help:"From accept to the reply: a connection that has not asked, with a valid token, by then is closed." default:"5s"`
@@ -121,6 +125,8 @@ func (c *Config) checkSizes() error {
 		v, low, top int
 	}{
 		{"handshake-limit", c.HandshakeLimit, 256, readBufferSize},
+		{"tls-handshakes", c.TLSHandshakes, 1, 1 << 16},
+		{"tls-queue", c.TLSQueue, 1, 1 << 20},
 		{"auth-workers", c.AuthWorkers, 1, 1024},
 		{"auth-queue", c.AuthQueue, 1, 1 << 20},
 		{"max-message", c.MaxMessage, 125, 1 << 30},

@@ -30,7 +30,7 @@ type conn struct {
 	joined  uint64 // place in the order in which connections were registered under their users
 
 	id         int32 // place in the table
-	fd         int32 // -1 over TLS
+	fd         int32
 	generation uint32
 	deadline   uint32 // tick at which the present state ends; 0: it does not
 	heard      uint32 // tick of the last bytes read
@@ -47,13 +47,13 @@ type conn struct {
 type side struct {
 	head   []byte // the request so far, then whatever followed it
 	accept []byte // the reply that switches protocols
-	tls    *tlsStream
+	tls    *secure
 	resume *resume // nil unless the client resumes or has just done so
 }
 
 func (c *conn) token() poll.Token { return poll.MakeToken(int(c.id), c.generation) }
 
-func (c *conn) tls() *tlsStream {
+func (c *conn) tls() *secure {
 	if c.side == nil {
 		return nil
 	}

@@ -52,7 +52,8 @@ func (w *Worker) welcome(fd int, overTLS bool) {
 	w.m.accepted.Inc()
 	if overTLS {
 		w.startTLS(c)
-	} else if err := w.poller.Add(fd, c.token(), poll.ForRead); err != nil {
+	}
+	if err := w.poller.Add(fd, c.token(), poll.ForRead); err != nil {
 		w.log.Error("poll a connection", "err", err)
 		w.drop(c, dropLost)
 		return

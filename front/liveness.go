@@ -90,6 +90,10 @@ func (w *Worker) check(c *conn) {
 func (w *Worker) expire(c *conn) {
 	switch c.state {
 	case stateRequest, stateVerify:
+		if t := c.tls(); t != nil && !t.Open() {
+			w.failTLS(c, tlsTimeout, errTimeout) // it could not read a reply
+			return
+		}
 		w.refuse(c, errTimeout)
 	case stateRegister:
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")

@@ -28,21 +28,22 @@ const (
 
 // loop is the state that only the goroutine of Run touches.
 type loop struct {
-	listeners []*listener
-	gate      gate
-	muted     bool // the master wants no arrivals here
-	pace      pace
-	table     table
-	users     users
-	heard     heard
-	now       uint32 // ticks since the worker started; the first is 1
-	wakeAt    time.Time
-	scanned   uint32 // the tick of the last scan that was finished
-	scanAt    int    // where an unfinished scan goes on
-	reported  int    // connections last told to Presence
-	drain     drain
-	standing  standing
-	dismissal dismissal
+	listeners  []*listener
+	gate       gate
+	muted      bool // the master wants no arrivals here
+	pace       pace
+	handshakes handshakes
+	table      table
+	users      users
+	heard      heard
+	now        uint32 // ticks since the worker started; the first is 1
+	wakeAt     time.Time
+	scanned    uint32 // the tick of the last scan that was finished
+	scanAt     int    // where an unfinished scan goes on
+	reported   int    // connections last told to Presence
+	drain      drain
+	standing   standing
+	dismissal  dismissal
 
 	events   [eventBudget]poll.Event
 	buf      [readBufferSize]byte // what every socket is read into
@@ -69,7 +70,7 @@ func (w *Worker) open(listeners []Listener) (err error) {
 		}
 	}()
 	if slices.ContainsFunc(listeners, func(l Listener) bool { return l.TLS }) {
-		if w.certs, err = loadCertificates(w.cfg.TLSCert, w.cfg.TLSKey, w.log); err != nil {
+		if err = w.openTLS(); err != nil {
 			return err
 		}
 	}
@@ -197,6 +198,9 @@ func (w *Worker) everyTick() {
 	}
 	w.tendListeners()
 	w.pace.refill()
+	w.beginHandshakes()
+	w.m.tls.running.Set(float64(w.handshakes.running))
+	w.m.tls.waiting.Set(float64(w.handshakes.queue.Len()))
 	w.m.heardEvicted.Add(float64(w.heard.age(w.now)))
 	w.m.heard.Set(float64(w.heard.size()))
 }

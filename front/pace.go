@@ -14,6 +14,7 @@ import (
 type pace struct {
 	perSecond float64 // +Inf: no limit
 	credit    float64 // clients that may come in now: a second's worth at most
+	shakes    float64 // TLS handshakes that may begin now: a tick's worth at most
 	owed      float64 // clients that were told to come back, and whose time has not come
 }
 
@@ -25,13 +26,15 @@ const kept = 0.8
 // newPace allows for rate clients per second; 0: no limit.
 func newPace(rate int) pace {
 	if rate == 0 {
-		return pace{perSecond: math.Inf(1), credit: math.Inf(1)}
+		return pace{perSecond: math.Inf(1), credit: math.Inf(1), shakes: math.Inf(1)}
 	}
-	return pace{perSecond: float64(rate), credit: float64(rate)}
+	return pace{perSecond: float64(rate), credit: float64(rate), shakes: 1}
 }
 
 // refill adds a tick's share.
 func (p *pace) refill() {
+	tick := p.perSecond * tickLength.Seconds()
+	p.shakes = min(p.shakes+tick, max(1, tick))
 	p.credit = min(p.credit+p.perSecond*tickLength.Seconds(), p.perSecond)
 	p.owed = max(0, p.owed-kept*p.perSecond*tickLength.Seconds())
 }
@@ -49,4 +52,15 @@ func (p *pace) admit() error {
 		Detail: "More clients come than this server lets in at a time; come back after the time in Retry-After.",
 		Header: fmt.Sprintf("Retry-After: %.0f", math.Ceil(p.owed/(kept*p.perSecond))),
 	}
+}
+
+// handshake reports whether a TLS handshake may begin. They have the same rate
+// as clients, and none of their share: who has not shown a token yet takes no
+// place from those who have. No more begin at a time than a tick's worth.
+func (p *pace) handshake() bool {
+	if p.shakes < 1 {
+		return false
+	}
+	p.shakes--
+	return true
 }

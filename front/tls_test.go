@@ -158,7 +158,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("half of it"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(certCheck + 100*time.Millisecond)
+	wait(t, "the half file to be looked at", func() bool { return r.metric("homing_front_tls_certificate_loads_total", "result", "failed") > 0 })
 	if got := name(); got != "first.example" {
 		t.Fatalf("certificate of %s while the files do not fit", got)
 	}
@@ -183,7 +183,7 @@ func TestTLSListenerNeedsACertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	listeners[0].TLS = true
-	_, err = NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}})
+	_, err = NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}, NeedCertificate: true})
 	if err == nil || !strings.Contains(err.Error(), "front.tls-cert") {
 		t.Errorf("got %v, want an error that names front.tls-cert", err)
 	}
