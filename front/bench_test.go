@@ -3,6 +3,7 @@ package front
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
@@ -81,8 +82,11 @@ func (c *crowd) connect(tb testing.TB) {
 	if free := c.table.free; len(free) > 0 {
 		place = int(free[len(free)-1])
 	}
-	c.welcome(fd, false)
+	c.welcome(fd, netip.MustParseAddr("127.0.0.1"), false)
 	conn := c.table.conns[place]
+	if err := c.takeIn(conn); err != nil {
+		tb.Fatal(err)
+	}
 	conn.state = stateRegister
 	c.Worker.users.add(conn, auth.Identity{User: user, Service: "chess"})
 	c.registered(conn, nil)

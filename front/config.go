@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/homing/homing/front/forwarded"
 )
 
 // Config is what an operator can choose about a worker. The zero value is not
@@ -16,10 +18,21 @@ type Config struct {
 	TLSKey    string `help:"PEM file with the certificate's private key." type:"path"`
 
 	TLSTicketKeys string `name:"tls-ticket-keys" help:"File with a secret of 32 bytes or more (homing token secret) that front servers share so that TLS sessions of one can be resumed at another; read again when it changes. None: the workers of each server have keys of their own." type:"path" placeholder:"FILE"`
-	TLSHandshakes int    `name:"tls-handshakes" help:"TLS handshakes that may be under way, each about 40 KiB; --front-admit-rate says how many begin per second. Those beyond wait in the queue." default:"1024"`
-	TLSQueue      int    `name:"tls-queue" help:"Connections that may wait with a complete ClientHello, within the handshake timeout; beyond it they are closed." default:"4096"`
+	TLSHandshakes int    `name:"tls-handshakes" help:"TLS handshakes that may be under way, each about 40 KiB; --front-admit-rate says how many begin per second. Those beyond wait, among --front-pending, within the handshake timeout." default:"1024"`
 
 	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
+
+	TrustedProxies   []string `help:"Addresses and prefixes of load balancers and reverse proxies: they are believed when they say whose connection it is (PROXY protocol, X-Forwarded-For), and the limits per address do not hold for their own. What comes through one that says nothing is not limited by address." default:"127.0.0.0/8,::1/128" placeholder:"PREFIX"`
+	ProxyProtocol    bool     `help:"Connections to --front-listen begin with a PROXY protocol header of version 2. Whoever is not in --front-trusted-proxies is turned away, and so are connections without a header."`
+	TLSProxyProtocol bool     `help:"The same for --front-tls-listen; TLS follows the header." name:"tls-proxy-protocol"`
+	Health           bool     `help:"Answer GET and HEAD of /healthz and /readyz at the players' addresses, for load balancers." default:"true" negatable:""`
+
+	Pending            int `help:"Connections that have shown no valid token yet; when there are more, the oldest one of the address that has most is closed. A quarter of the descriptors at most." default:"4096"`
+	AddressPrefix      int `help:"Leading bits of an IPv6 address that count as one address." default:"64"`
+	AddressRate        int `help:"Connections per second that one address may open at one worker in the long run; more are closed. Addresses are shared by all players of a household, a school or a mobile carrier. 0: no limit." default:"50"`
+	AddressBurst       int `help:"Connections that one address may open at once." default:"500"`
+	AddressPending     int `help:"Connections of one address that have shown no valid token yet; when there are more, its oldest one is closed. 0: no limit." default:"256"`
+	AddressConnections int `help:"Connections of one address in service at one worker; more are refused with 429. 0: no limit, because a mobile carrier may have thousands of players behind one address." default:"0"`
 
 	HandshakeTimeout time.Duration `help:"From accept to the reply: a connection that has not asked, with a valid token, by then is closed." default:"5s"`
 	HandshakeLimit   int           `help:"Bytes of request line and headers." default:"8192"`
@@ -57,7 +70,7 @@ type Config struct {
 // Validate reports the first setting that cannot work, by the name of its
 // option and the value it got.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkListeners, c.checkOrigins, c.checkDurations, c.checkSizes} {
+	for _, check := range []func() error{c.checkListeners, c.checkProxies, c.checkOrigins, c.checkDurations, c.checkSizes} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -75,6 +88,27 @@ func (c *Config) checkListeners() error {
 		return fmt.Errorf("front.tls-key: %q: want a file, because front.tls-listen is set", c.TLSKey)
 	}
 	return nil
+}
+
+func (c *Config) checkProxies() error {
+	trusted, err := parseTrusted(c.TrustedProxies)
+	switch {
+	case err != nil:
+		return err
+	case len(trusted) == 0 && (c.ProxyProtocol || c.TLSProxyProtocol):
+		return fmt.Errorf("front.trusted-proxies: %q: want the addresses that send PROXY protocol headers", c.TrustedProxies)
+	case c.AddressRate > 0 && c.AddressBurst*int(ticksPerSecond) < c.AddressRate:
+		return fmt.Errorf("front.address-burst: %d: want at least a tenth of front.address-rate, %d", c.AddressBurst, c.AddressRate)
+	}
+	return nil
+}
+
+func parseTrusted(list []string) (forwarded.Trusted, error) {
+	trusted, err := forwarded.ParseTrusted(list)
+	if err != nil {
+		return nil, fmt.Errorf("front.trusted-proxies: %w", err)
+	}
+	return trusted, nil
 }
 
 func (c *Config) checkOrigins() error {
@@ -126,7 +160,12 @@ func (c *Config) checkSizes() error {
 	}{
 		{"handshake-limit", c.HandshakeLimit, 256, readBufferSize},
 		{"tls-handshakes", c.TLSHandshakes, 1, 1 << 16},
-		{"tls-queue", c.TLSQueue, 1, 1 << 20},
+		{"pending", c.Pending, 1, 1 << 20},
+		{"address-prefix", c.AddressPrefix, 1, 128},
+		{"address-rate", c.AddressRate, 0, 1 << 20},
+		{"address-burst", c.AddressBurst, 1, 1 << 20},
+		{"address-pending", c.AddressPending, 0, 1 << 20},
+		{"address-connections", c.AddressConnections, 0, 1 << 30},
 		{"auth-workers", c.AuthWorkers, 1, 1024},
 		{"auth-queue", c.AuthQueue, 1, 1 << 20},
 		{"max-message", c.MaxMessage, 125, 1 << 30},

@@ -10,7 +10,8 @@ import (
 type state uint8
 
 const (
-	stateRequest  state = iota // the request is arriving
+	stateProxy    state = iota // the PROXY protocol header is arriving
+	stateRequest               // the request is arriving, over TLS after its handshake
 	stateVerify                // its token is being checked
 	stateRegister              // switched to WebSocket; the index does not name the user yet
 	stateOpen                  // the client may have read hello
@@ -26,6 +27,7 @@ type conn struct {
 	next    *conn   // the user's next connection
 	out     *outbox // nil while nothing waits to be written
 	side    *side   // nil once open, except over TLS and around a resume
+	guest   *guest  // its place in the account of its address; nil once in service, unless that is limited
 	dec     ws.Decoder
 	joined  uint64 // place in the order in which connections were registered under their users
 
@@ -45,9 +47,11 @@ type conn struct {
 
 // side is what a connection needs for a while only, or only over TLS.
 type side struct {
-	head   []byte // the request so far, then whatever followed it
+	head   []byte // the PROXY header or the request so far, then whatever followed it
 	accept []byte // the reply that switches protocols
 	tls    *secure
+	secure bool    // TLS begins after the PROXY header
+	noBody bool    // the request is a HEAD, whose answer has no body
 	resume *resume // nil unless the client resumes or has just done so
 }
 

@@ -89,7 +89,7 @@ func (w *Worker) check(c *conn) {
 // expire ends the state that c has been in for too long.
 func (w *Worker) expire(c *conn) {
 	switch c.state {
-	case stateRequest, stateVerify:
+	case stateProxy, stateRequest, stateVerify:
 		if t := c.tls(); t != nil && !t.Open() {
 			w.failTLS(c, tlsTimeout, errTimeout) // it could not read a reply
 			return

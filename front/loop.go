@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/homing/homing/front/arrival"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
@@ -32,6 +33,8 @@ type loop struct {
 	gate       gate
 	muted      bool // the master wants no arrivals here
 	pace       pace
+	arrivals   *arrival.Table[*conn]
+	turnedAway turnedAway
 	handshakes handshakes
 	table      table
 	users      users
@@ -74,13 +77,14 @@ func (w *Worker) open(listeners []Listener) (err error) {
 			return err
 		}
 	}
-	if w.gate, err = newGate(w.cfg.MaxDescriptors); err != nil {
+	if w.gate, err = newGate(w.cfg.MaxDescriptors, w.cfg.Pending); err != nil {
 		return err
 	}
 	if w.poller, err = poll.New(); err != nil {
 		return err
 	}
 	w.pace = newPace(w.cfg.AdmitRate)
+	w.arrivals = arrival.New[*conn](w.cfg.arrivalLimits(w.gate.pending))
 	for _, ln := range w.listeners {
 		if err = w.listen(ln); err != nil {
 			return errors.Join(err, w.poller.Close())
@@ -201,6 +205,9 @@ func (w *Worker) everyTick() {
 	w.beginHandshakes()
 	w.m.tls.running.Set(float64(w.handshakes.running))
 	w.m.tls.waiting.Set(float64(w.handshakes.queue.Len()))
+	w.arrivals.Forget(w.now, scanBudget)
+	w.m.pending.Set(float64(w.arrivals.Pending()))
+	w.m.addresses.Set(float64(w.arrivals.Addresses()))
 	w.m.heardEvicted.Add(float64(w.heard.age(w.now)))
 	w.m.heard.Set(float64(w.heard.size()))
 }

@@ -36,6 +36,10 @@ type metrics struct {
 	accepted    prometheus.Counter
 	handshakes  *prometheus.CounterVec
 	tls         tlsMetrics
+	pending     prometheus.Gauge
+	addresses   prometheus.Gauge
+	turnedAway  *prometheus.CounterVec
+	health      *prometheus.CounterVec
 	closes      *prometheus.CounterVec
 
 	received      prometheus.Counter
@@ -96,6 +100,13 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
 		acceptFailures:   b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
 	}
+	m.pending = b.gauge("pending_connections", "Connections that have shown no valid token, those that were refused and are not closed yet included.")
+	m.addresses = b.gauge("known_addresses", "Client addresses that have connections, or opened some a moment ago.")
+	m.turnedAway = b.vec("turned_away_total", "Connections not let in, or closed before they showed a token, because of their address, by reason.", "reason")
+	for _, why := range turnedAwayReasons {
+		m.turnedAway.WithLabelValues(string(why))
+	}
+	m.health = b.vec("health_requests_total", "Requests for /healthz and /readyz at the players' address, by status.", "status")
 	m.heard = b.gauge("heard_deliveries", "Deliveries remembered because they may come again.")
 	m.heardEvicted = b.counter("heard_evicted_total", "Deliveries forgotten before their time for newer ones; what comes again of them is written twice.")
 	m.standing = b.gauge("standing", "What the worker may assume of what the others think of it: 0 good, 1 doubt (it delivers nothing and lets nobody in), 2 lost (it sends everybody away and ends).")

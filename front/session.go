@@ -22,6 +22,10 @@ const comeBack = "come back"
 // read takes what has arrived for c, as much as one buffer holds; more makes
 // the connection ready again, after the others had their turn.
 func (w *Worker) read(c *conn) {
+	if c.state == stateProxy {
+		w.readProxyHeader(c)
+		return
+	}
 	n, err := poll.Read(int(c.fd), w.buf[:])
 	switch {
 	case err == nil:
@@ -43,7 +47,7 @@ func (w *Worker) arrived(c *conn, data []byte) {
 // hungUp ends a connection whose peer has ended its side: nothing that we
 // could still write would be answered.
 func (w *Worker) hungUp(c *conn, err error) {
-	if c.state == stateRequest || c.state == stateVerify {
+	if c.state < stateRegister {
 		w.m.handshakes.WithLabelValues("abandoned").Inc()
 	}
 	if !errors.Is(err, io.EOF) {
@@ -63,7 +67,7 @@ func (w *Worker) received(c *conn, data []byte) {
 		w.early(c, data)
 	case stateRegister, stateOpen:
 		w.frames(c, data)
-	case stateClosing, stateGone:
+	case stateProxy, stateClosing, stateGone:
 	}
 }
 

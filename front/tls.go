@@ -22,9 +22,8 @@ const (
 	tlsResumed   = "resumed"
 	tlsNotTLS    = "not_tls"   // the first bytes were no ClientHello
 	tlsTooLarge  = "too_large" // the client sent more than a handshake needs
-	tlsCrowded   = "crowded"   // the queue was full
 	tlsTimeout   = "timeout"   // not over within the handshake timeout
-	tlsAbandoned = "abandoned" // the client went away, or the worker stopped
+	tlsAbandoned = "abandoned" // the client went away, or the connection was closed for another
 	tlsAlert     = "alert"     // the client refused, as when it does not trust the certificate
 	tlsFailed    = "failed"    // crypto/tls refused: versions, ciphers, protocols, broken messages
 )
@@ -145,24 +144,11 @@ func (w *Worker) shake(c *conn, t *secure, data []byte) {
 		w.failTLS(c, tlsNotTLS, err)
 	case err != nil:
 		w.failTLS(c, tlsTooLarge, err)
-	case whole && t.queued == nil:
-		w.enqueueTLS(c, t)
+	case whole && t.queued == nil: // for its turn, within the handshake timeout
+		t.queued = w.handshakes.queue.PushBack(c)
+		w.beginHandshakes()
 	}
 }
-
-// enqueueTLS has c wait for its handshake, which may be over at once. It ends
-// with the handshake timeout.
-func (w *Worker) enqueueTLS(c *conn, t *secure) {
-	h := &w.handshakes
-	if h.queue.Len() >= w.cfg.TLSQueue {
-		w.failTLS(c, tlsCrowded, errTLSCrowded)
-		return
-	}
-	t.queued = h.queue.PushBack(c)
-	w.beginHandshakes()
-}
-
-var errTLSCrowded = errors.New("too many TLS handshakes wait")
 
 // beginHandshakes begins as many of the handshakes that wait as there is room
 // for now.
@@ -229,7 +215,7 @@ func (w *Worker) failTLS(c *conn, result string, err error) {
 	c.tls().result = result
 	w.m.handshakes.WithLabelValues("tls").Inc()
 	w.m.tls.handshakes.WithLabelValues(result).Inc()
-	w.log.Debug("TLS handshake failed", "result", result, "err", err)
+	w.log.Debug("TLS handshake failed", "address", c.guest.Addr, "result", result, "err", err)
 	w.drop(c, dropLost)
 }
 

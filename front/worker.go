@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/forwarded"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
@@ -61,6 +62,7 @@ type Worker struct {
 	log       *slog.Logger
 	m         *metrics
 	origins   origins
+	trusted   forwarded.Trusted // proxies that say whose connection it is
 	protocols []protocol
 	paths     map[string]uint8 // path to index of protocols
 	anyPath   bool             // every other path leads to the first protocol; else: 404
@@ -103,7 +105,7 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
 	cfg.Origins = []string{"*"}
 	cfg.MessageRate = 0
-	cfg.AdmitRate = 0
+	cfg.AdmitRate, cfg.AddressRate, cfg.AddressPending, cfg.AddressConnections = 0, 0, 0, 0
 	cfg.SendBuffer = 0
 	cfg.OutboxBytes = max(cfg.OutboxBytes, 4*cfg.MaxMessage)
 	cfg.OutboxMessages = max(cfg.OutboxMessages, 1<<20)
@@ -146,9 +148,14 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	if deps.Standing == nil {
 		deps.Standing = func() hub.Standing { return hub.StandingGood }
 	}
+	trusted, err := parseTrusted(cfg.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Log,
 		origins:   newOrigins(cfg.Origins),
+		trusted:   trusted,
 		limits:    newLimits(&cfg),
 		bounds:    bounds{cfg.OutboxBytes, cfg.OutboxMessages},
 		started:   time.Now(),
@@ -203,7 +210,8 @@ func (w *Worker) beginLeaving() {
 // at a listener of this worker. It may be called from any goroutine; a worker
 // that has stopped closes the descriptor.
 func (w *Worker) Adopt(fd int, overTLS bool) {
-	if !w.Post(func() { w.welcome(fd, overTLS) }) {
+	from, _ := poll.PeerAddr(fd) // of a peer that has gone: it shows when the connection is read
+	if !w.Post(func() { w.welcome(fd, from.Addr(), overTLS) }) {
 		_ = poll.Close(fd) // nobody is left to serve it
 	}
 }

@@ -243,6 +243,7 @@ func (w *Worker) drop(c *conn, why reason) {
 		c.out = nil
 	}
 	w.table.remove(c)
+	w.arrivals.Leave(c.guest)
 	if t := c.tls(); t != nil {
 		w.endTLS(t)
 	}

@@ -204,12 +204,27 @@ func LocalAddr(fd int) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", err)
 	}
+	return addrPort(sa)
+}
+
+// PeerAddr is the address that fd is connected to, as Accept returns it. It is
+// an error when the peer has gone.
+func PeerAddr(fd int) (netip.AddrPort, error) {
+	sa, err := unix.Getpeername(fd)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("getpeername: %w", err)
+	}
+	at, err := addrPort(sa)
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), err
+}
+
+func addrPort(sa unix.Sockaddr) (netip.AddrPort, error) {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
 	case *unix.SockaddrInet6:
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
 	default:
-		return netip.AddrPort{}, fmt.Errorf("getsockname: address family of %T is not IP", sa)
+		return netip.AddrPort{}, fmt.Errorf("address family of %T is not IP", sa)
 	}
 }
