@@ -52,7 +52,8 @@ func writeCert(tb testing.TB, dir, name string) {
 	}
 }
 
-func startTLS(t *testing.T, change func(*Config)) (*rig, string) {
+func startTLS(t testing.TB, change func(*Config)) (*rig, string) {
+	t.Helper()
 	dir := t.TempDir()
 	writeCert(t, dir, "first.example")
 	return start(t, func(c *Config) {
