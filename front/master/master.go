@@ -35,6 +35,9 @@ type Master struct {
 	replace chan struct{}
 	turn    atomic.Uint32 // spreads handed-over connections
 	ended   ended
+
+	ticketKeys  TicketKeys             // nil: none are shared
+	ticketsWord atomic.Pointer[string] // what the workers are told of them; nil: nothing
 }
 
 // New opens the sockets of every slot with options o. No worker runs before
@@ -87,6 +90,9 @@ func (m *Master) Run(ctx context.Context) error {
 		slots.Go(func() { s.run(ctx) })
 	}
 	defer slots.Wait()
+	if m.ticketKeys != nil {
+		slots.Go(func() { m.renewTickets(ctx) })
+	}
 	for {
 		select {
 		case <-ctx.Done():

@@ -8,17 +8,20 @@ const (
 	sayAnswers  = "answers" // it answers pings, and understands mute and listen
 	sayReady    = "ready"
 	sayStopping = "stopping"
-	sayPong     = "pong " // and its standing; said after its loop has turned
+	sayPong     = "pong "    // and its standing; said after its loop has turned
+	sayNoTLS    = "no tls"   // its TLS listener is closed for want of a certificate
+	sayTLS      = "tls open" // it is open again
 
 	// From the master. With a descriptor come the words of a connection's kind.
-	sayPing   = "ping"
-	sayMute   = "mute"
-	sayListen = "listen"
-	givePlain = "plain"
-	giveTLS   = "tls"
+	sayPing    = "ping"
+	sayMute    = "mute"
+	sayListen  = "listen"
+	sayTickets = "tickets " // and the session ticket keys, the first of which seals
+	givePlain  = "plain"
+	giveTLS    = "tls"
 
 	// maxWord is the length of the longest one.
-	maxWord = 32
+	maxWord = 512
 )
 
 // What happens to a worker without its saying so.
