@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/homing/homing/bench/abuse"
 	"github.com/homing/homing/bench/bare"
 	"github.com/homing/homing/bench/bees"
 )
@@ -51,6 +52,11 @@ func scenarios() []scenario {
 			name: "slow", measure: (*run).slow,
 			own:      Options{Rate: 100, Payload: 2048, Duration: slowTime},
 			headline: []string{"slow_conns", "slow_closed", "p99_ms", "p99_ratio", "front_mib_before", "front_mib_most"},
+		},
+		{
+			name: "abuse", measure: (*run).abuse,
+			own:      Options{Conns: 5_000, Rate: abuseRate, Duration: abuseTime, AdmitRate: stormAdmits},
+			headline: []string{"kinds", "harmed", "worst_p99_ratio", "refused", "newcomers_failed", "failovers"},
 		},
 		{
 			name: "soak", measure: (*run).soak,
@@ -118,8 +124,9 @@ func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Wr
 const helperVar = "_HOMING_BENCH_HELPER"
 
 const (
-	helperBee  = "bee"
-	helperBare = "bare"
+	helperBee   = "bee"
+	helperBare  = "bare"
+	helperAbuse = "abuse"
 )
 
 func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
@@ -128,6 +135,8 @@ func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
 		return bees.Serve(ctx, os.Stdin, stdout)
 	case helperBare:
 		return bare.Serve(ctx, os.Stdin, stdout)
+	case helperAbuse:
+		return abuse.Serve(ctx, os.Stdin, stdout)
 	default:
 		return fmt.Errorf("%s: %q: no such helper", helperVar, role)
 	}

@@ -72,6 +72,29 @@ func TestLimit(t *testing.T) {
 	}
 }
 
+// TestAbuse has a few attacks made on a small real stack. That others are harmed
+// is no failure here: on a machine that does other things latencies say little.
+func TestAbuse(t *testing.T) {
+	o := small(t)
+	o.JSON, o.Kinds = true, []string{"pings", "presence", "silent"}
+	var stdout, stderr bytes.Buffer
+	if err := Run(t.Context(), "abuse", o, &stdout, &stderr); err != nil && !errors.Is(err, errHarmed) {
+		t.Fatalf("Run = %v\n%s", err, stderr.String())
+	}
+	flat := make(map[string]float64)
+	if err := json.Unmarshal(stdout.Bytes(), &flat); err != nil {
+		t.Fatalf("%v: %s", err, stdout.String())
+	}
+	want(t, flat, "kinds", "pings_p99_ms", "presence_p99_ms", "silent_p99_ms", "silent_redis_mib")
+	if flat["kinds"] != 3 || flat["lost"]+flat["duplicated"]+flat["misdelivered"]+flat["failovers"] != 0 {
+		t.Errorf("abuse: %v", flat)
+	}
+	o.Kinds = []string{"nobody"}
+	if err := Run(t.Context(), "abuse", o, &stdout, &stderr); err == nil || !strings.Contains(err.Error(), "--kinds") {
+		t.Errorf("an unknown kind: %v", err)
+	}
+}
+
 // TestStackScenarios measures a small real stack once in every way.
 func TestStackScenarios(t *testing.T) {
 	o := small(t)

@@ -27,6 +27,7 @@ type Options struct {
 	Limit    bool          `default:"true" negatable:"" help:"After notify and broadcast, measure the bare limit with as many sockets and bytes, too." group:"Load"`
 	By       string        `default:"conns" enum:"conns,shards,workers" help:"What growth makes larger: ${enum}." group:"Load"`
 	Steps    []int         `help:"The sizes that growth goes through. None: 1,000, 10,000, 50,000 and 200,000 connections; 1, 2 and 4 shards; 1, 2, 4, 8 and 16 workers." group:"Load"`
+	Kinds    []string      `help:"Of abuse: which attacks, by name. None: all." placeholder:"KIND" group:"Load"`
 	Scale    float64       `default:"1" help:"Of homing-2014: the share of 200,000 users and 1,200 requests a second." group:"Load"`
 	Phase    string        `default:"all" enum:"all,connect,notify" help:"Of homing-2014: ${enum}." group:"Load"`
 

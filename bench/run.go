@@ -24,7 +24,9 @@ type run struct {
 	stderr io.Writer
 
 	toAll      bool // call for everyone instead of the plan's users
+	small      bool // it was noted that the load is small
 	slowBuffer int  // bytes that the kernel keeps for an apart client; 0: its own choice
+	homes      int  // loopback addresses that the clients come from; 0: as few as have ports enough
 }
 
 func newRun(name string, opts Options, stderr io.Writer) *run {
@@ -108,7 +110,7 @@ func (r *run) hive(ctx context.Context, o Options) (*bees.Hive, error) {
 		if err != nil {
 			return nil, err
 		}
-		return bees.Start(argv, env, n, o.Conns, r.stderr)
+		return bees.Start(argv, append(env, r.sources()...), n, o.Conns, r.stderr)
 	}
 	secret, err := os.ReadFile(o.AgentSecretFile)
 	if err != nil {
@@ -120,4 +122,16 @@ func (r *run) hive(ctx context.Context, o Options) (*bees.Hive, error) {
 		return nil, err
 	}
 	return bees.Over(processes), nil
+}
+
+// sources is the variable that tells client processes where to come from.
+func (r *run) sources() []string {
+	var all []string
+	for i := range r.homes {
+		all = append(all, fmt.Sprintf("127.64.%d.%d", i/250, i%250+1))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return []string{bees.SourceVar + "=" + strings.Join(all, ",")}
 }

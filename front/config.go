@@ -2,7 +2,6 @@ package front
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/homing/homing/front/forwarded"
@@ -20,11 +19,11 @@ type Config struct {
 	TLSTicketKeys string `name:"tls-ticket-keys" help:"File with a secret of 32 bytes or more (homing token secret) that front servers share so that TLS sessions of one can be resumed at another; read again when it changes. None: the workers of each server have keys of their own." type:"path" placeholder:"FILE"`
 	TLSHandshakes int    `name:"tls-handshakes" help:"TLS handshakes that may be under way, each about 40 KiB; --front-admit-rate says how many begin per second. Those beyond wait, among --front-pending, within the handshake timeout." default:"1024"`
 
-	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
+	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all; null and file:// are sandboxed pages and packaged games, whosever they are. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
 
 	TrustedProxies   []string `help:"Addresses and prefixes of load balancers and reverse proxies: they are believed when they say whose connection it is (PROXY protocol, X-Forwarded-For), and the limits per address do not hold for their own. What comes through one that says nothing is not limited by address." default:"127.0.0.0/8,::1/128" placeholder:"PREFIX"`
 	ProxyProtocol    bool     `help:"Connections to --front-listen begin with a PROXY protocol header of version 2. Whoever is not in --front-trusted-proxies is turned away, and so are connections without a header."`
-	TLSProxyProtocol bool     `help:"The same for --front-tls-listen; TLS follows the header." name:"tls-proxy-protocol"`
+	TLSProxyProtocol bool     `help:"The same for --front-tls-listen; TLS follows the header."`
 	Health           bool     `help:"Answer GET and HEAD of /healthz and /readyz at the players' addresses, for load balancers." default:"true" negatable:""`
 
 	Pending            int `help:"Connections that have shown no valid token yet; when there are more, the oldest one of the address that has most is closed. A quarter of the descriptors at most." default:"4096"`
@@ -113,12 +112,8 @@ func parseTrusted(list []string) (forwarded.Trusted, error) {
 
 func (c *Config) checkOrigins() error {
 	for _, o := range c.Origins {
-		if o == "*" {
-			continue
-		}
-		scheme, host, ok := strings.Cut(o, "://")
-		if !ok || scheme == "" || host == "" || strings.ContainsAny(host, "/ ") || strings.Contains(strings.TrimPrefix(host, "*."), "*") {
-			return fmt.Errorf("front.origins: %q: want scheme://host[:port], scheme://*.domain or *", o)
+		if !validOrigin(o) {
+			return fmt.Errorf("front.origins: %q: want scheme://host[:port], scheme://*.domain, file://, null or *", o)
 		}
 	}
 	return nil

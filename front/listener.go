@@ -20,7 +20,17 @@ type Listener struct {
 	Shared bool
 }
 
-// Listen opens the listeners that cfg names, for a worker without a master.
+// ListenOption is the option that names the address of plain or TLS
+// connections.
+func ListenOption(overTLS bool) string {
+	if overTLS {
+		return "front.tls-listen"
+	}
+	return "front.listen"
+}
+
+// Listen opens the listeners that cfg names, for a worker without a master. It
+// fails where another process listens already.
 func Listen(cfg *Config) ([]Listener, error) {
 	var out []Listener
 	for _, at := range []struct {
@@ -35,7 +45,7 @@ func Listen(cfg *Config) ([]Listener, error) {
 			for _, ln := range out {
 				_ = poll.Close(ln.FD)
 			}
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", ListenOption(at.tls), err)
 		}
 		out = append(out, Listener{FD: fd, TLS: at.tls})
 	}

@@ -28,7 +28,7 @@ const (
 	kept = 0.8
 	// maxRetry is the longest time in seconds after which a client is told to come
 	// back. When there is room only later, it is told so again.
-	maxRetry = 30.0
+	maxRetry = 30
 	// checksPerClient is how many tokens are checked for each client that may come
 	// in, so that those who have none do not count among those who are owed.
 	checksPerClient = 4

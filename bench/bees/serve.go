@@ -142,7 +142,7 @@ func (s *server) prepare(r child.Request) error {
 		return err
 	}
 	if w.Apart {
-		if err := stepBack(); err != nil {
+		if err := child.StepBack(); err != nil {
 			return err
 		}
 	}

@@ -96,7 +96,7 @@ func (s *Stack) RestartAPI(ctx context.Context, i int, flags ...string) error {
 }
 
 func (s *Stack) startFront(ctx context.Context) error {
-	for _, port := range []*int{&s.frontPort, &s.frontAdmin} {
+	for _, port := range []*int{&s.frontPort, &s.frontAdmin, &s.tlsPort} {
 		var err error
 		if *port, err = redisproc.FreePort(ctx, ""); err != nil {
 			return fmt.Errorf("start front: %w", err)
@@ -105,11 +105,15 @@ func (s *Stack) startFront(ctx context.Context) error {
 	return s.runFront(nil)
 }
 
-func (s *Stack) runFront(flags []string) (err error) {
+func (s *Stack) runFront(flags []string) error {
+	secure, err := s.tlsFlags()
+	if err != nil {
+		return err
+	}
 	args := append([]string{
 		"front", "--config", s.configFile(), "--front-listen", s.frontAddr(s.frontPort), "--admin-listen", s.frontAddr(s.frontAdmin),
 		"--workers", strconv.Itoa(s.opts.Workers), "--auth-hs256-secret-file", s.SecretFile(),
-	}, s.opts.FrontArgs...)
+	}, append(secure, s.opts.FrontArgs...)...)
 	s.front, err = s.launch("front", append(args, flags...), s.opts.FrontUnder...)
 	return err
 }

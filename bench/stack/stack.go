@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,8 @@ type Options struct {
 	Replicas  int      // of every Redis master, with three Sentinels; 0: masters alone
 	APIArgs   []string // further flags of every API process
 	FrontArgs []string // further flags of the front
+	TLS       bool     // the front listens for TLS, too, with a certificate that nobody signed; see TLSAddr
+	Keys      []string // names of further API keys; see KeyOf
 
 	AtMostOnce bool   // run with the relay's acknowledgements off
 	LogDir     string // for the logs of all processes; empty: a temporary one
@@ -58,10 +61,11 @@ type Stack struct {
 	front    *proc.Process
 
 	frontPort, frontAdmin int
-	starts                atomic.Int64 // of servers so far; numbers their logs
-	dataUsed              int          // data shards that servers are told of
-	key                   string       // the API key
-	secret                []byte       // signs players' tokens
+	tlsPort               int
+	starts                atomic.Int64      // of servers so far; numbers their logs
+	dataUsed              int               // data shards that servers are told of
+	keys                  map[string]string // API keys by name
+	secret                []byte            // signs players' tokens
 }
 
 const (
@@ -108,16 +112,25 @@ func (s *Stack) prepare(context.Context) (err error) {
 	return s.writeKeys()
 }
 
-// writeKeys makes an API key that may do everything, without a rate limit.
+// ownKey is the name of the key that Key returns.
+const ownKey = "bench"
+
+// writeKeys makes API keys that may do everything, without a rate limit.
 func (s *Stack) writeKeys() error {
-	var raw [32]byte
-	_, _ = rand.Read(raw[:]) // never fails
-	s.key = "hk_" + base64.RawURLEncoding.EncodeToString(raw[:])
-	list := fmt.Sprintf("keys:\n  - name: bench\n    hash: sha256:%x\n    scopes: [notify, broadcast, presence, disconnect]\n", sha256.Sum256([]byte(s.key)))
-	if err := os.WriteFile(s.file("keys.yaml"), []byte(list), 0o600); err != nil {
+	s.keys = make(map[string]string)
+	var list strings.Builder
+	list.WriteString("keys:\n")
+	for _, name := range append([]string{ownKey}, s.opts.Keys...) {
+		var raw [32]byte
+		_, _ = rand.Read(raw[:]) // never fails
+		key := "hk_" + base64.RawURLEncoding.EncodeToString(raw[:])
+		s.keys[name] = key
+		fmt.Fprintf(&list, "  - name: %s\n    hash: sha256:%x\n    scopes: [notify, broadcast, presence, disconnect]\n", name, sha256.Sum256([]byte(key)))
+	}
+	if err := os.WriteFile(s.file("keys.yaml"), []byte(list.String()), 0o600); err != nil {
 		return fmt.Errorf("write the API keys: %w", err)
 	}
-	if err := os.WriteFile(s.KeyFile(), []byte(s.key+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(s.KeyFile(), []byte(s.Key()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the API key: %w", err)
 	}
 	return nil
@@ -160,7 +173,10 @@ func (s *Stack) KeyFile() string { return s.file("api.key") }
 func (s *Stack) Secret() []byte { return s.secret }
 
 // Key is an API key that may do everything.
-func (s *Stack) Key() string { return s.key }
+func (s *Stack) Key() string { return s.keys[ownKey] }
+
+// KeyOf returns the API key of that name, one of Options.Keys.
+func (s *Stack) KeyOf(name string) string { return s.keys[name] }
 
 // Keys names what the system keeps in Redis.
 func (s *Stack) Keys() hub.Keys { return hub.NewKeys(prefix) }

@@ -16,6 +16,7 @@ type benchCmd struct {
 	Broadcast  benchScenario `cmd:"" help:"Send to everyone at a fixed rate: CPU and latency of a delivered message."`
 	Storm      benchScenario `cmd:"" help:"Throw most clients off at once and have them come back at once: how soon, and what the others notice."`
 	Slow       benchScenario `cmd:"" help:"Have some clients stop reading: memory, and what the others notice."`
+	Abuse      benchScenario `cmd:"" help:"Set one hostile player, key or address at a time beside well-behaved ones: what the others notice."`
 	Soak       benchScenario `cmd:"" help:"Load a system for long: whether memory, descriptors or latency grow, and whether all arrives."`
 	Growth     benchScenario `cmd:"" help:"Measure systems of growing size: how cost grows, and what runs out first."`
 	Peers      benchScenario `cmd:"" help:"Measure Homing, Socket.IO and centrifuge side by side under the same load."`

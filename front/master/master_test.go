@@ -572,3 +572,28 @@ func TestWorkersEndWithAKilledMaster(t *testing.T) {
 	r := rig{t: t}
 	r.wait("the workers' end", func() bool { return unix.Kill(a, 0) != nil && unix.Kill(b, 0) != nil })
 }
+
+func TestASecondMasterIsRefusedUntilTheFirstStopsListening(t *testing.T) {
+	r := start(t, func(c *Config) { c.Workers = 2 })
+	second := func() (*Master, error) {
+		return New(r.cfg, []Address{{Addr: r.addr}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	}
+	_, err := second()
+	used, ok := errors.AsType[*poll.InUseError](err)
+	if !ok || used.PID != os.Getpid() || !strings.Contains(err.Error(), "front.listen") || !strings.Contains(err.Error(), r.addr) {
+		t.Errorf("a second master on the port: %v", err)
+	}
+	conn, _, err := join(r.addr) // which the workers of the first master keep while they drain
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	m, err := second()
+	if err != nil {
+		t.Fatalf("after the first one stopped: %v", err)
+	}
+	m.close()
+}

@@ -1,4 +1,4 @@
-package bees
+package child
 
 import (
 	"errors"
@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stepBack gives this process the least share of the CPU. The subjects of a
+// StepBack gives this process the least share of the CPU. The subjects of a
 // fault stand for players' own machines: what they do when they are thrown off
 // must not take the CPU from the system that is measured, nor from those who
 // watch it. Threads that start later inherit it.
-func stepBack() error {
+func StepBack() error {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return fmt.Errorf("step back: %w", err)

@@ -1,0 +1,98 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/homing/homing/bench/abuse"
+	"github.com/homing/homing/bench/rig"
+	"github.com/homing/homing/bench/stack"
+)
+
+const (
+	abuseTime = 10 * time.Second
+	// abuseRate makes 5,000 deliveries a second with 150 users online.
+	abuseRate = 5_000.0 / 150
+	// abuseRedis is what each Redis may use: little, so that it could be filled.
+	abuseRedis = 256 << 20
+	// recovery is between two attacks.
+	recovery = 2 * time.Second
+
+	hostileKey  = "mallory"
+	hostileFrom = "127.66.0.1"
+	// homes is how many addresses the well-behaved players have.
+	homes = 250
+)
+
+// What nobody else may notice of an attack, or one may, at most.
+const (
+	mayRatio = 2.0       // the others' p99, as a multiple of before
+	mayFront = 192 << 20 // bytes that the front grows by, all workers
+	mayRedis = abuseRedis * 3 / 4
+)
+
+var errHarmed = errors.New("others were harmed")
+
+// abuse lets one attacker after another at a system under load, and looks what
+// the others notice.
+func (r *run) abuse(ctx context.Context) (err error) {
+	o := r.opts
+	kinds, err := chosenKinds(o)
+	if err != nil {
+		return err
+	}
+	argv, env, err := helperCommand(helperAbuse)
+	if err != nil {
+		return err
+	}
+	attacker, err := abuse.Start(argv, env, r.stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, attacker.Stop()) }()
+	sys, err := r.besieged(ctx, o)
+	if err != nil {
+		return err
+	}
+	r.homes = homes
+	return r.on(ctx, "", o, sys, func(g *rig.Rig) error {
+		s := siege{run: r, rig: g, system: sys, attacker: attacker}
+		return s.endure(ctx, o, kinds)
+	})
+}
+
+func chosenKinds(o Options) (kinds []abuse.Kind, err error) {
+	if o.API != "" {
+		return nil, fmt.Errorf("--api: %q: abuse attacks only what it started itself", o.API)
+	}
+	if len(o.Kinds) == 0 {
+		return abuse.Kinds(), nil
+	}
+	for _, name := range o.Kinds {
+		k, ok := abuse.Find(name)
+		if !ok {
+			return nil, fmt.Errorf("--kinds: %q: want some of %s", name, strings.Join(abuse.Names(), ", "))
+		}
+		kinds = append(kinds, k)
+	}
+	return kinds, nil
+}
+
+// besieged starts the system: as operators run it, with the limits that are
+// the default, and Redis with little memory.
+func (r *run) besieged(ctx context.Context, o Options) (homing, error) {
+	r.say("starting Redis, %d API and %d front worker processes", o.APIs, o.workers())
+	so := o.stack()
+	so.TLS, so.Keys = true, []string{hostileKey}
+	s, err := stack.Start(ctx, so)
+	if err != nil {
+		return homing{}, err
+	}
+	if err := s.LimitRedis(ctx, abuseRedis); err != nil {
+		return homing{}, errors.Join(err, s.Stop(false))
+	}
+	return homing{s}, nil
+}
