@@ -60,7 +60,7 @@ func New(certFile, keyFile string, log *slog.Logger, reg prometheus.Registerer) 
 		certFile: certFile, keyFile: keyFile, log: log, notAfter: notAfter,
 		loaded: loads.WithLabelValues("ok"), failed: loads.WithLabelValues("failed"),
 	}
-	s.look(time.Now())
+	s.read(s.found(), time.Now())
 	return s
 }
 
@@ -112,14 +112,20 @@ func (s *Store) Watch(ctx context.Context, changed func()) {
 // look reads the files when either is another than it was, and reports whether
 // a certificate was read.
 func (s *Store) look(now time.Time) bool {
-	found := pair{stampOf(s.certFile), stampOf(s.keyFile)}
+	found := s.found()
 	again := s.problem.Load() != nil && now.Sub(s.when) >= retryEvery
 	if found == s.tried && !again {
 		return false
 	}
+	return s.read(found, now)
+}
+
+func (s *Store) read(found pair, now time.Time) bool {
 	s.tried, s.when = found, now
 	return s.load()
 }
+
+func (s *Store) found() pair { return pair{stampOf(s.certFile), stampOf(s.keyFile)} }
 
 func (s *Store) load() bool {
 	cert, err := tls.LoadX509KeyPair(s.certFile, s.keyFile)
