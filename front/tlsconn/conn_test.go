@@ -205,6 +205,10 @@ func TestAClientThatDoesNotReadHoldsLittle(t *testing.T) {
 	if n, err := p.Write([]byte("x")); n != 0 || !errors.Is(err, poll.ErrWouldBlock) {
 		t.Errorf("Write while ciphertext waits: %d, %v", n, err)
 	}
+	p.transport.buffers.out = make([]byte, maxPending) // what it asks TLS to answer
+	if err := p.push(); !errors.Is(err, ErrBacklog) {
+		t.Errorf("more and more is pending: %v", err)
+	}
 	go func() { _, _ = io.Copy(io.Discard, p.client) }()
 	for p.Pending() {
 		if _, err := p.Flush(); err != nil {
