@@ -82,7 +82,7 @@ func (w *Worker) tooManyRecords(c *conn, t *secure) {
 // pend has the loop told when the ciphertext that waits for c's socket, if any
 // does, can be written.
 func (w *Worker) pend(c *conn) {
-	if t := c.tls(); t != nil && t.Pending() && c.state != stateGone {
+	if t := c.tls(); t != nil && t.Pending() && !t.hungUp && c.state != stateGone {
 		w.outbox(c)
 		w.await(c)
 	}

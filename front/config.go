@@ -17,7 +17,7 @@ type Config struct {
 	TLSKey    string `help:"PEM file with the certificate's private key." type:"path"`
 
 	TLSTicketKeys string `name:"tls-ticket-keys" help:"File with a secret of 32 bytes or more (homing token secret) that front servers share so that TLS sessions of one can be resumed at another; read again when it changes. None: the workers of each server have keys of their own." type:"path" placeholder:"FILE"`
-	TLSHandshakes int    `name:"tls-handshakes" help:"TLS handshakes that may be under way, each about 40 KiB; --front-admit-rate says how many begin per second. Those beyond wait, among --front-pending, within the handshake timeout." default:"1024"`
+	TLSHandshakes int    `name:"tls-handshakes" help:"TLS handshakes that may be under way, each about 30 KiB; when there are more, the one that began first is closed. --front-admit-rate says how many begin per second; the others wait, among --front-pending." default:"1024"`
 
 	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all; null and file:// are sandboxed pages and packaged games, whosever they are. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
 

@@ -203,7 +203,7 @@ func (w *Worker) everyTick() {
 	w.tendListeners()
 	w.pace.refill()
 	w.beginHandshakes()
-	w.m.tls.running.Set(float64(w.handshakes.running))
+	w.m.tls.running.Set(float64(w.handshakes.running.Len()))
 	w.m.tls.waiting.Set(float64(w.handshakes.queue.Len()))
 	w.arrivals.Forget(w.now, scanBudget)
 	w.m.pending.Set(float64(w.arrivals.Pending()))

@@ -30,7 +30,7 @@ func (w *Worker) read(c *conn) {
 	switch {
 	case err == nil:
 		w.arrived(c, w.buf[:n])
-	case !errors.Is(err, poll.ErrWouldBlock):
+	case !errors.Is(err, poll.ErrWouldBlock) && !w.endsInHandshake(c):
 		w.hungUp(c, err)
 	}
 }

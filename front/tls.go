@@ -22,36 +22,43 @@ const (
 	tlsResumed   = "resumed"
 	tlsNotTLS    = "not_tls"   // the first bytes were no ClientHello
 	tlsTooLarge  = "too_large" // the client sent more than a handshake needs
+	tlsCrowded   = "crowded"   // it waited longest for its client when too many did
 	tlsTimeout   = "timeout"   // not over within the handshake timeout
 	tlsAbandoned = "abandoned" // the client went away, or the connection was closed for another
 	tlsAlert     = "alert"     // the client refused, as when it does not trust the certificate
 	tlsFailed    = "failed"    // crypto/tls refused: versions, ciphers, protocols, broken messages
 )
 
-// handshakesAtOnce is how many TLS handshakes compute at the same time. One
-// leaves the other CPUs to the loop and to the other workers.
-const handshakesAtOnce = 1
+const (
+	// handshakesAtOnce is how many TLS handshakes compute at the same time. One
+	// leaves the other CPUs to the loop and to the other workers.
+	handshakesAtOnce = 1
+	// handshakesReady is how many handshakes may compute or be about to. The
+	// rest waits before it begins, where it takes little.
+	handshakesReady = 32
+)
 
 // secure is what a connection over TLS has on top of others.
 type secure struct {
 	*tlsconn.Conn
-	queued   *list.Element // its place among those whose handshake waits; nil: none
+	place    *list.Element // its place in handshakes.queue, then in handshakes.running; nil: in neither
 	begun    bool          // its handshake runs or has run
+	hungUp   bool          // its client has ended its side during the handshake
 	deaf     bool          // what the client sends is not decrypted any more
 	result   string        // of the handshake; empty: it is not over
 	credit   uint32        // records that the client may send now
 	refilled uint32        // tick up to which credit is given
 }
 
-// handshakes are the worker's TLS handshakes: some run, and behind them
-// connections wait with a complete ClientHello. Owned by the loop, but for the
-// first two.
+// handshakes are the worker's TLS handshakes: connections wait with a complete
+// ClientHello for theirs to begin, and most of those that run wait for their
+// clients. Owned by the loop, but for the first two.
 type handshakes struct {
 	config  *tls.Config        // shared by all connections; nil without TLS
 	certs   *certificate.Store // safe for concurrent use; nil without TLS
-	places  chan struct{}      // held by those who compute
-	queue   list.List          // of *conn
-	running int
+	places  *tlsconn.Places    // held by those who compute
+	queue   list.List          // of *conn: to begin
+	running list.List          // of *conn: begun, the oldest first
 	buffers tlsconn.Buffers
 }
 
@@ -65,7 +72,7 @@ func (w *Worker) openTLS() error {
 		}
 	}
 	h.certs = certificate.New(w.cfg.TLSCert, w.cfg.TLSKey, w.log, w.deps.Registry)
-	h.places = make(chan struct{}, handshakesAtOnce)
+	h.places = tlsconn.NewPlaces(handshakesAtOnce)
 	h.config = &tls.Config{
 		MinVersion:                  tls.VersionTLS12,
 		GetCertificate:              h.certs.Get,
@@ -144,8 +151,8 @@ func (w *Worker) shake(c *conn, t *secure, data []byte) {
 		w.failTLS(c, tlsNotTLS, err)
 	case err != nil:
 		w.failTLS(c, tlsTooLarge, err)
-	case whole && t.queued == nil: // for its turn, within the handshake timeout
-		t.queued = w.handshakes.queue.PushBack(c)
+	case whole && t.place == nil: // for its turn, within the handshake timeout
+		t.place = w.handshakes.queue.PushBack(c)
 		w.beginHandshakes()
 	}
 }
@@ -154,19 +161,44 @@ func (w *Worker) shake(c *conn, t *secure, data []byte) {
 // for now.
 func (w *Worker) beginHandshakes() {
 	h := &w.handshakes
-	for h.queue.Len() > 0 && h.running < w.cfg.TLSHandshakes && w.pace.handshake() {
+	for h.queue.Len() > 0 && h.places.Wanted() < handshakesReady && w.pace.handshake() {
 		c := h.queue.Front().Value.(*conn) //nolint:errcheck,forcetypeassert // only these are in it
-		t := c.tls()
-		h.queue.Remove(t.queued)
-		t.queued = nil
-		h.running++
-		t.begun = true
-		t.Begin(h.places, func() { w.Post(func() { w.flushTLS(c, t) }) })
-		w.helpers.Go(func() {
-			err := t.Handshake()
-			w.Post(func() { w.handshaken(c, t, err) })
-		})
+		w.endPlace(c.tls())
+		w.beginHandshake(c, c.tls())
 	}
+}
+
+// beginHandshake runs c's handshake on a goroutine of its own. When too many
+// run, the one that began first is given up: it has had more time than most
+// clients need, and otherwise clients that go no further would keep all others
+// out.
+func (w *Worker) beginHandshake(c *conn, t *secure) {
+	h := &w.handshakes
+	if h.running.Len() >= w.cfg.TLSHandshakes {
+		oldest := h.running.Front().Value.(*conn) //nolint:errcheck,forcetypeassert // only these are in it
+		w.failTLS(oldest, tlsCrowded, errTLSCrowded)
+	}
+	t.place = h.running.PushBack(c)
+	t.begun = true
+	t.Begin(h.places, func() { w.Post(func() { w.flushTLS(c, t); w.beginHandshakes() }) })
+	w.helpers.Go(func() {
+		err := t.Handshake()
+		w.Post(func() { w.handshaken(c, t, err) })
+	})
+}
+
+var errTLSCrowded = errors.New("too many TLS handshakes are under way")
+
+// endPlace takes a connection out of the list that it is in.
+func (w *Worker) endPlace(t *secure) {
+	switch {
+	case t.place == nil:
+	case t.begun:
+		w.handshakes.running.Remove(t.place)
+	default:
+		w.handshakes.queue.Remove(t.place)
+	}
+	t.place = nil
 }
 
 // flushTLS writes what a handshake has to say.
@@ -183,7 +215,7 @@ func (w *Worker) flushTLS(c *conn, t *secure) {
 
 // handshaken goes on after a handshake, with what came behind it already.
 func (w *Worker) handshaken(c *conn, t *secure, err error) {
-	w.handshakes.running--
+	w.endPlace(t)
 	w.flushTLS(c, t)
 	switch {
 	case c.state == stateGone:
@@ -196,15 +228,36 @@ func (w *Worker) handshaken(c *conn, t *secure, err error) {
 		}
 		w.m.tls.handshakes.WithLabelValues(t.result).Inc()
 		w.decrypt(c, t)
+		if t.hungUp && c.state != stateGone {
+			w.hungUp(c, io.EOF)
+		}
 	}
 	w.beginHandshakes()
+}
+
+// endsInHandshake reports whether c's client has ended its side while the
+// handshake runs, which then finds out from its last bytes why.
+func (w *Worker) endsInHandshake(c *conn) bool {
+	t := c.tls()
+	if t == nil || !t.begun || t.Open() {
+		return false
+	}
+	if t.hungUp {
+		return true
+	}
+	if err := w.poller.Remove(int(c.fd)); err != nil {
+		w.log.Error("stop polling a connection", "err", err)
+	}
+	t.hungUp = true
+	t.FeedEnd()
+	return true
 }
 
 func resultOf(err error) string {
 	switch {
 	case tlsconn.IsAlert(err):
 		return tlsAlert
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return tlsAbandoned
 	}
 	return tlsFailed
@@ -221,10 +274,7 @@ func (w *Worker) failTLS(c *conn, result string, err error) {
 
 // endTLS gives back what a connection that is dropped holds.
 func (w *Worker) endTLS(t *secure) {
-	if t.queued != nil {
-		w.handshakes.queue.Remove(t.queued)
-		t.queued = nil
-	}
+	w.endPlace(t)
 	if t.result == "" {
 		w.m.tls.handshakes.WithLabelValues(tlsAbandoned).Inc()
 	}

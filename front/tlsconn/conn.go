@@ -75,7 +75,8 @@ func (c *Conn) Hello(data []byte) (bool, error) {
 // Begin readies c for Handshake, which computes while it holds one of places.
 // ready is called from the goroutine of Handshake when Flush has something to
 // write; it must not block.
-func (c *Conn) Begin(places chan struct{}, ready func()) {
+func (c *Conn) Begin(places *Places, ready func()) {
+	places.want()
 	c.transport.exchange = &exchange{limit: c.limit, places: places, ready: ready, wake: make(chan struct{}, 1), in: c.hello}
 	c.hello = nil
 }
@@ -85,8 +86,8 @@ func (c *Conn) Begin(places chan struct{}, ready func()) {
 // Opened if there was no error.
 func (c *Conn) Handshake() error {
 	places := c.transport.exchange.places
-	places <- struct{}{}
-	defer func() { <-places }()
+	places.take()
+	defer places.leave()
 	return c.tls.Handshake()
 }
 
@@ -98,6 +99,10 @@ func (c *Conn) Feed(data []byte) error {
 	}
 	return nil
 }
+
+// FeedEnd says that the client has ended its side: Handshake goes on with what
+// was fed, which may say why, and returns.
+func (c *Conn) FeedEnd() { c.transport.exchange.endInput() }
 
 // End has Handshake return soon, if it runs.
 func (c *Conn) End() {

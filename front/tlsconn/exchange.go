@@ -1,6 +1,7 @@
 package tlsconn
 
 import (
+	"io"
 	"net"
 	"sync"
 )
@@ -9,13 +10,14 @@ import (
 // handshake. Safe for concurrent use.
 type exchange struct {
 	limit  int           // bytes of in
-	places chan struct{} // held by those who compute
+	places *Places       // held by those who compute
 	ready  func()        // tells the loop that out is to be written
 	wake   chan struct{} // capacity 1: in has grown, or the end has come
 
 	mu    sync.Mutex
 	in    []byte // guarded by mu: came, and is not read
 	out   []byte // guarded by mu: to be written
+	last  bool   // guarded by mu: nothing follows in
 	ended bool   // guarded by mu: the loop has dropped the connection
 }
 
@@ -23,27 +25,34 @@ type exchange struct {
 // written what the client waits for.
 func (x *exchange) read(p []byte) (int, error) {
 	for {
-		n, unwritten, ended := x.take(p)
+		n, unwritten, err := x.take(p)
 		switch {
-		case ended:
-			return 0, net.ErrClosed
+		case err != nil:
+			return 0, err
 		case n > 0:
 			return n, nil
 		case unwritten:
 			x.ready()
 		}
-		<-x.places
+		x.places.leave()
 		<-x.wake
-		x.places <- struct{}{}
+		x.places.want()
+		x.places.take()
 	}
 }
 
-func (x *exchange) take(p []byte) (n int, unwritten, ended bool) {
+func (x *exchange) take(p []byte) (n int, unwritten bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	switch {
+	case x.ended:
+		return 0, false, net.ErrClosed
+	case x.last && len(x.in) == 0:
+		return 0, false, io.EOF
+	}
 	n = copy(p, x.in)
 	x.in = x.in[n:]
-	return n, len(x.out) > 0, x.ended
+	return n, len(x.out) > 0, nil
 }
 
 func (x *exchange) write(p []byte) (int, error) {
@@ -75,6 +84,14 @@ func (x *exchange) written() []byte {
 	out := x.out
 	x.out = nil
 	return out
+}
+
+// endInput says that nothing follows what feed has given.
+func (x *exchange) endInput() {
+	x.mu.Lock()
+	x.last = true
+	x.mu.Unlock()
+	x.poke()
 }
 
 // end has the goroutine end soon.
