@@ -57,8 +57,5 @@ func (w *Worker) beginProxied(c *conn) {
 		c.side = nil
 		return
 	}
-	if err := w.poller.Remove(int(c.fd)); err != nil {
-		w.log.Error("stop polling a connection", "err", err)
-	}
 	w.startTLS(c)
 }

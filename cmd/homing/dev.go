@@ -124,7 +124,7 @@ func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := newWorker(back, d.front, hub.NewProcessID(), listeners, verifier, r, log, part("front", reg))
+	w, err := newWorker(back, d.front, hub.NewProcessID(), listeners, true, verifier, r, log, part("front", reg))
 	if err != nil {
 		return nil, nil, err
 	}

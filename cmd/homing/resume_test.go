@@ -115,7 +115,7 @@ func (s *stack) startFront(t *testing.T, c frontConfig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := newWorker(back, c, hub.NewProcessID(), listeners, verifier, r, log, reg)
+	w, err := newWorker(back, c, hub.NewProcessID(), listeners, false, verifier, r, log, reg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,12 +117,13 @@ func workerMain() error {
 		return err
 	}
 	cfg.DrainWindow, cfg.DrainTimeout = 300*time.Millisecond, time.Second
-	cfg.AdmitRate, cfg.ByteRate = 0, 0 // the tests connect one user as fast as they can, and refuse to be refused
+	cfg.TLSCert, cfg.TLSKey = os.Getenv(envCert), os.Getenv(envCert)
+	cfg.AdmitRate = 0 // the tests connect as fast as they can, and refuse to be refused
 	reg := prometheus.NewRegistry()
 	standing := func() hub.Standing { return testStanding(slot) }
 	w, err := front.NewWorker(cfg, child.Listeners, front.Deps{
 		Process: hub.ProcessID(fmt.Sprint("pid-", os.Getpid())), Auth: anybody{}, Presence: nowhere{}, Standing: standing,
-		Log: slog.New(slog.DiscardHandler), Registry: reg,
+		Log: slog.New(slog.DiscardHandler), Registry: reg, NeedCertificate: child.Succeeds,
 	})
 	if err != nil {
 		return err
