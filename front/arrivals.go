@@ -76,9 +76,14 @@ func (w *Worker) proxied(overTLS bool) bool {
 	return w.cfg.ProxyProtocol
 }
 
-// guest is c's place in the account of its address. There is one until c is in
-// service.
-func (w *Worker) guest(c *conn) *guest { return w.table.guests[c.id] }
+// guest is c's place in the account of its address. There is one from accept
+// until c is in service or gone.
+func (w *Worker) guest(c *conn) *guest {
+	if w.table.conns[c.id] != c {
+		return nil
+	}
+	return w.table.guests[c.id]
+}
 
 // makeRoom closes the connection that has to go because g came.
 func (w *Worker) makeRoom(g *guest) {

@@ -37,7 +37,7 @@ func (w *Worker) proxyHeader(c *conn, err error) {
 		source, err = forwarded.Source(c.side.head)
 	}
 	if err != nil {
-		w.log.Debug("no PROXY header", "address", w.guest(c).Addr, "err", err)
+		w.trace(c, "no PROXY header", "err", err)
 		w.turnAway(w.guest(c).Addr, proxyHeader)
 		w.drop(c, dropClosed)
 		return
