@@ -40,19 +40,20 @@ func (w *Worker) welcome(fd int, from netip.Addr, overTLS bool) {
 	w.m.accepted.Inc()
 	c := &conn{fd: int32(fd), state: stateRequest, heard: w.now, deadline: w.now + w.limits.handshake}
 	proxied := w.proxied(overTLS)
+	var g *guest
 	why := arrival.AddressRate
 	if proxied && !w.trusted.Contains(from) {
 		why = notTrusted
 	} else {
-		c.guest = w.arrivals.Arrive(from, c, w.now)
+		g = w.arrivals.Arrive(from, c, w.now)
 	}
-	if c.guest == nil {
+	if g == nil {
 		w.turnAway(from, why)
 		_ = poll.Close(fd) // nobody is left to tell
 		return
 	}
-	w.table.add(c)
-	w.makeRoom(c.guest)
+	w.table.add(c, g)
+	w.makeRoom(g)
 	if proxied {
 		c.state = stateProxy
 		c.side = &side{secure: overTLS}
@@ -76,6 +77,15 @@ func (w *Worker) proxied(overTLS bool) bool {
 	return w.cfg.ProxyProtocol
 }
 
+// guest is c's place in the account of its address. There is one from accept
+// until c is in service or gone.
+func (w *Worker) guest(c *conn) *guest {
+	if w.table.conns[c.id] != c {
+		return nil
+	}
+	return w.table.guests[c.id]
+}
+
 // makeRoom closes the connection that has to go because g came.
 func (w *Worker) makeRoom(g *guest) {
 	if oldest, why := w.arrivals.Excess(g); oldest != nil {
@@ -87,17 +97,18 @@ func (w *Worker) makeRoom(g *guest) {
 // identify notes that c comes from addr, as a proxy says, and reports whether
 // that address may open one more connection now.
 func (w *Worker) identify(c *conn, addr netip.Addr) bool {
-	within := w.arrivals.Identify(c.guest, addr, w.now)
+	g := w.guest(c)
+	within := w.arrivals.Identify(g, addr, w.now)
 	if !within {
 		w.turnAway(addr, arrival.AddressRate)
 	}
-	w.makeRoom(c.guest)
+	w.makeRoom(g)
 	return within
 }
 
 // forwarded notes whose request it is that a trusted proxy passes on.
 func (w *Worker) forwarded(c *conn, req *ws.Request) error {
-	peer := c.guest.Addr
+	peer := w.guest(c).Addr
 	if !w.trusted.Contains(peer) {
 		return nil
 	}
@@ -108,20 +119,25 @@ func (w *Worker) forwarded(c *conn, req *ws.Request) error {
 	return nil
 }
 
-// takeIn ends that c is pending: it has shown a valid token. The error is that
-// too many of its address are in service.
-func (w *Worker) takeIn(c *conn) error {
-	if !w.arrivals.Serve(c.guest) {
-		w.turnAway(c.guest.Addr, arrival.AddressConnections)
+// admitAddress refuses c when too many of its address are in service.
+func (w *Worker) admitAddress(c *conn) error {
+	if g := w.guest(c); w.arrivals.Full(g) {
+		w.turnAway(g.Addr, arrival.AddressConnections)
 		return tooMany()
 	}
+	return nil
+}
+
+// takeIn ends that c is pending: it has shown a valid token, and nobody refuses
+// it.
+func (w *Worker) takeIn(c *conn) {
+	w.arrivals.Serve(w.guest(c))
 	if w.cfg.AddressConnections == 0 {
-		c.guest = nil // it need not be counted any more
+		w.table.guests[c.id] = nil // it need not be counted any more
 	}
 	if w.gate.full(w.inService()) {
 		w.shutGate()
 	}
-	return nil
 }
 
 // inService is the number of connections that have shown a valid token, those

@@ -27,7 +27,6 @@ type conn struct {
 	link    *link   // nil while c is alone, see group
 	out     *outbox // nil while nothing waits to be written
 	side    *side   // nil once open, except over TLS and around a resume
-	guest   *guest  // its place in the account of its address; nil once in service, unless that is limited
 	dec     ws.Decoder
 	joined  uint64 // place in the order in which connections were registered under their users
 
@@ -82,13 +81,14 @@ const never = ^uint32(0)
 // reused; the generation tells their holders apart.
 type table struct {
 	conns      []*conn  // nil: free
+	guests     []*guest // the connection's place in the account of its address; nil once in service, unless that is limited
 	due        []uint32 // the tick at which the connection must be looked at
 	free       []int32
 	generation uint32
 	count      int
 }
 
-func (t *table) add(c *conn) {
+func (t *table) add(c *conn, g *guest) {
 	t.generation++
 	c.generation = t.generation
 	t.count++
@@ -96,16 +96,19 @@ func (t *table) add(c *conn) {
 		c.id = t.free[n-1]
 		t.free = t.free[:n-1]
 		t.conns[c.id] = c
+		t.guests[c.id] = g
 		t.due[c.id] = never
 		return
 	}
 	c.id = int32(len(t.conns))
 	t.conns = append(t.conns, c)
+	t.guests = append(t.guests, g)
 	t.due = append(t.due, never)
 }
 
 func (t *table) remove(c *conn) {
 	t.conns[c.id] = nil
+	t.guests[c.id] = nil
 	t.due[c.id] = never
 	t.free = append(t.free, c.id)
 	t.count--

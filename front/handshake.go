@@ -207,10 +207,7 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, unreachable())
 		return
 	}
-	used, err := w.admitUser(id.User)
-	if err == nil {
-		err = w.pace.admit()
-	}
+	used, err := w.admit(c, id.User)
 	if err != nil {
 		w.refuse(c, err)
 		return
@@ -230,13 +227,22 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 	w.frames(c, early)
 }
 
-// switchProtocols writes the 101 reply and returns what the client sent after
-// its request, or false when the connection broke or is refused after all.
-func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
-	if err := w.takeIn(c); err != nil {
-		w.refuse(c, err)
-		return nil, false
+// admit lets a client with a valid token in, or refuses it because of its
+// address, of its user, or of all who come. It returns what the user has used.
+func (w *Worker) admit(c *conn, user hub.UserID) (used usage, err error) {
+	if err := w.admitAddress(c); err != nil {
+		return used, err
 	}
+	if used, err = w.admitUser(user); err == nil {
+		err = w.pace.admit()
+	}
+	return used, err
+}
+
+// switchProtocols writes the 101 reply and returns what the client sent after
+// its request, or false when the connection broke.
+func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
+	w.takeIn(c)
 	early = c.side.head
 	reply := message{data: c.side.accept, control: true}
 	c.settle()

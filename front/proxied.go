@@ -38,7 +38,7 @@ func (w *Worker) proxyHeader(c *conn, err error) {
 	}
 	if err != nil {
 		w.trace(c, "no PROXY header", "err", err)
-		w.turnAway(c.guest.Addr, proxyHeader)
+		w.turnAway(w.guest(c).Addr, proxyHeader)
 		w.drop(c, dropClosed)
 		return
 	}

@@ -20,8 +20,8 @@ func (w *Worker) trace(c *conn, what string, args ...any) {
 	if c.user != "" {
 		about = append(about, "user", c.user)
 	}
-	if c.guest != nil {
-		about = append(about, "address", c.guest.Addr)
+	if g := w.guest(c); g != nil {
+		about = append(about, "address", g.Addr)
 	}
 	w.log.Debug(what, append(about, args...)...) //nolint:sloglint // the callers give constants
 }

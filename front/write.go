@@ -251,8 +251,8 @@ func (w *Worker) drop(c *conn, why reason) {
 		w.m.waiting.Dec()
 		c.out = nil
 	}
+	w.arrivals.Leave(w.guest(c))
 	w.table.remove(c)
-	w.arrivals.Leave(c.guest)
 	if t := c.tls(); t != nil {
 		w.endTLS(t)
 	}

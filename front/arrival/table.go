@@ -76,22 +76,27 @@ func (t *Table[T]) Excess(g *Guest[T]) (oldest *Guest[T], why Reason) {
 	return nil, ""
 }
 
-// Serve takes note that g has shown a valid token. It reports false, and g stays
-// pending, when too many of its address are in service.
-func (t *Table[T]) Serve(g *Guest[T]) bool {
+// Full reports whether as many connections of g's address are in service as may
+// be.
+func (t *Table[T]) Full(g *Guest[T]) bool {
+	return t.counts(g.account) && g.account.open >= t.limits.Connections
+}
+
+// Serve takes note that g, which is pending, has shown a valid token and is not
+// refused. Full is asked before.
+func (t *Table[T]) Serve(g *Guest[T]) {
 	a := g.account
-	if t.limits.Connections == 0 || a.trusted {
+	if !t.counts(a) {
 		t.Leave(g)
-		return true
-	}
-	if a.open >= t.limits.Connections {
-		return false
+		return
 	}
 	a.open++ // first: an account with none rests
 	t.exit(g)
 	g.account, g.inService = a, true
-	return true
 }
+
+// counts reports whether connections of a in service are counted.
+func (t *Table[T]) counts(a *account[T]) bool { return t.limits.Connections > 0 && !a.trusted }
 
 // Leave takes g out. It may be called again, and with nil.
 func (t *Table[T]) Leave(g *Guest[T]) {

@@ -138,19 +138,26 @@ func TestTheOldestOfTheAddressWithMostPendingGoes(t *testing.T) {
 func TestConnectionsInServiceAreLimited(t *testing.T) {
 	table := newTable(t, func(l *Limits) { l.Connections = 2 })
 	a, b, c := arrive(t, table, home, 1), arrive(t, table, home, 2), arrive(t, table, home, 3)
-	if !table.Serve(a) || !table.Serve(b) || table.Serve(c) {
+	serve := func(g *Guest[int]) bool {
+		full := table.Full(g)
+		if !full {
+			table.Serve(g)
+		}
+		return !full
+	}
+	if !serve(a) || !serve(b) || serve(c) {
 		t.Fatal("want two served, and not a third")
 	}
-	if !table.Serve(arrive(t, table, other, 4)) || table.Pending() != 1 {
+	if !serve(arrive(t, table, other, 4)) || table.Pending() != 1 {
 		t.Errorf("%d pending; want another address served", table.Pending())
 	}
 	table.Leave(a)
 	table.Leave(a)
-	if !table.Serve(c) || table.Pending() != 0 {
+	if !serve(c) || table.Pending() != 0 {
 		t.Error("the third is refused though one has left")
 	}
 	for i := range 5 {
-		if !table.Serve(arrive(t, table, proxy, i)) {
+		if !serve(arrive(t, table, proxy, i)) {
 			t.Error("a trusted address is limited")
 		}
 	}
@@ -278,7 +285,7 @@ func TestAnyOrderOfEventsKeepsTheAccount(t *testing.T) {
 				came = g
 			}
 		case n < 7:
-			if g := all[rng.IntN(len(all))]; g.account != nil && !g.inService {
+			if g := all[rng.IntN(len(all))]; g.account != nil && !g.inService && !table.Full(g) {
 				table.Serve(g)
 			}
 		default:
