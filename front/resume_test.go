@@ -70,13 +70,13 @@ func (f *fakeInbox) acknowledged() string {
 }
 
 // next returns the read that the worker does next.
-func (f *fakeInbox) next(t testing.TB) *fakeRead {
-	t.Helper()
+func (f *fakeInbox) next(tb testing.TB) *fakeRead {
+	tb.Helper()
 	select {
 	case r := <-f.reads:
 		return r
 	case <-time.After(5 * time.Second):
-		t.Fatal("the inbox is not read")
+		tb.Fatal("the inbox is not read")
 	}
 	panic("unreachable")
 }

@@ -150,7 +150,7 @@ func (s *session) refused(code string) {
 	before := s.phase
 	s.phase = behind
 	s.release()
-	if before == behind || code == "unavailable" {
+	if before == behind || code == "unavailable" || code == "rate_limited" {
 		s.askAgain()
 	}
 }

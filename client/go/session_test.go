@@ -102,12 +102,19 @@ func TestAReplayThatBreaksOffIsAskedForAgain(t *testing.T) {
 	}
 }
 
-func TestAnInboxThatIsAwayIsAskedAgain(t *testing.T) {
+func TestAnInboxThatCannotBeReadNowIsAskedAgain(t *testing.T) {
+	for _, code := range []string{"unavailable", "rate_limited"} {
+		t.Run(code, func(t *testing.T) { testAskedAgain(t, code) })
+	}
+}
+
+func testAskedAgain(t *testing.T, code string) {
+	t.Helper()
 	c, got := follow(t, Options{After: "x"}, func(p *peer, _ int) {
 		p.helloAndResume()
 		p.wantText(`{"t":"resume","after":"x"}`)
 		p.stored("live1")
-		p.text(`{"t":"error","of":"resume","code":"unavailable"}`)
+		p.text(`{"t":"error","of":"resume","code":"` + code + `"}`)
 		p.stored("live2")
 		p.wantText(`{"t":"resume","after":"x"}`) // not live2: what was missed came before it
 		p.text(`{"t":"error","of":"resume","code":"unavailable"}`)

@@ -245,7 +245,7 @@ class Session {
     if (this.#phase !== "asking" && this.#phase !== "behind") return;
     this.#phase = "behind"; // and the position stays, so that nothing is skipped later
     this.#release();
-    if (code !== "unavailable") return;
+    if (code !== "unavailable" && code !== "rate_limited") return;
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#ask(), RESUME_AGAIN * (1 + Math.random()));
   }
