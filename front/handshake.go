@@ -162,6 +162,9 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 		w.verified(c, id, err)
 		return nil
 	}
+	if len(c.side.head) > w.cfg.HandshakeLimit { // what came with the request waits, too
+		return errHeaderTooLarge
+	}
 	select {
 	case w.waiting <- verifyJob{c, token}:
 		return nil
@@ -204,7 +207,11 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, unreachable())
 		return
 	}
-	if err := w.pace.admit(); err != nil {
+	used, err := w.admitUser(id.User)
+	if err == nil {
+		err = w.pace.admit()
+	}
+	if err != nil {
 		w.refuse(c, err)
 		return
 	}
@@ -215,7 +222,7 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 	}
 	c.deadline = w.now + w.limits.register
 	c.opened = w.now
-	w.users.add(c, id)
+	w.join(c, id, used)
 	w.arm(c)
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
 		w.Post(func() { w.registered(c, err) })
@@ -233,7 +240,6 @@ func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
 	early = c.side.head
 	reply := message{data: c.side.accept, control: true}
 	c.settle()
-	c.tokens, c.refilled = uint16(w.cfg.MessageBurst), w.now
 	w.send(c, &reply)
 	if c.state == stateGone {
 		return nil, false

@@ -129,6 +129,12 @@ func (w *Worker) writeQueue(c *conn) (int, error) {
 func (w *Worker) flushed(c *conn) {
 	c.out = nil
 	w.m.waiting.Dec()
+	if r := c.resuming(); r != nil && r.phase == resumeSending {
+		w.feed(c, r)
+	}
+	if c.out != nil || c.state == stateGone {
+		return
+	}
 	if c.polling {
 		c.polling = false
 		w.poll(c, poll.ForRead)
@@ -178,6 +184,7 @@ func (w *Worker) endWith(c *conn, data []byte) {
 	}
 	c.state = stateClosing
 	c.deadline = 0
+	c.used = usage{} // its user's is kept; what is on its way is let in once more
 	w.send(c, &message{data: data, control: true})
 	switch {
 	case c.state == stateGone:
@@ -209,7 +216,7 @@ func (w *Worker) unregister(c *conn) {
 	}
 	w.endResume(c)
 	user := c.user
-	w.users.remove(c)
+	w.m.forgottenUsage.Add(float64(w.users.remove(c, w.now)))
 	w.deps.Presence.Set(user, w.users.counts(user), nil)
 }
 
