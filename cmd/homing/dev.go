@@ -118,7 +118,7 @@ func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *
 	}
 	listeners, err := front.Listen(&d.front.Front)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--front-listen: %w", err)
+		return nil, nil, err
 	}
 	verifier, err := auth.New(d.front.Auth, log, reg)
 	if err != nil {

@@ -61,6 +61,7 @@ func TestErrorsAtTheStartNameTheFlag(t *testing.T) {
 	dir := t.TempDir()
 	keys, _ := keysFile(t)
 	for want, args := range map[string][]string{
+		"homing: admin: --admin-listen: ":   {"dev", "--api-listen", "127.0.0.1:0", "--front-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:99999"},
 		"--api-keys: open " + dir + "/none": {"api", "--api-keys", dir + "/none"},
 		"--api-keys: " + secret:             {"api", "--api-keys", secret},
 		"--redis-data[0]: ":                 {"api", "--api-keys", "x", "--redis-data", "ftp://h"},

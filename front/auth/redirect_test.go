@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,11 @@ func silent(t *testing.T, url string) *keySet {
 func TestRedirectsAreHeldToTheRule(t *testing.T) {
 	a := newAccounts(t, map[string]crypto.Signer{"k": ecKey})
 	var to string
-	from := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }))
+	var asked atomic.Int64
+	from := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.Redirect(w, r, to, http.StatusFound)
+	}))
 	t.Cleanup(from.Close)
 	secure := httptest.NewTLSServer(from.Config.Handler)
 	t.Cleanup(secure.Close)
@@ -41,9 +46,13 @@ func TestRedirectsAreHeldToTheRule(t *testing.T) {
 			s.client.Transport = secure.Client().Transport
 		}
 		to = c.to
+		asked.Store(0)
 		keys, err := s.get(t.Context())
 		if c.want == "" && (err != nil || len(keys) != 1) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s to %s: %d keys, %v; want %q", c.from, c.to, len(keys), err, c.want)
+		}
+		if n := asked.Load(); n > maxRedirect+1 {
+			t.Errorf("%s to %s: asked %d times", c.from, c.to, n)
 		}
 	}
 }
