@@ -59,7 +59,8 @@ func (w *Worker) welcome(fd int, from netip.Addr, overTLS bool) {
 	}
 	if overTLS && !proxied {
 		w.startTLS(c)
-	} else if err := w.poller.Add(fd, c.token(), poll.ForRead); err != nil {
+	}
+	if err := w.poller.Add(fd, c.token(), poll.ForRead); err != nil {
 		w.log.Error("poll a connection", "err", err)
 		w.drop(c, dropLost)
 		return

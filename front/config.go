@@ -16,6 +16,9 @@ type Config struct {
 	TLSCert   string `help:"PEM file with the certificate chain; read again when it changes and on SIGHUP." type:"path"`
 	TLSKey    string `help:"PEM file with the certificate's private key." type:"path"`
 
+	TLSTicketKeys string `name:"tls-ticket-keys" help:"File with a secret of 32 bytes or more (homing token secret) that front servers share so that TLS sessions of one can be resumed at another; read again when it changes. None: the workers of each server have keys of their own." type:"path" placeholder:"FILE"`
+	TLSHandshakes int    `name:"tls-handshakes" help:"TLS handshakes that may be under way, each about 30 KiB; when there are more, the one that began first is closed. --front-admit-rate says how many begin per second; the others wait, among --front-pending." default:"1024"`
+
 	Origins []string `help:"Web origins that may connect: https://game.example.com, https://*.example.com, or * for all; null and file:// are sandboxed pages and packaged games, whosever they are. None: only pages of the same host. Clients that send no Origin header (not browsers) always may." placeholder:"ORIGIN"`
 
 	TrustedProxies   []string `help:"Addresses and prefixes of load balancers and reverse proxies: they are believed when they say whose connection it is (PROXY protocol, X-Forwarded-For), and the limits per address do not hold for their own. What comes through one that says nothing is not limited by address." default:"127.0.0.0/8,::1/128" placeholder:"PREFIX"`
@@ -174,6 +177,7 @@ func (c *Config) checkSizes() error {
 		v, low, top int
 	}{
 		{"handshake-limit", c.HandshakeLimit, 256, readBufferSize},
+		{"tls-handshakes", c.TLSHandshakes, 1, 1 << 16},
 		{"pending", c.Pending, 1, 1 << 20},
 		{"address-prefix", c.AddressPrefix, 1, 128},
 		{"address-rate", c.AddressRate, 0, 1 << 20},

@@ -32,7 +32,7 @@ type conn struct {
 	joined  uint64 // place in the order in which connections were registered under their users
 
 	id         int32 // place in the table
-	fd         int32 // -1 over TLS
+	fd         int32
 	generation uint32
 	deadline   uint32 // tick at which the present state ends; 0: it does not
 	heard      uint32 // tick of the last bytes read
@@ -48,7 +48,7 @@ type conn struct {
 type side struct {
 	head   []byte // the PROXY header or the request so far, then whatever followed it
 	accept []byte // the reply that switches protocols
-	tls    *tlsStream
+	tls    *secure
 	secure bool    // TLS begins after the PROXY header
 	noBody bool    // the request is a HEAD, whose answer has no body
 	resume *resume // nil unless the client resumes or has just done so
@@ -56,7 +56,7 @@ type side struct {
 
 func (c *conn) token() poll.Token { return poll.MakeToken(int(c.id), c.generation) }
 
-func (c *conn) tls() *tlsStream {
+func (c *conn) tls() *secure {
 	if c.side == nil {
 		return nil
 	}

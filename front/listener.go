@@ -71,8 +71,12 @@ type listener struct {
 }
 
 // listen has the kernel give connections to ln, also when whoever held the
-// socket before had stopped that.
+// socket before had stopped that. One over TLS stays closed while there is no
+// certificate.
 func (w *Worker) listen(ln *listener) error {
+	if w.mustStayClosed(ln) {
+		return nil
+	}
 	if err := poll.Relisten(ln.FD, w.cfg.Backlog); err != nil {
 		return fmt.Errorf("listener on descriptor %d: %w", ln.FD, err)
 	}

@@ -105,6 +105,10 @@ func (w *Worker) slowMessage(c *conn) bool {
 func (w *Worker) expire(c *conn) {
 	switch c.state {
 	case stateProxy, stateRequest, stateVerify:
+		if t := c.tls(); t != nil && !t.Open() {
+			w.failTLS(c, tlsTimeout, errTimeout) // it could not read a reply
+			return
+		}
 		w.refuse(c, errTimeout)
 	case stateRegister:
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")

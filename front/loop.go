@@ -35,6 +35,7 @@ type loop struct {
 	pace       pace
 	arrivals   *arrival.Table[*conn]
 	turnedAway turnedAway
+	handshakes handshakes
 	table      table
 	users      users
 	replays    replays
@@ -76,7 +77,7 @@ func (w *Worker) open(listeners []Listener) (err error) {
 		}
 	}()
 	if slices.ContainsFunc(listeners, func(l Listener) bool { return l.TLS }) {
-		if w.certs, err = loadCertificates(w.cfg.TLSCert, w.cfg.TLSKey, w.log); err != nil {
+		if err = w.openTLS(); err != nil {
 			return err
 		}
 	}
@@ -206,6 +207,9 @@ func (w *Worker) everyTick() {
 	}
 	w.tendListeners()
 	w.pace.refill()
+	w.beginHandshakes()
+	w.m.tls.running.Set(float64(w.handshakes.running.Len()))
+	w.m.tls.waiting.Set(float64(w.handshakes.queue.Len()))
 	w.arrivals.Forget(w.now, scanBudget)
 	w.m.pending.Set(float64(w.arrivals.Pending()))
 	w.m.addresses.Set(float64(w.arrivals.Addresses()))

@@ -35,6 +35,7 @@ type metrics struct {
 	waiting     prometheus.Gauge
 	accepted    prometheus.Counter
 	handshakes  *prometheus.CounterVec
+	tls         tlsMetrics
 	pending     prometheus.Gauge
 	addresses   prometheus.Gauge
 	turnedAway  *prometheus.CounterVec
@@ -128,6 +129,7 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 	m.replayBytes = b.gauge("replay_bytes", "Bytes of replays that are being read from the inbox or wait for their clients.")
 	m.waitingResumes = b.gauge("waiting_resumes", "Clients whose resume waits for its turn.")
 	m.slowReplays = b.counter("slow_replays_total", "Connections closed because they did not read their replay.")
+	m.tls = newTLSMetrics(b)
 	m.turns = b.histogram("loop_turn_seconds", "Time of one turn of the event loop, without the wait.")
 	dropped := b.vec("dropped_messages_total", "Messages not written, by reason and class.", "reason", "class")
 	for r := range reasonCount {
@@ -141,6 +143,22 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 	}
 	b.gaugeFunc("inbox_bytes", "Bytes of envelopes that wait for the loop.", inboxBytes)
 	return m
+}
+
+// tlsMetrics are about connections over TLS.
+type tlsMetrics struct {
+	handshakes       *prometheus.CounterVec
+	refusals         *prometheus.CounterVec
+	running, waiting prometheus.Gauge
+}
+
+func newTLSMetrics(b builder) tlsMetrics {
+	return tlsMetrics{
+		handshakes: b.vec("tls_handshakes_total", "TLS handshakes by their result: full, resumed, or why they came to nothing.", "result"),
+		refusals:   b.vec("tls_refusals_total", "Open TLS connections closed because the client made too much work: records (too many), backlog (it asks for answers of TLS and does not read them).", "reason"),
+		running:    b.gauge("tls_handshakes_running", "TLS handshakes under way."),
+		waiting:    b.gauge("tls_handshakes_waiting", "Connections that wait for their TLS handshake to begin."),
+	}
 }
 
 // lost counts what abandon gave up.

@@ -16,6 +16,7 @@ import (
 type pace struct {
 	perSecond float64 // +Inf: no limit
 	credit    float64 // clients that may come in now: a second's worth at most
+	shakes    float64 // TLS handshakes that may begin now: a tick's worth at most
 	owed      float64 // clients that were told to come back, and whose time has not come: maxRetry's worth at most
 	checks    float64 // tokens that may be checked though nobody comes in now: a second's worth at most
 }
@@ -36,14 +37,15 @@ const (
 // newPace allows for rate clients per second; 0: no limit.
 func newPace(rate int) pace {
 	if rate == 0 {
-		return pace{perSecond: math.Inf(1), credit: math.Inf(1)}
+		return pace{perSecond: math.Inf(1), credit: math.Inf(1), shakes: math.Inf(1)}
 	}
-	return pace{perSecond: float64(rate), credit: float64(rate), checks: checksPerClient * float64(rate)}
+	return pace{perSecond: float64(rate), shakes: 1, credit: float64(rate), checks: checksPerClient * float64(rate)}
 }
 
 // refill adds a tick's share.
 func (p *pace) refill() {
 	share := p.perSecond * tickLength.Seconds()
+	p.shakes = min(p.shakes+share, max(1, share))
 	p.credit = min(p.credit+share, p.perSecond)
 	p.checks = min(p.checks+checksPerClient*share, checksPerClient*p.perSecond)
 	p.owed = max(0, p.owed-kept*share)
@@ -86,4 +88,15 @@ func (p *pace) crowded() error {
 		Detail: "More clients come than this server lets in at a time; come back after the time in Retry-After.",
 		Header: fmt.Sprintf("Retry-After: %.0f", after),
 	}
+}
+
+// handshake reports whether a TLS handshake may begin. They have the same rate
+// as clients, and none of their share: who has not shown a token yet takes no
+// place from those who have. No more begin at a time than a tick's worth.
+func (p *pace) handshake() bool {
+	if p.shakes < 1 {
+		return false
+	}
+	p.shakes--
+	return true
 }

@@ -30,10 +30,19 @@ func (w *Worker) read(c *conn) {
 	n, err := poll.Read(int(c.fd), w.buf[:])
 	switch {
 	case err == nil:
-		w.received(c, w.buf[:n])
-	case !errors.Is(err, poll.ErrWouldBlock):
+		w.arrived(c, w.buf[:n])
+	case !errors.Is(err, poll.ErrWouldBlock) && !w.endsInHandshake(c):
 		w.hungUp(c, err)
 	}
+}
+
+// arrived takes bytes as they came from c's socket, which it may overwrite.
+func (w *Worker) arrived(c *conn, data []byte) {
+	if c.tls() != nil {
+		w.cipher(c, data)
+		return
+	}
+	w.received(c, data)
 }
 
 // hungUp ends a connection whose peer has ended its side: nothing that we
@@ -43,7 +52,7 @@ func (w *Worker) hungUp(c *conn, err error) {
 		w.m.handshakes.WithLabelValues("abandoned").Inc()
 	}
 	if !errors.Is(err, io.EOF) {
-		w.log.Debug("connection lost", "user", c.user, "err", err)
+		w.trace(c, "connection lost", "err", err)
 	}
 	w.drop(c, dropLost)
 }

@@ -1,248 +1,282 @@
 package front
 
 import (
+	"container/list"
 	"crypto/tls"
+	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"os"
-	"sync"
-	"time"
+	"io"
+	"net/netip"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/homing/homing/front/certificate"
 	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/tickets"
+	"github.com/homing/homing/front/tlsconn"
 )
 
-// tlsBuffer is how many bytes a TLS connection takes before they are
-// encrypted: its counterpart of a socket's send buffer.
-const tlsBuffer = 16 << 10
+// The results of TLS handshakes, as they are counted.
+const (
+	tlsFull      = "full"
+	tlsResumed   = "resumed"
+	tlsNotTLS    = "not_tls"   // the first bytes were no ClientHello
+	tlsTooLarge  = "too_large" // the client sent more than a handshake needs
+	tlsCrowded   = "crowded"   // it waited longest for its client when too many did
+	tlsTimeout   = "timeout"   // not over within the handshake timeout
+	tlsAbandoned = "abandoned" // the client went away, or the connection was closed for another
+	tlsAlert     = "alert"     // the client refused, as when it does not trust the certificate
+	tlsFailed    = "failed"    // crypto/tls refused: versions, ciphers, protocols, broken messages
+)
 
-// tlsStream makes a TLS connection look to the loop like a raw socket: write
-// takes what fits and never blocks. Two goroutines do the rest: one decrypts
-// and posts what it read, waiting each time until the loop has taken it; the
-// other encrypts and writes.
-type tlsStream struct {
-	conn *tls.Conn
-	raw  net.Conn
-	kick chan struct{} // capacity 1: the writer has something to look at
-	took chan struct{} // capacity 1: the loop has taken what was read
-	gone chan struct{} // closed when the loop has dropped the connection
+const (
+	// handshakesAtOnce is how many TLS handshakes compute at the same time. One
+	// leaves the other CPUs to the loop and to the other workers.
+	handshakesAtOnce = 1
+	// handshakesReady is how many handshakes may compute or be about to. The
+	// rest waits before it begins, where it takes little.
+	handshakesReady = 32
+)
 
-	mu      sync.Mutex
-	pending []byte // guarded by mu
-	starved bool   // guarded by mu: the loop waits for room
-	ended   bool   // guarded by mu: nothing follows pending
+// secure is what a connection over TLS has on top of others.
+type secure struct {
+	*tlsconn.Conn
+	place    *list.Element // its place in handshakes.queue, then in handshakes.running; nil: in neither
+	begun    bool          // its handshake runs or has run
+	hungUp   bool          // its client has ended its side during the handshake
+	deaf     bool          // what the client sends is not decrypted any more
+	result   string        // of the handshake; empty: it is not over
+	credit   uint32        // records that the client may send now
+	refilled uint32        // tick up to which credit is given
 }
 
-// startTLS hands c's descriptor to a TLS connection. It drops c on failure.
-func (w *Worker) startTLS(c *conn) {
-	t, err := newTLSStream(int(c.fd), w.certs)
-	c.fd = -1
-	if err != nil {
-		w.log.Error("start TLS", "err", err)
-		w.drop(c, dropLost)
-		return
-	}
-	c.side = &side{tls: t}
-	w.helpers.Go(func() { w.readTLS(c, t) })
-	w.helpers.Go(func() { w.writeTLS(c, t) })
+// handshakes are the worker's TLS handshakes: connections wait with a complete
+// ClientHello for theirs to begin, and most of those that run wait for their
+// clients. Owned by the loop, but for the first two.
+type handshakes struct {
+	config  *tls.Config        // shared by all connections; nil without TLS
+	certs   *certificate.Store // safe for concurrent use; nil without TLS
+	places  *tlsconn.Places    // held by those who compute
+	queue   list.List          // of *conn: to begin
+	running list.List          // of *conn: begun, the oldest first
+	buffers tlsconn.Buffers
 }
 
-func newTLSStream(fd int, certs *certificates) (*tlsStream, error) {
-	f := os.NewFile(uintptr(fd), "connection")
-	raw, err := net.FileConn(f) // which duplicates fd
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("hand over descriptor %d: %w", fd, err)
-	}
-	if err := f.Close(); err != nil {
-		_ = raw.Close()
-		return nil, fmt.Errorf("close descriptor %d: %w", fd, err)
-	}
-	return &tlsStream{
-		conn: tls.Server(raw, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certs.get, NextProtos: []string{"http/1.1"}}),
-		raw:  raw,
-		kick: make(chan struct{}, 1),
-		took: make(chan struct{}, 1),
-		gone: make(chan struct{}),
-	}, nil
-}
-
-// write takes a front part of p, or says that there is no room.
-func (t *tlsStream) write(p []byte) (int, error) {
-	t.mu.Lock()
-	n := min(len(p), tlsBuffer-len(t.pending))
-	t.pending = append(t.pending, p[:n]...)
-	t.starved = n < len(p)
-	t.mu.Unlock()
-	if n == 0 {
-		return 0, poll.ErrWouldBlock
-	}
-	t.poke()
-	return n, nil
-}
-
-// end has our side ended once all that was written is on its way.
-func (t *tlsStream) end() {
-	t.mu.Lock()
-	t.ended = true
-	t.mu.Unlock()
-	t.poke()
-}
-
-// abort ends the connection and both goroutines at once.
-func (t *tlsStream) abort() {
-	close(t.gone)
-	_ = t.raw.Close() // the peer learns; nobody else wants to know
-}
-
-func (t *tlsStream) poke() {
-	select {
-	case t.kick <- struct{}{}:
-	default:
-	}
-}
-
-// next takes what waits to be encrypted, in exchange for an empty buffer.
-func (t *tlsStream) next(spare []byte) (data []byte, starved, ended bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	data, t.pending = t.pending, spare[:0]
-	starved, t.starved = t.starved, false
-	return data, starved, t.ended
-}
-
-// readTLS decrypts until the connection ends, which it tells the loop.
-func (w *Worker) readTLS(c *conn, t *tlsStream) {
-	buf := make([]byte, 4<<10)
-	for {
-		n, err := t.conn.Read(buf)
-		w.Post(func() {
-			if n > 0 {
-				w.received(c, buf[:n])
-			}
-			if err != nil && c.state != stateGone {
-				w.hungUp(c, err)
-			}
-			t.took <- struct{}{}
-		})
-		if err != nil {
-			return
-		}
-		select {
-		case <-t.took:
-		case <-t.gone:
-			return
+// openTLS prepares for TLS. Without a certificate that can be used it fails if
+// one is needed; else the TLS listeners stay closed until there is one.
+func (w *Worker) openTLS() error {
+	h := &w.handshakes
+	if w.deps.NeedCertificate {
+		if err := certificate.Check(w.cfg.TLSCert, w.cfg.TLSKey); err != nil {
+			return err
 		}
 	}
-}
-
-// writeTLS encrypts until the connection ends. A failed write shows as a
-// failed read.
-func (w *Worker) writeTLS(c *conn, t *tlsStream) {
-	var spare []byte
-	for {
-		select {
-		case <-t.kick:
-		case <-t.gone:
-			return
-		}
-		data, starved, ended := t.next(spare)
-		if len(data) > 0 {
-			if _, err := t.conn.Write(data); err != nil {
-				_ = t.raw.Close()
-				return
-			}
-		}
-		spare = data
-		if starved {
-			w.Post(func() { w.roomAgain(c) })
-		}
-		if ended && len(data) == 0 {
-			_ = t.conn.CloseWrite()
-			if tcp, ok := t.raw.(*net.TCPConn); ok {
-				_ = tcp.CloseWrite()
-			}
-			return
-		}
-		if ended {
-			t.poke()
-		}
+	h.certs = certificate.New(w.cfg.TLSCert, w.cfg.TLSKey, w.log, w.deps.Registry)
+	h.places = tlsconn.NewPlaces(handshakesAtOnce)
+	h.config = &tls.Config{
+		MinVersion:                  tls.VersionTLS12,
+		GetCertificate:              h.certs.Get,
+		NextProtos:                  []string{"http/1.1"},
+		DynamicRecordSizingDisabled: true, // a message is written whole
 	}
-}
-
-// roomAgain goes on writing to a TLS connection that had no room.
-func (w *Worker) roomAgain(c *conn) {
-	if c.state != stateGone {
-		w.flush(c)
-	}
-}
-
-// certificates serves one certificate from files and reads them again when
-// they change. Safe for concurrent use.
-type certificates struct {
-	certFile, keyFile string
-	log               *slog.Logger
-
-	mu      sync.Mutex
-	cert    *tls.Certificate // guarded by mu
-	changed time.Time        // guarded by mu: the newer file's time when cert was read
-	looked  time.Time        // guarded by mu: when the files were last looked at
-}
-
-// certCheck is how often the files are looked at, when connections arrive.
-const certCheck = time.Second
-
-func loadCertificates(certFile, keyFile string, log *slog.Logger) (*certificates, error) {
-	cs := &certificates{certFile: certFile, keyFile: keyFile, log: log}
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if err := cs.loadLocked(); err != nil {
-		return nil, err
-	}
-	return cs, nil
-}
-
-func (cs *certificates) loadLocked() error {
-	changed := cs.modified()
-	cert, err := tls.LoadX509KeyPair(cs.certFile, cs.keyFile)
-	if err != nil {
-		return fmt.Errorf("front.tls-cert: %q: %w", cs.certFile, err)
-	}
-	cs.cert, cs.changed = &cert, changed
 	return nil
 }
 
-// modified is the newer of the two files' times; zero when one is missing.
-func (cs *certificates) modified() time.Time {
-	cert, err := os.Stat(cs.certFile)
-	if err != nil {
-		return time.Time{}
+// SetTicketKeys has TLS sessions sealed and resumed with k from now on. Before
+// that they can be resumed at this worker only. It may be called from any
+// goroutine and does not block.
+func (w *Worker) SetTicketKeys(k tickets.Keys) {
+	if w.handshakes.config != nil && len(k) > 0 {
+		w.handshakes.config.SetSessionTicketKeys(k)
 	}
-	key, err := os.Stat(cs.keyFile)
-	if err != nil {
-		return time.Time{}
-	}
-	if key.ModTime().After(cert.ModTime()) {
-		return key.ModTime()
-	}
-	return cert.ModTime()
 }
 
-// get is tls.Config.GetCertificate. Files that do not fit together, as in the
-// middle of a renewal, leave the old certificate in use.
-func (cs *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if time.Since(cs.looked) < certCheck {
-		return cs.cert, nil
+// TLSClosed says why the TLS listeners are closed for want of a certificate;
+// nil when they are not. It may be called from any goroutine.
+func (w *Worker) TLSClosed() error {
+	certs := w.handshakes.certs
+	if certs == nil || certs.Usable() {
+		return nil
 	}
-	cs.looked = time.Now()
-	if m := cs.modified(); !m.IsZero() && !m.Equal(cs.changed) {
-		if err := cs.loadLocked(); err != nil {
-			cs.log.Error("read the certificate again", "err", err)
-		} else {
-			cs.log.Info("certificate read again", "file", cs.certFile)
+	return fmt.Errorf("the TLS listener is closed: %w", certs.Problem())
+}
+
+// mustStayClosed closes a listener that has no certificate to serve with, and
+// reports whether it is one. What waits in its queue is given up.
+func (w *Worker) mustStayClosed(ln *listener) bool {
+	if !ln.TLS || w.handshakes.certs.Usable() {
+		return false
+	}
+	err := poll.Unlisten(ln.FD, func(fd int, _ netip.AddrPort) { _ = poll.Close(fd) })
+	if err != nil && !errors.Is(err, unix.EINVAL) { // which says that it did not listen
+		w.log.Error("close the TLS listener", "err", err)
+	}
+	w.log.Error("TLS listener closed until there is a certificate", "err", w.handshakes.certs.Problem())
+	return true
+}
+
+// certificateRead opens the TLS listeners that were closed for want of a
+// certificate.
+func (w *Worker) certificateRead() {
+	if w.gate.shut || w.muted || w.draining.Load() {
+		return
+	}
+	for _, ln := range w.listeners {
+		if ln.TLS && !ln.open && !ln.gone {
+			w.reopen(ln)
 		}
 	}
-	return cs.cert, nil
+}
+
+// startTLS has c begin with a TLS handshake, within the handshake timeout.
+func (w *Worker) startTLS(c *conn) {
+	h := &w.handshakes
+	c.side = &side{tls: &secure{
+		Conn:   tlsconn.New(int(c.fd), h.config, &h.buffers, 2*w.cfg.HandshakeLimit),
+		credit: w.recordBurst(), refilled: w.now,
+	}}
+}
+
+// shake takes ciphertext of a client whose handshake is not over.
+func (w *Worker) shake(c *conn, t *secure, data []byte) {
+	if t.begun {
+		if err := t.Feed(data); err != nil {
+			w.failTLS(c, tlsTooLarge, err)
+		}
+		return
+	}
+	whole, err := t.Hello(data)
+	switch {
+	case errors.Is(err, tlsconn.ErrNotTLS):
+		w.failTLS(c, tlsNotTLS, err)
+	case err != nil:
+		w.failTLS(c, tlsTooLarge, err)
+	case whole && t.place == nil: // for its turn, within the handshake timeout
+		t.place = w.handshakes.queue.PushBack(c)
+		w.beginHandshakes()
+	}
+}
+
+// beginHandshakes begins as many of the handshakes that wait as there is room
+// for now.
+func (w *Worker) beginHandshakes() {
+	h := &w.handshakes
+	for h.queue.Len() > 0 && h.places.Wanted() < handshakesReady && w.pace.handshake() {
+		c := h.queue.Front().Value.(*conn) //nolint:errcheck,forcetypeassert // only these are in it
+		w.endPlace(c.tls())
+		w.beginHandshake(c, c.tls())
+	}
+}
+
+// beginHandshake runs c's handshake on a goroutine of its own. When too many
+// run, the one that began first is given up: it has had more time than most
+// clients need, and otherwise clients that go no further would keep all others
+// out.
+func (w *Worker) beginHandshake(c *conn, t *secure) {
+	h := &w.handshakes
+	if h.running.Len() >= w.cfg.TLSHandshakes {
+		oldest := h.running.Front().Value.(*conn) //nolint:errcheck,forcetypeassert // only these are in it
+		w.failTLS(oldest, tlsCrowded, errTLSCrowded)
+	}
+	t.place = h.running.PushBack(c)
+	t.begun = true
+	t.Begin(h.places, func() { w.Post(func() { w.flushTLS(c, t); w.beginHandshakes() }) })
+	w.helpers.Go(func() {
+		err := t.Handshake()
+		w.Post(func() { w.handshaken(c, t, err) })
+	})
+}
+
+var errTLSCrowded = errors.New("too many TLS handshakes are under way")
+
+// endPlace takes a connection out of the list that it is in.
+func (w *Worker) endPlace(t *secure) {
+	switch {
+	case t.place == nil:
+	case t.begun:
+		w.handshakes.running.Remove(t.place)
+	default:
+		w.handshakes.queue.Remove(t.place)
+	}
+	t.place = nil
+}
+
+// flushTLS writes what a handshake has to say.
+func (w *Worker) flushTLS(c *conn, t *secure) {
+	if c.state == stateGone {
+		return
+	}
+	if _, err := t.Flush(); err != nil {
+		w.drop(c, dropLost)
+		return
+	}
+	w.pend(c)
+}
+
+// handshaken goes on after a handshake, with what came behind it already.
+func (w *Worker) handshaken(c *conn, t *secure, err error) {
+	w.endPlace(t)
+	w.flushTLS(c, t)
+	switch {
+	case c.state == stateGone:
+	case err != nil:
+		w.failTLS(c, resultOf(err), err)
+	default:
+		t.result = tlsFull
+		if t.Opened() {
+			t.result = tlsResumed
+		}
+		w.m.tls.handshakes.WithLabelValues(t.result).Inc()
+		w.decrypt(c, t)
+		if t.hungUp && c.state != stateGone {
+			w.hungUp(c, io.EOF)
+		}
+	}
+	w.beginHandshakes()
+}
+
+// endsInHandshake reports whether c's client has ended its side while the
+// handshake runs, which then finds out from its last bytes why.
+func (w *Worker) endsInHandshake(c *conn) bool {
+	t := c.tls()
+	if t == nil || !t.begun || t.Open() {
+		return false
+	}
+	if t.hungUp {
+		return true
+	}
+	if err := w.poller.Remove(int(c.fd)); err != nil {
+		w.log.Error("stop polling a connection", "err", err)
+	}
+	t.hungUp = true
+	t.FeedEnd()
+	return true
+}
+
+func resultOf(err error) string {
+	switch {
+	case tlsconn.IsAlert(err):
+		return tlsAlert
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return tlsAbandoned
+	}
+	return tlsFailed
+}
+
+// failTLS ends a connection whose handshake comes to nothing.
+func (w *Worker) failTLS(c *conn, result string, err error) {
+	c.tls().result = result
+	w.m.handshakes.WithLabelValues("tls").Inc()
+	w.m.tls.handshakes.WithLabelValues(result).Inc()
+	w.log.Debug("TLS handshake failed", "address", c.guest.Addr, "result", result, "err", err)
+	w.drop(c, dropLost)
+}
+
+// endTLS gives back what a connection that is dropped holds.
+func (w *Worker) endTLS(t *secure) {
+	w.endPlace(t)
+	if t.result == "" {
+		w.m.tls.handshakes.WithLabelValues(tlsAbandoned).Inc()
+	}
+	t.End()
 }

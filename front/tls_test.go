@@ -52,7 +52,8 @@ func writeCert(tb testing.TB, dir, name string) {
 	}
 }
 
-func startTLS(t *testing.T, change func(*Config)) (*rig, string) {
+func startTLS(t testing.TB, change func(*Config)) (*rig, string) {
+	t.Helper()
 	dir := t.TempDir()
 	writeCert(t, dir, "first.example")
 	return start(t, func(c *Config) {
@@ -158,7 +159,7 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("half of it"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(certCheck + 100*time.Millisecond)
+	wait(t, "the half file to be looked at", func() bool { return r.metric("homing_front_tls_certificate_loads_total", "result", "failed") > 0 })
 	if got := name(); got != "first.example" {
 		t.Fatalf("certificate of %s while the files do not fit", got)
 	}
@@ -183,7 +184,7 @@ func TestTLSListenerNeedsACertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	listeners[0].TLS = true
-	_, err = NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}})
+	_, err = NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}, NeedCertificate: true})
 	if err == nil || !strings.Contains(err.Error(), "front.tls-cert") {
 		t.Errorf("got %v, want an error that names front.tls-cert", err)
 	}

@@ -47,8 +47,11 @@ type Deps struct {
 	// before each envelope, from any goroutine, and must not block. nil: always
 	// hub.StandingGood.
 	Standing func() hub.Standing
-	Log      *slog.Logger
-	Registry prometheus.Registerer
+	// NeedCertificate has NewWorker fail without a certificate for TLS that can
+	// be used. Else the worker serves without its TLS listeners until there is one.
+	NeedCertificate bool
+	Log             *slog.Logger
+	Registry        prometheus.Registerer
 }
 
 // Worker holds connections and writes to them what it is told to deliver.
@@ -57,13 +60,13 @@ type Worker struct {
 	cfg              Config
 	deps             Deps
 	log              *slog.Logger
+	tracing          bool // the log takes the level debug: see trace
 	m                *metrics
 	origins          origins
 	trusted          forwarded.Trusted // proxies that say whose connection it is
 	protocols        []protocol
 	paths            map[string]uint8 // path to index of protocols
 	anyPath          bool             // every other path leads to the first protocol; else: 404
-	certs            *certificates    // nil without TLS
 	limits           limits
 	bounds           bounds
 	perConn, perUser allowance
@@ -80,7 +83,7 @@ type Worker struct {
 	waiting    chan verifyJob
 	resumeJobs chan inboxJob
 	ackJobs    chan inboxJob
-	helpers    sync.WaitGroup // verifiers, readers of the inbox, and TLS connections
+	helpers    sync.WaitGroup // verifiers, readers of the inbox, TLS handshakes, the certificate's watcher
 
 	// Owned by the loop.
 	loop
@@ -154,6 +157,7 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Log,
+		tracing:    deps.Log.Enabled(context.Background(), slog.LevelDebug),
 		origins:    newOrigins(cfg.Origins),
 		trusted:    trusted,
 		limits:     newLimits(&cfg),
@@ -244,6 +248,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		for range w.cfg.ResumeWorkers {
 			w.helpers.Go(func() { w.tendInbox(helpers) })
 		}
+	}
+	if certs := w.handshakes.certs; certs != nil {
+		w.helpers.Go(func() { certs.Watch(helpers, func() { w.Post(w.certificateRead) }) })
 	}
 	stop := context.AfterFunc(ctx, w.Drain)
 	err := w.serve()

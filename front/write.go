@@ -21,6 +21,7 @@ func (w *Worker) send(c *conn, m *message) hub.Status {
 		if !m.control {
 			w.wrote++
 		}
+		w.pend(c)
 		return hub.StatusWritten
 	case err != nil && !errors.Is(err, poll.ErrWouldBlock):
 		if !m.control {
@@ -37,10 +38,10 @@ func (w *Worker) send(c *conn, m *message) hub.Status {
 	return w.enqueue(c, m)
 }
 
-// write hands p to the kernel or the TLS stream, which may take a front part.
+// write hands p to the kernel or to TLS, which may take a front part.
 func (w *Worker) write(c *conn, p []byte) (int, error) {
 	if t := c.tls(); t != nil {
-		return t.write(p)
+		return t.Write(p)
 	}
 	return poll.Write(int(c.fd), p)
 }
@@ -80,7 +81,7 @@ func (w *Worker) await(c *conn) {
 	if c.held() {
 		return
 	}
-	if !c.polling && c.tls() == nil {
+	if !c.polling {
 		w.poll(c, poll.ForRead|poll.ForWrite)
 		c.polling = true
 	}
@@ -98,6 +99,9 @@ func (w *Worker) flush(c *conn) {
 	if c.out == nil || c.held() || w.banished(c) {
 		return
 	}
+	if !w.flushCipher(c) {
+		return
+	}
 	for !c.out.empty() {
 		n, err := w.writeQueue(c)
 		if n > 0 {
@@ -113,14 +117,19 @@ func (w *Worker) flush(c *conn) {
 		w.drop(c, dropLost)
 		return
 	}
-	w.flushed(c)
+	if w.flushCipher(c) {
+		w.flushed(c)
+	}
 }
 
 func (w *Worker) writeQueue(c *conn) (int, error) {
 	bufs := c.out.vector(w.vector[:0])
 	defer clear(bufs)
-	if len(bufs) == 1 || c.tls() != nil {
-		return w.write(c, bufs[0])
+	if t := c.tls(); t != nil {
+		return t.Writev(bufs)
+	}
+	if len(bufs) == 1 {
+		return poll.Write(int(c.fd), bufs[0])
 	}
 	return poll.Writev(int(c.fd), bufs)
 }
@@ -154,6 +163,7 @@ func (w *Worker) close(c *conn, code ws.CloseCode, reason string) {
 		return
 	}
 	w.m.closed(code)
+	w.trace(c, "connection closed", "code", int(code), "reason", reason)
 	w.endWith(c, ws.CloseFrame(code, reason))
 }
 
@@ -200,8 +210,14 @@ func (w *Worker) endWith(c *conn, data []byte) {
 func (w *Worker) endWriting(c *conn) {
 	c.deadline = w.now + w.limits.close
 	if t := c.tls(); t != nil {
-		t.end()
-		return
+		if err := t.CloseNotify(); err != nil {
+			w.drop(c, dropLost)
+			return
+		}
+		if t.Pending() {
+			w.pend(c) // this is called again when it is written
+			return
+		}
 	}
 	if err := poll.CloseWrite(int(c.fd)); err != nil {
 		w.drop(c, dropLost)
@@ -226,6 +242,7 @@ func (w *Worker) drop(c *conn, why reason) {
 	}
 	if c.state == stateRegister || c.state == stateOpen {
 		w.m.closed(ws.CloseAbnormal)
+		w.trace(c, "connection ended")
 	}
 	w.unregister(c)
 	c.state = stateGone
@@ -237,10 +254,7 @@ func (w *Worker) drop(c *conn, why reason) {
 	w.table.remove(c)
 	w.arrivals.Leave(c.guest)
 	if t := c.tls(); t != nil {
-		t.abort()
-	}
-	if c.fd < 0 {
-		return
+		w.endTLS(t)
 	}
 	if err := poll.Close(int(c.fd)); err != nil {
 		w.log.Error("close a connection", "err", err)

@@ -75,7 +75,7 @@ func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger, sink *log
 	}
 	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
-	defer func() { err = errors.Join(err, back.stop()) }()
+	defer func() { err = back.end(err) }()
 	back.run("admin", func(ctx context.Context) error {
 		return serveAdmin(ctx, c.Admin, adminHandler(reg), log)
 	})
@@ -124,7 +124,7 @@ func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *
 	if err != nil {
 		return nil, nil, err
 	}
-	w, err := newWorker(back, d.front, hub.NewProcessID(), listeners, verifier, r, log, part("front", reg))
+	w, err := newWorker(back, d.front, hub.NewProcessID(), listeners, true, verifier, r, log, part("front", reg))
 	if err != nil {
 		return nil, nil, err
 	}

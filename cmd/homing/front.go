@@ -14,7 +14,9 @@ import (
 
 	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/certificate"
 	"github.com/homing/homing/front/master"
+	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/rights"
@@ -66,9 +68,17 @@ func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsin
 		return err
 	}
 	auth.WarnOfExposure(&c.Auth, log)
+	if err := c.checkTLS(); err != nil {
+		return err
+	}
 	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry(sink))
 	if err != nil {
 		return err
+	}
+	if c.Front.TLSListen != "" {
+		if err := m.ShareTickets(c.ticketKeys()); err != nil {
+			return err
+		}
 	}
 	for _, a := range m.Addresses() {
 		log.Info("front listening", "address", a.Addr, "tls", a.TLS)
@@ -77,6 +87,23 @@ func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsin
 	g.Go(func() error { return m.Run(ctx) })
 	g.Go(func() error { return serveAdmin(ctx, c.Admin, m.Handler(), log) })
 	return g.Wait()
+}
+
+// checkTLS reports why there could be no TLS now. Later, workers that start
+// again do without it while the files cannot be used.
+func (c *frontCmd) checkTLS() error {
+	if c.Front.TLSListen == "" {
+		return nil
+	}
+	return certificate.Check(c.Front.TLSCert, c.Front.TLSKey)
+}
+
+// ticketKeys are those that other machines have too, or this one's own.
+func (c *frontCmd) ticketKeys() master.TicketKeys {
+	if c.Front.TLSTicketKeys != "" {
+		return tickets.Shared{File: c.Front.TLSTicketKeys}
+	}
+	return &tickets.Random{}
 }
 
 func (c *frontCmd) addresses() (out []master.Address) {
@@ -99,7 +126,7 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	log = log.With("worker", child.Slot)
 	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
-	defer func() { err = errors.Join(err, back.stop()) }()
+	defer func() { err = back.end(err) }()
 
 	ln, err := child.AdminListener(serving)
 	if err != nil {
@@ -115,7 +142,7 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	if err != nil {
 		return err
 	}
-	w, err := newWorker(back, c.frontConfig, child.Process, child.Listeners, verifier, r, log, reg)
+	w, err := newWorker(back, c.frontConfig, child.Process, child.Listeners, child.Succeeds, verifier, r, log, reg)
 	if err != nil {
 		return err
 	}
@@ -171,6 +198,16 @@ func (r *readiness) check() error {
 	return nil
 }
 
+// degraded says what the worker does not serve, though it serves.
+func (r *readiness) degraded() []string {
+	if w := r.serving.Load(); w != nil {
+		if err := w.front.TLSClosed(); err != nil {
+			return []string{err.Error()}
+		}
+	}
+	return nil
+}
+
 func (r *readiness) checkStart() error {
 	if w := r.starting.Load(); w != nil {
 		return fmt.Errorf("the worker waits: %w", w.waitsFor())
@@ -181,7 +218,7 @@ func (r *readiness) checkStart() error {
 // workerHandler is what a worker serves to its master.
 func workerHandler(reg prometheus.Gatherer, ready *readiness) http.Handler {
 	mux := adminHandler(reg)
-	master.Health(mux, ready.check)
+	master.Health(mux, ready.check, ready.degraded)
 	return mux
 }
 

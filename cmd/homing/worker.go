@@ -54,8 +54,8 @@ type worker struct {
 }
 
 // newWorker puts a front worker together on top of r. It owns listeners from
-// now on.
-func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners []front.Listener, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
+// now on. needCertificate is front.Deps.NeedCertificate.
+func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners []front.Listener, needCertificate bool, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
 	self := hub.Process{
 		ID:      process,
@@ -75,6 +75,8 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 		Inbox:    box,
 		Log:      log,
 		Registry: reg,
+
+		NeedCertificate: needCertificate,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("front: %w", err)

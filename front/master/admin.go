@@ -26,7 +26,7 @@ const scrapeTimeout = 2 * time.Second
 // /workers/<slot>/…, which is passed on to that worker's own admin server.
 func (m *Master) Handler() http.Handler {
 	mux := http.NewServeMux()
-	Health(mux, m.Ready)
+	Health(mux, m.Ready, m.Degraded)
 	mux.HandleFunc("GET /metrics", m.serveMetrics)
 	mux.HandleFunc("/workers/{slot}/{path...}", m.serveWorker)
 	return mux

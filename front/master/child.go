@@ -25,7 +25,9 @@ type child struct {
 	admin   string // path of its admin socket
 	since   time.Time
 	told    atomic.Bool // it was told to stop
+	noTLS   atomic.Bool // its TLS listener is closed for want of a certificate
 	answers bool        // it says that it answers pings; owned by the slot
+	tickets *string     // the ticket keys that it was told; owned by the slot
 	gone    chan struct{}
 }
 
@@ -36,6 +38,7 @@ const (
 	envAdmin     = "HOMING_FRONT_ADMIN"     // path of the Unix socket for metrics and pprof
 	envProcess   = "HOMING_FRONT_PROCESS"   // its process id in the hub
 	envEnded     = "HOMING_FRONT_ENDED"     // ids of workers that ended lately, separated by commas
+	envSucceeds  = "HOMING_FRONT_SUCCEEDS"  // not empty: it takes the place of a worker that still serves
 )
 
 // startChild starts a worker for s: this program again, with the same
@@ -62,6 +65,9 @@ func startChild(s *slot) (*child, error) {
 	c.cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	c.cmd.Env = append(os.Environ(), envSlot+"="+strconv.Itoa(s.index), envListeners+"="+kinds, envAdmin+"="+c.admin,
 		envProcess+"="+string(c.process), envEnded+"="+s.master.obituary(time.Now()))
+	if s.serving.Load() != nil {
+		c.cmd.Env = append(c.cmd.Env, envSucceeds+"=1")
+	}
 	c.cmd.Stdout, c.cmd.Stderr = os.Stdout, os.Stderr
 	// A master that dies takes its workers with it: gracefully, they drain. In a
 	// group of their own they do not get what a terminal sends to the master.
@@ -71,6 +77,7 @@ func startChild(s *slot) (*child, error) {
 		return nil, fmt.Errorf("start %s: %w", self, err)
 	}
 	c.since = time.Now()
+	s.tellTickets(c)
 	go c.watch(s)
 	return c, nil
 }

@@ -8,8 +8,9 @@ import (
 
 // Health adds GET and HEAD of /healthz, which says that the process runs, and of
 // /readyz, which says 200 while ready returns nil and else 503 with a problem
-// document (RFC 9457) whose detail is the error. ready must not block.
-func Health(mux *http.ServeMux, ready func() error) {
+// document (RFC 9457) whose detail is the error. What degraded returns does not
+// keep the process from serving and is listed with 200. Neither may block.
+func Health(mux *http.ServeMux, ready func() error, degraded func() []string) {
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) {
 		reply(rw, http.StatusOK, "application/json", map[string]string{"status": "ok"})
 	})
@@ -18,8 +19,14 @@ func Health(mux *http.ServeMux, ready func() error) {
 			reply(rw, http.StatusServiceUnavailable, "application/problem+json", notReady(err))
 			return
 		}
-		reply(rw, http.StatusOK, "application/json", map[string]string{"status": "ready"})
+		reply(rw, http.StatusOK, "application/json", readiness{Status: "ready", Degraded: degraded()})
 	})
+}
+
+// readiness is what /readyz answers with 200.
+type readiness struct {
+	Status   string   `json:"status"`
+	Degraded []string `json:"degraded,omitempty"`
 }
 
 // problem is the document that the API server answers with in the same case.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front"
+	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/hub"
 )
 
@@ -27,8 +28,11 @@ func WorkerSlot() (int, bool) {
 
 // Child is what a worker process inherited from its master.
 type Child struct {
-	Slot      int
-	Process   hub.ProcessID    // what the worker goes by in the hub
+	Slot    int
+	Process hub.ProcessID // what the worker goes by in the hub
+	// Succeeds says that the worker before it still serves: there is time to see
+	// that this one can take its place.
+	Succeeds  bool
 	Ended     []hub.ProcessID  // workers of this master that have ended lately: nobody need ask for them
 	Listeners []front.Listener // for NewWorker, which owns them
 
@@ -46,7 +50,7 @@ func Inherit() (*Child, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: %q: want a slot's number, as a master sets it", envSlot, os.Getenv(envSlot))
 	}
-	c := &Child{Slot: slot, Process: hub.ProcessID(os.Getenv(envProcess)), admin: os.Getenv(envAdmin)}
+	c := &Child{Slot: slot, Succeeds: os.Getenv(envSucceeds) != "", Process: hub.ProcessID(os.Getenv(envProcess)), admin: os.Getenv(envAdmin)}
 	if err := c.Process.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %q: %w", envProcess, os.Getenv(envProcess), err)
 	}
@@ -69,7 +73,7 @@ func Inherit() (*Child, error) {
 		return nil, err
 	}
 	c.control = control
-	for _, name := range []string{envSlot, envListeners, envAdmin, envProcess, envEnded} {
+	for _, name := range []string{envSlot, envListeners, envAdmin, envProcess, envEnded, envSucceeds} {
 		_ = os.Unsetenv(name)
 	}
 	return c, nil
@@ -131,13 +135,25 @@ func (c *Child) announce(ctx context.Context, w *front.Worker, ended <-chan stru
 	_ = c.say(sayStopping) // a master that is gone need not know
 }
 
+// tlsWord is what the master is told of the TLS listener.
+func tlsWord(closed bool) string {
+	if closed {
+		return sayNoTLS
+	}
+	return sayTLS
+}
+
 // answer answers a ping whenever w's loop has turned for it. The loop itself
 // does not write to the control socket, which blocks while the master stands
 // still.
 func (c *Child) answer(w *front.Worker, turned, ended <-chan struct{}) {
+	closed := false // the TLS listener, as the master was told
 	for {
 		select {
 		case <-turned:
+			if now := w.TLSClosed() != nil; now != closed && c.say(tlsWord(now)) == nil {
+				closed = now
+			}
 			_ = c.say(sayPong + w.Standing().String())
 		case <-ended:
 			return
@@ -164,11 +180,21 @@ func (c *Child) obey(w *front.Worker, turned chan<- struct{}) error {
 				default: // the answer to the last ping has not been sent
 				}
 			})
+		case strings.HasPrefix(what, sayTickets):
+			c.useTickets(w, strings.TrimPrefix(what, sayTickets))
 		case what == sayMute:
 			w.Mute()
 		case what == sayListen:
 			w.Listen()
 		}
+	}
+}
+
+// useTickets has w seal and resume TLS sessions with the keys that the master
+// gives. Those of a version that has others are passed over, as unknown words.
+func (c *Child) useTickets(w *front.Worker, text string) {
+	if keys, err := tickets.Parse(text); err == nil {
+		w.SetTicketKeys(keys)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,10 @@ type Master struct {
 	replace chan struct{}
 	turn    atomic.Uint32 // spreads handed-over connections
 	ended   ended
+	plain   bool // there are addresses without TLS
+
+	ticketKeys  TicketKeys             // nil: none are shared
+	ticketsWord atomic.Pointer[string] // what the workers are told of them; nil: nothing
 }
 
 // New opens the sockets of every slot with options o, and fails where another
@@ -48,6 +53,7 @@ func New(cfg Config, addrs []Address, o poll.Options, log *slog.Logger, reg *pro
 		return nil, fmt.Errorf("make a directory for the workers' admin sockets: %w", err)
 	}
 	m := &Master{cfg: cfg, log: log, reg: reg, dir: dir, replace: make(chan struct{}, 1)}
+	m.plain = slices.ContainsFunc(addrs, func(a Address) bool { return !a.TLS })
 	m.m = newMetrics(m, reg)
 	for i := range cfg.Workers {
 		s, err := newSlot(m, i, addrs, o)
@@ -87,6 +93,9 @@ func (m *Master) Run(ctx context.Context) error {
 		slots.Go(func() { s.run(ctx) })
 	}
 	defer slots.Wait()
+	if m.ticketKeys != nil {
+		slots.Go(func() { m.renewTickets(ctx) })
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -120,16 +129,32 @@ func (m *Master) Ready() error {
 	var why []string
 	for _, s := range m.slots {
 		st := s.state.Load()
-		if st.condition == fit {
+		if st.condition == fit && (m.plain || !s.tlsClosed()) {
 			return nil
 		}
 		text := fmt.Sprintf("worker %d %v", s.index, st)
+		if s.tlsClosed() {
+			text += ", " + tlsClosedText
+		}
 		if waits := s.waits.Load(); waits != nil {
 			text += ", the next one waits: " + *waits
 		}
 		why = append(why, text)
 	}
 	return fmt.Errorf("0 of %d workers serve: %s", len(m.slots), strings.Join(why, "; "))
+}
+
+// tlsClosedText is what operators read of it; the worker's log says more.
+const tlsClosedText = "its TLS listener is closed, because the certificate cannot be read"
+
+// Degraded says what is not served, though some worker serves.
+func (m *Master) Degraded() (out []string) {
+	for _, s := range m.slots {
+		if s.tlsClosed() {
+			out = append(out, fmt.Sprintf("worker %d: %s", s.index, tlsClosedText))
+		}
+	}
+	return out
 }
 
 // hand gives an accepted connection to a worker of any slot but not, in turn.

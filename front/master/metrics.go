@@ -8,6 +8,7 @@ type metrics struct {
 	handed         prometheus.Counter
 	lost           prometheus.Counter
 	scrapeFailures prometheus.Counter
+	ticketFailures prometheus.Counter
 }
 
 func newMetrics(m *Master, reg prometheus.Registerer) *metrics {
@@ -23,6 +24,7 @@ func newMetrics(m *Master, reg prometheus.Registerer) *metrics {
 		handed:         counter("handed_connections_total", "Waiting connections handed to another slot's worker."),
 		lost:           counter("lost_connections_total", "Waiting connections that no worker could be given."),
 		scrapeFailures: counter("scrape_failures_total", "Workers' metrics that could not be read."),
+		ticketFailures: counter("ticket_key_failures_total", "Times that there were no session ticket keys to be had; the workers keep those that they have."),
 	}
 }
 
@@ -38,6 +40,7 @@ func registerGauges(m *Master, reg prometheus.Registerer) {
 	gauge("ready_workers", "Slots whose worker serves.", nil, func(s *slot) bool { return s.serving.Load() != nil })
 	gauge("unresponsive_workers", "Slots whose worker's loop does not answer; their metrics are left out.", nil, in(silent))
 	gauge("closed_slots", "Slots whose sockets do not listen, because another slot serves better.", nil, func(s *slot) bool { return s.out.Load() })
+	gauge("tls_closed_workers", "Workers whose TLS listener is closed for want of a certificate.", nil, (*slot).tlsClosed)
 	for c, standing := range standings {
 		gauge("standing_workers", "Slots whose worker answers, by what it may assume that others think of it.",
 			prometheus.Labels{"standing": standing.String()}, in(c))

@@ -183,6 +183,8 @@ func (s *slot) on(ev event) {
 	switch ev.what {
 	case sayAnswers:
 		ev.child.answers = true
+	case sayNoTLS, sayTLS:
+		ev.child.noTLS.Store(ev.what == sayNoTLS)
 	case sayReady:
 		s.ready(ev.child)
 	case sayStopping:
@@ -307,4 +309,10 @@ func (s *slot) stop() {
 		}
 	}
 	s.retry = nil
+}
+
+// tlsClosed reports whether the worker that serves does so without TLS.
+func (s *slot) tlsClosed() bool {
+	c := s.serving.Load()
+	return c != nil && c.noTLS.Load()
 }

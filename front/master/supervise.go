@@ -15,6 +15,7 @@ func (s *slot) condition() condition { return s.state.Load().condition }
 // long, and sees to it that the sockets listen or not, as they should.
 func (s *slot) beat() {
 	if c := s.serving.Load(); c != nil && c.answers {
+		s.tellTickets(c)
 		s.pulse.tick(time.Now())
 		s.pulse.sent = s.pulse.sent || c.say(sayPing)
 		if s.pulse.silent >= s.master.cfg.HungTimeout {

@@ -9,14 +9,17 @@ const (
 	sayWaits    = "waits "  // and for what; said again and again until it is ready
 	sayReady    = "ready"
 	sayStopping = "stopping"
-	sayPong     = "pong " // and its standing; said after its loop has turned
+	sayPong     = "pong "    // and its standing; said after its loop has turned
+	sayNoTLS    = "no tls"   // its TLS listener is closed for want of a certificate
+	sayTLS      = "tls open" // it is open again
 
 	// From the master. With a descriptor come the words of a connection's kind.
-	sayPing   = "ping"
-	sayMute   = "mute"
-	sayListen = "listen"
-	givePlain = "plain"
-	giveTLS   = "tls"
+	sayPing    = "ping"
+	sayMute    = "mute"
+	sayListen  = "listen"
+	sayTickets = "tickets " // and the session ticket keys, the first of which seals
+	givePlain  = "plain"
+	giveTLS    = "tls"
 
 	// maxWord is the length of the longest one; what a worker waits for is cut.
 	maxWord = 512
