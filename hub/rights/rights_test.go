@@ -241,7 +241,7 @@ func TestDocs(t *testing.T) {
 			continue
 		}
 		whole := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(line.begins) + `.*$`)
-		if err := os.WriteFile(line.file, whole.ReplaceAllLiteral(text, []byte(want)), 0o644); err != nil { //nolint:gosec // files of the repository
+		if err := os.WriteFile(line.file, whole.ReplaceAllLiteral(text, []byte(want)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
