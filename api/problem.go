@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/homing/homing/api/admit"
 	"github.com/homing/homing/hub"
 )
 
@@ -28,11 +29,14 @@ const (
 	CodeFromNotAllowed       Code = "from_not_allowed"
 	CodeLoopbackOnly         Code = "loopback_only"
 	CodeRateLimited          Code = "rate_limited"
+	CodeTooManyOpen          Code = "too_many_open"
+	CodeTooManyInFlight      Code = "too_many_in_flight"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeBodyTooLarge         Code = "body_too_large"
 	CodeBodyTimeout          Code = "body_timeout"
 	CodeBodyUnreadable       Code = "body_unreadable"
 	CodeTooManyLines         Code = "too_many_lines"
+	CodeBatchIdle            Code = "batch_idle"
 	CodeInvalidUTF8          Code = "invalid_utf8"
 	CodeMalformedJSON        Code = "malformed_json"
 	CodeDuplicateField       Code = "duplicate_field"
@@ -41,6 +45,10 @@ const (
 	CodeInvalidField         Code = "invalid_field"
 	CodeIdempotencyInFlight  Code = "idempotency_in_flight"
 	CodeIdempotencyMismatch  Code = "idempotency_mismatch"
+	CodeIdempotencyQuota     Code = "idempotency_quota"
+	CodeIdempotencyFull      Code = "idempotency_full"
+	CodeStoreQuota           Code = "store_quota"
+	CodeInboxFull            Code = "inbox_full"
 	CodeUnavailable          Code = "unavailable"
 	CodeTimeout              Code = "timeout"
 	CodeNotReady             Code = "not_ready"
@@ -65,12 +73,15 @@ var Problems = []ProblemKind{
 	{CodeScopeMissing, 403, "API key lacks a scope", "The operator gives a key its scopes in the file of keys."},
 	{CodeFromNotAllowed, 403, "API key may not speak for this service", "Set from to one of the services that the key may speak for."},
 	{CodeLoopbackOnly, 403, "Only from this machine", "Development routes answer callers on the same machine."},
-	{CodeRateLimited, 429, "API key over its rate", "Try again after Retry-After seconds."},
+	{CodeRateLimited, 429, "API key over its rate", "Try again after Retry-After seconds. Large requests cost more than small ones."},
+	{CodeTooManyOpen, 429, "Too many requests of this API key under way", "End batches that have nothing to send, wait for replies, and try again after Retry-After seconds."},
+	{CodeTooManyInFlight, 429, "Too many requests of this API key at once", "Send fewer at a time, or several in one batch; try again after Retry-After seconds."},
 	{CodeUnsupportedMediaType, 415, "Unsupported media type", "Send application/json, or application/x-ndjson for a batch, in UTF-8 and not compressed."},
 	{CodeBodyTooLarge, 413, "Body too large", "Send fewer users or less data, or use a batch."},
 	{CodeBodyTimeout, 408, "Body too slow", "Send the body without pauses."},
 	{CodeBodyUnreadable, 400, "Body unreadable", "The body ended early or was not framed as HTTP asks."},
 	{CodeTooManyLines, 413, "Too many lines", "Send the rest in another batch."},
+	{CodeBatchIdle, 408, "Batch idle", "End a batch when there is nothing to send, and begin another; empty lines do not keep one open."},
 	{CodeInvalidUTF8, 400, "Not UTF-8", "JSON is exchanged in UTF-8."},
 	{CodeMalformedJSON, 400, "Malformed JSON", "The body must be one JSON object and nothing after it."},
 	{CodeDuplicateField, 400, "Field given twice", "Give each field once, also within data."},
@@ -79,6 +90,10 @@ var Problems = []ProblemKind{
 	{CodeInvalidField, 400, "Invalid value", "Give the field a value within the limits that the detail names."},
 	{CodeIdempotencyInFlight, 409, "Request with this id in flight", "Try again after Retry-After seconds to get its reply."},
 	{CodeIdempotencyMismatch, 422, "Id used for another request", "Use a fresh id for every notification; repeat one byte for byte."},
+	{CodeIdempotencyQuota, 429, "Too many requests of this API key remembered", "Try again after Retry-After seconds, or send without an id what need not be recognised when it is repeated."},
+	{CodeIdempotencyFull, 503, "No room to remember requests", "Try again after Retry-After seconds. Requests without an id are not concerned."},
+	{CodeStoreQuota, 429, "API key has stored all it may", "Store less, for less time or for fewer users; try again after Retry-After seconds. Requests without store are not concerned."},
+	{CodeInboxFull, 503, "No room to store notifications", "Try again after Retry-After seconds. Requests without store are not concerned."},
 	{CodeUnavailable, 503, "Hub unavailable", "Redis cannot be reached: try again after Retry-After seconds, with the same id."},
 	{CodeTimeout, 504, "Timed out", "Some users may have been reached: repeat with the same id."},
 	{CodeNotReady, 503, "Not ready", "The detail says what is missing."},
@@ -166,13 +181,44 @@ func fromHub(err error) *Error {
 	return &Error{Code: CodeInvalidField, Field: field, Detail: detail}
 }
 
+// fromLimit turns the refusal of a limit into that of a request.
+func fromLimit(r *admit.Refusal) *Error {
+	e := &Error{Code: CodeOverloaded, Detail: r.Error(), RetryAfter: time.Second}
+	switch {
+	case r.Own && r.Limit == admit.LimitOpen:
+		e.Code = CodeTooManyOpen
+	case r.Own:
+		e.Code = CodeTooManyInFlight
+	}
+	return e
+}
+
+// fromRoom turns the refusal of what would have to be kept into that of a request.
+func fromRoom(r *hub.RoomError) *Error {
+	codes := map[hub.Pot][2]Code{
+		hub.PotInbox: {CodeInboxFull, CodeStoreQuota},
+		hub.PotOnce:  {CodeIdempotencyFull, CodeIdempotencyQuota},
+	}[r.Pot]
+	e := &Error{Code: codes[0], RetryAfter: r.After}
+	if r.Account != "" {
+		e.Code, e.Detail = codes[1], "key "+r.Account+": "+r.Detail
+	}
+	return e
+}
+
 // asError maps any error to the refusal that the caller sees. Causes inside
 // the hub are for the log, not for the caller.
 func asError(err error) *Error {
 	var e *Error
+	var full *admit.Refusal
+	var room *hub.RoomError
 	switch {
 	case errors.As(err, &e):
 		return e
+	case errors.As(err, &full):
+		return fromLimit(full)
+	case errors.As(err, &room):
+		return fromRoom(room)
 	case errors.Is(err, hub.ErrInvalid):
 		return fromHub(err)
 	case errors.Is(err, hub.ErrUnavailable):

@@ -99,7 +99,12 @@ func (c *crowd) connectAs(tb testing.TB, user hub.UserID) {
 
 // deliver has the loop deliver one envelope, in as many turns as it takes.
 func (c *crowd) deliver(body []byte) {
-	c.Deliver(body, false, nil)
+	c.deliverTo(body, nil)
+}
+
+// deliverTo is deliver with somebody who is told of its outcome.
+func (c *crowd) deliverTo(body []byte, done func(hub.Outcome)) {
+	c.Deliver(body, false, done)
 	for first := true; first || c.delivery.begun || len(c.closings) > 0; first = false {
 		c.deliverWaiting()
 	}

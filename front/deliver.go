@@ -219,6 +219,7 @@ func (w *Worker) broadcast(x *delivery) (done bool) {
 		}
 		if x.to.has(c) && matches(c.service, x.what.Services) {
 			w.give(c, &x.message, x.what.ID)
+			x.outcome.Heard++
 		}
 		if !w.spend() {
 			return false

@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -45,8 +47,16 @@ func newReceiverMetrics(reg prometheus.Registerer) receiverMetrics {
 	}
 }
 
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(reg prometheus.Registerer, handovers, handoverBytes *atomic.Int64) metrics {
 	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_notify_handovers",
+		Help: "Envelopes whose users are looked for after their process had died or missed them.",
+	}, func() float64 { return float64(handovers.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_notify_handover_bytes",
+		Help: "Bytes that those envelopes keep.",
+	}, func() float64 { return float64(handoverBytes.Load()) })
 	return metrics{
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "homing_notify_dispatch_seconds",
@@ -96,6 +106,8 @@ type onceMetrics struct {
 	finished prometheus.Counter
 	lost     prometheus.Counter
 	given    prometheus.Counter
+
+	refusedFull, refusedQuota prometheus.Counter
 }
 
 func newOnceMetrics(reg prometheus.Registerer, waiting func() float64) onceMetrics {
@@ -108,7 +120,13 @@ func newOnceMetrics(reg prometheus.Registerer, waiting func() float64) onceMetri
 		Name: "homing_notify_claims_unsettled",
 		Help: "Idempotency keys whose release or reply waits for Redis.",
 	}, waiting)
+	refused := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_notify_claims_refused_total",
+		Help: "Requests with an id refused because it could not be remembered: data Redis is above its watermark (full), or the API key's remembered requests take all that they may (quota).",
+	}, []string{"reason"})
 	return onceMetrics{
+		refusedFull:  refused.WithLabelValues("full"),
+		refusedQuota: refused.WithLabelValues("quota"),
 		doubtful: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_notify_claims_doubtful_total",
 			Help: "Claims of idempotency keys that got no answer, so that nobody knows whether they stand.",
