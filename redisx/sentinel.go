@@ -148,13 +148,13 @@ func (w *watcher) note(command string, err error) {
 	}
 }
 
-// sentinelReply is a reply that came through redigo, as go-redis marks its own.
-type sentinelReply string
+// sentinelError is a reply that came through redigo, as go-redis marks its own.
+type sentinelError string
 
-func (r sentinelReply) Error() string { return string(r) }
+func (r sentinelError) Error() string { return string(r) }
 
 // RedisError implements redis.Error.
-func (sentinelReply) RedisError() {}
+func (sentinelError) RedisError() {}
 
 // refusedBySentinel returns the reply by which a Sentinel did not let us do
 // what we asked. The Sentinel library keeps the cause of its errors unexported,
@@ -166,7 +166,7 @@ func refusedBySentinel(err error) (redis.Error, bool) {
 	text := err.Error()
 	for _, begins := range []string{"NOPERM", "NOAUTH", "WRONGPASS", "ERR Unknown sentinel subcommand", "ERR unknown command", "ERR Unknown subcommand"} {
 		if i := strings.Index(text, begins); i >= 0 {
-			return sentinelReply(text[i:]), true
+			return sentinelError(text[i:]), true
 		}
 	}
 	return nil, false

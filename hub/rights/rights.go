@@ -22,12 +22,13 @@ var Roles = []Role{Data, PubSub, Inbox}
 // them.
 var commands = map[Role][]string{
 	Data: {
-		"mget", "mset", "pttl", "zadd", "zrange", "zrem",
+		"hgetall", "hincrby", "mget", "mset", "persist", "pexpire", "pttl", "zadd", "zrange", "zrem",
 		"evalsha", "script|load", "multi", "exec", "wait",
 	},
 	PubSub: {"publish", "subscribe", "evalsha"},
 	Inbox: {
-		"hincrby", "pexpire", "pttl", "zadd", "zrange", "zremrangebyrank", "zscore",
+		"hexists", "hget", "hgetall", "hincrby", "pexpire", "pttl",
+		"zadd", "zcard", "zrange", "zremrangebyrank", "zscore",
 		"xadd", "xdel", "xlen", "xrange", "xrevrange",
 		"evalsha", "script|load", "multi", "exec", "wait",
 	},
@@ -36,7 +37,7 @@ var commands = map[Role][]string{
 // everyRole is what discovery needs, and what enters and compares the layout.
 var everyRole = []string{
 	"info", "ping", "select",
-	"eval", "time", "get", "set", "del", "exists", "expire", "hmget", "hset", "scan",
+	"eval", "time", "get", "set", "del", "exists", "expire", "hdel", "hmget", "hset", "scan",
 }
 
 // Commands lists what a user must be allowed that serves all the roles given,
@@ -69,11 +70,17 @@ var harmless = map[string]string{
 	"exists":          "exists KEY",
 	"expire":          "expire KEY 1",
 	"get":             "get KEY",
+	"hdel":            "hdel KEY f",
+	"hexists":         "hexists KEY f",
+	"hget":            "hget KEY f",
+	"hgetall":         "hgetall KEY",
 	"hincrby":         "hincrby KEY f none",
 	"hmget":           "hmget KEY f",
 	"hset":            "hset KEY f v f",
+	"info":            "info server",
 	"mget":            "mget KEY",
 	"mset":            "mset KEY v KEY",
+	"persist":         "persist KEY",
 	"pexpire":         "pexpire KEY 1",
 	"pttl":            "pttl KEY",
 	"publish":         "publish CHANNEL 0",
@@ -86,6 +93,7 @@ var harmless = map[string]string{
 	"xrange":          "xrange KEY - + count 1",
 	"xrevrange":       "xrevrange KEY + - count 1",
 	"zadd":            "zadd KEY none m",
+	"zcard":           "zcard KEY",
 	"zrange":          "zrange KEY 0 0",
 	"zrem":            "zrem KEY m",
 	"zremrangebyrank": "zremrangebyrank KEY 0 0",

@@ -3,6 +3,7 @@ package rights
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -203,34 +204,45 @@ func TestScriptsNeedNothingElse(t *testing.T) {
 		for _, m := range call.FindAllStringSubmatch(string(source), -1) {
 			name := strings.ToLower(m[1])
 			if !slices.Contains(Commands(role), name) || harmless[name] == "" {
-				t.Errorf("%s calls %s, which the role %s does not list, or nobody tries", file, name, role)
+				t.Errorf("%s calls %s: add it to the role %s in commands, and to harmless", file, name, role)
 			}
 		}
 	}
 }
 
+var update = flag.Bool("update", false, "write the rights into documentation and examples")
+
 // TestDocs: the documentation and the example of a configuration give exactly
-// these rights.
+// these rights. With -update they are given them.
 func TestDocs(t *testing.T) {
 	t.Parallel()
-	for file, wants := range map[string][]string{
-		"../../docs/operations.md": {ACL("homing", Data), ACL("homing", PubSub), ACL("homing", Inbox), ACL("homing", Roles...), Sentinel},
-		"../../deploy/redis/users.conf": {
-			"user homing-data on >change-me " + ACL("homing", Data) + "\n",
-			"user homing-pubsub on >change-me " + ACL("homing", PubSub) + "\n",
-			"user homing-inbox on >change-me " + ACL("homing", Inbox) + "\n",
-		},
-		"../../deploy/redis/sentinel-users.conf": {"user homing on >change-me " + Sentinel + "\n"},
+	const docs, users, sentinels = "../../docs/operations.md", "../../deploy/redis/users.conf", "../../deploy/redis/sentinel-users.conf"
+	for _, line := range []struct{ file, begins, rules string }{
+		{docs, "data      ", ACL("homing", Data)},
+		{docs, "pub/sub   ", ACL("homing", PubSub)},
+		{docs, "inbox     ", ACL("homing", Inbox)},
+		{docs, "          ~", ACL("homing", Roles...)[1:]}, // all of them
+		{docs, "Sentinel  ", Sentinel},
+		{users, "user homing-data on >change-me ", ACL("homing", Data)},
+		{users, "user homing-pubsub on >change-me ", ACL("homing", PubSub)},
+		{users, "user homing-inbox on >change-me ", ACL("homing", Inbox)},
+		{sentinels, "user homing on >change-me ", Sentinel},
 	} {
-		text, err := os.ReadFile(file)
+		text, err := os.ReadFile(line.file)
 		if err != nil {
-			t.Error(err)
+			t.Fatal(err)
+		}
+		want := line.begins + line.rules
+		if strings.Contains(string(text), "\n"+want+"\n") {
 			continue
 		}
-		for _, want := range wants {
-			if !strings.Contains(string(text), want) {
-				t.Errorf("%s does not hold %s", file, want)
-			}
+		if !*update {
+			t.Errorf("%s has no line %q: go test ./hub/rights -run TestDocs -update", line.file, want)
+			continue
+		}
+		whole := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(line.begins) + `.*$`)
+		if err := os.WriteFile(line.file, whole.ReplaceAllLiteral(text, []byte(want)), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
