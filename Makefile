@@ -37,7 +37,7 @@ test: unit e2e ## run every test: Go with real Redis, then Node clients and a br
 	@printf '\n== all tests passed\n'
 
 unit: ## run the Go tests only (PKG=./front/... narrows them)
-	@tools/setup go redis browser node
+	@tools/setup go redis browser node snippets
 	$(call section,unit and integration tests: go test $(RACE) $(PKG))
 	@go test $(RACE) -shuffle=on -timeout 10m $(PKG)
 ifneq ($(RACE),)

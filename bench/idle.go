@@ -57,6 +57,7 @@ func (r *run) rest(ctx context.Context, g *rig.Rig, o Options, before rig.Memory
 func (r *run) addConnects(o Options, used usage.Interval) {
 	r.Add("conns", float64(o.Conns), "connections held")
 	r.Add("connects_per_s", float64(o.Conns)/used.Took.Seconds(), "connects per second, to hello")
+	r.noteFewConns(o)
 }
 
 func (r *run) addMemory(o Options, before, after rig.Memory) {

@@ -64,6 +64,7 @@ func (r *run) addLoad(ctx context.Context, g *rig.Rig, o Options, l rig.Load) er
 	r.Add("deliveries_per_s", l.PerSecond(), "messages per second")
 	r.addCPU(o, l)
 	r.addLatency("", l)
+	r.noteSmallLoad(l)
 	r.Charts = append(r.Charts, report.LatencyChart("latency by percentile", report.Latency{Name: "deliveries", Micros: l.Lag}))
 	return nil
 }

@@ -87,6 +87,7 @@ func (r *run) relayLoad(ctx context.Context, g *rig.Rig, s *stack.Stack, c *rela
 	if err != nil {
 		return err
 	}
+	r.noteSmallLoad(l)
 	c.us += (l.Micros(rig.API) + l.Micros(rig.Front) + l.Micros(rig.Redis)) * float64(l.Deliveries)
 	c.commands += after - before
 	c.deliveries += l.Deliveries

@@ -24,6 +24,7 @@ type run struct {
 	stderr io.Writer
 
 	toAll      bool // call for everyone instead of the plan's users
+	small      bool // it was noted that the load is small
 	slowBuffer int  // bytes that the kernel keeps for an apart client; 0: its own choice
 	homes      int  // loopback addresses that the clients come from; 0: as few as have ports enough
 }

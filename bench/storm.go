@@ -110,13 +110,13 @@ func (r *run) addStorm(ctx context.Context, g *rig.Rig, o Options, s stormed) er
 	r.Add("storm_p99_ms", float64(s.during.ValueAtPercentile(99))/1000, "ms, the others' from the cut until all were back")
 	r.Add("after_p99_ms", s.after.Percentile(99), "ms, everyone's afterwards, but for those thrown off")
 	r.Add("p99_ratio", r.Get("storm_p99_ms")/r.Get("before_p99_ms"), "the others' p99 in the storm as a multiple of before")
+	r.noteSmallLoad(s.before)
 	r.Charts = append(r.Charts, report.LatencyChart("latency of the others by percentile",
 		report.Latency{Name: "before", Micros: s.before.Lag},
 		report.Latency{Name: "during the storm", Micros: s.during},
 		report.Latency{Name: "after", Micros: s.after.Lag}))
 	for _, reason := range slices.Sorted(maps.Keys(s.back.Reasons)) {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d handshakes failed: %s", s.back.Reasons[reason], reason))
-		r.say("%d handshakes failed: %s", s.back.Reasons[reason], reason)
+		r.note("%d handshakes failed: %s", s.back.Reasons[reason], reason)
 	}
 	return r.addVerdict(ctx, g)
 }

@@ -10,7 +10,8 @@ import (
 type state uint8
 
 const (
-	stateRequest  state = iota // the request is arriving
+	stateProxy    state = iota // the PROXY protocol header is arriving
+	stateRequest               // the request is arriving, over TLS after its handshake
 	stateVerify                // its token is being checked
 	stateRegister              // switched to WebSocket; the index does not name the user yet
 	stateOpen                  // the client may have read hello
@@ -22,10 +23,11 @@ const (
 // place in the table and, for the first of a user, one entry of the user map.
 type conn struct {
 	user    hub.UserID // set while registered
-	service hub.Service
-	next    *conn   // the user's next connection
+	service serviceName
+	link    *link   // nil while c is alone, see group
 	out     *outbox // nil while nothing waits to be written
 	side    *side   // nil once open, except over TLS and around a resume
+	guest   *guest  // its place in the account of its address; nil once in service, unless that is limited
 	dec     ws.Decoder
 	joined  uint64 // place in the order in which connections were registered under their users
 
@@ -36,8 +38,7 @@ type conn struct {
 	heard      uint32 // tick of the last bytes read
 	pinged     uint32 // tick of the ping that nothing was heard since; 0: none
 	opened     uint32 // tick at which the index was told of it
-	refilled   uint32 // tick up to which tokens are credited
-	tokens     uint16 // messages that the client may send now
+	used       usage  // by what the client has sent
 	state      state
 	protocol   uint8 // index into Worker.protocols
 	polling    bool  // the poller reports writability
@@ -45,9 +46,11 @@ type conn struct {
 
 // side is what a connection needs for a while only, or only over TLS.
 type side struct {
-	head   []byte // the request so far, then whatever followed it
+	head   []byte // the PROXY header or the request so far, then whatever followed it
 	accept []byte // the reply that switches protocols
 	tls    *tlsStream
+	secure bool    // TLS begins after the PROXY header
+	noBody bool    // the request is a HEAD, whose answer has no body
 	resume *resume // nil unless the client resumes or has just done so
 }
 

@@ -67,7 +67,7 @@ func TestLongDeliveriesMeetEveryTargetOnce(t *testing.T) {
 	c := newCrowd(t, n)
 	for i := range n {
 		if i%2 == 1 {
-			c.table.conns[i].service = "poker"
+			c.table.conns[i].service = newServiceName("poker")
 		}
 	}
 	for name, tc := range map[string]struct {

@@ -123,11 +123,12 @@ func TestConnectionThatArrivesDuringDrain(t *testing.T) {
 func TestDescriptorLimitClosesTheListener(t *testing.T) {
 	var limit int
 	r := start(t, func(c *Config) {
-		g, err := newGate(1 << 20)
+		g, err := newGate(1<<20, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		used := 1<<20 - (1<<20)/20 - g.high
+		used := 1<<20 - (1<<20)/20 - g.high - 1
+		c.Pending = 1
 		limit = 40
 		c.MaxDescriptors = (limit + used + 2) * 20 / 19
 	})

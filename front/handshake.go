@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
@@ -45,21 +44,6 @@ var (
 	errAuth           = &ws.RequestError{Status: http.StatusServiceUnavailable, Code: "auth_unavailable", Detail: "The token cannot be checked now; try again.", Header: "Retry-After: 1"}
 )
 
-// welcome starts the life of an accepted connection.
-func (w *Worker) welcome(fd int, overTLS bool) {
-	c := &conn{fd: int32(fd), heard: w.now, deadline: w.now + w.limits.handshake}
-	w.table.add(c)
-	w.m.accepted.Inc()
-	if overTLS {
-		w.startTLS(c)
-	} else if err := w.poller.Add(fd, c.token(), poll.ForRead); err != nil {
-		w.log.Error("poll a connection", "err", err)
-		w.drop(c, dropLost)
-		return
-	}
-	w.arm(c)
-}
-
 // request takes bytes of the request until it is whole, and answers it.
 func (w *Worker) request(c *conn, data []byte) {
 	if c.side == nil {
@@ -69,6 +53,7 @@ func (w *Worker) request(c *conn, data []byte) {
 		c.side.head = append(c.side.head, data...)
 		data = c.side.head
 	}
+	c.side.noBody = bytes.HasPrefix(data, []byte("HEAD "))
 	req, n, err := ws.ParseRequest(data)
 	switch {
 	case errors.Is(err, ws.ErrIncomplete) && len(data) < w.cfg.HandshakeLimit:
@@ -88,6 +73,12 @@ func (w *Worker) request(c *conn, data []byte) {
 }
 
 func (w *Worker) route(c *conn, req *ws.Request) error {
+	if err := w.forwarded(c, req); err != nil {
+		return err
+	}
+	if w.health(c, req) {
+		return nil
+	}
 	if i, ok := w.paths[req.Path]; ok {
 		c.protocol = i
 	} else if !w.anyPath {
@@ -102,21 +93,34 @@ func (w *Worker) route(c *conn, req *ws.Request) error {
 	if w.Standing() != hub.StandingGood {
 		return unreachable()
 	}
-	if err := w.pace.admit(); err != nil {
+	if err := w.pace.check(); err != nil {
 		return err
 	}
 	return w.protocols[c.protocol].upgrade(w, c, req)
 }
 
 // refuse answers with a problem document and closes the connection once the
-// client has read it.
+// client has read it. In front of TLS there is nothing that it would understand.
 func (w *Worker) refuse(c *conn, err error) {
 	result := "internal"
 	if re, ok := errors.AsType[*ws.RequestError](err); ok {
 		result = re.Code
 	}
 	w.m.handshakes.WithLabelValues(result).Inc()
-	w.endWith(c, ws.Problem(err))
+	w.log.Debug("client refused", "address", c.guest.Addr, "code", result)
+	if c.state == stateProxy {
+		w.drop(c, dropClosed)
+		return
+	}
+	w.endRequest(c, ws.Problem(err))
+}
+
+// endRequest answers a request that does not lead to a WebSocket.
+func (w *Worker) endRequest(c *conn, reply []byte) {
+	if c.side != nil && c.side.noBody {
+		reply = ws.Bodiless(reply)
+	}
+	w.endWith(c, reply)
 }
 
 // verifyJob is a token that waits for a fresh key set.
@@ -157,6 +161,9 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 	if err == nil || !w.deps.Auth.MayWait() || !auth.Curable(err) {
 		w.verified(c, id, err)
 		return nil
+	}
+	if len(c.side.head) > w.cfg.HandshakeLimit { // what came with the request waits, too
+		return errHeaderTooLarge
 	}
 	select {
 	case w.waiting <- verifyJob{c, token}:
@@ -200,13 +207,21 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, unreachable())
 		return
 	}
+	used, err := w.admitUser(id.User)
+	if err == nil {
+		err = w.pace.admit()
+	}
+	if err != nil {
+		w.refuse(c, err)
+		return
+	}
 	early, ok := w.switchProtocols(c, stateRegister)
 	if !ok {
 		return
 	}
 	c.deadline = w.now + w.limits.register
 	c.opened = w.now
-	w.users.add(c, id)
+	w.join(c, id, used)
 	w.arm(c)
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
 		w.Post(func() { w.registered(c, err) })
@@ -215,12 +230,15 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 }
 
 // switchProtocols writes the 101 reply and returns what the client sent after
-// its request, or false when the connection broke.
+// its request, or false when the connection broke or is refused after all.
 func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
+	if err := w.takeIn(c); err != nil {
+		w.refuse(c, err)
+		return nil, false
+	}
 	early = c.side.head
 	reply := message{data: c.side.accept, control: true}
 	c.settle()
-	c.tokens, c.refilled = uint16(w.cfg.MessageBurst), w.now
 	w.send(c, &reply)
 	if c.state == stateGone {
 		return nil, false

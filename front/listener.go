@@ -20,7 +20,17 @@ type Listener struct {
 	Shared bool
 }
 
-// Listen opens the listeners that cfg names, for a worker without a master.
+// ListenOption is the option that names the address of plain or TLS
+// connections.
+func ListenOption(overTLS bool) string {
+	if overTLS {
+		return "front.tls-listen"
+	}
+	return "front.listen"
+}
+
+// Listen opens the listeners that cfg names, for a worker without a master. It
+// fails where another process listens already.
 func Listen(cfg *Config) ([]Listener, error) {
 	var out []Listener
 	for _, at := range []struct {
@@ -35,7 +45,7 @@ func Listen(cfg *Config) ([]Listener, error) {
 			for _, ln := range out {
 				_ = poll.Close(ln.FD)
 			}
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", ListenOption(at.tls), err)
 		}
 		out = append(out, Listener{FD: fd, TLS: at.tls})
 	}
@@ -83,7 +93,7 @@ func (w *Worker) unlisten(ln *listener) {
 	if err := w.poller.Remove(ln.FD); err != nil {
 		w.log.Error("stop polling a listener", "err", err)
 	}
-	err := poll.Unlisten(ln.FD, func(fd int, _ netip.AddrPort) { w.welcome(fd, ln.TLS) })
+	err := poll.Unlisten(ln.FD, func(fd int, from netip.AddrPort) { w.welcome(fd, from.Addr(), ln.TLS) })
 	if err != nil { // out of descriptors: what still waits is reset, the rest goes elsewhere
 		w.log.Error("close a listener", "err", errors.Join(err, unix.Shutdown(ln.FD, unix.SHUT_RD)))
 	}
@@ -137,16 +147,12 @@ func (w *Worker) accept(ln *listener, ev *poll.Event) {
 		return
 	}
 	for range acceptBudget {
-		fd, _, err := poll.Accept(ln.FD)
+		fd, from, err := poll.Accept(ln.FD)
 		if err != nil {
 			w.acceptFailed(err)
 			return
 		}
-		w.welcome(fd, ln.TLS)
-		if w.gate.full(w.table.count) {
-			w.shutGate()
-			return
-		}
+		w.welcome(fd, from.Addr(), ln.TLS)
 	}
 }
 
@@ -157,7 +163,7 @@ func (w *Worker) acceptFailed(err error) {
 	w.m.acceptFailures.Inc()
 	w.log.Error("accept a connection", "err", err)
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		w.gate.lower(w.table.count)
+		w.gate.lower(w.inService())
 		w.shutGate()
 	}
 }
@@ -208,7 +214,7 @@ func (w *Worker) reopen(ln *listener) {
 func (w *Worker) shutGate() {
 	w.gate.shut = true
 	w.m.unlistens.Inc()
-	w.log.Warn("descriptors run short: listeners closed", "connections", w.table.count, "reopen_at", w.gate.low)
+	w.log.Warn("descriptors run short: listeners closed", "connections", w.inService(), "reopen_at", w.gate.low)
 	for _, ln := range w.listeners {
 		w.unlisten(ln)
 	}
@@ -216,12 +222,12 @@ func (w *Worker) shutGate() {
 
 // tendListeners opens the listeners again at the low-water mark.
 func (w *Worker) tendListeners() {
-	if w.draining.Load() || w.muted || !w.gate.shut || w.table.count > w.gate.low {
+	if w.draining.Load() || w.muted || !w.gate.shut || w.inService() > w.gate.low {
 		return
 	}
 	w.gate.shut = false
 	w.m.relistens.Inc()
-	w.log.Info("listeners open again", "connections", w.table.count)
+	w.log.Info("listeners open again", "connections", w.inService())
 	for _, ln := range w.listeners {
 		if err := w.listen(ln); err != nil {
 			w.log.Error("listen again", "err", err)
@@ -229,15 +235,19 @@ func (w *Worker) tendListeners() {
 	}
 }
 
-// gate says when connections come near the descriptors that there are.
+// gate says when connections in service come near the descriptors that there
+// are. Those that have shown no token have a part of their own, so that they
+// cannot close the listeners.
 type gate struct {
-	high, low int // connections at which the listeners close and open again
+	high, low int // connections in service at which the listeners close and open again
+	pending   int // descriptors kept for connections that have shown no token
 	shut      bool
 }
 
 // newGate allows for the descriptors that the process has open already. limit
-// 0 means the process's own.
-func newGate(limit int) (gate, error) {
+// 0 means the process's own. Of what there is, a quarter at most is kept for
+// pending connections.
+func newGate(limit, pending int) (gate, error) {
 	if limit == 0 {
 		var r unix.Rlimit
 		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
@@ -249,8 +259,10 @@ func newGate(limit int) (gate, error) {
 	if err != nil {
 		return gate{}, fmt.Errorf("count open descriptors: %w", err)
 	}
-	high := max(1, limit-limit/20-len(used))
-	return gate{high: high, low: high - high/20 - 1}, nil
+	all := limit - limit/20 - len(used)
+	pending = max(1, min(pending, all/4))
+	high := max(1, all-pending)
+	return gate{high: high, low: high - high/20 - 1, pending: pending}, nil
 }
 
 func (g *gate) full(connections int) bool { return !g.shut && connections >= g.high }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/homing/homing/front/arrival"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
@@ -28,34 +29,40 @@ const (
 
 // loop is the state that only the goroutine of Run touches.
 type loop struct {
-	listeners []*listener
-	gate      gate
-	muted     bool // the master wants no arrivals here
-	pace      pace
-	table     table
-	users     users
-	heard     heard
-	now       uint32 // ticks since the worker started; the first is 1
-	wakeAt    time.Time
-	scanned   uint32 // the tick of the last scan that was finished
-	scanAt    int    // where an unfinished scan goes on
-	reported  int    // connections last told to Presence
-	drain     drain
-	standing  standing
-	dismissal dismissal
+	listeners  []*listener
+	gate       gate
+	muted      bool // the master wants no arrivals here
+	pace       pace
+	arrivals   *arrival.Table[*conn]
+	turnedAway turnedAway
+	table      table
+	users      users
+	replays    replays
+	heard      heard
+	now        uint32 // ticks since the worker started; the first is 1
+	wakeAt     time.Time
+	scanned    uint32 // the tick of the last scan that was finished
+	scanAt     int    // where an unfinished scan goes on
+	reported   int    // connections last told to Presence
+	drain      drain
+	parser     parser
+	standing   standing
+	dismissal  dismissal
 
-	events   [eventBudget]poll.Event
-	buf      [readBufferSize]byte // what every socket is read into
-	vector   [][]byte
-	batch    []parcel // envelopes taken from the inbox
-	batchAt  int      // the next of them
-	delivery delivery // what is being delivered
-	frame    []byte   // the bytes of its message, used again by the next
-	retained bool     // an outbox holds them
-	called   []func() // posts being called
-	callAt   int      // the next of them
-	budget   int      // targets until the loop looks at its sockets again
-	wrote    int      // messages written in full and not counted yet
+	events     [eventBudget]poll.Event
+	buf        [readBufferSize]byte // what every socket is read into
+	vector     [][]byte
+	batch      []parcel  // envelopes taken from the inbox
+	batchAt    int       // the next of them
+	delivery   delivery  // what is being delivered
+	closings   []closing // what is being disconnected
+	frame      []byte    // the bytes of its message, used again by the next
+	retained   bool      // an outbox holds them
+	called     []func()  // posts being called
+	callAt     int       // the next of them
+	budget     int       // targets until the loop looks at its sockets again
+	closesLeft int       // connections to disconnect until then
+	wrote      int       // messages written in full and not counted yet
 }
 
 // open prepares the loop on listeners, which it closes when it fails.
@@ -73,19 +80,21 @@ func (w *Worker) open(listeners []Listener) (err error) {
 			return err
 		}
 	}
-	if w.gate, err = newGate(w.cfg.MaxDescriptors); err != nil {
+	if w.gate, err = newGate(w.cfg.MaxDescriptors, w.cfg.Pending); err != nil {
 		return err
 	}
 	if w.poller, err = poll.New(); err != nil {
 		return err
 	}
 	w.pace = newPace(w.cfg.AdmitRate)
+	w.arrivals = arrival.New[*conn](w.cfg.arrivalLimits(w.gate.pending))
 	for _, ln := range w.listeners {
 		if err = w.listen(ln); err != nil {
 			return errors.Join(err, w.poller.Close())
 		}
 	}
 	w.users = newUsers()
+	w.replays = newReplays(w.cfg.ReplayBytes, w.deps.Inbox)
 	w.heard = newHeard()
 	w.now = 1
 	w.vector = make([][]byte, 0, maxVector)
@@ -190,13 +199,18 @@ func (w *Worker) scan() {
 
 func (w *Worker) everyTick() {
 	w.m.connections.Set(float64(w.table.count))
-	w.m.users.Set(float64(len(w.users.first)))
+	w.m.users.Set(float64(len(w.users.newest)))
 	if n := w.table.count; n != w.reported {
 		w.reported = n
 		w.deps.Presence.SetConnections(n)
 	}
 	w.tendListeners()
 	w.pace.refill()
+	w.arrivals.Forget(w.now, scanBudget)
+	w.m.pending.Set(float64(w.arrivals.Pending()))
+	w.m.addresses.Set(float64(w.arrivals.Addresses()))
+	w.tendReplays()
+	w.users.absent.age(w.now, &w.perUser, scanBudget)
 	w.m.heardEvicted.Add(float64(w.heard.age(w.now)))
 	w.m.heard.Set(float64(w.heard.size()))
 }

@@ -35,6 +35,10 @@ type metrics struct {
 	waiting     prometheus.Gauge
 	accepted    prometheus.Counter
 	handshakes  *prometheus.CounterVec
+	pending     prometheus.Gauge
+	addresses   prometheus.Gauge
+	turnedAway  *prometheus.CounterVec
+	health      *prometheus.CounterVec
 	closes      *prometheus.CounterVec
 
 	received      prometheus.Counter
@@ -66,6 +70,13 @@ type metrics struct {
 	replayed prometheus.Counter
 	repeats  prometheus.Counter
 	acks     *prometheus.CounterVec
+
+	overBudget     *prometheus.CounterVec
+	forgottenUsage prometheus.Counter
+	surplus        prometheus.Counter
+	replayBytes    prometheus.Gauge
+	waitingResumes prometheus.Gauge
+	slowReplays    prometheus.Counter
 }
 
 const namespace, subsystem = "homing", "front"
@@ -95,15 +106,28 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 		stalled:          b.counter("stalled_connections_total", "Connections closed because they took nothing for the write timeout."),
 		acceptFailures:   b.counter("accept_failures_total", "Accepts that failed, for want of descriptors or memory."),
 	}
+	m.pending = b.gauge("pending_connections", "Connections that have shown no valid token, those that were refused and are not closed yet included.")
+	m.addresses = b.gauge("known_addresses", "Client addresses that have connections, or opened some a moment ago.")
+	m.turnedAway = b.vec("turned_away_total", "Connections not let in, or closed before they showed a token, because of their address, by reason.", "reason")
+	for _, why := range turnedAwayReasons {
+		m.turnedAway.WithLabelValues(string(why))
+	}
+	m.health = b.vec("health_requests_total", "Requests for /healthz and /readyz at the players' address, by status.", "status")
 	m.heard = b.gauge("heard_deliveries", "Deliveries remembered because they may come again.")
 	m.heardEvicted = b.counter("heard_evicted_total", "Deliveries forgotten before their time for newer ones; what comes again of them is written twice.")
 	m.standing = b.gauge("standing", "What the worker may assume of what the others think of it: 0 good, 1 doubt (it delivers nothing and lets nobody in), 2 lost (it sends everybody away and ends).")
 	m.doubts = b.counter("doubts_total", "Times that the worker came to doubt whether the others think it alive.")
 	m.dismissed = b.counter("dismissed_total", "Connections sent away, with a time to come back, because the worker was taken for dead.")
-	m.resumes = b.vec("resumes_total", "Clients that asked for what they missed: recovered, gone (not all of it is kept any more), unavailable, busy, abandoned (they left).", "result")
+	m.resumes = b.vec("resumes_total", "Clients that asked for what they missed: recovered, gone (not all of it is kept any more), unavailable, busy, rate_limited, abandoned (they left).", "result")
 	m.replayed = b.counter("replayed_messages_total", "Messages sent to clients that resumed; not among the written messages.")
 	m.repeats = b.counter("repeats_total", "Live messages left out because the connection had been replayed them.")
 	m.acks = b.vec("acknowledgements_total", "Ids that clients acknowledged.", "result")
+	m.overBudget = b.vec("over_budget_total", "Times that a client wanted more than it may have, by budget: messages, bytes (of a connection); user_messages, user_bytes, connects, inbox (of a user); message_time; closing (bytes after a close frame).", "budget")
+	m.forgottenUsage = b.counter("forgotten_usage_total", "Users who left with something used and were forgotten before it was made good, because too many had left.")
+	m.surplus = b.counter("surplus_connections_total", "Connections beyond the limit of their user: closed with 4010, or refused.")
+	m.replayBytes = b.gauge("replay_bytes", "Bytes of replays that are being read from the inbox or wait for their clients.")
+	m.waitingResumes = b.gauge("waiting_resumes", "Clients whose resume waits for its turn.")
+	m.slowReplays = b.counter("slow_replays_total", "Connections closed because they did not read their replay.")
 	m.turns = b.histogram("loop_turn_seconds", "Time of one turn of the event loop, without the wait.")
 	dropped := b.vec("dropped_messages_total", "Messages not written, by reason and class.", "reason", "class")
 	for r := range reasonCount {

@@ -129,6 +129,12 @@ func (w *Worker) writeQueue(c *conn) (int, error) {
 func (w *Worker) flushed(c *conn) {
 	c.out = nil
 	w.m.waiting.Dec()
+	if r := c.resuming(); r != nil && r.phase == resumeSending {
+		w.feed(c, r)
+	}
+	if c.out != nil || c.state == stateGone {
+		return
+	}
 	if c.polling {
 		c.polling = false
 		w.poll(c, poll.ForRead)
@@ -177,6 +183,7 @@ func (w *Worker) endWith(c *conn, data []byte) {
 	}
 	c.state = stateClosing
 	c.deadline = 0
+	c.used = usage{} // its user's is kept; what is on its way is let in once more
 	w.send(c, &message{data: data, control: true})
 	switch {
 	case c.state == stateGone:
@@ -208,7 +215,7 @@ func (w *Worker) unregister(c *conn) {
 	}
 	w.endResume(c)
 	user := c.user
-	w.users.remove(c)
+	w.m.forgottenUsage.Add(float64(w.users.remove(c, w.now)))
 	w.deps.Presence.Set(user, w.users.counts(user), nil)
 }
 
@@ -228,6 +235,7 @@ func (w *Worker) drop(c *conn, why reason) {
 		c.out = nil
 	}
 	w.table.remove(c)
+	w.arrivals.Leave(c.guest)
 	if t := c.tls(); t != nil {
 		t.abort()
 	}

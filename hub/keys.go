@@ -18,6 +18,7 @@ package hub
 //	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
+//	<p>:rights        key and channel by which rights are tried; never there (hub/rights)
 //	<p>:c:<process>   channel what a process receives (hub/relay)
 type Keys struct{ prefix string }
 
@@ -99,6 +100,9 @@ func (k Keys) Layout() string { return k.prefix + ":layout" }
 
 // LayoutBefore is the key under which it says how it did before.
 func (k Keys) LayoutBefore() string { return k.prefix + ":layout:before" }
+
+// Rights is a key that is never there, and a channel that nobody subscribes to.
+func (k Keys) Rights() string { return k.prefix + ":rights" }
 
 // Prefix is the prefix of all names.
 func (k Keys) Prefix() string { return k.prefix }

@@ -26,25 +26,40 @@ func TestValidate(t *testing.T) {
 		{"secret", "want redis://host:port"},
 		{"http://a:1", "want redis://host:port"},
 		{"redis://a", "want redis://host:port"},
-		{"redis://a:0", "want host:port"},
-		{"redis://a:65536", "want host:port"},
-		{"redis://:6379", "want host:port"},
+		{"redis://a:0", "want redis://host:port"},
+		{"redis://a:65536", "want redis://host:port"},
+		{"redis://:6379", "want redis://host:port"},
 		{"redis://a:1,b:1", "2 addresses"},
-		{"redis://a:1/x", `db "x"`},
+		{"redis://a:1/x", "db: want a number"},
 		{"redis://a:1?ca=x", `parameter "ca": unknown here`},
 		{"redis://user@a:1", "a user without a password"},
-		{"redis://u:secret%zz@a:1", "invalid URL escape"},
+		{"redis://u:secret%zz@a:1", "percent-encode the password"},
 		{"rediss://a:1?ca=/does/not/exist", "ca: open /does/not/exist"},
 		{"rediss://a:1?ca=config.go", "ca: config.go: no certificate in it"},
 		{"rediss://a:1?cert=config.go", "cert and key"},
-		{"sentinel://a:1", `master ""`},
-		{"sentinel://a:1/m/n", `master "m/n"`},
+		{"sentinel://a:1", "a name of the master"},
+		{"sentinel://a:1/m/n", "a name of the master"},
 		{"sentinel://a:1,a:1/m", `"a:1": twice`},
-		{"sentinel://a:1/m?tls=yes", `tls "yes"`},
-		{"sentinel://a:1/m?db=-1", `db "-1"`},
+		{"sentinel://a:1/m?tls=yes", "tls: want true or false"},
+		{"sentinel://a:1/m?db=-1", "db: want a number"},
 		{"sentinel://a:1/m?sentinel_username=x", "sentinel_username without"},
 		{"sentinel://a:1/m?db=1&db=2", `parameter "db": 2 times`},
 		{"sentinel://a:1/m?bogus=secret", `parameter "bogus"`},
+		{"redis://:secret?x@a:1", "percent-encode the password"},
+		{"redis://:secret/x@a:1", "percent-encode the password"},
+		{"redis://hub:secret#x@a:1/0", "percent-encode the password"},
+		{"redis://secret:12/x@a:1", "percent-encode the password"}, // secret:12 could be an address
+		{"redis://hub:se%secret@a:1", "percent-encode the password"},
+		{"redis://:secret", "percent-encode the password"}, // the list was split at a space in it
+		{"secret@a:1", "want redis://host:port"},           // and this is the other half
+		{"secret://a:1", "want redis://host:port"},
+		{"sentinel://:secret?x@a:1/m", "percent-encode the password"},
+		{"sentinel://secret:1?x@a:1/m", "percent-encode the password"},
+		{"sentinel://a:1/m?sentinel_password=x&secret", "percent-encode the password"},
+		{"sentinel://a:1/m?sentinel_password=x#secret", "percent-encode the password"},
+		{"sentinel://a:1/m?sentinel_password=x;secret", "percent-encode the password"},
+		{"sentinel://a:1/m?sentinel_password=x%secret", "percent-encode the password"},
+		{"sentinel://a:1/m?sentinel_password=p@ss", ""},
 	} {
 		cfg := redistest.Config(t, c.url)
 		err := cfg.Validate()
@@ -70,7 +85,7 @@ func TestValidateOptions(t *testing.T) {
 		`redis.prefix: ""`:           func(c *redisx.Config) { c.Prefix = "" },
 		"redis.data: no URL":         func(c *redisx.Config) { c.Data = nil },
 		"redis.pubsub[1]: redis://a": func(c *redisx.Config) { c.PubSub = []string{"redis://a:1", "redis://a:1"} },
-		"redis.inbox[0]: x://a:1":    func(c *redisx.Config) { c.Inbox = []string{"x://a:1"} },
+		"redis.inbox[0]: (no URL)":   func(c *redisx.Config) { c.Inbox = []string{"x://a:1"} },
 		"redis.data: 65 URLs":        func(c *redisx.Config) { c.Data = make([]string, 65) },
 	} {
 		cfg := redistest.Config(t, "redis://127.0.0.1:1")
@@ -149,5 +164,12 @@ func FuzzURL(f *testing.F) {
 		}
 		cfg := redistest.Config(t, url)
 		_ = cfg.Validate()
+		// Whatever a password holds, no error tells it.
+		for _, form := range []string{"redis://u:SECRET%s@h:1", "sentinel://h:1/m?sentinel_password=%sSECRET", "sentinel://SECRET%s@h:1/m?db=x"} {
+			cfg = redistest.Config(t, fmt.Sprintf(form, url))
+			if err := cfg.Validate(); err != nil && strings.Contains(err.Error(), "SECRET") {
+				t.Errorf("%q: %v", cfg.Data[0], err)
+			}
+		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,6 +16,8 @@ const (
 	maxSentinels = 16
 	// maxNodes bounds how many servers of one shard are watched.
 	maxNodes = 32
+	// awayEvery is between two lines about a shard that has no master.
+	awayEvery = 5 * time.Second
 )
 
 // follower keeps a shard's state true. Everything in it belongs to the
@@ -39,6 +42,8 @@ type follower struct {
 	history  history
 	fed      time.Time       // when a replica last answered; zero: never
 	warned   map[string]bool // of nodes that evict, by address
+	away     time.Time       // since when there has been no master; zero while there is one
+	told     time.Time       // when that was logged last
 }
 
 // watched is a Sentinel that has a watcher.
@@ -109,7 +114,7 @@ func (f *follower) watch(ctx context.Context, addr string) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	f.watchers[addr] = &watched{stop: stop}
-	w := newWatcher(f.shard.dialect, addr)
+	w := newWatcher(f.shard.dialect, addr, f.shard.refusals)
 	f.tasks.Go(func() {
 		w.run(ctx, func(s statement) { send(ctx, f.statements, s) })
 	})
@@ -190,6 +195,10 @@ func (f *follower) named(sentinel string) bool {
 }
 
 func (f *follower) logSentinel(s statement) {
+	if _, refused := refusedBySentinel(s.err); refused {
+		f.log.Warn("sentinel refuses", slog.String("sentinel", s.addr), slog.Any("err", s.err))
+		return
+	}
 	if s.err != nil {
 		f.log.Warn("sentinel does not answer", slog.String("sentinel", s.addr), slog.Any("err", s.err))
 		return
@@ -221,7 +230,9 @@ func (f *follower) warn(m *member) {
 func (f *follower) settle(ctx context.Context, now time.Time) {
 	f.enlist(ctx)
 	if addr := elect(f.opinions, f.members, f.master, f.heirs); addr != "" && addr != f.master {
-		f.log.Info("master elected", slog.String("master", addr), slog.String("before", f.master))
+		if f.shard.dialect.master != "" { // a single address is nobody's choice
+			f.log.Info("sentinels name the master", slog.String("master", addr), slog.String("before", f.master))
+		}
 		f.master = addr
 		f.hurryAll()
 	}
@@ -234,7 +245,40 @@ func (f *follower) settle(ctx context.Context, now time.Time) {
 		f.since = time.Time{}
 		master = nil
 	}
-	f.shard.publish(f.conclude(master, now))
+	st := f.conclude(master, now)
+	f.shard.publish(st)
+	f.warnAway(st.err, now)
+}
+
+// warnAway says why the shard has no master, at once and every awayEvery while
+// that lasts. why is nil when it has one.
+func (f *follower) warnAway(why error, now time.Time) {
+	switch {
+	case why == nil:
+		f.away, f.told = time.Time{}, time.Time{}
+		return
+	case !f.questioned():
+		return
+	case f.away.IsZero():
+		f.away = now
+	}
+	if now.Sub(f.told) >= awayEvery {
+		f.told = now
+		f.log.Warn("redis does not serve", slog.Any("err", why), slog.Duration("for", now.Sub(f.away).Round(time.Second)))
+	}
+}
+
+// questioned reports whether whoever must answer first was asked once.
+func (f *follower) questioned() bool {
+	if m := f.members[f.master]; m != nil {
+		return m.asked
+	}
+	for _, w := range f.watchers {
+		if !w.asked {
+			return false
+		}
+	}
+	return true
 }
 
 // watchPromotion makes the nodes be looked at often while a Sentinel promotes a
@@ -325,11 +369,13 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 			if n.Healthy = master != nil; !n.Healthy {
 				n.Reason = f.whyNoMaster()
 			}
+			n.answers = n.Healthy
 		} else {
 			n.LagBytes, n.Lag = f.history.lag(m.known.at, m.known.offset)
 			m.catchUp(master, n.Lag)
 			n.Reason = judge(m, master, shunned(f.opinions, addr), n.Lag)
 			n.Healthy = n.Reason == ""
+			n.answers = m.answersAs(roleReplica)
 		}
 		n.memory = m.memory
 		f.note(m, &n, now)
@@ -377,12 +423,16 @@ func (f *follower) whyNoMaster() string {
 }
 
 func (f *follower) whyNoSentinel() string {
-	for addr, w := range f.watchers {
-		if w.lastErr != nil {
-			return fmt.Sprintf("no Sentinel has answered, %s: %v", addr, w.lastErr)
+	var why []string
+	for _, addr := range slices.Sorted(maps.Keys(f.watchers)) {
+		if err := f.watchers[addr].lastErr; err != nil {
+			why = append(why, fmt.Sprintf("%s: %v", addr, err))
 		}
 	}
-	return "no Sentinel has answered yet"
+	if why == nil {
+		return "no Sentinel has answered yet"
+	}
+	return "no Sentinel has answered, " + strings.Join(why, ", ")
 }
 
 // waiting counts nodes that have not been asked yet.

@@ -97,6 +97,8 @@ var refusals = []refusal{
 	{"MOVED", classMisconfigured, ""},                                  // Redis Cluster, which we do not follow
 	{"ASK ", classMisconfigured, ""},                                   // the same
 	{"The user executing the script can't", classMisconfigured, ""},    // NOPERM inside a script
+	{"unknown command", classMisconfigured, ""},                        // it is too old, or its operator has renamed the command
+	{"Unknown Redis command called from script", classMisconfigured, ""},
 }
 
 // classify says what err means for the next try.

@@ -28,7 +28,7 @@ var replies = map[reply]class{
 	"WRONGTYPE Operation against a key holding the wrong kind of value":              classReply,
 	"BUSYGROUP Consumer Group name already exists":                                   classReply,
 	"BUSYKEY Target key name already exists.":                                        classReply,
-	"ERR unknown command 'ROLE', with args beginning with: ":                         classReply,
+	"ERR unknown command 'EVAL', with args beginning with: ":                         classMisconfigured,
 	"ERR Script killed by user with SCRIPT KILL... script: 694a, on @user_script:1.": classReply,
 
 	"READONLY You can't write against a read only replica.":                                        classElsewhere,

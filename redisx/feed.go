@@ -195,7 +195,11 @@ func (f *feed) drain(ctx context.Context, l *link) {
 
 func (f *feed) left(l *link, reason string, err error) {
 	f.metrics.moves.WithLabelValues(f.shard.Name(), reason).Inc()
-	f.log.Warn("subscription leaves", slog.String("node", l.addr), slog.String("reason", reason), slog.Any("err", err))
+	attrs := []any{slog.String("node", l.addr), slog.String("reason", reason)}
+	if err != nil { // none when it leaves of its own accord
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	f.log.Warn("subscription leaves", attrs...)
 }
 
 // failure is why the last attempt to subscribe failed, or why there was none.

@@ -152,9 +152,9 @@ func TestListsRefused(t *testing.T) {
 		{[]string{"redis://a:1 redis://A:01"}, "redis.data[1]: redis://A:01: the same shard twice"},
 		{[]string{"redis://a:1 redis://u:p@a:1"}, "redis.data[1]: redis://a:1: the same shard twice"},
 		{[]string{"sentinel://r:1,s:1/m sentinel://s:1/m"}, "redis.data[1]: sentinel://s:1/m: the same shard twice"},
-		{[]string{"redis://a:1", "", "", "redis://b:1 x://a:1"}, "redis.data-previous[1]: x://a:1: want redis://"},
+		{[]string{"redis://a:1", "", "", "redis://b:1 x://a:1"}, "redis.data-previous[1]: (no URL): want redis://"},
 		{[]string{"redis://a:1", "", "", "", "redis://i:1 redis://i:1"}, "redis.inbox-previous[1]: redis://i:1: the same shard twice"},
-		{[]string{"sentinel://s:1/m,n"}, `master "m,n"`},
+		{[]string{"sentinel://s:1/m,n"}, "want a name of the master"},
 		// With the shard of r, that of s was called m@s:1: its keys are spread by that.
 		{[]string{"sentinel://s:1/m", "", "", "sentinel://r:1/m sentinel://s:1/m"}, "give masters of several Sentinels different names first"},
 	} {

@@ -229,19 +229,16 @@ func look(ctx context.Context, d *dialect, client *redis.Client, memory bool) pr
 	if memory {
 		infos = append(infos, pipe.Info(ctx, "memory"))
 	}
-	role := pipe.Do(ctx, "ROLE") // each new connection for data asks this, and must be let
 	cmds, err := pipe.Exec(ctx)
 	p.done = time.Now()
-	if err == nil || infos[0].Err() == nil && d.mayLackRole(role.Err()) {
+	if err == nil {
 		for _, i := range infos {
 			p.parse(i.Val())
 		}
 		return p
 	}
 	p.err = refusedCommand(cmds, err)
-	if _, ok := errors.AsType[redis.Error](err); ok && d.master == "" && !unavailable(err) {
-		// An answer, though not to INFO: a server in miniature, which has no
-		// replicas.
+	if d.answersOtherwise(err) {
 		if p.err = client.Ping(ctx).Err(); p.err == nil {
 			p.role = roleMaster
 		}

@@ -3,6 +3,7 @@ package redisx
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -90,31 +91,33 @@ func (d *dialect) dialSentinel(ctx context.Context, addr string) (net.Conn, erro
 	return secure.DialContext(ctx, "tcp", addr)
 }
 
-// Roles as ROLE and INFO name them.
+// Roles as INFO names them.
 const (
 	roleMaster  = "master"
 	roleReplica = "slave"
 )
 
-// mayLackRole reports whether err is the answer to ROLE of a single server that
-// does not know it.
-func (d *dialect) mayLackRole(err error) bool {
-	return d.master == "" && redis.HasErrorPrefix(err, "unknown command")
+// answersOtherwise reports whether err is an answer to INFO of a single server
+// in miniature, which knows none. It is taken at its word: it has no replicas.
+func (d *dialect) answersOtherwise(err error) bool {
+	_, ok := errors.AsType[redis.Error](err)
+	return ok && d.master == "" && !unavailable(err)
 }
 
-// checkRole asks a new connection what its server is. Servers that know no
-// ROLE are taken at their word: only a single address may be one.
+// checkRole asks a new connection what its server is. It asks by INFO, which a
+// user needs in any case, and not by ROLE, which many may not run.
 func (d *dialect) checkRole(ctx context.Context, cn *redis.Conn, want string) error {
-	reply, err := cn.Do(ctx, "ROLE").Slice()
+	info, err := cn.Info(ctx, "replication").Result()
 	if err != nil {
-		if d.mayLackRole(err) {
+		if d.answersOtherwise(err) {
 			return nil
 		}
 		// go-redis takes the outermost wrapping off, and by what is left the
 		// witness knows that this was no answer to the caller's command.
 		return fmt.Errorf("open a connection: %w", fmt.Errorf("ask for the role: %w", err))
 	}
-	if len(reply) == 0 || reply[0] != want {
+	p := probe{}
+	if p.parse(info); p.role != want {
 		return fmt.Errorf("%w: want %s", ErrWrongRole, want)
 	}
 	return nil

@@ -101,6 +101,17 @@ func (r *Redis) WaitReady(ctx context.Context) error {
 	return nil
 }
 
+// Err returns nil when every shard has a reachable master, and else why one has
+// not: an error that wraps ErrNoMaster.
+func (r *Redis) Err() error {
+	for _, s := range r.shards {
+		if st := s.state.Load(); st.master == nil {
+			return st.err
+		}
+	}
+	return nil
+}
+
 // notReady says what the shard lacks.
 func (s *Shard) notReady(ctx context.Context) error {
 	st := s.state.Load()

@@ -1,6 +1,7 @@
 package redisx
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -19,9 +20,11 @@ import (
 // given several, is not safe for concurrent use and skips live ones after a
 // dead one; here it is owned by one goroutine and knows one address.
 type watcher struct {
-	d    *dialect
-	addr string
-	kick chan struct{} // holds 1: ask now
+	d        *dialect
+	addr     string
+	refusals *refusalLog
+	kick     chan struct{} // holds 1: ask now
+	oldName  bool          // replicas are asked for as slaves; owned by run
 }
 
 // statement is the outcome of asking one Sentinel.
@@ -32,8 +35,8 @@ type statement struct {
 	event   bool // asked because the Sentinel announced something
 }
 
-func newWatcher(d *dialect, addr string) *watcher {
-	return &watcher{d: d, addr: addr, kick: make(chan struct{}, 1)}
+func newWatcher(d *dialect, addr string, r *refusalLog) *watcher {
+	return &watcher{d: d, addr: addr, refusals: r, kick: make(chan struct{}, 1)}
 }
 
 // run asks until ctx ends and hands every outcome to report.
@@ -94,10 +97,12 @@ func (w *watcher) ask(lib *sentinel.Sentinel, pool *redigo.Pool) (opinion, error
 		if strings.Contains(err.Error(), redigo.ErrNil.Error()) { // the library keeps the cause unexported
 			err = fmt.Errorf("it watches no master named %q", w.d.master)
 		}
+		w.note("sentinel|get-master-addr-by-name", err)
 		return o, err
 	}
-	replicas, err := w.list(pool, "slaves")
+	replicas, err := w.listReplicas(pool)
 	if err != nil {
+		w.note("sentinel|replicas", err)
 		return o, err
 	}
 	for _, r := range replicas {
@@ -107,10 +112,64 @@ func (w *watcher) ask(lib *sentinel.Sentinel, pool *redigo.Pool) (opinion, error
 		}
 	}
 	sentinels, err := w.list(pool, "sentinels")
+	if _, refused := refusedBySentinel(err); refused {
+		w.note("sentinel|sentinels", err) // those that the URL names will do
+		return o, nil
+	}
 	for _, s := range sentinels {
 		o.sentinels = append(o.sentinels, s.addr)
 	}
 	return o, err
+}
+
+// listReplicas asks by the name that the command has had since Redis 5, or by
+// the one before, whichever this Sentinel allows.
+func (w *watcher) listReplicas(pool *redigo.Pool) ([]listed, error) {
+	names := [...]string{"replicas", "slaves"}
+	if w.oldName {
+		names = [...]string{"slaves", "replicas"}
+	}
+	all, err := w.list(pool, names[0])
+	if _, refused := refusedBySentinel(err); !refused {
+		return all, err
+	}
+	others, failed := w.list(pool, names[1])
+	if failed != nil {
+		return nil, err
+	}
+	w.oldName = !w.oldName
+	return others, nil
+}
+
+// note counts and logs a refusal of command, if err is one.
+func (w *watcher) note(command string, err error) {
+	if reply, ok := refusedBySentinel(err); ok {
+		w.refusals.note(w.d.name, w.addr, cmp.Or(repliedTo(reply.Error()), command), reply, time.Now())
+	}
+}
+
+// sentinelReply is a reply that came through redigo, as go-redis marks its own.
+type sentinelReply string
+
+func (r sentinelReply) Error() string { return string(r) }
+
+// RedisError implements redis.Error.
+func (sentinelReply) RedisError() {}
+
+// refusedBySentinel returns the reply by which a Sentinel did not let us do
+// what we asked. The Sentinel library keeps the cause of its errors unexported,
+// so that they can be told by their text alone.
+func refusedBySentinel(err error) (redis.Error, bool) {
+	if err == nil {
+		return nil, false
+	}
+	text := err.Error()
+	for _, begins := range []string{"NOPERM", "NOAUTH", "WRONGPASS", "ERR Unknown sentinel subcommand", "ERR unknown command", "ERR Unknown subcommand"} {
+		if i := strings.Index(text, begins); i >= 0 {
+			return sentinelReply(text[i:]), true
+		}
+	}
+	return nil, false
 }
 
 // listed is an instance that a Sentinel lists.
@@ -123,7 +182,7 @@ func (l *listed) has(flag string) bool { return slices.Contains(l.flags, flag) }
 
 func (l *listed) available() bool { return !l.has("disconnected") && !l.has("s_down") }
 
-// list asks for the master's replicas ("slaves") or for its other Sentinels.
+// list asks for the master's replicas ("replicas") or for its other Sentinels.
 // The library's Slaves does not tell which one is being promoted, and its
 // SentinelAddrs and Discover fail with the redigo of today on every reply.
 func (w *watcher) list(pool *redigo.Pool, kind string) ([]listed, error) {
@@ -164,6 +223,8 @@ func (w *watcher) listen(ctx context.Context) {
 		if l, err := openLink(ctx, w.d.sentinelOptions(w.addr), events); err == nil {
 			w.hurry() // it may have spoken before we listened
 			w.follow(ctx, l)
+		} else { // one that is away is told by the questions
+			w.refusals.note(w.d.name, w.addr, "subscribe", err, time.Now())
 		}
 		select {
 		case <-ctx.Done():

@@ -58,8 +58,9 @@ type Node struct {
 	LagBytes int64         // of the replication stream that a replica lacked when last asked
 	Lag      time.Duration // how long it had lacked some, in steps of a second
 
-	since  time.Time // healthy since
-	memory *memory   // as last told; nil before
+	answers bool      // as what it is taken for
+	since   time.Time // healthy since
+	memory  *memory   // as last told; nil before
 }
 
 func newShard(d *dialect, m *metrics, r *refusalLog) *Shard {
@@ -231,6 +232,27 @@ func appendTwo(to, nodes []*node) []*node {
 		to = append(to, nodes[(i+1+rand.IntN(n-1))%n])
 	}
 	return to
+}
+
+// Visit runs f for every node that answers, one after the other, with a client
+// of its own that is closed afterwards, so that f may leave it in any state.
+// What servers refuse to it is counted and logged by nobody else. It stops when
+// ctx ends.
+func (s *Shard) Visit(ctx context.Context, f func(context.Context, Node, *redis.Client)) {
+	st := s.state.Load()
+	for _, n := range st.nodes {
+		if ctx.Err() != nil {
+			return
+		}
+		if !n.answers {
+			continue
+		}
+		o := s.dialect.options(n.Addr)
+		o.PoolSize = fewConns
+		c := redis.NewClient(o)
+		f(ctx, n, c)
+		_ = c.Close() // nothing is under way
+	}
 }
 
 // waitReady waits until the master is reachable and every node has been asked

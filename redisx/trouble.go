@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type Trouble struct {
 	Reply   string
 	Class   string // "full" or "misconfigured"
 	At      time.Time
+	Spare   bool // Node is not the shard's master, which can be reached: others serve
 }
 
 const (
@@ -33,7 +35,17 @@ const (
 
 // Troubles returns the refusals of the last 15 s that another try does not
 // mend, the newest of each shard, node and command, in their order.
-func (r *Redis) Troubles() []Trouble { return r.refusals.troubles(time.Now()) }
+func (r *Redis) Troubles() []Trouble {
+	all := r.refusals.troubles(time.Now())
+	for i := range all {
+		for _, s := range r.shards {
+			if m := s.state.Load().master; s.Name() == all[i].Shard && m != nil {
+				all[i].Spare = m.addr != all[i].Node
+			}
+		}
+	}
+	return all
+}
 
 // refusalLog keeps what servers refused: replies of every class but classReply.
 // It logs when a command begins to be refused and when it has not been for a
@@ -69,13 +81,15 @@ func (l *refusalLog) note(shard, node, command string, err error, now time.Time)
 	if !ok {
 		return
 	}
-	what := refused{shard, node, command, classifyReply(reply.Error())}
+	// A server that does not know a command repeats its arguments.
+	text, _, _ := strings.Cut(reply.Error(), ", with args beginning with")
+	what := refused{shard, node, command, classifyReply(text)}
 	if what.class == classReply {
 		return
 	}
 	l.total.WithLabelValues(shard, node, what.class.String()).Inc()
-	if l.add(what, reply.Error(), now) {
-		l.log.Warn("redis refuses", append(what.attrs(), slog.Any("err", reply))...)
+	if l.add(what, text, now) {
+		l.log.Warn("redis refuses", append(what.attrs(), slog.Any("err", errors.New(text)))...)
 	}
 }
 
@@ -196,8 +210,8 @@ func (w *witness) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proc
 // see passes on what the server replied to cmd itself, and not what it replied
 // while the connection for cmd was opened: those commands come here too.
 func (w *witness) see(cmd redis.Cmder, err error) {
-	reply, ok := err.(redis.Error) //nolint:errorlint // a wrapped one is checkRole's
-	if !ok {
+	reply, ok := err.(redis.Error)                                                    //nolint:errorlint // a wrapped one is checkRole's
+	if !ok || cmd.Name() == "hello" && redis.HasErrorPrefix(err, "unknown command") { // before Redis 6; then it is AUTH
 		return
 	}
 	if only := repliedTo(reply.Error()); only == "" || only == cmd.Name() {

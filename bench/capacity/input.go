@@ -45,7 +45,7 @@ func (in *Input) Validate() error {
 		v         float64
 		low, high float64
 	}{
-		{"users", float64(in.Users), 0, maxUsers},
+		{"users", float64(in.Users), 1, maxUsers},
 		{"per-user", in.PerUser, 0, 1e7},
 		{"notify-rate", in.Rate, 0, 1e10},
 		{"targets", float64(in.Targets), 1, 10_000},

@@ -24,7 +24,7 @@ import (
 // ends; the machine's own network is never touched.
 
 // apartEnv marks the process that runs apart.
-const apartEnv = "HOMING_DRILL_APART"
+const apartEnv = "_HOMING_DRILL_APART"
 
 func insideApart() bool { return os.Getenv(apartEnv) != "" }
 

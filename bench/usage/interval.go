@@ -8,8 +8,8 @@ type Interval struct {
 	Took   time.Duration
 	Groups map[string]Used
 
-	Cores   int // of the machine
-	Busy    float64
+	Cores   int     // of the machine
+	Busy    float64 // 0 to Cores
 	SoftIRQ float64 // of Busy
 	Steal   float64 // beside Busy
 }
@@ -31,7 +31,7 @@ func (r Reading) Since(before Reading) Interval {
 		Took:    took,
 		Groups:  make(map[string]Used, len(r.Groups)),
 		Cores:   r.Cores,
-		Busy:    cores(r.Busy-before.Busy, took),
+		Busy:    bounded(cores(r.Busy-before.Busy, took), r.Cores),
 		SoftIRQ: cores(r.SoftIRQ-before.SoftIRQ, took),
 		Steal:   cores(r.Steal-before.Steal, took),
 	}
@@ -59,3 +59,7 @@ func cores(used, took time.Duration) float64 {
 	}
 	return used.Seconds() / took.Seconds()
 }
+
+// bounded keeps what cores were busy with to what is possible: the kernel counts
+// their idle time in whole ticks, and some of it late.
+func bounded(busy float64, cores int) float64 { return min(max(busy, 0), float64(cores)) }

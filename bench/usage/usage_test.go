@@ -101,3 +101,14 @@ func TestHolders(t *testing.T) {
 		t.Fatalf("Holders = %v, %v; want %v held by us", got, err, client.LocalAddr())
 	}
 }
+
+func TestBusyCoresArePossible(t *testing.T) {
+	start := time.Now()
+	before := Reading{At: start, Machine: Machine{Cores: 2, Busy: time.Minute}}
+	for spent, want := range map[time.Duration]float64{-30 * time.Millisecond: 0, 500 * time.Millisecond: 0.5, 2100 * time.Millisecond: 2} {
+		after := Reading{At: start.Add(time.Second), Machine: Machine{Cores: 2, Busy: time.Minute + spent}}
+		if got := after.Since(before).Busy; got < want-1e-9 || got > want+1e-9 {
+			t.Errorf("%v in a second of 2 cores: %v busy, want %v", spent, got, want)
+		}
+	}
+}

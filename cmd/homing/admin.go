@@ -23,13 +23,13 @@ type adminConfig struct {
 }
 
 // newRegistry returns a registry with the metrics of the Go runtime, of the
-// process, and of sink unless it is nil.
+// process and its build, and of sink unless it is nil.
 func newRegistry(sink *logsink.Sink) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	if sink != nil {
 		reg.MustRegister(sink.Collector())
 	}
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(readBuild().collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return reg
 }
 

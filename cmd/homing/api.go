@@ -17,6 +17,7 @@ import (
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
+	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/redisx"
 )
 
@@ -136,6 +137,8 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	dispatcher.RefusedBy(r.Troubles)
 	agreed := layout.New(r, keys, layout.API, log, reg)
 	dispatcher.AgreedBy(agreed.Err)
+	allowed := rights.New(r, keys, log, reg)
+	dispatcher.AllowedBy(allowed)
 	once := notify.NewOnce(c.Once, r, keys, reg)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
@@ -148,6 +151,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		return nil, err
 	}
 	back.run("layout", agreed.Run)
+	back.run("rights", allowed.Run)
 	back.run("census", census.Run)
 	back.run("index", ix.Run)
 	back.run("relay", rl.Run)

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/homing/homing/cmd/homing/internal/logsink"
-	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/master"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/redisx"
 )
 
@@ -63,8 +63,9 @@ func (c *frontCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink
 func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsink.Sink) error {
 	// What a worker would refuse is refused here, once, before any is started.
 	if _, err := auth.New(c.Auth, log, prometheus.NewRegistry()); err != nil {
-		return fmt.Errorf("auth: %w", err)
+		return err
 	}
+	auth.WarnOfExposure(&c.Auth, log)
 	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry(sink))
 	if err != nil {
 		return err
@@ -119,35 +120,62 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 		return err
 	}
 	back.run("burial", func(ctx context.Context) error { return bury(ctx, r, c.Redis.Prefix, child.Ended, log) })
-	if err := w.waitReady(serving); err != nil {
+	ready.starting.Store(w)
+	if err := w.waitReadyAloud(serving, child); err != nil {
 		return err
 	}
 	if err := child.Ready(); err != nil {
 		return err
 	}
-	ready.worker.Store(w.front)
+	ready.serving.Store(w)
 	context.AfterFunc(serving, func() { ready.stopping.Store(true) })
 	return w.run(func() error { return child.Run(serving, w.front) })
 }
 
+// waitReadyAloud is waitReady, and tells the master what it waits for.
+func (w *worker) waitReadyAloud(ctx context.Context, child *master.Child) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		child.Waits(ctx, w.waitsFor)
+	}()
+	err := w.waitReady(ctx)
+	cancel()
+	<-told
+	return err
+}
+
 // readiness says whether a worker serves.
 type readiness struct {
-	worker   atomic.Pointer[front.Worker] // nil: it is not reached yet
+	starting atomic.Pointer[worker] // nil: it is not there yet
+	serving  atomic.Pointer[worker] // nil: it is not reached yet
 	stopping atomic.Bool
 }
 
 func (r *readiness) check() error {
-	w := r.worker.Load()
+	w := r.serving.Load()
 	switch {
 	case r.stopping.Load():
 		return errors.New("the worker stops")
 	case w == nil:
-		return errors.New("the worker waits for its subscriptions")
+		return r.checkStart()
 	}
-	if s := w.Standing(); s != hub.StandingGood {
+	if s := w.front.Standing(); s != hub.StandingGood {
 		return fmt.Errorf("the worker's standing is %v", s)
 	}
+	if err := w.allowed.Err(); err != nil && !errors.Is(err, rights.ErrNotAsked) { // a Redis that is away is the standing's affair
+		return err
+	}
 	return nil
+}
+
+func (r *readiness) checkStart() error {
+	if w := r.starting.Load(); w != nil {
+		return fmt.Errorf("the worker waits: %w", w.waitsFor())
+	}
+	return errors.New("the worker starts")
 }
 
 // workerHandler is what a worker serves to its master.

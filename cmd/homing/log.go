@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os/signal"
 	"reflect"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -70,13 +69,4 @@ func (c logConfig) shield(chosen *kong.Context, stderr io.Writer) *logsink.Sink 
 	}
 	signal.Ignore(syscall.SIGPIPE) // a write to descriptor 1 or 2 would end the process otherwise
 	return logsink.New(stderr, logsink.Options{Bytes: c.Queue, Note: c.lostLines})
-}
-
-// version is the module's version, or the commit the binary was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version + " " + info.GoVersion
 }

@@ -52,6 +52,7 @@ func TestPlanRefusals(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"plan", "--users"},
 		{"plan --users many", "many"},
+		{"plan --users 0", "--users: 0: want 1 to"},
 		{"plan --users 1M --targets 5 --online 6", "--online: 6: want 1 to 5"},
 		{"plan --users 1M --memory-per-machine 32XB", "xb"},
 		{"plan --users 1M --costs " + none, none},

@@ -37,7 +37,7 @@ var resumeDuration = flag.Duration("resume-duration", 10*time.Second, "how long 
 const resumeLosses = 200
 
 // envMain makes the test binary the program itself.
-const envMain = "HOMING_TEST_MAIN"
+const envMain = "_HOMING_TEST_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envMain) != "" {

@@ -19,6 +19,7 @@ import (
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
+	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/redisx"
 )
 
@@ -47,6 +48,8 @@ type worker struct {
 	registrar *index.Registrar
 	relay     *relay.Relay
 	agreed    *layout.Check
+	allowed   *rights.Check
+	redis     *redisx.Redis
 	log       *slog.Logger
 }
 
@@ -84,11 +87,13 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	back.run("tokens", verifier.Run)
 	agreed := layout.New(r, keys, layout.Front, log, reg)
 	back.run("layout", agreed.Run)
+	allowed := rights.New(r, keys, log, reg)
+	back.run("rights", allowed.Run)
 	back.run("registrar", registrar.Run)
 	back.run("inbox", box.Run)
 	back.run("relay", rl.Run)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, log: log}, nil
+	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, allowed: allowed, redis: r, log: log}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its
@@ -111,7 +116,20 @@ func (w *worker) waitReady(ctx context.Context) error {
 	if err := w.agreed.WaitAgreed(ctx); err != nil {
 		return fmt.Errorf("compare the layout of Redis: %w", err)
 	}
+	if err := w.allowed.WaitGranted(ctx); err != nil {
+		return fmt.Errorf("ask Redis what it lets us do: %w", err)
+	}
 	return nil
+}
+
+// waitsFor says what waitReady waits for.
+func (w *worker) waitsFor() error {
+	for _, check := range []func() error{w.redis.Err, w.relay.Ready, w.agreed.Err, w.allowed.Err} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return errors.New("for its subscriptions")
 }
 
 // nodeName is the name that processes of this machine or pod go by.

@@ -13,7 +13,7 @@ import (
 type Config struct {
 	HS256SecretFile string        `name:"hs256-secret-file" help:"File with the secret of HS256 tokens, at least 32 bytes; used as it is, without line breaks at its end." type:"path" placeholder:"FILE"`
 	PublicKeyFiles  []string      `name:"public-key-file" help:"PEM file with public keys of RS256 (2048 bits or more) and ES256 (P-256) tokens. Repeatable." type:"path" placeholder:"FILE"`
-	JWKSURL         string        `name:"jwks-url" help:"URL of a JSON Web Key Set with keys of RS256 and ES256 tokens; https, or http on loopback. It is fetched at the start, then regularly, and when a token names an unknown key." placeholder:"URL"`
+	JWKSURL         string        `name:"jwks-url" help:"URL of a JSON Web Key Set with keys of RS256 and ES256 tokens; https, or http on loopback; redirects likewise, at most 3. At most 64 usable keys. It is fetched at the start, then regularly, and when a token names an unknown key." placeholder:"URL"`
 	JWKSRefresh     time.Duration `name:"jwks-refresh" help:"How often the key set is fetched." default:"10m"`
 	JWKSMinInterval time.Duration `name:"jwks-min-interval" help:"Least time between two fetches, however many tokens name unknown keys; also the pause after a failed one." default:"5s"`
 	JWKSTimeout     time.Duration `name:"jwks-timeout" help:"How long one fetch of the key set may take." default:"5s"`
@@ -55,7 +55,7 @@ func (c *Config) Validate() error {
 
 func (c *Config) validateJWKS() error {
 	if err := checkURL(c.JWKSURL); err != nil {
-		return fmt.Errorf("auth.jwks-url: %q: %w", c.JWKSURL, err)
+		return fmt.Errorf("auth.jwks-url: %s: %w", redacted(c.JWKSURL), err)
 	}
 	for _, d := range []struct {
 		name  string
@@ -73,6 +73,15 @@ func (c *Config) validateJWKS() error {
 		return fmt.Errorf("auth.jwks-refresh: %v: want at least auth.jwks-min-interval, %v", c.JWKSRefresh, c.JWKSMinInterval)
 	}
 	return nil
+}
+
+// redacted is a URL for people to read, without a password.
+func redacted(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "(not shown)"
+	}
+	return u.Redacted()
 }
 
 // checkURL refuses plain HTTP over a network: whoever answers in the server's

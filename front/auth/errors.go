@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -12,6 +13,17 @@ type Error struct{ code, text string }
 
 // Error says what is wrong with the token.
 func (e *Error) Error() string { return e.text }
+
+// Is reports whether target is the same reason, whatever its details.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error) //nolint:errorlint // errors.Is unwraps
+	return ok && t.code == e.code
+}
+
+// because returns e with details that the client is told.
+func (e *Error) because(format string, args ...any) *Error {
+	return &Error{e.code, e.text + ": " + fmt.Sprintf(format, args...)}
+}
 
 // Code is the stable name of the reason, such as "token_expired".
 func (e *Error) Code() string { return e.code }
@@ -46,28 +58,15 @@ func Code(err error) string {
 	return "internal"
 }
 
-// reasonOf names what the parser found. Claims that are wrong whenever the
-// token is used go before those that are wrong at the moment.
+// reasonOf names what the parser found before it looked at the claims.
 func reasonOf(err error) error {
 	if e, ok := errors.AsType[*Error](err); ok { // from our own look-up of the key
 		return e
 	}
-	for _, r := range []struct{ is, reason error }{
-		{jwt.ErrTokenMalformed, ErrMalformed},
-		{jwt.ErrTokenSignatureInvalid, ErrBadSignature},
-		{jwt.ErrTokenUnverifiable, ErrBadSignature},
-		{jwt.ErrTokenInvalidAudience, ErrBadClaims},
-		{jwt.ErrTokenInvalidIssuer, ErrBadClaims},
-		{jwt.ErrTokenRequiredClaimMissing, ErrBadClaims},
-		{jwt.ErrTokenExpired, ErrExpired},
-		{jwt.ErrTokenNotValidYet, ErrNotYetValid},
-		{jwt.ErrTokenUsedBeforeIssued, ErrNotYetValid},
-	} {
-		if errors.Is(err, r.is) {
-			return r.reason
-		}
+	if errors.Is(err, jwt.ErrTokenMalformed) {
+		return ErrMalformed
 	}
-	return ErrBadClaims
+	return ErrBadSignature
 }
 
 // Curable reports whether a fresh key set may cure the error of a Verifier.

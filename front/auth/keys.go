@@ -25,6 +25,10 @@ const (
 // minRSA is the least modulus in bits that RFC 7518 §3.3 allows.
 const minRSA = 2048
 
+// maxRSA bounds the work for one signature: what a modulus costs grows with
+// the square of its size.
+const maxRSA = 8192
+
 // keys are all keys that tokens may be signed with. Each serves one algorithm,
 // so that a public key is never taken for an HMAC secret.
 type keys struct {
@@ -48,11 +52,7 @@ func loadKeys(cfg *Config, log *slog.Logger, m *metrics) (keys, error) {
 		}
 	}
 	if cfg.JWKSURL != "" {
-		set, err := newKeySet(cfg, log, m)
-		if err != nil {
-			return keys{}, err
-		}
-		k.set = set
+		k.set = newKeySet(cfg, log, m)
 	}
 	return k, nil
 }
@@ -111,8 +111,8 @@ func parseBlock(block *pem.Block) (any, error) {
 func algOf(key any) (string, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
-		if bits := key.N.BitLen(); bits < minRSA {
-			return "", fmt.Errorf("RSA key of %d bits: want at least %d", bits, minRSA)
+		if bits := key.N.BitLen(); bits < minRSA || bits > maxRSA {
+			return "", fmt.Errorf("RSA key of %d bits: want %d to %d", bits, minRSA, maxRSA)
 		}
 		return algRS256, nil
 	case *ecdsa.PublicKey:
@@ -151,7 +151,7 @@ type query struct {
 // Only algorithms of keys.methods get here.
 func (q *query) find(token *jwt.Token) (any, error) {
 	if _, ok := token.Header["crit"]; ok { // RFC 7515 §4.1.11: we understand none
-		return nil, fmt.Errorf("%w: critical header", ErrMalformed)
+		return nil, ErrMalformed.because("the header names extensions (crit), and none is understood")
 	}
 	alg := token.Method.Alg()
 	if alg == algHS256 {

@@ -12,12 +12,17 @@ import (
 	"time"
 
 	"github.com/MicahParks/jwkset"
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// maxKeySet bounds the answer of a JWKS server, in bytes.
-const maxKeySet = 1 << 20
+// What a JWKS server may answer.
+const (
+	maxKeySet   = 1 << 20  // bytes of the set
+	maxHeader   = 64 << 10 // bytes of the answer's head
+	maxSetKeys  = 64       // usable keys of the set
+	maxTried    = 8        // keys that are tried for one token: each costs a signature
+	maxRedirect = 3        // redirects that are followed
+)
 
 // keySet is the keys of a JWKS URL (RFC 7517 §5). One goroutine, run, fetches
 // them; look-ups read memory and never wait for it.
@@ -26,62 +31,61 @@ type keySet struct {
 	refresh     time.Duration
 	minInterval time.Duration
 	client      *http.Client
-	storage     jwkset.Storage
-	keyfunc     jwt.Keyfunc
 	log         *slog.Logger
 	metrics     *metrics
 	ask         chan struct{} // an unknown key asks for a fetch; holds one
 
 	mu       sync.Mutex
-	fetching bool                             // guarded by mu
-	ended    time.Time                        // guarded by mu: when the last fetch ended; zero before
-	byAlg    map[string][]jwt.VerificationKey // guarded by mu: the keys by algorithm; nil before the first success
-	next     chan struct{}                    // guarded by mu: closed when the next fetch ends
-	stopped  bool                             // guarded by mu: run has returned
+	fetching bool          // guarded by mu
+	ended    time.Time     // guarded by mu: when the last fetch ended; zero before
+	ring     *ring         // guarded by mu: the keys, never changed; nil before the first success
+	next     chan struct{} // guarded by mu: closed when the next fetch ends
+	stopped  bool          // guarded by mu: run has returned
 }
 
-func newKeySet(cfg *Config, log *slog.Logger, m *metrics) (*keySet, error) {
-	storage := jwkset.NewMemoryStorage()
-	kf, err := keyfunc.New(keyfunc.Options{Storage: storage})
-	if err != nil {
-		return nil, fmt.Errorf("key set: %w", err)
-	}
+func newKeySet(cfg *Config, log *slog.Logger, m *metrics) *keySet {
 	return &keySet{
 		url: cfg.JWKSURL, refresh: cfg.JWKSRefresh, minInterval: cfg.JWKSMinInterval,
-		// A connection kept open for minutes between fetches is of no use.
-		client:  &http.Client{Timeout: cfg.JWKSTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}},
-		storage: storage, keyfunc: kf.Keyfunc, log: log, metrics: m,
+		client: &http.Client{
+			Timeout:       cfg.JWKSTimeout,
+			CheckRedirect: mayFollow,
+			Transport: &http.Transport{
+				Proxy:                  http.ProxyFromEnvironment,
+				DisableKeepAlives:      true, // between fetches that are minutes apart
+				MaxResponseHeaderBytes: maxHeader,
+			},
+		},
+		log: log, metrics: m,
 		ask: make(chan struct{}, 1), next: make(chan struct{}),
-	}, nil
+	}
 }
 
-// find returns the key that token names, or all of its algorithm's when it
-// names none. Errors wrap ErrUnknownKey or ErrKeysUnavailable.
-func (s *keySet) find(token *jwt.Token) (any, error) {
-	ready, all := s.known(token.Method.Alg())
-	if !ready {
-		return nil, ErrKeysUnavailable
+// mayFollow holds a redirect to the rule for the address itself: whoever could
+// send us elsewhere in the clear could sign tokens for any player.
+func mayFollow(next *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirect {
+		return fmt.Errorf("more than %d redirects", maxRedirect)
 	}
-	if _, named := token.Header["kid"]; !named {
-		if len(all) == 0 {
-			return nil, fmt.Errorf("%w: no %s key in the set", ErrUnknownKey, token.Method.Alg())
-		}
-		return jwt.VerificationKeySet{Keys: all}, nil
+	if err := checkURL(next.URL.String()); err != nil {
+		return fmt.Errorf("redirect: %w", err)
 	}
-	key, err := s.keyfunc(token)
-	if errors.Is(err, jwkset.ErrKeyNotFound) {
-		return nil, fmt.Errorf("%w: %w", ErrUnknownKey, err)
+	if via[len(via)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
+		return errors.New("redirect from https to http")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadSignature, err)
-	}
-	return key, nil
+	return nil
 }
 
-func (s *keySet) known(alg string) (ready bool, keys []jwt.VerificationKey) {
+// find returns the keys that may have signed token. Errors wrap an *Error or
+// ErrKeysUnavailable.
+func (s *keySet) find(token *jwt.Token) (jwt.VerificationKeySet, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.byAlg != nil, s.byAlg[alg]
+	ring := s.ring
+	s.mu.Unlock()
+	if ring == nil {
+		return jwt.VerificationKeySet{}, ErrKeysUnavailable
+	}
+	keys, err := ring.find(token)
+	return jwt.VerificationKeySet{Keys: keys}, err
 }
 
 // refetched reports whether a fetch has ended since the time given, for which
@@ -120,7 +124,7 @@ func (s *keySet) run(ctx context.Context) {
 	for {
 		pause := s.refresh
 		if err := s.fetch(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "could not fetch the key set; the last one stays in use", "url", s.url, "error", err)
+			s.log.WarnContext(ctx, "could not fetch the key set; the last one stays in use", "url", redacted(s.url), "err", err)
 			pause = s.minInterval
 		}
 		if !sleep(ctx, s.minInterval, nil) || !sleep(ctx, pause-s.minInterval, s.ask) {
@@ -152,14 +156,11 @@ func (s *keySet) stop() {
 func (s *keySet) fetch(ctx context.Context) error {
 	s.begin()
 	keys, err := s.get(ctx)
-	if err == nil {
-		err = s.storage.KeyReplaceAll(ctx, keys)
-	}
 	s.metrics.fetched(len(keys), err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
-		s.byAlg = groupByAlg(keys)
+		s.ring = newRing(keys)
 	}
 	s.fetching, s.ended = false, time.Now()
 	close(s.next)
@@ -176,16 +177,6 @@ func (s *keySet) begin() {
 	case <-s.ask:
 	default:
 	}
-}
-
-func groupByAlg(keys []jwkset.JWK) map[string][]jwt.VerificationKey {
-	out := make(map[string][]jwt.VerificationKey)
-	for _, jwk := range keys {
-		if alg, err := algOf(jwk.Key()); err == nil {
-			out[alg] = append(out[alg], jwk.Key())
-		}
-	}
-	return out
 }
 
 func (s *keySet) get(ctx context.Context) ([]jwkset.JWK, error) {
@@ -224,10 +215,13 @@ func (s *keySet) parse(ctx context.Context, body []byte) ([]jwkset.JWK, error) {
 	for _, m := range set.Keys {
 		jwk, err := usable(m)
 		if err != nil {
-			s.log.DebugContext(ctx, "passed over a key of the set", "kid", m.KID, "error", err)
+			s.log.DebugContext(ctx, "passed over a key of the set", "kid", m.KID, "err", err)
 			continue
 		}
 		keys = append(keys, jwk)
+	}
+	if len(keys) > maxSetKeys {
+		return nil, fmt.Errorf("%d usable keys, want at most %d", len(keys), maxSetKeys)
 	}
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("none of %d keys is for RS256 or ES256 signatures", len(set.Keys))

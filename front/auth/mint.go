@@ -25,13 +25,9 @@ func Mint(secret []byte, id Identity, ttl time.Duration) (string, error) {
 		}
 	}
 	now := time.Now()
-	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
-		RegisteredClaims: jwt.RegisteredClaims{
-			Subject:   string(id.User),
-			IssuedAt:  jwt.NewNumericDate(now),
-			ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
-		},
-		Service: string(id.Service),
-	})
-	return token.SignedString(secret)
+	c := jwt.MapClaims{"sub": string(id.User), "iat": now.Unix(), "exp": now.Add(ttl).Unix()}
+	if id.Service != "" {
+		c["svc"] = string(id.Service)
+	}
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(secret)
 }

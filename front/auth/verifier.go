@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -19,22 +18,16 @@ type Identity struct {
 	Expires time.Time   // zero: never
 }
 
-// claims are those that we read (RFC 7519 §4.1): sub is the user.
-type claims struct {
-	jwt.RegisteredClaims
-	Service string `json:"svc,omitempty"`
-}
-
 // maxToken bounds the work for one token, in bytes.
 const maxToken = 8 << 10
 
 // Verifier checks tokens. It is safe for concurrent use.
 type Verifier struct {
-	parser  *jwt.Parser
-	keys    keys
-	maxAge  time.Duration
-	leeway  time.Duration
-	metrics *metrics
+	cfg       Config
+	parser    *jwt.Parser // checks signatures
+	validator *jwt.Validator
+	keys      keys
+	metrics   *metrics
 }
 
 // New checks cfg and reads the key files. It makes no request: Run fetches the
@@ -49,14 +42,15 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Verifier, er
 		return nil, err
 	}
 	return &Verifier{
-		parser: jwt.NewParser(parserOptions(&cfg, k.methods())...),
-		keys:   k, maxAge: cfg.MaxAge, leeway: cfg.Leeway, metrics: m,
+		cfg:       cfg,
+		parser:    jwt.NewParser(jwt.WithValidMethods(k.methods()), jwt.WithoutClaimsValidation()),
+		validator: jwt.NewValidator(claimOptions(&cfg)...),
+		keys:      k, metrics: m,
 	}, nil
 }
 
-func parserOptions(cfg *Config, methods []string) []jwt.ParserOption {
+func claimOptions(cfg *Config) []jwt.ParserOption {
 	options := []jwt.ParserOption{
-		jwt.WithValidMethods(methods),
 		jwt.WithLeeway(cfg.Leeway),
 		jwt.WithIssuedAt(), // refuses an 'iat' in the future
 	}
@@ -117,7 +111,7 @@ func (v *Verifier) verify(token string) (Identity, error) {
 		return Identity{}, ErrMissing
 	}
 	if len(token) > maxToken {
-		return Identity{}, fmt.Errorf("%w: %d bytes, want at most %d", ErrMalformed, len(token), maxToken)
+		return Identity{}, ErrMalformed.because("%d bytes, want at most %d", len(token), maxToken)
 	}
 	var c claims
 	q := query{keys: &v.keys}
@@ -127,27 +121,33 @@ func (v *Verifier) verify(token string) (Identity, error) {
 	return v.identity(&c)
 }
 
-// identity checks what the parser leaves to us.
+// identity checks the claims of a token whose signature is right.
 func (v *Verifier) identity(c *claims) (Identity, error) {
-	id := Identity{User: hub.UserID(c.Subject), Service: hub.Service(c.Service)}
-	if err := id.User.Check(); err != nil {
-		return Identity{}, fmt.Errorf("%w: sub: %w", ErrBadClaims, err)
+	if err := c.decode(); err != nil {
+		return Identity{}, err
 	}
-	if id.Service != "" {
-		if err := id.Service.Check(); err != nil {
-			return Identity{}, fmt.Errorf("%w: svc: %w", ErrBadClaims, err)
-		}
+	if err := v.validator.Validate(c); err != nil {
+		return Identity{}, c.reasonOf(err, &v.cfg)
 	}
-	if v.maxAge > 0 {
-		if c.IssuedAt == nil {
-			return Identity{}, fmt.Errorf("%w: iat: missing", ErrBadClaims)
-		}
-		if age := time.Since(c.IssuedAt.Time); age > v.maxAge+v.leeway {
-			return Identity{}, fmt.Errorf("%w: issued %v ago, want at most %v", ErrExpired, age.Round(time.Second), v.maxAge)
-		}
+	if err := v.checkAge(c.issued); err != nil {
+		return Identity{}, err
 	}
-	if c.ExpiresAt != nil {
-		id.Expires = c.ExpiresAt.Time
+	id := Identity{User: c.user, Service: c.service}
+	if c.expires != nil {
+		id.Expires = c.expires.Time
 	}
 	return id, nil
+}
+
+func (v *Verifier) checkAge(issued *jwt.NumericDate) error {
+	if v.cfg.MaxAge == 0 {
+		return nil
+	}
+	if issued == nil {
+		return ErrBadClaims.because("iat: missing")
+	}
+	if age := since(issued); age > v.cfg.MaxAge+v.cfg.Leeway {
+		return ErrExpired.because("iat was %v ago, want at most %v", age, v.cfg.MaxAge)
+	}
+	return nil
 }

@@ -50,9 +50,12 @@ func defaults(tb testing.TB) Config {
 	return cfg
 }
 
+// discard is a log for nobody.
+var discard = slog.New(slog.DiscardHandler)
+
 func newVerifier(tb testing.TB, cfg Config) *Verifier {
 	tb.Helper()
-	v, err := New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	v, err := New(cfg, discard, prometheus.NewRegistry())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -116,7 +119,7 @@ func TestVerifyHS256(t *testing.T) {
 		{name: "not JSON", token: base64.RawURLEncoding.EncodeToString([]byte("{")) + "." + parts[1] + "." + parts[2], want: ErrMalformed},
 		{name: "very long", token: good + strings.Repeat("a", maxToken), want: ErrMalformed},
 		{name: "critical header", token: sign(t, jwt.SigningMethodHS256, testSecret, claimsWith(nil), "crit", "b64"), want: ErrMalformed},
-		{name: "sub not a string", token: hs256(t, jwt.MapClaims{"sub": 7}), want: ErrMalformed},
+		{name: "sub not a string", token: hs256(t, jwt.MapClaims{"sub": true}), want: ErrBadClaims},
 		{name: "changed claims", token: parts[0] + "." + strings.Split(hs256(t, jwt.MapClaims{"sub": "bob"}), ".")[1] + "." + parts[2], want: ErrBadSignature},
 		{name: "no signature", token: parts[0] + "." + parts[1] + ".", want: ErrBadSignature},
 		{name: "another secret", token: sign(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), claimsWith(nil)), want: ErrBadSignature},
@@ -261,7 +264,7 @@ func TestFilesThatCannotServe(t *testing.T) {
 		"not a key":    {public: pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: []byte("x")}), want: "auth.public-key-file: "},
 		"private key":  {public: private, want: "-pubout"},
 		"certificate":  {public: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE"}), want: "want PUBLIC KEY"},
-		"small RSA":    {public: publicPEM(t, small), want: "1024 bits: want at least 2048"},
+		"small RSA":    {public: publicPEM(t, small), want: "1024 bits: want 2048 to 8192"},
 		"P-384":        {public: publicPEM(t, rsaKey, p384), want: "P-384: want P-256"},
 	} {
 		cfg := defaults(t)
@@ -270,14 +273,14 @@ func TestFilesThatCannotServe(t *testing.T) {
 		} else {
 			cfg.PublicKeyFiles = []string{writeFile(t, "key.pem", c.public)}
 		}
-		if _, err := New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := New(cfg, discard, prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q in it", name, err, c.want)
 		}
 	}
 	for name, cfg := range map[string]Config{
 		"secret": {HS256SecretFile: "/does/not/exist"}, "key": {PublicKeyFiles: []string{"/does/not/exist"}},
 	} {
-		if _, err := New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); !errors.Is(err, os.ErrNotExist) {
+		if _, err := New(cfg, discard, prometheus.NewRegistry()); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("missing %s file: %v", name, err)
 		}
 	}
@@ -290,11 +293,12 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		"auth.secret: 5 bytes": func(c *Config) { c.Secret = []byte("short") },
 		"auth.leeway: -1s":     func(c *Config) { c.Leeway = -time.Second },
 		"auth.max-age: -1s":    func(c *Config) { c.MaxAge = -time.Second },
-		`auth.jwks-url: "http://accounts/jwks": want https`: func(c *Config) { c.JWKSURL = "http://accounts/jwks" },
-		`auth.jwks-url: "/jwks": want https://`:             func(c *Config) { c.JWKSURL = "/jwks" },
-		`auth.jwks-url: "http://%zz": not a URL`:            func(c *Config) { c.JWKSURL = "http://%zz" },
-		"auth.jwks-timeout: 0s":                             func(c *Config) { c.JWKSURL, c.JWKSTimeout = "https://x/", 0 },
-		"auth.jwks-refresh: 1s: want at least":              func(c *Config) { c.JWKSURL, c.JWKSRefresh = "https://x/", time.Second },
+		`auth.jwks-url: http://accounts/jwks: want https`:      func(c *Config) { c.JWKSURL = "http://accounts/jwks" },
+		`auth.jwks-url: /jwks: want https://`:                  func(c *Config) { c.JWKSURL = "/jwks" },
+		`auth.jwks-url: (not shown): not a URL`:                func(c *Config) { c.JWKSURL = "http://%zz" },
+		`auth.jwks-url: http://us:xxxxx@accounts/: want https`: func(c *Config) { c.JWKSURL = "http://us:secret@accounts/" },
+		"auth.jwks-timeout: 0s":                                func(c *Config) { c.JWKSURL, c.JWKSTimeout = "https://x/", 0 },
+		"auth.jwks-refresh: 1s: want at least":                 func(c *Config) { c.JWKSURL, c.JWKSRefresh = "https://x/", time.Second },
 	} {
 		cfg := defaults(t)
 		cfg.Secret = testSecret

@@ -139,8 +139,11 @@ func (c *child) watch(s *slot) {
 		if err != nil || n == 0 {
 			break
 		}
-		timer.Stop()
-		c.tell(s, string(buf[:n]))
+		word := string(buf[:n])
+		if !strings.HasPrefix(word, sayWaits) {
+			timer.Stop()
+		}
+		c.tell(s, word)
 	}
 	_ = c.cmd.Wait() // status reads the state
 	timer.Stop()

@@ -7,7 +7,7 @@ import (
 
 // Config is what an operator can choose about the master.
 type Config struct {
-	Workers          int           `help:"Worker processes that share the port. 0: one per CPU." default:"0"`
+	Workers          int           `help:"Worker processes that share the port. 0: one per CPU that the front may use; a CPU quota of its cgroup, rounded up, counts." default:"0"`
 	ReadyTimeout     time.Duration `help:"A worker that is not ready this long after its start is killed and started again." default:"30s"`
 	StopTimeout      time.Duration `help:"A worker that was told to stop and has not after this long is killed. Longer than the drain window and timeout together." default:"30s"`
 	UnlistenAfter    time.Duration `help:"A slot without a worker for this long is closed, so that connections go to the others." default:"500ms"`

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -72,6 +73,25 @@ func Inherit() (*Child, error) {
 		_ = os.Unsetenv(name)
 	}
 	return c, nil
+}
+
+// waitsEvery is between two words about what a worker waits for.
+const waitsEvery = time.Second
+
+// Waits tells the master each second what this worker waits for, until ctx
+// ends. It must not run beside Ready.
+func (c *Child) Waits(ctx context.Context, what func() error) {
+	tick := time.NewTicker(waitsEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			word := sayWaits + what().Error()
+			_ = c.say(word[:min(len(word), maxWord)]) // a master that is gone need not know
+		}
+	}
 }
 
 // Ready tells the master that this worker serves, and answers from the time

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,11 +36,12 @@ type Master struct {
 	ended   ended
 }
 
-// New opens the sockets of every slot with options o. No worker runs before
+// New opens the sockets of every slot with options o, and fails where another
+// process listens already, which would take a part of the connections. No worker runs before
 // Run is called. Metrics go to reg, which Handler serves with the workers'.
 func New(cfg Config, addrs []Address, o poll.Options, log *slog.Logger, reg *prometheus.Registry) (*Master, error) {
 	if cfg.Workers == 0 {
-		cfg.Workers = runtime.NumCPU()
+		cfg.Workers = cpus()
 	}
 	dir, err := os.MkdirTemp("", "homing-front-")
 	if err != nil {
@@ -56,7 +56,7 @@ func New(cfg Config, addrs []Address, o poll.Options, log *slog.Logger, reg *pro
 			return nil, err
 		}
 		m.slots = append(m.slots, s)
-		addrs = s.addresses() // a free port is chosen once
+		addrs, o.Join = s.addresses(), true // a free port is chosen once, and nobody else may listen there
 	}
 	return m, nil
 }
@@ -123,7 +123,11 @@ func (m *Master) Ready() error {
 		if st.condition == fit {
 			return nil
 		}
-		why = append(why, fmt.Sprintf("worker %d %v", s.index, st))
+		text := fmt.Sprintf("worker %d %v", s.index, st)
+		if waits := s.waits.Load(); waits != nil {
+			text += ", the next one waits: " + *waits
+		}
+		why = append(why, text)
 	}
 	return fmt.Errorf("0 of %d workers serve: %s", len(m.slots), strings.Join(why, "; "))
 }

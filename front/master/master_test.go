@@ -96,7 +96,7 @@ func workerMain() error {
 		return err
 	}
 	cfg.DrainWindow, cfg.DrainTimeout = 300*time.Millisecond, time.Second
-	cfg.AdmitRate = 0 // the tests connect as fast as they can, and refuse to be refused
+	cfg.AdmitRate, cfg.ByteRate = 0, 0 // the tests connect one user as fast as they can, and refuse to be refused
 	reg := prometheus.NewRegistry()
 	standing := func() hub.Standing { return testStanding(slot) }
 	w, err := front.NewWorker(cfg, child.Listeners, front.Deps{
@@ -210,6 +210,9 @@ func (r *rig) pids() []int {
 	return out
 }
 
+// joins counts the calls of join.
+var joins atomic.Int64
+
 // join connects a user, reads hello, and returns the connection and what hello
 // says. It is somebody else's WebSocket client in as few lines as possible.
 func join(addr string) (net.Conn, string, error) {
@@ -218,7 +221,8 @@ func join(addr string) (net.Conn, string, error) {
 		return nil, "", err
 	}
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	_, err = io.WriteString(conn, "GET /ws?token=ann HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+	user := "ann" + strconv.FormatInt(joins.Add(1), 10) // each of its own: one user may not connect that often
+	_, err = io.WriteString(conn, "GET /ws?token="+user+" HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	br := bufio.NewReader(conn)
 	var res *http.Response
@@ -571,4 +575,29 @@ func TestWorkersEndWithAKilledMaster(t *testing.T) {
 	kill()
 	r := rig{t: t}
 	r.wait("the workers' end", func() bool { return unix.Kill(a, 0) != nil && unix.Kill(b, 0) != nil })
+}
+
+func TestASecondMasterIsRefusedUntilTheFirstStopsListening(t *testing.T) {
+	r := start(t, func(c *Config) { c.Workers = 2 })
+	second := func() (*Master, error) {
+		return New(r.cfg, []Address{{Addr: r.addr}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	}
+	_, err := second()
+	used, ok := errors.AsType[*poll.InUseError](err)
+	if !ok || used.PID != os.Getpid() || !strings.Contains(err.Error(), "front.listen") || !strings.Contains(err.Error(), r.addr) {
+		t.Errorf("a second master on the port: %v", err)
+	}
+	conn, _, err := join(r.addr) // which the workers of the first master keep while they drain
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	m, err := second()
+	if err != nil {
+		t.Fatalf("after the first one stopped: %v", err)
+	}
+	m.close()
 }

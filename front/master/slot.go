@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/hub"
 )
@@ -27,9 +28,10 @@ type slot struct {
 	events    chan event
 	renewals  chan chan error
 
-	serving atomic.Pointer[child] // the worker that accepts; nil: none
-	state   atomic.Pointer[state] // what it is good for
-	out     atomic.Bool           // the sockets do not listen, because another slot serves better
+	serving atomic.Pointer[child]  // the worker that accepts; nil: none
+	state   atomic.Pointer[state]  // what it is good for
+	waits   atomic.Pointer[string] // what a worker that is not ready waits for; nil: none has said
+	out     atomic.Bool            // the sockets do not listen, because another slot serves better
 
 	// Owned by run.
 	starting *child // a worker that is not ready yet
@@ -75,7 +77,7 @@ func newSlot(m *Master, index int, addrs []Address, o poll.Options) (*slot, erro
 		fd, err := poll.Listen(a.Addr, o)
 		if err != nil {
 			s.close()
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", front.ListenOption(a.TLS), err)
 		}
 		s.listeners = append(s.listeners, socket{fd, a.TLS})
 	}
@@ -196,6 +198,9 @@ func (s *slot) on(ev event) {
 		if text, ok := strings.CutPrefix(ev.what, sayPong); ok {
 			s.answered(ev.child, parseStanding(text))
 		}
+		if text, ok := strings.CutPrefix(ev.what, sayWaits); ok && ev.child == s.starting {
+			s.waits.Store(&text)
+		}
 	}
 }
 
@@ -205,6 +210,7 @@ func (s *slot) ready(c *child) {
 		return
 	}
 	s.starting = nil
+	s.waits.Store(nil)
 	hangs := s.condition() == silent
 	old := s.serving.Swap(c)
 	s.log.Info("worker ready", "pid", c.pid())

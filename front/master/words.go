@@ -6,6 +6,7 @@ package master
 const (
 	// From the worker.
 	sayAnswers  = "answers" // it answers pings, and understands mute and listen
+	sayWaits    = "waits "  // and for what; said again and again until it is ready
 	sayReady    = "ready"
 	sayStopping = "stopping"
 	sayPong     = "pong " // and its standing; said after its loop has turned
@@ -17,8 +18,8 @@ const (
 	givePlain = "plain"
 	giveTLS   = "tls"
 
-	// maxWord is the length of the longest one.
-	maxWord = 32
+	// maxWord is the length of the longest one; what a worker waits for is cut.
+	maxWord = 512
 )
 
 // What happens to a worker without its saying so.

@@ -32,6 +32,11 @@ type Options struct {
 	// default, some 15 minutes. It says nothing about a peer that
 	// acknowledges and does not read.
 	UserTimeout time.Duration
+	// Join says that sockets which listen at the address already are the
+	// caller's own, and that this one shares its connections with them.
+	Join bool
+
+	exclusive bool // no SO_REUSEPORT
 }
 
 const (
@@ -42,7 +47,8 @@ const (
 // Listen opens a listening socket on addr ("127.0.0.1:8081", "[::1]:8081",
 // ":8081" for all addresses of both families, "host:0" for a free port). It
 // blocks only to resolve a host name. Sockets of several processes that listen
-// on the same port share its connections.
+// on the same port share its connections; unless o.Join says that this is
+// meant, an address where somebody listens is an *InUseError.
 func Listen(addr string, o Options) (fd int, err error) {
 	if addr == "" { // which the resolver takes for ":0"
 		return -1, errors.New("listen: no address")
@@ -65,6 +71,11 @@ func Listen(addr string, o Options) (fd int, err error) {
 // listenTCP binds to a free port in two steps: a socket that the kernel chose
 // the port for would lose it in Unlisten, one that names its port keeps it.
 func listenTCP(addr *net.TCPAddr, o Options) (int, error) {
+	if addr.Port != 0 && !o.Join {
+		if err := vacant(addr); err != nil {
+			return -1, err
+		}
+	}
 	fd, err := bindTCP(addr, o)
 	if err != nil {
 		return -1, err
@@ -141,7 +152,7 @@ func (o Options) apply(fd int) error {
 	alive := seconds > 0
 	for _, s := range []option{
 		{"SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1, true},
-		{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, true},
+		{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, !o.exclusive},
 		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1, true},
 		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1, alive},
 		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds, alive},
@@ -204,12 +215,27 @@ func LocalAddr(fd int) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("getsockname: %w", err)
 	}
+	return addrPort(sa)
+}
+
+// PeerAddr is the address that fd is connected to, as Accept returns it. It is
+// an error when the peer has gone.
+func PeerAddr(fd int) (netip.AddrPort, error) {
+	sa, err := unix.Getpeername(fd)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("getpeername: %w", err)
+	}
+	at, err := addrPort(sa)
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), err
+}
+
+func addrPort(sa unix.Sockaddr) (netip.AddrPort, error) {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), nil
 	case *unix.SockaddrInet6:
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)), nil
 	default:
-		return netip.AddrPort{}, fmt.Errorf("getsockname: address family of %T is not IP", sa)
+		return netip.AddrPort{}, fmt.Errorf("address family of %T is not IP", sa)
 	}
 }

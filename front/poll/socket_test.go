@@ -117,7 +117,7 @@ func TestListenAddresses(t *testing.T) {
 // group and back.
 func TestUnlistenSendsArrivalsToTheSiblings(t *testing.T) {
 	a, addr := listen(t, "127.0.0.1:0", Options{})
-	b, _ := listen(t, addr.String(), Options{})
+	b, _ := listen(t, addr.String(), Options{Join: true})
 	connect := func(n int) (toA, toB int) {
 		t.Helper()
 		conns := make([]net.Conn, n)
@@ -181,7 +181,7 @@ func drain(t *testing.T, fd int) int {
 // hundreds.
 func TestUnlistenUnderLoad(t *testing.T) {
 	a, addr := listen(t, "127.0.0.1:0", Options{})
-	b, _ := listen(t, addr.String(), Options{})
+	b, _ := listen(t, addr.String(), Options{Join: true})
 	var stop atomic.Bool
 	type result struct{ ok, lost int }
 	results := make(chan result)

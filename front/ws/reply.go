@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -28,6 +29,23 @@ func Reply(status int, contentType string, body []byte, headers ...string) []byt
 	}
 	b = append(b, "\r\nConnection: close\r\n\r\n"...)
 	return append(b, body...)
+}
+
+// StatusOf is the HTTP status that Problem answers err with.
+func StatusOf(err error) int {
+	if refused, ok := errors.AsType[*RequestError](err); ok {
+		return refused.Status
+	}
+	return http.StatusInternalServerError
+}
+
+// Bodiless returns the part of a reply that answers a HEAD request: all but the
+// body (RFC 9110 §9.3.2).
+func Bodiless(reply []byte) []byte {
+	if i := bytes.Index(reply, []byte("\r\n\r\n")); i >= 0 {
+		return reply[:i+len("\r\n\r\n")]
+	}
+	return reply
 }
 
 // Problem returns the reply to a refused request: an RFC 9457 problem document

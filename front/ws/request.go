@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,7 +30,8 @@ func badRequest(format string, args ...any) *RequestError {
 	return &RequestError{Status: http.StatusBadRequest, Code: "bad_request", Detail: fmt.Sprintf(format, args...)}
 }
 
-// Request is the head of an HTTP/1.1 request. It holds a copy of the bytes it
+// Request is the head of an HTTP/1.1 request, or of one of HTTP/1.0, as some
+// health checks still send. It holds a copy of the bytes it
 // was parsed from.
 type Request struct {
 	Method    string
@@ -39,8 +41,8 @@ type Request struct {
 	Origin    string   // as sent; empty when absent, as from anything but a browser
 	Protocols []string // the subprotocols offered (RFC 6455 §11.3.4), in the client's order
 
-	head    string // the whole head with its blank line
 	headers []header
+	old     bool // HTTP/1.0
 }
 
 type header struct{ name, value string }
@@ -59,8 +61,8 @@ func ParseRequest(buf []byte) (req *Request, n int, err error) {
 		return nil, 0, checkStart(buf)
 	}
 	n = end + len("\r\n\r\n")
-	r := &Request{head: string(buf[:n])}
-	line, fields, _ := strings.Cut(r.head[:end+len("\r\n")], "\r\n")
+	r := &Request{}
+	line, fields, _ := strings.Cut(string(buf[:end+len("\r\n")]), "\r\n")
 	if err := r.parseLine(line); err != nil {
 		return nil, 0, err
 	}
@@ -91,7 +93,7 @@ func (r *Request) parseLine(line string) error {
 	if !ok || !isToken(method) || !strings.HasPrefix(version, "HTTP/") {
 		return badRequest("%.80q is not a request line", line)
 	}
-	if version != "HTTP/1.1" {
+	if r.old = version == "HTTP/1.0"; !r.old && version != "HTTP/1.1" {
 		return &RequestError{
 			Status: http.StatusHTTPVersionNotSupported, Code: "http_version_not_supported",
 			Detail: fmt.Sprintf("%.80q, want HTTP/1.1", version),
@@ -152,8 +154,7 @@ func (r *Request) pick() error {
 				r.Origin = h.value
 			}
 		case "Sec-Websocket-Protocol":
-			for p := range strings.SplitSeq(h.value, ",") {
-				p = strings.Trim(p, " \t")
+			for p := range elements(h.value) {
 				if !isToken(p) {
 					return badRequest("%.80q is not a subprotocol", p)
 				}
@@ -161,7 +162,7 @@ func (r *Request) pick() error {
 			}
 		}
 	}
-	if !seen["Host"] {
+	if !seen["Host"] && !r.old {
 		return badRequest("no Host header")
 	}
 	return nil
@@ -178,19 +179,46 @@ func (r *Request) Header(name string) (value string, ok bool) {
 	return "", false
 }
 
-// every reports whether there is a header of that name and ok holds for all
-// of them.
-func (r *Request) every(name string, ok func(string) bool) bool {
-	found := false
+// Values returns the values of all headers of that name, in any case, in the
+// order of the request.
+func (r *Request) Values(name string) (values []string) {
 	for _, h := range r.headers {
 		if strings.EqualFold(h.name, name) {
-			if !ok(h.value) {
+			values = append(values, h.value)
+		}
+	}
+	return values
+}
+
+// lists reports whether want is, in any case, an element of the list that the
+// headers of that name are together (RFC 9110 §5.6.1), and all of its elements
+// are tokens.
+func (r *Request) lists(name, want string) bool {
+	found := false
+	for _, h := range r.headers {
+		if !strings.EqualFold(h.name, name) {
+			continue
+		}
+		for e := range elements(h.value) {
+			if !isToken(e) {
 				return false
 			}
-			found = true
+			found = found || strings.EqualFold(e, want)
 		}
 	}
 	return found
+}
+
+// elements yields the elements of a list. Empty ones do not count (RFC 9110
+// §5.6.1.2).
+func elements(list string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for e := range strings.SplitSeq(list, ",") {
+			if e = strings.Trim(e, " \t"); e != "" && !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // Query returns the first value of a query parameter, decoded; empty when

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +61,16 @@ var requests = []struct {
 	{"an empty body", handshake("/ws", "Content-Length: 0"), 101, ""},
 	{"long header", handshake("/ws", "Cookie: "+strings.Repeat("c", 6000)), 101, ""},
 
+	{"empty elements", handshake("/ws", "Connection: ,keep-alive,, Upgrade ,", "Sec-WebSocket-Protocol: a,,b"), 101, ""},
+	{"an empty list of subprotocols", handshake("/ws", "Sec-WebSocket-Protocol: "), 101, ""},
+	{"Connection in two lines", handshake("/ws", "connection: x"), 101, ""},
+	{"Connection in two lines, Upgrade in the second", handshake("/ws", "Connection: keep-alive", "connection: Upgrade"), 101, ""},
+	{"Upgrade in two lines", handshake("/ws", "upgrade: h2c"), 101, ""},
+	{"Upgrade with a choice", handshake("/ws", "Upgrade: h2c, websocket"), 101, ""},
+	{"extensions in two lines", handshake("/ws", "Sec-WebSocket-Extensions: a, b", "sec-websocket-extensions: ,"), 101, ""},
+
+	{"an empty Connection", handshake("/ws", "Connection: ,"), 426, "upgrade_required"},
+	{"Connection that is no list", handshake("/ws", "Connection: Upgrade;x"), 426, "upgrade_required"},
 	{"plain HTTP", "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n", 426, "upgrade_required"},
 	{"upgrade to something else", handshake("/ws", "Upgrade: h2c"), 426, "upgrade_required"},
 	{"Connection without Upgrade", handshake("/ws", "Connection: keep-alive"), 426, "upgrade_required"},
@@ -77,8 +88,9 @@ var requests = []struct {
 	{"two hosts", handshake("/ws", "host: other"), 400, "bad_request"},
 	{"two origins", handshake("/ws", "origin: https://evil.example"), 400, "bad_request"},
 	{"subprotocol with a space", handshake("/ws", "Sec-WebSocket-Protocol: a b"), 400, "bad_request"},
-	{"empty subprotocol", handshake("/ws", "Sec-WebSocket-Protocol: a,,b"), 400, "bad_request"},
-	{"HTTP/1.0", strings.Replace(handshake("/ws"), "1.1", "1.0", 1), 505, "http_version_not_supported"},
+	{"HTTP/1.0", strings.Replace(handshake("/ws"), "1.1", "1.0", 1), 426, "upgrade_required"},
+	{"HTTP/1.0 without a host", "GET / HTTP/1.0\r\n\r\n", 426, "upgrade_required"},
+	{"HTTP/0.9", "GET / HTTP/0.9\r\n\r\n", 505, "http_version_not_supported"},
 	{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "http_version_not_supported"},
 	{"TLS", "\x16\x03\x01\x02\x00\x01", 400, "bad_request"},
 	{"bare line feeds", strings.ReplaceAll(handshake("/ws"), "\r", ""), 400, "bad_request"},
@@ -93,6 +105,30 @@ var requests = []struct {
 	{"bad escape", handshake("/%zz"), 400, "bad_request"},
 	{"ftp", handshake("ftp://game.example/ws"), 400, "bad_request"},
 	{"blank lines only", "\r\n\r\n", 400, "bad_request"},
+}
+
+func TestSubprotocolsOfSeveralLines(t *testing.T) {
+	for _, c := range []struct {
+		lines []string
+		want  []string
+	}{
+		{nil, nil},
+		{[]string{"Sec-WebSocket-Protocol: "}, nil},
+		{[]string{"Sec-WebSocket-Protocol: , ,"}, nil},
+		{[]string{"Sec-WebSocket-Protocol: homing.v1", "sec-websocket-protocol: bearer.a,b"}, []string{"homing.v1", "bearer.a", "b"}},
+	} {
+		req, _, err := ParseRequest([]byte(handshake("/ws", c.lines...)))
+		if err != nil || !slices.Equal(req.Protocols, c.want) {
+			t.Errorf("%q: %q, %v; want %q", c.lines, req.Protocols, err, c.want)
+			continue
+		}
+		if len(c.want) > 0 {
+			reply, err := req.Accept(c.want[0])
+			if err != nil || !bytes.Contains(reply, []byte("Sec-WebSocket-Protocol: "+c.want[0]+"\r\n")) {
+				t.Errorf("%q: %q, %v", c.lines, reply, err)
+			}
+		}
+	}
 }
 
 // answer is what a server on any path would reply.

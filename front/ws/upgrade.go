@@ -28,7 +28,7 @@ func (r *Request) CheckUpgrade() error {
 			Status: http.StatusMethodNotAllowed, Code: "method_not_allowed",
 			Detail: fmt.Sprintf("%.20s, want GET", r.Method), Header: "Allow: GET",
 		}
-	case !r.every("Upgrade", isWebSocket) || !r.every("Connection", hasUpgrade):
+	case r.old, !r.lists("Upgrade", "websocket"), !r.lists("Connection", "upgrade"):
 		return upgradeRequired("upgrade_required", "this address speaks WebSocket only")
 	case !hasVersion:
 		return badRequest("no Sec-WebSocket-Version header")
@@ -46,21 +46,6 @@ func upgradeRequired(code, detail string) *RequestError {
 	return &RequestError{Status: http.StatusUpgradeRequired, Code: code, Detail: detail, Header: upgradeHeader}
 }
 
-func isWebSocket(v string) bool { return strings.EqualFold(v, "websocket") }
-
-// hasUpgrade reports whether v is a list of options with "upgrade" in it.
-func hasUpgrade(v string) bool {
-	found := false
-	for option := range strings.SplitSeq(v, ",") {
-		option = strings.Trim(option, " \t")
-		if !isToken(option) {
-			return false
-		}
-		found = found || strings.EqualFold(option, "upgrade")
-	}
-	return found
-}
-
 func isKey(v string) bool {
 	var key [18]byte
 	if len(v) != base64.StdEncoding.EncodedLen(16) {
@@ -74,20 +59,21 @@ func isKey(v string) bool {
 // protocol, which is one of r.Protocols, or empty to select none. Extensions
 // are not negotiated. The error is a *RequestError.
 //
-// The response is gobwas/ws's, which parses the bytes once more: a request
-// passes only if both parsers take it for a handshake.
+// The response is gobwas/ws's, which is given the request in its plainest form:
+// one line for each header that counts.
 func (r *Request) Accept(protocol string) ([]byte, error) {
 	if err := r.CheckUpgrade(); err != nil {
 		return nil, err
 	}
-	up := ws.Upgrader{ReadBufferSize: max(ws.DefaultServerReadBufferSize, len(r.head))}
+	head := r.plain()
+	up := ws.Upgrader{ReadBufferSize: max(ws.DefaultServerReadBufferSize, len(head))}
 	if protocol != "" {
 		if !slices.Contains(r.Protocols, protocol) {
 			return nil, badRequest("subprotocol %.80q was not offered", protocol)
 		}
 		up.Protocol = func(offered []byte) bool { return string(offered) == protocol }
 	}
-	x := exchange{in: strings.NewReader(r.head)}
+	x := exchange{in: strings.NewReader(head)}
 	hs, err := up.Upgrade(&x)
 	if err != nil {
 		return nil, badRequest("%v", err)
@@ -96,6 +82,20 @@ func (r *Request) Accept(protocol string) ([]byte, error) {
 		return nil, badRequest("subprotocols: %.80q found, want %.80q", hs.Protocol, protocol)
 	}
 	return x.out.Bytes(), nil
+}
+
+// plain writes the headers of a handshake that CheckUpgrade has accepted.
+func (r *Request) plain() string {
+	key, _ := r.Header("Sec-WebSocket-Key")
+	var b strings.Builder
+	b.WriteString("GET / HTTP/1.1\r\nHost: \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ")
+	b.WriteString(key)
+	if len(r.Protocols) > 0 {
+		b.WriteString("\r\nSec-WebSocket-Protocol: ")
+		b.WriteString(strings.Join(r.Protocols, ", "))
+	}
+	b.WriteString("\r\n\r\n")
+	return b.String()
 }
 
 // exchange is the connection that the Upgrader sees.

@@ -29,6 +29,7 @@ type Census struct {
 
 	roll     atomic.Pointer[Roll]      // nil until first read
 	loaded   chan struct{}             // closed when it is
+	failure  atomic.Pointer[error]     // of the last reading; nil: it succeeded, or there was none
 	writable atomic.Pointer[time.Time] // since when the shard has taken every write tried; nil: not now
 	signs    chan sign                 // of life, on their way to Run
 	reading  chan struct{}             // a token: whoever holds it reads the leases
@@ -98,7 +99,11 @@ func (c *Census) Run(ctx context.Context) error {
 }
 
 func (c *Census) logReading(err error) {
-	if err != nil {
+	switch {
+	case err != nil && c.roll.Load() == nil:
+		c.log.Warn("cannot read the leases yet", "err", err)
+		return
+	case err != nil:
 		c.log.Warn("cannot read the leases; the last reading stays in use", "err", err)
 		return
 	}
@@ -126,8 +131,20 @@ func (c *Census) WaitReady(ctx context.Context) error {
 	case <-c.loaded:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for the first reading of the leases: %w", ctx.Err())
+		return fmt.Errorf("waiting for the first reading of the leases: %w", errors.Join(c.Err(), ctx.Err()))
 	}
+}
+
+// Err returns nil once the leases have been read, and before that why not: an
+// error that wraps hub.ErrUnavailable.
+func (c *Census) Err() error {
+	if c.roll.Load() != nil {
+		return nil
+	}
+	if err := c.failure.Load(); err != nil {
+		return *err
+	}
+	return ErrNotLoaded
 }
 
 // Roll is the last reading, nil before the first.
@@ -202,8 +219,11 @@ func (c *Census) Refresh(ctx context.Context) error {
 	rd, err := c.read(ctx)
 	if err != nil {
 		c.met.failures.Inc()
-		return unavailable("reading the leases", err)
+		err = unavailable("reading the leases", err)
+		c.failure.Store(&err)
+		return err
 	}
+	c.failure.Store(nil)
 	c.take(rd)
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/relay"
+	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/redisx"
 )
 
@@ -31,6 +32,7 @@ type Dispatcher struct {
 
 	troubles func() []redisx.Trouble
 	agreed   func() error
+	rights   *rights.Check // nil: not asked
 }
 
 // New returns a dispatcher that finds users with ix and reaches their

@@ -5,31 +5,48 @@ import (
 	"fmt"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/redisx"
 )
 
 // Health says what keeps d from serving now. Nothing is sent: it looks a user
 // up and tries a write on every data shard, asks whether messages come back
-// through pub/sub, and what Redis has refused lately.
+// through pub/sub, what Redis has refused lately, and what it would refuse.
 func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 	var h hub.Health
-	if d.census.Roll() == nil {
-		h.Down = append(h.Down, "the leases have not been read yet")
+	d.checkData(ctx, &h)
+	if err := d.census.Err(); err != nil && len(h.Down) == 0 { // else that is why
+		h.Down = append(h.Down, err.Error())
 	}
 	if err := d.agreed(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}
-	d.checkData(ctx, &h)
-	if d.storage != nil {
-		h.Degraded = append(h.Degraded, d.storage.Degraded()...)
-	}
 	if err := d.relay.Ready(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}
+	d.checkRights(&h)
+	if d.storage != nil {
+		h.Degraded = append(h.Degraded, d.storage.Degraded()...)
+	}
 	for _, t := range d.troubles() {
-		h.Down = append(h.Down, fmt.Sprintf("redis %s: %s on %s: %s", t.Shard, t.Command, t.Node, t.Reply))
+		h.Add(t.Spare, fmt.Sprintf("redis %s: %s on %s: %s", t.Shard, t.Command, t.Node, t.Reply))
 	}
 	return h
+}
+
+// checkRights adds what Redis refuses. What only a replica refuses hurts when it
+// becomes the master.
+func (d *Dispatcher) checkRights(h *hub.Health) {
+	if d.rights == nil {
+		return
+	}
+	missing := d.rights.Missing()
+	for _, m := range missing {
+		h.Add(m.Replica, m.String())
+	}
+	if err := d.rights.Err(); err != nil && len(missing) == 0 && len(h.Down) == 0 {
+		h.Down = append(h.Down, err.Error())
+	}
 }
 
 // checkData tries every data shard. As long as one can be read, some
@@ -54,6 +71,10 @@ func (d *Dispatcher) checkData(ctx context.Context, h *hub.Health) {
 // RefusedBy sets what tells which commands Redis refuses for a reason that
 // another try does not mend. It is called before the dispatcher is used.
 func (d *Dispatcher) RefusedBy(troubles func() []redisx.Trouble) { d.troubles = troubles }
+
+// AllowedBy sets what knows which commands Redis would refuse. It is called
+// before the dispatcher is used.
+func (d *Dispatcher) AllowedBy(c *rights.Check) { d.rights = c }
 
 // AgreedBy sets what tells whether this process uses Redis as the others do.
 // While it does not nothing is accepted. It is called before the dispatcher is

@@ -1,0 +1,116 @@
+package auth
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// signedText signs claims given as the account service wrote them.
+func signedText(t *testing.T, text string) string {
+	t.Helper()
+	encode := base64.RawURLEncoding.EncodeToString
+	head := encode([]byte(`{"alg":"HS256"}`)) + "." + encode([]byte(text))
+	signature, err := jwt.SigningMethodHS256.Sign(head, testSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return head + "." + encode(signature)
+}
+
+func TestNumbersAsSubject(t *testing.T) {
+	cfg := defaults(t)
+	cfg.Secret, cfg.AllowNoExpiry = testSecret, true
+	v := newVerifier(t, cfg)
+	for sub, want := range map[string]string{ // "" is refused
+		`"42"`:                     "42",
+		`42`:                       "42",
+		`0`:                        "0",
+		`-7`:                       "-7",
+		`9007199254740993`:         "9007199254740993", // no float64
+		`18446744073709551616`:     "18446744073709551616",
+		`-0`:                       "",
+		`4.0`:                      "",
+		`1e3`:                      "",
+		`true`:                     "",
+		`{"id":42}`:                "",
+		`["42"]`:                   "",
+		`null`:                     "",
+		strings.Repeat("1", 1_000): "",
+	} {
+		id, err := v.VerifyNow(signedText(t, `{"sub":`+sub+`}`))
+		if string(id.User) != want || (err == nil) != (want != "") {
+			t.Errorf("sub %s: %q, %v; want %q", sub, id.User, err, want)
+		}
+		if err != nil && (!errors.Is(err, ErrBadClaims) || !strings.Contains(detail(err), "sub: ")) {
+			t.Errorf("sub %s: %v: does not name the claim", sub, err)
+		}
+	}
+}
+
+// detail is what the client is told.
+func detail(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Error()
+	}
+	return ""
+}
+
+func TestRefusalsNameTheClaim(t *testing.T) {
+	for _, c := range []struct {
+		text   string
+		change func(*Config)
+		want   error
+		detail string
+	}{
+		{`{"exp":9e9}`, nil, ErrBadClaims, "sub: missing"},
+		{`{"sub":"José","exp":9e9}`, nil, ErrBadClaims, "sub: "},
+		{`{"sub":"a","svc":7,"exp":9e9}`, nil, ErrBadClaims, "svc: want a string"},
+		{`{"sub":"a","svc":"A B","exp":9e9}`, nil, ErrBadClaims, "svc: "},
+		{`{"sub":"a"}`, nil, ErrBadClaims, "exp: missing"},
+		{`{"sub":"a","exp":"soon"}`, nil, ErrBadClaims, "exp: want a number"},
+		{`{"sub":"a","exp":1900000000000}`, nil, ErrBadClaims, "exp: beyond the year 9999: want seconds"},
+		{`{"sub":"a","exp":1e999}`, nil, ErrBadClaims, "exp: beyond the year 9999"},
+		{`{"sub":"a","exp":9e9,"nbf":[]}`, nil, ErrBadClaims, "nbf: want a number"},
+		{`{"sub":"a","exp":9e9,"iat":"x"}`, nil, ErrBadClaims, "iat: want a number"},
+		{`{"sub":true,"exp":false,"nbf":""}`, nil, ErrBadClaims, "sub: want a string or an integer; exp: want a number of seconds; nbf: "},
+		{`{"sub":"a","exp":9e9,"iss":7}`, nil, ErrBadClaims, "iss: want a string"},
+		{`{"sub":"a","exp":9e9,"aud":7}`, nil, ErrBadClaims, "aud: want a string or a list"},
+		{`{"sub":"a","exp":9e9,"aud":["x",7]}`, nil, ErrBadClaims, "aud: want a string or a list"},
+		{`{"sub":"a","exp":9e9}`, func(c *Config) { c.Audience, c.Issuer = "us", "them" }, ErrBadClaims, "aud: missing; iss: missing"},
+		{`{"sub":"a","exp":9e9,"aud":"x","iss":"y"}`, func(c *Config) { c.Audience, c.Issuer = "us", "them" }, ErrBadClaims, "aud: names others than this server; iss: not the issuer"},
+		{`{"sub":"a","exp":9e9}`, func(c *Config) { c.MaxAge = time.Hour }, ErrBadClaims, "iat: missing"},
+		{`{"sub":"a","exp":9e9,"iat":1}`, func(c *Config) { c.MaxAge = time.Hour }, ErrExpired, "iat was "},
+		{`{"sub":"a","exp":1}`, nil, ErrExpired, "exp was "},
+		{`{"sub":"a","exp":9e9,"nbf":8e9}`, nil, ErrNotYetValid, "nbf is in "},
+		{`{"sub":"a","exp":9e9,"iat":8e9}`, nil, ErrNotYetValid, "iat is in "},
+		{`{"sub":"a","sub":"b","exp":9e9}`, nil, ErrBadClaims, `"sub": given twice`},
+		{`{"Sub":"a","exp":9e9}`, nil, ErrBadClaims, "sub: missing"},
+		{`["a"]`, nil, ErrBadClaims, "want one JSON object"},
+		{strings.Repeat("[", 3000) + strings.Repeat("]", 3000), nil, ErrBadClaims, "want one JSON object"},
+	} {
+		cfg := defaults(t)
+		cfg.Secret = testSecret
+		if c.change != nil {
+			c.change(&cfg)
+		}
+		id, err := newVerifier(t, cfg).VerifyNow(signedText(t, c.text))
+		if !errors.Is(err, c.want) || !strings.Contains(detail(err), c.detail) || id != (Identity{}) {
+			t.Errorf("%.60s: %q, %v; want %q", c.text, detail(err), err, c.detail)
+		}
+	}
+}
+
+// TestClaimsOfOthersAreNotRead looks at what a stranger can make us say.
+func TestClaimsOfOthersAreNotRead(t *testing.T) {
+	cfg := defaults(t)
+	cfg.Secret = testSecret
+	token := signedText(t, `{"sub":7.5}`)
+	if _, err := newVerifier(t, cfg).VerifyNow(token[:len(token)-6] + "AAAAAA"); !errors.Is(err, ErrBadSignature) || strings.Contains(err.Error(), "sub") {
+		t.Errorf("%v, want nothing but a bad signature", err)
+	}
+}

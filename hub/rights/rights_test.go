@@ -1,0 +1,236 @@
+package rights
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
+	"github.com/homing/homing/redisx/embedded"
+	"github.com/homing/homing/redisx/redisproc"
+	"github.com/homing/homing/redisx/redistest"
+)
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// within waits until ok.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+// user makes a user with the rules given, and returns its URL.
+func user(t *testing.T, p *redisproc.Server, name string, rules ...string) string {
+	t.Helper()
+	c := p.Client()
+	defer c.Close()
+	args := []any{"ACL", "SETUSER", name, "reset", "on", ">pw"}
+	for _, r := range rules {
+		for rule := range strings.FieldsSeq(r) {
+			args = append(args, rule)
+		}
+	}
+	if err := c.Do(t.Context(), args...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("redis://%s:pw@%s", name, p.Addr())
+}
+
+// checked runs a check on cfg until the test ends.
+func checked(t *testing.T, cfg redisx.Config, reg *prometheus.Registry) *Check {
+	t.Helper()
+	c := New(redistest.Open(t, cfg), hub.NewKeys(cfg.Prefix), quiet, reg)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// TestEachCommandIsMissed takes one command after the other from a user that has
+// all that it needs, and expects that one to be named, and nothing to be left
+// in Redis.
+func TestEachCommandIsMissed(t *testing.T) {
+	t.Parallel()
+	p := redistest.Process(t, redisproc.ServerOptions{})
+	all := Commands(Roles...)
+	untried := []string{"info", "ping", "select", "subscribe"} // told by themselves
+	keys := hub.NewKeys("homing")
+	for _, name := range all {
+		if slices.Contains(untried, name) {
+			continue
+		}
+		opts, err := redis.ParseURL(user(t, p, "u", ACL("homing", Roles...), "-"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.Protocol, opts.DisableIdentity = 2, true
+		c := redis.NewClient(opts)
+		missing, err := try(t.Context(), c, keys, all)
+		_ = c.Close()
+		want := []string{name}
+		switch {
+		case err != nil:
+			t.Errorf("without %s: %v", name, err)
+		case !slices.Equal(missing, want):
+			t.Errorf("without %s: missing %v", name, missing)
+		}
+	}
+	admin := p.Client()
+	defer admin.Close()
+	if n := admin.DBSize(t.Context()).Val(); n != 0 {
+		t.Errorf("%d keys left", n)
+	}
+}
+
+// TestCheck: the check names what a role's user lacks and sees that it is mended.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	p := redistest.Process(t, redisproc.ServerOptions{})
+	cfg := redistest.Config(t, "")
+	cfg.Data = []string{user(t, p, "data", ACL(cfg.Prefix, Data))}
+	cfg.PubSub = []string{user(t, p, "pubsub", ACL(cfg.Prefix, PubSub)) + "/1"}
+	cfg.Inbox = []string{user(t, p, "inbox", ACL(cfg.Prefix, Inbox), "-time") + "/2"}
+	reg := prometheus.NewRegistry()
+	c := checked(t, cfg, reg)
+	within(t, 10*time.Second, "an answer", func() bool { return !errors.Is(c.Err(), ErrNotAsked) })
+	within(t, 10*time.Second, "TIME is named", func() bool {
+		m := c.Missing()
+		return len(m) == 1 && slices.Equal(m[0].Commands, []string{"time"}) && m[0].Node == p.Addr() && !m[0].Replica
+	})
+	if err := c.Err(); !errors.Is(err, redisx.ErrMisconfigured) || !strings.Contains(err.Error(), p.Addr()+" refuses TIME") {
+		t.Errorf("%v, want it to name TIME", err)
+	}
+	if n := testutil.ToFloat64(c.gauge.WithLabelValues(p.Addr()+"/2", p.Addr())); n != 1 {
+		t.Errorf("the gauge says %v", n)
+	}
+	user(t, p, "inbox", ACL(cfg.Prefix, Inbox))
+	within(t, 10*time.Second, "it is mended", func() bool { return c.Err() == nil && len(c.Missing()) == 0 })
+}
+
+// TestReplica: what a replica alone refuses is said as such, and is no reason
+// not to serve.
+func TestReplica(t *testing.T) {
+	t.Parallel()
+	top := redistest.Topology(t, redisproc.TopologyOptions{
+		Masters: []redisproc.MasterSpec{{Name: "m", Replicas: 1}}, User: "homing", Password: "pw",
+	})
+	replica := top.Groups[0].Replicas[0]
+	admin := replica.Client()
+	defer admin.Close()
+	if err := admin.Do(t.Context(), "ACL", "SETUSER", "homing", "-xrange", "-publish").Err(); err != nil {
+		t.Fatal(err)
+	}
+	c := checked(t, redistest.TopologyConfig(t, top), prometheus.NewRegistry())
+	within(t, 60*time.Second, "the replica is named", func() bool {
+		m := c.Missing()
+		return len(m) == 1 && m[0].Node == replica.Addr() && m[0].Replica && slices.Equal(m[0].Commands, []string{"publish", "xrange"})
+	})
+	if err := c.Err(); err != nil {
+		t.Errorf("%v, though the master serves", err)
+	}
+}
+
+// TestStandIn: the Redis of homing dev where none is installed does all of it.
+func TestStandIn(t *testing.T) {
+	t.Parallel()
+	url, stop, err := embedded.StartInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	c := checked(t, redistest.Config(t, url), prometheus.NewRegistry())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := c.WaitGranted(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRenamed: a command that the operator has taken away is named too.
+func TestRenamed(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"time", "evalsha"} {
+		p := redistest.Process(t, redisproc.ServerOptions{Config: []string{"rename-command " + name + ` ""`}})
+		c := checked(t, redistest.Config(t, "redis://"+p.Addr()), prometheus.NewRegistry())
+		within(t, 10*time.Second, name+" is named", func() bool {
+			m := c.Missing()
+			return len(m) == 1 && slices.Equal(m[0].Commands, []string{name})
+		})
+	}
+}
+
+// TestScriptsNeedNothingElse: each command that a script of the hub calls is
+// among those that some role lists, and is tried.
+func TestScriptsNeedNothingElse(t *testing.T) {
+	t.Parallel()
+	call := regexp.MustCompile(`redis\.p?call\('([A-Z]+)'`)
+	files, err := filepath.Glob("../*/lua/*.lua")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d scripts, %v", len(files), err)
+	}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		role := Data
+		if strings.Contains(file, "/inbox/") {
+			role = Inbox
+		}
+		for _, m := range call.FindAllStringSubmatch(string(source), -1) {
+			name := strings.ToLower(m[1])
+			if !slices.Contains(Commands(role), name) || harmless[name] == "" {
+				t.Errorf("%s calls %s, which the role %s does not list, or nobody tries", file, name, role)
+			}
+		}
+	}
+}
+
+// TestDocs: the documentation and the example of a configuration give exactly
+// these rights.
+func TestDocs(t *testing.T) {
+	t.Parallel()
+	for file, wants := range map[string][]string{
+		"../../docs/operations.md": {ACL("homing", Data), ACL("homing", PubSub), ACL("homing", Inbox), ACL("homing", Roles...), Sentinel},
+		"../../deploy/redis/users.conf": {
+			"user homing-data on >change-me " + ACL("homing", Data) + "\n",
+			"user homing-pubsub on >change-me " + ACL("homing", PubSub) + "\n",
+			"user homing-inbox on >change-me " + ACL("homing", Inbox) + "\n",
+		},
+		"../../deploy/redis/sentinel-users.conf": {"user homing on >change-me " + Sentinel + "\n"},
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s does not hold %s", file, want)
+			}
+		}
+	}
+}
