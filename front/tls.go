@@ -268,7 +268,7 @@ func (w *Worker) failTLS(c *conn, result string, err error) {
 	c.tls().result = result
 	w.m.handshakes.WithLabelValues("tls").Inc()
 	w.m.tls.handshakes.WithLabelValues(result).Inc()
-	w.log.Debug("TLS handshake failed", "address", c.guest.Addr, "result", result, "err", err)
+	w.trace(c, "TLS handshake failed", "result", result, "err", err)
 	w.drop(c, dropLost)
 }
 

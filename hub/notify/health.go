@@ -21,13 +21,13 @@ func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 	if err := d.agreed(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}
-	if d.storage != nil {
-		h.Degraded = append(h.Degraded, d.storage.Degraded()...)
-	}
 	if err := d.relay.Ready(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}
 	d.checkRights(&h)
+	if d.storage != nil {
+		h.Degraded = append(h.Degraded, d.storage.Degraded()...)
+	}
 	for _, t := range d.troubles() {
 		h.Add(t.Spare, fmt.Sprintf("redis %s: %s on %s: %s", t.Shard, t.Command, t.Node, t.Reply))
 	}

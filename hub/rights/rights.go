@@ -77,7 +77,7 @@ var harmless = map[string]string{
 	"hincrby":         "hincrby KEY f none",
 	"hmget":           "hmget KEY f",
 	"hset":            "hset KEY f v f",
-	"info":            "info server",
+	"info":            "info memory",
 	"mget":            "mget KEY",
 	"mset":            "mset KEY v KEY",
 	"persist":         "persist KEY",
