@@ -7,41 +7,58 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/homing/homing/api/admit"
 	"github.com/homing/homing/api/apikey"
+	"github.com/homing/homing/api/conns"
 )
 
-// batchBuffer is how much of a batch is read at a time, and written at most
-// between two flushes.
-const batchBuffer = 32 << 10
+const (
+	// batchBuffer is how much of a batch is read at a time, and written at most
+	// between two flushes.
+	batchBuffer = 16 << 10
+	// batchMemory is what a batch holds whatever its lines are.
+	batchMemory = 2 * batchBuffer
+)
 
-// errLineTooLong marks a line that was skipped for its length.
-var errLineTooLong = errors.New("line too long")
+// skipError marks a line that was read over because of what it wraps.
+type skipError struct{ error }
 
 // batch is one POST /notify/batch on its way. All fields belong to the
 // handler's goroutine.
 type batch struct {
 	*Server
 
-	ctrl *http.ResponseController
-	in   *bufio.Reader
-	out  *bufio.Writer
-	line []byte // the present line; reused
-	no   int    // its number, from 1
+	key   *apikey.Key
+	pass  *admit.Pass
+	ctrl  *http.ResponseController
+	in    *bufio.Reader
+	out   *bufio.Writer
+	line  []byte    // the present line; reused
+	no    int       // its number, from 1
+	until time.Time // when it must be there
 }
 
 // postBatch reads notifications, one per line, and writes one line for each,
 // in order: a reply or a problem, with the line's number. Lines are sent one
 // after the other, so that a user hears them in order. Empty lines count but
 // get no answer. Answers are flushed whenever the server would wait for input.
+// A batch works only while a line is decoded and sent; between lines it rests.
 func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	if err := checkMediaType(r, "application/x-ndjson"); err != nil {
 		return err
 	}
+	key, pass := caller(r.Context()), passOf(r.Context())
+	if err := pass.Hold(batchMemory); err != nil {
+		return s.limited(key, err)
+	}
 	b := &batch{
 		Server: s,
+		key:    key,
+		pass:   pass,
 		ctrl:   http.NewResponseController(w),
 		in:     bufio.NewReaderSize(r.Body, batchBuffer),
 		out:    bufio.NewWriterSize(w, batchBuffer),
@@ -53,77 +70,134 @@ func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.WriteHeader(http.StatusOK)
 	_ = b.ctrl.Flush() // some callers send the first line only after the reply's header
-	if b.run(r.Context()) != nil || b.flush() != nil {
+	whole, err := b.run(r.Context())
+	if !whole {
+		conns.HangUp(r)
+	}
+	if err != nil || b.flush() != nil {
 		panic(http.ErrAbortHandler) // answers are missing: the reply must not end as if it were whole
 	}
 	return nil
 }
 
-// run goes through the lines until the input ends or cannot be read further.
-// It returns an error only when the caller has gone.
-func (b *batch) run(ctx context.Context) error {
-	for {
+// run goes through the lines until the input ends, which is the whole of it, or
+// the batch is ended. It returns an error only when the caller has gone.
+func (b *batch) run(ctx context.Context) (whole bool, err error) {
+	for b.progress(); ; {
 		err := b.next()
+		var over skipError
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			return true, nil
 		case errors.Is(err, errGone):
-			return err
-		case errors.Is(err, errLineTooLong):
-			b.refuse(tooLarge(b.cfg.BodyLimit))
-			continue
+			return false, err
+		case errors.As(err, &over):
+		case isTimeout(err):
+			b.refuse(refuse(CodeBatchIdle, "no line for %v", b.cfg.BatchIdle))
+			return false, nil
 		case err != nil:
 			b.refuse(asError(bodyError(err, b.cfg.BodyLimit)))
-			return nil
+			return false, nil
 		}
-		if len(bytes.TrimSpace(b.line)) == 0 {
+		if b.no > b.cfg.BatchLines {
+			b.refuse(refuse(CodeTooManyLines, "over %d lines", b.cfg.BatchLines))
+			return false, nil
+		}
+		if over.error == nil && len(bytes.TrimSpace(b.line)) == 0 {
 			continue
 		}
 		if b.closing.Load() {
 			b.refuse(&Error{Code: CodeUnavailable, Detail: "shutting down: send this line and the rest again"})
-			return nil
+			return false, nil
 		}
-		if b.no > b.cfg.BatchLines {
-			b.refuse(refuse(CodeTooManyLines, "over %d lines", b.cfg.BatchLines))
-			return nil
+		if err := b.serve(ctx, over.error); err != nil {
+			return false, err
 		}
-		if err := b.serve(ctx); err != nil {
-			return err
-		}
+		b.progress()
 	}
 }
 
-// serve sends the present line and writes its result. It returns an error
-// only when the caller has gone.
-func (b *batch) serve(ctx context.Context) error {
-	key := caller(ctx)
-	if err := b.pace(ctx, key); err != nil {
+// progress gives the next line its time. Only a line that was served, or
+// refused for what it says, is progress.
+func (b *batch) progress() { b.until = time.Now().Add(b.cfg.BatchIdle) }
+
+// serve sends the present line, or refuses it for the reason given, and writes
+// its result. It returns an error only when the caller has gone.
+func (b *batch) serve(ctx context.Context, refused error) error {
+	defer b.release()
+	if err := b.wait(ctx, 1, b.key.Take); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
-	defer cancel()
-	reply, replayed, err := b.accept(ctx, key, b.notifyOperation(), b.line)
+	if refused != nil {
+		b.refuse(b.explain(ctx, refused))
+		return nil
+	}
+	j, err := b.prepareLine(ctx)
+	if err == nil && j.cost > 0 {
+		if err := b.wait(ctx, j.cost, b.key.TakeMore); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		err = b.finish(ctx, j)
+	}
 	if err != nil && gone(ctx, err) {
 		return err
 	}
 	if err != nil {
 		b.refuse(b.explain(ctx, err))
-		return nil
 	}
+	return nil
+}
+
+// prepareLine reads and checks the present line.
+func (b *batch) prepareLine(ctx context.Context) (*job, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
+	defer cancel()
+	if err := b.pass.AwaitWork(ctx); err != nil {
+		return nil, b.limited(b.key, err)
+	}
+	defer b.pass.Rest()
+	return b.prepare(b.key, b.notifyOperation(), b.line)
+}
+
+// finish does the job of the present line and writes the reply.
+func (b *batch) finish(ctx context.Context, j *job) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
+	defer cancel()
+	if err := b.pass.AwaitWork(ctx); err != nil {
+		return b.limited(b.key, err)
+	}
+	defer b.pass.Rest()
+	j.notification.Sent = b.pass.Rest
+	reply, replayed, err := b.do(ctx, j)
+	if err != nil {
+		return err
+	}
+	b.pass.Rest() // the caller may read slowly
 	b.reply(reply, replayed)
 	return nil
 }
 
-// pace counts the line against the key's rate and waits while it is used up:
+// wait spends cost, with take, and waits while the rate of the key is used up:
 // a batch is slowed where single requests are refused.
-func (b *batch) pace(ctx context.Context, key *apikey.Key) error {
-	if key.Take(time.Now()) == 0 {
+func (b *batch) wait(ctx context.Context, cost int, take func(time.Time, int) time.Duration) error {
+	if take(time.Now(), cost) == 0 {
 		return nil
 	}
+	b.metrics.limited.WithLabelValues(b.key.Name(), limitRate).Inc()
 	if err := b.flush(); err != nil {
 		return err
 	}
-	return key.Wait(ctx)
+	return b.key.Wait(ctx, cost, take)
+}
+
+// release gives back the memory of a long line.
+func (b *batch) release() {
+	if cap(b.line) > pooledBody {
+		b.line = nil
+	}
+	b.pass.DropTo(batchMemory + int64(cap(b.line)))
 }
 
 // reply writes a JSON object with the line's number put in front.
@@ -157,28 +231,44 @@ func (b *batch) write(line []byte) {
 var errGone = errors.New("caller gone")
 
 // next reads the next line into b.line, without its end. It is io.EOF after
-// the last line, which needs no newline. Before it waits for more input, it
-// flushes what was answered.
+// the last line, which needs no newline, and skipError when the line cannot be
+// taken. Before it waits for more input, it flushes what was answered.
 func (b *batch) next() error {
 	b.no++
 	b.line = b.line[:0]
-	tooLong := false
+	var over error
 	for {
 		part, err := b.read()
-		if tooLong = tooLong || len(b.line)+len(part) > b.cfg.BodyLimit+1; !tooLong {
-			b.line = append(b.line, part...)
+		if over == nil {
+			over = b.take(part)
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
-		case tooLong && (err == nil || errors.Is(err, io.EOF)):
-			return errLineTooLong
+		case over != nil && (err == nil || errors.Is(err, io.EOF)):
+			return skipError{over}
 		case errors.Is(err, io.EOF) && len(b.line) > 0:
 			return nil
 		}
 		b.line = bytes.TrimSuffix(b.line, []byte("\n"))
 		return err
 	}
+}
+
+// take adds part to the present line, or says why it cannot.
+func (b *batch) take(part []byte) error {
+	size := len(b.line) + len(part)
+	if size > b.cfg.BodyLimit+1 {
+		return tooLarge(b.cfg.BodyLimit)
+	}
+	if grown := max(size, 2*cap(b.line)); size > cap(b.line) {
+		if err := b.pass.Hold(int64(grown - cap(b.line))); err != nil {
+			return b.limited(b.key, err)
+		}
+		b.line = slices.Grow(b.line, grown-len(b.line))
+	}
+	b.line = append(b.line, part...)
+	return nil
 }
 
 // read returns what is here of a line, as ReadSlice does. When that means to
@@ -191,7 +281,7 @@ func (b *batch) read() ([]byte, error) {
 	if err := b.flush(); err != nil {
 		return nil, errGone
 	}
-	if err := b.extend(b.ctrl.SetReadDeadline); err != nil {
+	if err := deadline(b.ctrl.SetReadDeadline, b.until); err != nil {
 		return nil, errGone
 	}
 	part, err := b.in.ReadSlice('\n')
@@ -205,7 +295,7 @@ func (b *batch) flush() error {
 	if b.out.Buffered() == 0 {
 		return nil
 	}
-	if err := b.extend(b.ctrl.SetWriteDeadline); err != nil {
+	if err := deadline(b.ctrl.SetWriteDeadline, time.Now().Add(b.cfg.BatchIdle)); err != nil {
 		return err
 	}
 	if err := b.out.Flush(); err != nil {
@@ -214,9 +304,9 @@ func (b *batch) flush() error {
 	return b.ctrl.Flush()
 }
 
-// extend moves a deadline: a batch may last, but not stand still.
-func (b *batch) extend(set func(time.Time) error) error {
-	if err := set(time.Now().Add(b.cfg.BatchIdle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+// deadline moves a deadline: a batch may last, but not stand still.
+func deadline(set func(time.Time) error, at time.Time) error {
+	if err := set(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	return nil

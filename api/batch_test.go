@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -180,27 +181,45 @@ func TestBatchIsPaced(t *testing.T) {
 
 func TestBatchThatStandsStillIsEnded(t *testing.T) {
 	w := newWorld(t, withConfig(func(c *Config) { c.BatchIdle = 100 * time.Millisecond }))
-	pr, pw := io.Pipe()
-	defer pw.Close()
-	r := w.request(http.MethodPost, "/notify/batch", "x")
-	r.Body, r.ContentLength, r.GetBody = pr, -1, nil
-	r.Header.Set("Content-Type", "application/x-ndjson")
-	go func() { _, _ = io.WriteString(pw, someone+"\n") }()
-	tr := &http.Transport{}
-	defer tr.CloseIdleConnections()
-	res, err := tr.RoundTrip(r)
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /notify/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n", w.key)
+	fmt.Fprintf(c, "%x\r\n%s\n\r\n", len(someone)+1, someone)
+	ended := make(chan struct{})
+	writing := make(chan struct{})
+	go func() { // empty lines are no progress
+		defer close(writing)
+		for err := error(nil); err == nil; time.Sleep(10 * time.Millisecond) {
+			select {
+			case <-ended:
+				return
+			default:
+				_, err = io.WriteString(c, "1\r\n\n\r\n")
+			}
+		}
+	}()
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	all, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
+	answers := bufio.NewReader(res.Body)
+	for i, want := range []Code{"", CodeBatchIdle} {
+		l, err := answers.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := parseLine(t, l); got.Code != want {
+			t.Errorf("line %d: got %+v, want %q", i, got, want)
+		}
 	}
-	lines := strings.Split(strings.TrimSpace(string(all)), "\n")
-	if len(lines) != 2 || parseLine(t, lines[1]).Code != CodeBodyTimeout {
-		t.Errorf("got %s", lines)
-	}
+	close(ended)
+	<-writing
+	w.untilAtRest()
+	w.until("the connection is closed", func() bool { all, _ := w.server.conns.Open(); return all == 0 })
 }
 
 // TestBatchOutlastsItsIdleTime: a batch that is sent at once and served

@@ -3,10 +3,14 @@ package api
 import (
 	"bytes"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/homing/homing/api/admit"
 )
 
 // bodies are buffers for request bodies, returned by whoever took one. Large
@@ -22,22 +26,68 @@ func releaseBody(b *bytes.Buffer) {
 	}
 }
 
-// readBody reads a JSON body of up to limit bytes. A length that the header
-// gives is checked before anything is read. The caller releases the buffer,
-// also after an error.
-func readBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit int) error {
+const (
+	// forgoTime is how long the rest of a body may take that nobody wants,
+	// before the connection ends, and skipTime how long one before the
+	// connection serves the next request.
+	forgoTime = 200 * time.Millisecond
+	skipTime  = time.Second
+)
+
+// forgo ends the connection with the reply: the body is not worth reading.
+// net/http would wait for it as long as the request might take.
+func forgo(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(forgoTime))
+}
+
+// skip lets the connection serve on when the body, which is not looked at,
+// comes at once.
+func skip(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(skipTime))
+	}
+}
+
+// bodyStep is how much room is made for a body at first. A header may promise
+// any length: memory is taken as the bytes come.
+const bodyStep = 16 << 10
+
+// readBody reads a JSON body of up to limit bytes, and has pass hold them. A
+// length that the header gives is checked before anything is read. The caller
+// releases the buffer, also after an error.
+func readBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer, limit int, pass *admit.Pass) error {
 	if err := checkMediaType(r, "application/json"); err != nil {
 		return err
 	}
 	if r.ContentLength > int64(limit) {
-		w.Header().Set("Connection", "close") // what follows is not worth reading
+		forgo(w, r)
 		return tooLarge(limit)
 	}
-	if r.ContentLength > 0 {
-		into.Grow(int(r.ContentLength) + bytes.MinRead)
+	from := http.MaxBytesReader(w, r.Body, int64(limit))
+	for {
+		room := int64(max(bodyStep, into.Len()))
+		if r.ContentLength >= 0 {
+			room = min(room, r.ContentLength-int64(into.Len()))
+		}
+		if err := pass.Hold(room); err != nil {
+			forgo(w, r)
+			return err
+		}
+		into.Grow(int(room) + bytes.MinRead)
+		_, err := io.CopyN(into, from, room)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return bodyError(err, limit)
+		case int64(into.Len()) == r.ContentLength:
+			return nil
+		}
 	}
-	_, err := into.ReadFrom(http.MaxBytesReader(w, r.Body, int64(limit)))
-	return bodyError(err, limit)
 }
 
 func tooLarge(limit int) *Error {

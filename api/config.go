@@ -3,7 +3,10 @@ package api
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/homing/homing/api/admit"
 )
 
 // Config is the server's configuration. Durations must be above zero unless
@@ -13,14 +16,23 @@ type Config struct {
 	ReusePort bool          `help:"Share the address with other API processes (SO_REUSEPORT)." default:"true" negatable:""`
 	Keys      string        `help:"YAML file of the API keys; 'homing token key --name backend' makes one." placeholder:"FILE"`
 	KeysPoll  time.Duration `help:"How often to look whether the file of keys has changed." default:"2s"`
-	KeyRate   float64       `help:"Requests per second for a key that sets no rate of its own; 0 is without limit." default:"0"`
-	KeyBurst  int           `help:"Requests that such a key may make at once; 0 is a second's worth." default:"0"`
+
+	KeyRate        float64 `help:"Units of cost per second for a key that sets no rate of its own; a small request costs one. 0 is without limit." default:"10000"`
+	KeyBurst       int     `help:"Units that such a key may spend at once; 0 is a second's worth." default:"0"`
+	KeyInFlight    int     `help:"Requests of such a key that are worked on at once; more are refused with 429." default:"256"`
+	KeyOpen        int     `help:"Requests of such a key under way at once, with batches and those that wait; more are refused with 429." default:"1024"`
+	KeyConnections int     `help:"Connections kept open for one key; further ones end with the reply." default:"2048"`
 
 	BodyLimit      int           `help:"Largest request body, and largest line of a batch, in bytes." default:"1572864"`
-	MaxInFlight    int           `help:"Requests served at once; more are refused with 503." default:"1024"`
+	BodyMemory     int64         `help:"Bytes of request bodies held at once, of which one key gets a quarter." default:"268435456"`
+	MaxInFlight    int           `help:"Requests worked on at once; more are refused with 503." default:"1024"`
+	MaxOpen        int           `help:"Requests under way at once, with batches and those that wait; more are refused with 503." default:"4096"`
 	RequestTimeout time.Duration `help:"How long one request, its body included, or one line of a batch may take; at most 25s, because an idempotency key is held for 30s." default:"10s"`
 	BatchLines     int           `help:"Most lines of one batch." default:"100000"`
-	BatchIdle      time.Duration `help:"How long a batch may wait for its next line, or for its reader." default:"30s"`
+	BatchIdle      time.Duration `help:"How long a batch may take to send its next line, or to read its replies; then it is ended. Empty lines do not count." default:"30s"`
+
+	MaxConnections     int `help:"Connections in all; more are closed at once. Keep it below the limit of descriptors." default:"16384"`
+	AddressConnections int `help:"Connections of one address (IPv6: of one /64) that have not shown a key yet; more are closed at once." default:"1024"`
 
 	ReadHeaderTimeout time.Duration `help:"How long a caller may take to send a request's header." default:"5s"`
 	IdleTimeout       time.Duration `help:"How long an idle connection is kept." default:"120s"`
@@ -54,12 +66,15 @@ func (c *Config) Validate() error {
 	if c.RequestTimeout > maxRequestTimeout {
 		bad("request-timeout", c.RequestTimeout, "at most "+maxRequestTimeout.String())
 	}
-	for name, n := range map[string]int{"body-limit": c.BodyLimit, "max-in-flight": c.MaxInFlight, "batch-lines": c.BatchLines} {
+	for name, n := range c.counts() {
 		if n <= 0 {
 			bad(name, n, "more than 0")
 		}
 	}
-	if c.KeyRate < 0 {
+	if least := keyShare * (int64(c.BodyLimit) + batchMemory); c.BodyMemory < least {
+		bad("body-memory", c.BodyMemory, fmt.Sprintf("at least %d, so that a key's quarter holds one body", least))
+	}
+	if !(c.KeyRate >= 0) || math.IsInf(c.KeyRate, 1) {
 		bad("key-rate", c.KeyRate, "0 or more")
 	}
 	if c.KeyBurst < 0 {
@@ -69,6 +84,33 @@ func (c *Config) Validate() error {
 		bad("drain-delay", c.DrainDelay, "0 or more")
 	}
 	return errors.Join(errs...)
+}
+
+func (c *Config) counts() map[string]int {
+	return map[string]int{
+		"body-limit":          c.BodyLimit,
+		"max-in-flight":       c.MaxInFlight,
+		"max-open":            c.MaxOpen,
+		"key-in-flight":       c.KeyInFlight,
+		"key-open":            c.KeyOpen,
+		"key-connections":     c.KeyConnections,
+		"max-connections":     c.MaxConnections,
+		"address-connections": c.AddressConnections,
+		"batch-lines":         c.BatchLines,
+	}
+}
+
+// keyShare is the part of the memory that one key gets: one in so many.
+const keyShare = 4
+
+// shareOfAll is what all callers together may take up.
+func (c *Config) shareOfAll() admit.Limits {
+	return admit.Limits{Open: c.MaxOpen, Work: c.MaxInFlight, Memory: c.BodyMemory, Conns: c.MaxConnections}
+}
+
+// shareOfKey is what a key may take up that says nothing else.
+func (c *Config) shareOfKey() admit.Limits {
+	return admit.Limits{Open: c.KeyOpen, Work: c.KeyInFlight, Memory: c.BodyMemory / keyShare, Conns: c.KeyConnections}
 }
 
 func (c *Config) timeouts() map[string]time.Duration {

@@ -19,6 +19,8 @@ type fakeHub struct {
 	err         error         // answer of every method, when set
 	health      hub.Health    // answer of Health
 	block       chan struct{} // when set, sending waits for it
+	receipts    chan struct{} // when set, whoever asks for receipts waits for it
+	waits       int           // how many do
 	panics      bool
 }
 
@@ -69,6 +71,7 @@ func (h *fakeHub) Notify(ctx context.Context, n *hub.Notification) (hub.Summary,
 	if err := h.begin(ctx); err != nil {
 		return hub.Summary{}, err
 	}
+	h.awaitReceipts(ctx, n)
 	distinct := make(map[hub.UserID]bool)
 	sum := hub.Summary{ID: n.ID}
 	for _, u := range n.Users {
@@ -91,6 +94,32 @@ func (h *fakeHub) Notify(ctx context.Context, n *hub.Notification) (hub.Summary,
 	}
 	h.set(func(h *fakeHub) { h.sent = append(h.sent, *n) })
 	return sum, nil
+}
+
+// awaitReceipts waits as the hub does after everything was sent.
+func (h *fakeHub) awaitReceipts(ctx context.Context, n *hub.Notification) {
+	if n.Wait == 0 {
+		return
+	}
+	if n.Sent != nil {
+		n.Sent()
+	}
+	var receipts chan struct{}
+	h.set(func(h *fakeHub) { receipts = h.receipts })
+	if receipts == nil {
+		return
+	}
+	h.set(func(h *fakeHub) { h.waits++ })
+	select {
+	case <-receipts:
+	case <-ctx.Done():
+	}
+	h.set(func(h *fakeHub) { h.waits-- })
+}
+
+func (h *fakeHub) waiting() (n int) {
+	h.set(func(h *fakeHub) { n = h.waits })
+	return n
 }
 
 func (h *fakeHub) Broadcast(ctx context.Context, n *hub.Notification) (hub.Summary, error) {

@@ -30,6 +30,7 @@ type world struct {
 	server *Server
 	url    string
 	key    string // sent unless empty
+	file   string // of keys
 	spec   *spec
 }
 
@@ -98,17 +99,40 @@ func newWorld(t *testing.T, options ...option) *world {
 	if cfg.Keys == "" && !cfg.AllowLoopback {
 		withKey(nil)(t, &cfg, &deps)
 	}
-	w.key = os.Getenv("TEST_API_KEY")
+	w.key, w.file = os.Getenv("TEST_API_KEY"), cfg.Keys
 	var err error
 	if w.server, err = New(cfg, deps); err != nil {
 		t.Fatal(err)
 	}
 	hs := httptest.NewUnstartedServer(nil)
 	hs.Config = w.server.httpServer()
+	hs.Listener = w.server.conns.Listener(hs.Listener)
 	hs.Start()
 	t.Cleanup(hs.Close)
 	w.url = hs.URL
 	return w
+}
+
+// addKey adds a key that may do everything to the file, and has the server
+// read it.
+func (w *world) addKey(name string) (key string) {
+	w.t.Helper()
+	key, spec, err := apikey.Generate(name, apikey.AllScopes())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	f, err := os.OpenFile(w.file, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := f.WriteString(spec.YAML()); err != nil {
+		w.t.Fatal(err)
+	}
+	f.Close()
+	if err := w.server.keys.Reload(); err != nil {
+		w.t.Fatal(err)
+	}
+	return key
 }
 
 // reply is a response that was read whole.

@@ -6,6 +6,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/homing/homing/api/admit"
+	"github.com/homing/homing/api/conns"
 )
 
 type metrics struct {
@@ -16,10 +19,42 @@ type metrics struct {
 	targets  *prometheus.CounterVec
 	replayed prometheus.Counter
 	refused  *prometheus.CounterVec
+	limited  *prometheus.CounterVec
+	turned   *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) metrics {
+// closed counts a connection that was closed at once.
+func (m *metrics) closed(why conns.Reason) { m.turned.WithLabelValues(string(why)).Inc() }
+
+// watch has the connections of table shown.
+func (m *metrics) watch(reg prometheus.Registerer, table *conns.Table) {
 	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_api_connections",
+		Help: "Connections that are open.",
+	}, func() float64 { all, _ := table.Open(); return float64(all) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_api_stranger_connections",
+		Help: "Open connections that have not shown an API key.",
+	}, func() float64 { _, strangers := table.Open(); return float64(strangers) })
+}
+
+func gauges(f promauto.Factory, share *admit.Share) {
+	for name, g := range map[string]struct {
+		help string
+		of   func() int64
+	}{
+		"homing_api_open_requests":    {"Requests with a key under way: that send their body, are worked on, wait for receipts, or are batches.", share.Open},
+		"homing_api_working_requests": {"Of those, requests that are being worked on.", share.Working},
+		"homing_api_body_bytes":       {"Bytes held of request bodies.", share.Memory},
+	} {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help}, func() float64 { return float64(g.of()) })
+	}
+}
+
+func newMetrics(reg prometheus.Registerer, share *admit.Share) metrics {
+	f := promauto.With(reg)
+	gauges(f, share)
 	return metrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_api_requests_total",
@@ -50,6 +85,14 @@ func newMetrics(reg prometheus.Registerer) metrics {
 			Name: "homing_api_refused_total",
 			Help: "Requests and lines of batches refused, by problem code.",
 		}, []string{"code"}),
+		limited: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "homing_api_key_limited_total",
+			Help: "Requests, and lines of batches, that a limit of their key refused or slowed down, by key and limit (rate, open, in_flight, memory).",
+		}, []string{"key", "limit"}),
+		turned: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "homing_api_connections_closed_total",
+			Help: "Connections closed as soon as they were accepted: too many in all (total), or of one address without a key (address).",
+		}, []string{"reason"}),
 	}
 }
 

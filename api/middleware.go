@@ -15,6 +15,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 
 	"github.com/homing/homing/api/apikey"
+	"github.com/homing/homing/api/conns"
 )
 
 // statusGone is what the metrics call a reply that nobody waited for.
@@ -52,7 +53,9 @@ func (s *Server) recovered(w middleware.WrapResponseWriter, r *http.Request, v a
 	case http.ErrAbortHandler:
 		return true
 	}
-	s.log.Error("panic while serving", "route", route(r), "panic", v, "stack", string(debug.Stack()))
+	s.failures.Do(func() {
+		s.log.Error("panic while serving", "route", route(r), "panic", v, "stack", string(debug.Stack()))
+	})
 	if w.Status() != 0 {
 		return true
 	}
@@ -70,19 +73,6 @@ func route(r *http.Request) string {
 	return strings.TrimPrefix(pattern, "/v1")
 }
 
-// bounded refuses a request when too many are being served.
-func (s *Server) bounded(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
-			next.ServeHTTP(w, r)
-		default:
-			s.refused(w, &Error{Code: CodeOverloaded, RetryAfter: time.Second})
-		}
-	})
-}
-
 // deadline bounds the time a request takes.
 func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -92,24 +82,26 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 	})
 }
 
-type callerKey struct{}
-
-// caller is the key that authorize let in.
-func caller(ctx context.Context) *apikey.Key { return ctx.Value(callerKey{}).(*apikey.Key) }
-
-// authorize lets a request in whose API key has scope.
+// authorize lets a request in whose API key has scope. It comes first: whoever
+// shows no key costs nothing but this look.
 func (s *Server) authorize(scope apikey.Scope) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			key, err := s.identify(r)
+			if err != nil {
+				conns.Refuse(r)
+			} else if !conns.Known(r, key.Share()) {
+				w.Header().Set("Connection", "close")
+			}
 			if err == nil && !key.Allows(scope) {
 				err = refuse(CodeScopeMissing, "key %s has no scope %s", key.Name(), scope)
 			}
 			if err != nil {
+				forgo(w, r)
 				s.refused(w, err)
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, key)))
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), visitKey{}, &visit{key: key})))
 		})
 	}
 }
@@ -164,18 +156,6 @@ func (s *Server) loopbackOnly(next http.Handler) http.Handler {
 	})
 }
 
-// limitRate refuses a request that its key makes too early.
-func (s *Server) limitRate(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key := caller(r.Context())
-		if wait := key.Take(time.Now()); wait > 0 {
-			s.refused(w, &Error{Code: CodeRateLimited, Detail: "key " + key.Name() + " is over its rate", RetryAfter: wait})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // answer runs h and writes the problem document for the error it returns.
 func (s *Server) answer(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -203,7 +183,7 @@ func (s *Server) explain(ctx context.Context, err error) *Error {
 	e := asError(err)
 	switch e.Code {
 	case CodeInternal:
-		s.log.ErrorContext(ctx, "request failed", "err", err)
+		s.failures.Do(func() { s.log.ErrorContext(ctx, "request failed", "err", err) })
 	case CodeUnavailable, CodeTimeout:
 		// Once a second: in an outage every request fails alike.
 		s.trouble.Do(func() { s.log.WarnContext(ctx, "hub unavailable", "err", err) })

@@ -19,12 +19,13 @@ import (
 type operation struct {
 	kind    string
 	perUser bool // a report names every user's fate
+	cost    func(n *hub.Notification, body int) int
 	decode  func(body []byte) (*hub.Notification, error)
 	send    func(ctx context.Context, n *hub.Notification) (hub.Summary, error)
 }
 
 func (s *Server) notifyOperation() operation {
-	return operation{kind: "notify", decode: DecodeNotify, send: s.hub.Notify}
+	return operation{kind: "notify", cost: costOf, decode: DecodeNotify, send: s.hub.Notify}
 }
 
 func (s *Server) postNotify(w http.ResponseWriter, r *http.Request) error {
@@ -34,52 +35,95 @@ func (s *Server) postNotify(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) postBroadcast(w http.ResponseWriter, r *http.Request) error {
-	return s.post(w, r, operation{kind: "broadcast", decode: DecodeBroadcast, send: s.hub.Broadcast})
+	return s.post(w, r, s.broadcastOperation(caller(r.Context())))
+}
+
+// broadcastOperation pays for who hears a broadcast when that is known.
+func (s *Server) broadcastOperation(key *apikey.Key) operation {
+	return operation{
+		kind:   "broadcast",
+		cost:   func(n *hub.Notification, body int) int { return costBroadcast + costOf(n, body) },
+		decode: DecodeBroadcast,
+		send: func(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+			summary, err := s.hub.Broadcast(ctx, n)
+			key.Owe(time.Now(), costOfBroadcast(n, summary.Targets))
+			return summary, err
+		},
+	}
 }
 
 func (s *Server) post(w http.ResponseWriter, r *http.Request, op operation) error {
 	body := bodies.Get().(*bytes.Buffer)
 	defer releaseBody(body)
-	if err := readBody(w, r, body, s.cfg.BodyLimit); err != nil {
+	key, pass := caller(r.Context()), passOf(r.Context())
+	if err := readBody(w, r, body, s.cfg.BodyLimit, pass); err != nil {
+		return s.limited(key, err)
+	}
+	if err := pass.Work(); err != nil {
+		return s.limited(key, err)
+	}
+	j, err := s.prepare(key, op, body.Bytes())
+	if err != nil {
 		return err
 	}
-	reply, replayed, err := s.accept(r.Context(), caller(r.Context()), op, body.Bytes())
+	if err := s.payMore(key, j.cost); err != nil {
+		return err
+	}
+	j.notification.Sent = pass.Rest
+	reply, replayed, err := s.do(r.Context(), j)
 	if err != nil {
 		return err
 	}
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
+	pass.Rest() // the caller may read slowly
 	writeBody(w, http.StatusOK, "application/json", reply)
 	return nil
 }
 
-// accept takes one request from its bytes to the hub, and returns the reply
-// in JSON. It keeps no reference to body.
-func (s *Server) accept(ctx context.Context, key *apikey.Key, op operation, body []byte) (reply []byte, replayed bool, err error) {
-	n, err := op.decode(body)
-	if err != nil {
-		return nil, false, err
-	}
-	n.PerUser = op.perUser && n.Wait > 0
-	if !key.MaySpeakFor(n.From) {
-		return nil, false, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
-	}
-	if n.ID != "" {
-		return s.acceptOnce(ctx, claim{key.Name(), n.ID, fingerprint(op.kind, n.PerUser, body)}, op, n)
-	}
-	n.ID = ulid.Make().String()
-	reply, err = s.dispatch(ctx, op, n)
-	return reply, false, err
+// job is one request that was read, and may be done if its key can pay for it.
+type job struct {
+	op           operation
+	notification *hub.Notification
+	claim        claim // of the id that the caller chose; else without an id
+	cost         int
 }
 
-func (s *Server) dispatch(ctx context.Context, op operation, n *hub.Notification) ([]byte, error) {
-	summary, err := op.send(ctx, n)
+// prepare reads and checks a request. What it returns does not refer to body.
+func (s *Server) prepare(key *apikey.Key, op operation, body []byte) (*job, error) {
+	n, err := op.decode(body)
 	if err != nil {
 		return nil, err
 	}
-	s.metrics.accepted.WithLabelValues(op.kind).Inc()
-	s.metrics.targets.WithLabelValues(op.kind).Add(float64(summary.Targets))
+	n.PerUser = op.perUser && n.Wait > 0
+	if !key.MaySpeakFor(n.From) {
+		return nil, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
+	}
+	j := &job{op: op, notification: n, cost: op.cost(n, len(body))}
+	if n.ID != "" {
+		j.claim = claim{key.Name(), n.ID, fingerprint(op.kind, n.PerUser, body)}
+	}
+	return j, nil
+}
+
+// do takes a job to the hub, and returns the reply in JSON.
+func (s *Server) do(ctx context.Context, j *job) (reply []byte, replayed bool, err error) {
+	if j.claim.id != "" {
+		return s.doOnce(ctx, j)
+	}
+	j.notification.ID = ulid.Make().String()
+	reply, err = s.dispatch(ctx, j)
+	return reply, false, err
+}
+
+func (s *Server) dispatch(ctx context.Context, j *job) ([]byte, error) {
+	summary, err := j.op.send(ctx, j.notification)
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.accepted.WithLabelValues(j.op.kind).Inc()
+	s.metrics.targets.WithLabelValues(j.op.kind).Add(float64(summary.Targets))
 	return mustJSON(summary), nil
 }
 
@@ -104,9 +148,10 @@ type claim struct {
 	fingerprint [32]byte
 }
 
-// acceptOnce dispatches n unless a request with its id was accepted before;
-// then the reply is the one given to that request.
-func (s *Server) acceptOnce(ctx context.Context, c claim, op operation, n *hub.Notification) (reply []byte, replayed bool, err error) {
+// doOnce dispatches j unless a request with its id was accepted before; then
+// the reply is the one given to that request.
+func (s *Server) doOnce(ctx context.Context, j *job) (reply []byte, replayed bool, err error) {
+	c := &j.claim
 	state, reply, err := s.claims.Begin(ctx, c.scope, c.id, c.fingerprint)
 	if err != nil {
 		return nil, false, err
@@ -121,16 +166,16 @@ func (s *Server) acceptOnce(ctx context.Context, c claim, op operation, n *hub.N
 		return nil, false, &Error{Code: CodeIdempotencyMismatch, Field: "id", Detail: "the id stands for a request with another body, or another per_user"}
 	case hub.OnceFresh:
 	}
-	return s.dispatchOnce(ctx, c, op, n)
+	reply, err = s.dispatchOnce(ctx, j)
+	return reply, false, err
 }
 
-// dispatchOnce dispatches n, for which c is held, and ends the claim, also
+// dispatchOnce dispatches j, whose claim is held, and ends the claim, also
 // when the hub panics.
-func (s *Server) dispatchOnce(ctx context.Context, c claim, op operation, n *hub.Notification) (reply []byte, replayed bool, err error) {
+func (s *Server) dispatchOnce(ctx context.Context, j *job) (reply []byte, err error) {
 	err = errPanicked
-	defer func() { s.settle(ctx, c, reply, err) }()
-	reply, err = s.dispatch(ctx, op, n)
-	return reply, false, err
+	defer func() { s.settle(ctx, j.claim, reply, err) }()
+	return s.dispatch(ctx, j)
 }
 
 // errPanicked is how a request ended that has not returned.

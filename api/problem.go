@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/homing/homing/api/admit"
 	"github.com/homing/homing/hub"
 )
 
@@ -28,11 +29,14 @@ const (
 	CodeFromNotAllowed       Code = "from_not_allowed"
 	CodeLoopbackOnly         Code = "loopback_only"
 	CodeRateLimited          Code = "rate_limited"
+	CodeTooManyOpen          Code = "too_many_open"
+	CodeTooManyInFlight      Code = "too_many_in_flight"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeBodyTooLarge         Code = "body_too_large"
 	CodeBodyTimeout          Code = "body_timeout"
 	CodeBodyUnreadable       Code = "body_unreadable"
 	CodeTooManyLines         Code = "too_many_lines"
+	CodeBatchIdle            Code = "batch_idle"
 	CodeInvalidUTF8          Code = "invalid_utf8"
 	CodeMalformedJSON        Code = "malformed_json"
 	CodeDuplicateField       Code = "duplicate_field"
@@ -65,12 +69,15 @@ var Problems = []ProblemKind{
 	{CodeScopeMissing, 403, "API key lacks a scope", "The operator gives a key its scopes in the file of keys."},
 	{CodeFromNotAllowed, 403, "API key may not speak for this service", "Set from to one of the services that the key may speak for."},
 	{CodeLoopbackOnly, 403, "Only from this machine", "Development routes answer callers on the same machine."},
-	{CodeRateLimited, 429, "API key over its rate", "Try again after Retry-After seconds."},
+	{CodeRateLimited, 429, "API key over its rate", "Try again after Retry-After seconds. Large requests cost more than small ones."},
+	{CodeTooManyOpen, 429, "Too many requests of this API key under way", "End batches that have nothing to send, wait for replies, and try again after Retry-After seconds."},
+	{CodeTooManyInFlight, 429, "Too many requests of this API key at once", "Send fewer at a time, or several in one batch; try again after Retry-After seconds."},
 	{CodeUnsupportedMediaType, 415, "Unsupported media type", "Send application/json, or application/x-ndjson for a batch, in UTF-8 and not compressed."},
 	{CodeBodyTooLarge, 413, "Body too large", "Send fewer users or less data, or use a batch."},
 	{CodeBodyTimeout, 408, "Body too slow", "Send the body without pauses."},
 	{CodeBodyUnreadable, 400, "Body unreadable", "The body ended early or was not framed as HTTP asks."},
 	{CodeTooManyLines, 413, "Too many lines", "Send the rest in another batch."},
+	{CodeBatchIdle, 408, "Batch idle", "End a batch when there is nothing to send, and begin another; empty lines do not keep one open."},
 	{CodeInvalidUTF8, 400, "Not UTF-8", "JSON is exchanged in UTF-8."},
 	{CodeMalformedJSON, 400, "Malformed JSON", "The body must be one JSON object and nothing after it."},
 	{CodeDuplicateField, 400, "Field given twice", "Give each field once, also within data."},
@@ -166,13 +173,28 @@ func fromHub(err error) *Error {
 	return &Error{Code: CodeInvalidField, Field: field, Detail: detail}
 }
 
+// fromLimit turns the refusal of a limit into that of a request.
+func fromLimit(r *admit.Refusal) *Error {
+	e := &Error{Code: CodeOverloaded, Detail: r.Error(), RetryAfter: time.Second}
+	switch {
+	case r.Own && r.Limit == admit.LimitOpen:
+		e.Code = CodeTooManyOpen
+	case r.Own:
+		e.Code = CodeTooManyInFlight
+	}
+	return e
+}
+
 // asError maps any error to the refusal that the caller sees. Causes inside
 // the hub are for the log, not for the caller.
 func asError(err error) *Error {
 	var e *Error
+	var full *admit.Refusal
 	switch {
 	case errors.As(err, &e):
 		return e
+	case errors.As(err, &full):
+		return fromLimit(full)
 	case errors.Is(err, hub.ErrInvalid):
 		return fromHub(err)
 	case errors.Is(err, hub.ErrUnavailable):

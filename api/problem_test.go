@@ -91,6 +91,13 @@ func TestEveryProblem(t *testing.T) {
 			}
 			return lineReply(t, lines[1])
 		},
+		CodeTooManyOpen:     tooManyOpen,
+		CodeTooManyInFlight: tooManyInFlight,
+		CodeBatchIdle: func(t *testing.T) reply {
+			w := newWorld(t, withConfig(func(c *Config) { c.BatchIdle = 50 * time.Millisecond }))
+			b := w.openBatch()
+			return lineReply(t, b.answer())
+		},
 		CodeInvalidUTF8:    posted("{\"users\":[\"ann\"],\"data\":\"\xff\"}"),
 		CodeMalformedJSON:  posted(`{"users":["ann"]`),
 		CodeDuplicateField: posted(`{"users":["ann"],"data":1,"data":2}`),
@@ -186,7 +193,7 @@ func overloaded(t *testing.T) reply {
 		r := w.request(http.MethodPost, "/notify", someone)
 		go func() { done <- w.send(r) }()
 	}
-	for len(w.server.slots) < 2 {
+	for w.server.share.Working() < 2 {
 		time.Sleep(time.Millisecond)
 	}
 	out := w.post("/notify", someone)
@@ -281,7 +288,7 @@ func TestCallerWhoLeavesIsCounted(t *testing.T) {
 		}
 		done <- err
 	}()
-	for len(w.server.slots) == 0 {
+	for w.server.share.Working() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()

@@ -45,16 +45,14 @@ func (s *Server) mount(r chi.Router) {
 	r.Get("/problems/{code}", s.answer(getProblem))
 
 	r.Group(func(r chi.Router) {
-		r.Use(s.bounded)
-		r.With(s.authorize(apikey.ScopeNotify)).Post("/notify/batch", s.answer(s.postBatch))
-		r.Group(func(r chi.Router) {
-			r.Use(s.deadline)
-			r.With(s.authorize(apikey.ScopeNotify), s.limitRate).Post("/notify", s.answer(s.postNotify))
-			r.With(s.authorize(apikey.ScopeBroadcast), s.limitRate).Post("/broadcast", s.answer(s.postBroadcast))
-			r.With(s.authorize(apikey.ScopePresence), s.limitRate).Get("/users/{id}", s.answer(s.getUser))
-			r.With(s.authorize(apikey.ScopePresence), s.limitRate).Post("/users/query", s.answer(s.queryUsers))
-			r.With(s.authorize(apikey.ScopeDisconnect), s.limitRate).Delete("/users/{id}/connections", s.answer(s.deleteConnections))
-		})
+		notify, broadcast := s.authorize(apikey.ScopeNotify), s.authorize(apikey.ScopeBroadcast)
+		presence, disconnect := s.authorize(apikey.ScopePresence), s.authorize(apikey.ScopeDisconnect)
+		r.With(notify, s.enter).Post("/notify/batch", s.answer(s.postBatch))
+		r.With(notify, s.enter, s.deadline, s.pay).Post("/notify", s.answer(s.postNotify))
+		r.With(broadcast, s.enter, s.deadline, s.pay).Post("/broadcast", s.answer(s.postBroadcast))
+		r.With(presence, s.enter, s.deadline, s.pay, s.work).Get("/users/{id}", s.answer(s.getUser))
+		r.With(presence, s.enter, s.deadline, s.pay).Post("/users/query", s.answer(s.queryUsers))
+		r.With(disconnect, s.enter, s.deadline, s.pay, s.work).Delete("/users/{id}/connections", s.answer(s.deleteConnections))
 	})
 }
 

@@ -13,7 +13,9 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/homing/homing/api/admit"
 	"github.com/homing/homing/api/apikey"
+	"github.com/homing/homing/api/conns"
 )
 
 // replyTimeout is how long a caller may take to read a reply.
@@ -30,9 +32,11 @@ type Server struct {
 	metrics metrics
 	handler http.Handler
 
-	loopback *apikey.Key   // who a caller without a key is; nil when not allowed
-	slots    chan struct{} // one token per request being served
-	trouble  rate.Sometimes
+	loopback *apikey.Key  // who a caller without a key is; nil when not allowed
+	share    *admit.Share // what all callers together take up
+	conns    *conns.Table
+	trouble  rate.Sometimes // logs what fails for many alike
+	failures rate.Sometimes // logs what should not fail
 
 	draining atomic.Bool  // /readyz says no
 	closing  atomic.Bool  // batches take no more lines
@@ -47,17 +51,20 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg:     cfg,
-		hub:     deps.Hub,
-		claims:  deps.Once,
-		dev:     deps.Dev,
-		log:     deps.Log,
-		metrics: newMetrics(deps.Reg),
-		slots:   make(chan struct{}, cfg.MaxInFlight),
-		trouble: rate.Sometimes{First: 1, Interval: time.Second},
+		cfg:      cfg,
+		hub:      deps.Hub,
+		claims:   deps.Once,
+		dev:      deps.Dev,
+		log:      deps.Log,
+		share:    admit.NewShare(cfg.shareOfAll()),
+		trouble:  rate.Sometimes{First: 1, Interval: time.Second},
+		failures: rate.Sometimes{First: 10, Interval: time.Second},
 	}
+	s.metrics = newMetrics(deps.Reg, s.share)
+	s.conns = conns.NewTable(conns.Config{Most: cfg.MaxConnections, Strangers: cfg.AddressConnections}, s.metrics.closed)
+	s.metrics.watch(deps.Reg, s.conns)
 	if cfg.AllowLoopback {
-		s.loopback = apikey.Loopback()
+		s.loopback = apikey.Loopback(cfg.shareOfKey())
 	}
 	if err := s.openKeys(deps); err != nil {
 		return nil, err
@@ -74,9 +81,9 @@ func (s *Server) openKeys(deps Deps) (err error) {
 		return nil
 	}
 	s.keys, err = apikey.Open(apikey.Options{
-		File:  s.cfg.Keys,
-		Poll:  s.cfg.KeysPoll,
-		Limit: apikey.Limit{Rate: s.cfg.KeyRate, Burst: s.cfg.KeyBurst},
+		File:   s.cfg.Keys,
+		Poll:   s.cfg.KeysPoll,
+		Limits: apikey.Limits{Rate: s.cfg.KeyRate, Burst: s.cfg.KeyBurst, Share: s.cfg.shareOfKey()},
 	}, deps.Log, deps.Reg)
 	return err
 }
@@ -121,7 +128,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	server := s.httpServer()
 	g.Go(func() error {
-		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(s.conns.Listener(s.listener)); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve the API on %s: %w", s.cfg.Listen, err)
 		}
 		return nil
@@ -144,6 +151,7 @@ func (s *Server) httpServer() *http.Server {
 		WriteTimeout:      read + settleTimeout + replyTimeout,
 		IdleTimeout:       s.cfg.IdleTimeout,
 		MaxHeaderBytes:    32 << 10,
+		ConnContext:       conns.Context,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }

@@ -42,11 +42,15 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	}
 	cfg.Listen, cfg.RequestTimeout, cfg.BodyLimit, cfg.KeyRate, cfg.KeyBurst = "", 26*time.Second, 0, -1, -1
 	cfg.IdleTimeout, cfg.DrainDelay = 0, -time.Second
+	cfg.KeyInFlight, cfg.KeyOpen, cfg.MaxOpen, cfg.KeyConnections, cfg.MaxConnections, cfg.AddressConnections = 0, 0, 0, 0, 0, -1
+	cfg.BodyMemory = 4 * batchMemory
 	err := cfg.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
+		"api.key-in-flight: 0: want", "api.key-open: 0: want", "api.max-open: 0: want", "api.key-connections: 0: want",
+		"api.max-connections: 0: want", "api.address-connections: -1: want",
 		`api.listen: "": want`, "api.request-timeout: 26s: want at most 25s", "api.body-limit: 0: want more than 0",
 		"api.key-rate: -1: want", "api.key-burst: -1: want", "api.idle-timeout: 0s: want more than 0", "api.drain-delay: -1s: want",
 	} {
@@ -160,7 +164,7 @@ func TestDrain(t *testing.T) {
 		status, _ := get(t, url+"/users/ann", key)
 		slow <- status
 	}()
-	for len(s.slots) == 0 {
+	for s.share.Working() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	stopped := make(chan error, 1)
@@ -206,7 +210,7 @@ func TestDrainGivesUp(t *testing.T) {
 		status, _ := get(t, "http://"+s.Addr().String()+"/users/ann", key)
 		done <- status
 	}()
-	for len(s.slots) == 0 {
+	for s.share.Working() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := stop(); err != nil {

@@ -76,11 +76,18 @@ func (s *Server) getUser(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) queryUsers(w http.ResponseWriter, r *http.Request) error {
 	body := bodies.Get().(*bytes.Buffer)
 	defer releaseBody(body)
-	if err := readBody(w, r, body, s.cfg.BodyLimit); err != nil {
-		return err
+	key, pass := caller(r.Context()), passOf(r.Context())
+	if err := readBody(w, r, body, s.cfg.BodyLimit, pass); err != nil {
+		return s.limited(key, err)
+	}
+	if err := pass.Work(); err != nil {
+		return s.limited(key, err)
 	}
 	users, err := decodeUsers(body.Bytes())
 	if err != nil {
+		return err
+	}
+	if err := s.payMore(key, costOfQuery(len(users), body.Len())); err != nil {
 		return err
 	}
 	ps, err := s.hub.Presence(r.Context(), users)
@@ -113,6 +120,9 @@ func (s *Server) deleteConnections(w http.ResponseWriter, r *http.Request) error
 	}
 	if !isText(reason) {
 		return &Error{Code: CodeInvalidField, Field: "reason", Detail: "not UTF-8"}
+	}
+	if err := s.payMore(caller(r.Context()), costDisconnect-1); err != nil {
+		return err
 	}
 	n, err := s.hub.Disconnect(r.Context(), user, reason)
 	if err != nil {

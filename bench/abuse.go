@@ -23,6 +23,9 @@ const (
 
 	hostileKey  = "mallory"
 	hostileFrom = "127.66.0.1"
+	// noProxy stands in place of loopback, which is trusted by default and so
+	// not limited by address.
+	noProxy = "192.0.2.1"
 	// homes is how many addresses the well-behaved players have.
 	homes = 250
 )
@@ -87,6 +90,7 @@ func (r *run) besieged(ctx context.Context, o Options) (homing, error) {
 	r.say("starting Redis, %d API and %d front worker processes", o.APIs, o.workers())
 	so := o.stack()
 	so.TLS, so.Keys = true, []string{hostileKey}
+	so.FrontArgs = append(so.FrontArgs, "--front-trusted-proxies", noProxy)
 	s, err := stack.Start(ctx, so)
 	if err != nil {
 		return homing{}, err

@@ -30,7 +30,7 @@ type Config struct {
 	AddressPrefix      int `help:"Leading bits of an IPv6 address that count as one address." default:"64"`
 	AddressRate        int `help:"Connections per second that one address may open at one worker in the long run; more are closed. Addresses are shared by all players of a household, a school or a mobile carrier. 0: no limit." default:"50"`
 	AddressBurst       int `help:"Connections that one address may open at once." default:"500"`
-	AddressPending     int `help:"Connections of one address that have shown no valid token yet; when there are more, its oldest one is closed. 0: no limit." default:"256"`
+	AddressPending     int `help:"Connections of one address that have shown no valid token yet; when there are more, its oldest one is closed. 0: no limit." default:"512"`
 	AddressConnections int `help:"Connections of one address in service at one worker; more are refused with 429. 0: no limit, because a mobile carrier may have thousands of players behind one address." default:"0"`
 
 	HandshakeTimeout time.Duration `help:"From accept to the reply: a connection that has not asked, with a valid token, by then is closed." default:"5s"`
@@ -44,17 +44,28 @@ type Config struct {
 	WriteTimeout time.Duration `help:"A connection that takes none of the bytes waiting for it for this long is closed." default:"20s"`
 	CloseTimeout time.Duration `help:"Wait for the peer to answer a close before the socket is closed without it." default:"3s"`
 
-	MaxMessage   int `help:"Bytes of one message from a client; a longer one closes the connection with 1009." default:"65536"`
-	MessageRate  int `help:"Messages per second that a client may send in the long run, pings included; more closes it with 1008. 0: no limit." default:"100"`
-	MessageBurst int `help:"Messages that a client may send at once." default:"200"`
+	MaxMessage     int           `help:"Bytes of one message from a client; a longer one closes the connection with 1009." default:"65536"`
+	MessageTimeout time.Duration `help:"From the first byte of a message to its last; a connection whose message takes longer is closed with 1008." default:"10s"`
+	MessageRate    int           `help:"Messages per second that a client may send in the long run, pings included; more closes it with 1008. 0: no limit." default:"100"`
+	MessageBurst   int           `help:"Messages that a client may send at once." default:"200"`
+	ByteRate       int           `help:"Bytes per second that a client may send in the long run; more closes it with 1008, before they are looked at. 0: no limit." default:"65536"`
+	ByteBurst      int           `help:"Bytes that a client may send at once; never less than one message of --front-max-message." default:"262144"`
+
+	UserShare       int    `help:"All connections of one user to a worker may together send this many times what one may; each connect counts as 16 KiB." default:"4"`
+	UserConnections int    `help:"Connections that one user may have to a worker. 0: no limit." default:"32"`
+	UserOverflow    string `help:"What becomes of one more: oldest closes the user's oldest connection with 4010, newest refuses the new one with 429." enum:"oldest,newest" default:"oldest"`
+	InboxRate       int    `help:"Work at the inbox per second that one user may ask a worker for in the long run: each id acknowledged is 1, each acknowledgement 1 more, each resume 50; beyond it they are refused with rate_limited. 0: no limit." default:"200"`
+	InboxBurst      int    `help:"Work at the inbox that one user may ask for at once." default:"4000"`
 
 	OutboxBytes    int `help:"Bytes that may wait for one slow connection, besides the kernel's send buffer." default:"262144"`
 	OutboxMessages int `help:"Messages that may wait for one slow connection." default:"1024"`
 	InboxBytes     int `help:"Bytes of envelopes that may wait for the worker's loop; beyond it envelopes are dropped and counted." default:"67108864"`
 
-	ResumeWorkers int           `help:"Clients that are caught up, or whose acknowledgements are taken, at the same time." default:"16"`
-	ResumeQueue   int           `help:"Resumes and acknowledgements that wait for that; beyond it they are refused." default:"4096"`
-	ResumeTimeout time.Duration `help:"How long reading a user's inbox may take; what arrives meanwhile waits, within the bounds of the outbox." default:"3s"`
+	ResumeWorkers int           `help:"Inboxes that are read, and acknowledgements that are taken, at the same time." default:"16"`
+	ResumeQueue   int           `help:"Resumes, and as many acknowledgements, that wait for that; beyond it they are refused." default:"4096"`
+	ResumeTimeout time.Duration `help:"How long a resume may wait for its turn, and then reading a user's inbox may take; what arrives meanwhile waits, within the bounds of the outbox." default:"3s"`
+	ReplayBytes   int           `help:"Bytes of replays at the same time, those being read (twice --inbox-max-bytes each) and those that their clients have not read yet; beyond it resumes wait." default:"33554432"`
+	ReplayTimeout time.Duration `help:"A client that has not read its replay within this time is closed with 4008; within 1s of standing still when others wait for room." default:"30s"`
 	ResumeMemory  time.Duration `help:"How long a connection remembers what was replayed to it, so that it is not sent again live; longer than a message may be on its way (twice --relay-window)." default:"90s"`
 
 	SendBuffer     int `help:"Bytes of the kernel's send buffer per connection, as given to SO_SNDBUF. 0: the kernel's own choice, which grows to megabytes for a client that does not read." default:"16384"`
@@ -66,10 +77,13 @@ type Config struct {
 	DrainTimeout time.Duration `help:"On stop, what is left after the window and this long on top is cut off." default:"5s"`
 }
 
+// A budget counts tenths of a byte in 32 bits, all connections of a user together.
+const maxRate, maxShare = 16 << 20, 16
+
 // Validate reports the first setting that cannot work, by the name of its
 // option and the value it got.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkListeners, c.checkProxies, c.checkOrigins, c.checkDurations, c.checkSizes} {
+	for _, check := range []func() error{c.checkListeners, c.checkProxies, c.checkOrigins, c.checkDurations, c.checkSizes, c.checkOverflow} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -95,7 +109,7 @@ func (c *Config) checkProxies() error {
 	case err != nil:
 		return err
 	case len(trusted) == 0 && (c.ProxyProtocol || c.TLSProxyProtocol):
-		return fmt.Errorf("front.trusted-proxies: %q: want the addresses that send PROXY protocol headers", c.TrustedProxies)
+		return fmt.Errorf("front.trusted-proxies: %v: want the addresses that send PROXY protocol headers", c.TrustedProxies)
 	case c.AddressRate > 0 && c.AddressBurst*int(ticksPerSecond) < c.AddressRate:
 		return fmt.Errorf("front.address-burst: %d: want at least a tenth of front.address-rate, %d", c.AddressBurst, c.AddressRate)
 	}
@@ -119,6 +133,13 @@ func (c *Config) checkOrigins() error {
 	return nil
 }
 
+func (c *Config) checkOverflow() error {
+	if c.UserOverflow != overflowOldest && c.UserOverflow != overflowNewest {
+		return fmt.Errorf("front.user-overflow: %q: want %s or %s", c.UserOverflow, overflowOldest, overflowNewest)
+	}
+	return nil
+}
+
 func (c *Config) checkDurations() error {
 	for _, d := range []struct {
 		name string
@@ -131,10 +152,12 @@ func (c *Config) checkDurations() error {
 		{"pong-timeout", c.PongTimeout, false},
 		{"write-timeout", c.WriteTimeout, false},
 		{"close-timeout", c.CloseTimeout, false},
+		{"message-timeout", c.MessageTimeout, false},
 		{"drain-window", c.DrainWindow, true},
 		{"drain-timeout", c.DrainTimeout, true},
 		{"resume-timeout", c.ResumeTimeout, false},
 		{"resume-memory", c.ResumeMemory, false},
+		{"replay-timeout", c.ReplayTimeout, false},
 	} {
 		switch {
 		case d.v < 0 && d.zero:
@@ -166,11 +189,18 @@ func (c *Config) checkSizes() error {
 		{"max-message", c.MaxMessage, 125, 1 << 30},
 		{"message-rate", c.MessageRate, 0, 1 << 20},
 		{"message-burst", c.MessageBurst, 1, 1 << 15},
+		{"byte-rate", c.ByteRate, 0, maxRate},
+		{"byte-burst", c.ByteBurst, 1, maxRate},
+		{"user-share", c.UserShare, 1, maxShare},
+		{"user-connections", c.UserConnections, 0, 1 << 20},
+		{"inbox-rate", c.InboxRate, 0, 1 << 20},
+		{"inbox-burst", c.InboxBurst, ackCost + maxAck, 1 << 20},
 		{"outbox-bytes", c.OutboxBytes, 1024, 1 << 30},
 		{"outbox-messages", c.OutboxMessages, 1, 1 << 20},
 		{"inbox-bytes", c.InboxBytes, 1 << 16, 1 << 40},
 		{"resume-workers", c.ResumeWorkers, 1, 1024},
 		{"resume-queue", c.ResumeQueue, 1, 1 << 20},
+		{"replay-bytes", c.ReplayBytes, replayChunk, 1 << 40},
 		{"send-buffer", c.SendBuffer, 0, 1 << 26},
 		{"admit-rate", c.AdmitRate, 0, 1 << 20},
 		{"backlog", c.Backlog, 1, 1 << 16},

@@ -23,8 +23,8 @@ const (
 // place in the table and, for the first of a user, one entry of the user map.
 type conn struct {
 	user    hub.UserID // set while registered
-	service hub.Service
-	next    *conn   // the user's next connection
+	service serviceName
+	link    *link   // nil while c is alone, see group
 	out     *outbox // nil while nothing waits to be written
 	side    *side   // nil once open, except over TLS and around a resume
 	guest   *guest  // its place in the account of its address; nil once in service, unless that is limited
@@ -38,8 +38,7 @@ type conn struct {
 	heard      uint32 // tick of the last bytes read
 	pinged     uint32 // tick of the ping that nothing was heard since; 0: none
 	opened     uint32 // tick at which the index was told of it
-	refilled   uint32 // tick up to which tokens are credited
-	tokens     uint16 // messages that the client may send now
+	used       usage  // by what the client has sent
 	state      state
 	protocol   uint8 // index into Worker.protocols
 	polling    bool  // the poller reports writability

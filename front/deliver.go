@@ -19,8 +19,20 @@ type delivery struct {
 	users   hub.Cursor  // whose turn it is; not of a broadcast
 	at      int         // place in the table whose turn it is; of a broadcast
 	to      audience    // of a broadcast
+	target  target      // the user whose turn it is; not of a broadcast
 	message message     // shared by all targets; its bytes are this delivery's until it ends
 	outcome hub.Outcome // so far
+}
+
+// target is how far the delivery to one user has come. One with very many
+// connections takes several turns.
+type target struct {
+	within bool // false: the next user has not begun
+	shared bool // it is among those who may be connected elsewhere too
+	user   []byte
+	told   uint64 // users.joined when the user had been told before; 0: it was not
+	joined uint64 // users.joined when its turn came
+	best   hub.Status
 }
 
 // deliverWaiting delivers what waits in the inbox, about turnBudget targets of
@@ -28,7 +40,10 @@ type delivery struct {
 // each envelope and when it goes on with one: in doubt everything stays where
 // it is, in order, until a later turn.
 func (w *Worker) deliverWaiting() {
-	w.budget = turnBudget
+	w.budget, w.closesLeft = turnBudget, closeBudget
+	if len(w.closings) > 0 && w.mayDeliver() {
+		w.disconnectWaiting()
+	}
 	for w.mayDeliver() && w.nextDelivery() {
 		if !w.advance(&w.delivery) {
 			w.poller.Wake() // so that the next turn begins at once
@@ -77,7 +92,7 @@ func (w *Worker) begin(p parcel) {
 	x.users = x.what.Cursor()
 	if x.what.Kind == hub.KindBroadcast {
 		x.to = w.audienceOf(x)
-		w.noteTold(x, nil)
+		w.noteTold(x, nil, w.users.joined)
 	}
 	if x.what.Kind != hub.KindDisconnect {
 		w.frame = ws.AppendFrame(w.frame[:0], ws.OpText, x.what.Payload)
@@ -97,7 +112,8 @@ func (w *Worker) advance(x *delivery) bool {
 		case hub.KindBroadcast:
 			done = w.broadcast(x)
 		case hub.KindDisconnect:
-			done = w.disconnect(x)
+			w.beginDisconnect(x)
+			return w.spend()
 		case hub.KindMissed: // refused
 		}
 	}
@@ -129,22 +145,14 @@ func (w *Worker) spend() bool {
 
 // notify writes to the connections of the users that are held here.
 func (w *Worker) notify(x *delivery) (done bool) {
-	for x.users.Left > 0 {
-		shared := x.users.Left <= x.what.Shared
-		user := x.users.Next()
-		best := w.notifyUser(w.users.first[hub.UserID(user)], x, w.toldBefore(x, user))
-		if best != hub.StatusMissed && (shared || x.what.Age > 0) {
-			w.noteTold(x, user) // it may come again
+	for x.target.within || x.users.Left > 0 {
+		if !x.target.within {
+			w.beginTarget(x)
 		}
-		if best == hub.StatusMissed {
-			x.outcome.Missed = append(x.outcome.Missed, hub.UserID(user))
-			if shared {
-				x.outcome.Shared++
-			}
+		if !w.notifyTarget(x) {
+			return false
 		}
-		if x.report {
-			x.outcome.Statuses = append(x.outcome.Statuses, byte(best))
-		}
+		w.endTarget(x)
 		if !w.spend() && x.users.Left > 0 {
 			return false
 		}
@@ -154,22 +162,49 @@ func (w *Worker) notify(x *delivery) (done bool) {
 	return true
 }
 
-// notifyUser writes x to those connections of one user, of which c is the
-// first, that it is meant for, but for those that had heard it when users.joined
-// was at told. It returns the best that became of it.
-func (w *Worker) notifyUser(c *conn, x *delivery, told uint64) (best hub.Status) {
-	for c != nil {
-		next := c.next // send may close c
+// beginTarget goes on to the next user of x.
+func (w *Worker) beginTarget(x *delivery) {
+	shared := x.users.Left <= x.what.Shared
+	user := x.users.Next()
+	x.target = target{within: true, shared: shared, user: user, told: w.toldBefore(x, user), joined: w.users.joined}
+	w.users.delivery.begin(&w.users, user)
+}
+
+// notifyTarget writes x to those connections of its present user that it is
+// meant for, but for those that have heard it. It reports false when the budget
+// is used up and some are left.
+func (w *Worker) notifyTarget(x *delivery) (done bool) {
+	t := &x.target
+	for c := w.users.delivery.next(); c != nil; c = w.users.delivery.next() {
 		switch {
 		case !matches(c.service, x.what.Services):
-		case c.joined <= told:
-			best = max(best, hub.StatusWritten)
+		case c.joined <= t.told:
+			t.best = max(t.best, hub.StatusWritten)
 		default:
-			best = max(best, w.give(c, &x.message, x.what.ID))
+			t.best = max(t.best, w.give(c, &x.message, x.what.ID)) // may close c
 		}
-		c = next
+		if w.users.delivery.at != nil && !w.spend() {
+			return false
+		}
 	}
-	return best
+	return true
+}
+
+// endTarget notes what became of x for its present user.
+func (w *Worker) endTarget(x *delivery) {
+	t := &x.target
+	t.within = false
+	if t.best == hub.StatusMissed {
+		x.outcome.Missed = append(x.outcome.Missed, hub.UserID(t.user))
+		if t.shared {
+			x.outcome.Shared++
+		}
+	} else if t.shared || x.what.Age > 0 {
+		w.noteTold(x, t.user, t.joined) // it may come again
+	}
+	if x.report {
+		x.outcome.Statuses = append(x.outcome.Statuses, byte(t.best))
+	}
 }
 
 // broadcast writes to every connection of its audience. The table may change
@@ -184,6 +219,7 @@ func (w *Worker) broadcast(x *delivery) (done bool) {
 		}
 		if x.to.has(c) && matches(c.service, x.what.Services) {
 			w.give(c, &x.message, x.what.ID)
+			x.outcome.Heard++
 		}
 		if !w.spend() {
 			return false
@@ -192,29 +228,15 @@ func (w *Worker) broadcast(x *delivery) (done bool) {
 	return true
 }
 
-// disconnect closes every connection of the users.
-func (w *Worker) disconnect(x *delivery) (done bool) {
-	reason := string(x.what.Payload)
-	for x.users.Left > 0 {
-		user := x.users.Next()
-		for c := w.users.first[hub.UserID(user)]; c != nil; c = w.users.first[hub.UserID(user)] {
-			w.close(c, closeDisconnected, reason)
-		}
-		if !w.spend() && x.users.Left > 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // matches reports whether a delivery limited to services, if to any, is meant
 // for a connection of service s.
-func matches(s hub.Service, services [][]byte) bool {
+func matches(s serviceName, services [][]byte) bool {
 	if len(services) == 0 {
 		return true
 	}
+	name := s.name()
 	for _, want := range services {
-		if string(want) == string(s) {
+		if string(want) == string(name) {
 			return true
 		}
 	}

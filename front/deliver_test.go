@@ -67,7 +67,7 @@ func TestLongDeliveriesMeetEveryTargetOnce(t *testing.T) {
 	c := newCrowd(t, n)
 	for i := range n {
 		if i%2 == 1 {
-			c.table.conns[i].service = "poker"
+			c.table.conns[i].service = newServiceName("poker")
 		}
 	}
 	for name, tc := range map[string]struct {
@@ -80,7 +80,11 @@ func TestLongDeliveriesMeetEveryTargetOnce(t *testing.T) {
 		"to users of a service": {hub.Envelope{Kind: hub.KindNotify, Users: c.users, Services: []hub.Service{"poker"}, Payload: []byte("{}")}, n / 2},
 	} {
 		c.wrote = 0
-		c.deliver(wire(tc.envelope))
+		heard := -1
+		c.deliverTo(wire(tc.envelope), func(o hub.Outcome) { heard = o.Heard })
+		if tc.envelope.Kind == hub.KindBroadcast && heard != tc.want {
+			t.Errorf("%s: %d heard it, want %d", name, heard, tc.want)
+		}
 		if c.wrote != tc.want {
 			t.Errorf("%s: %d were written, want %d", name, c.wrote, tc.want)
 		}

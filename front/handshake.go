@@ -107,7 +107,7 @@ func (w *Worker) refuse(c *conn, err error) {
 		result = re.Code
 	}
 	w.m.handshakes.WithLabelValues(result).Inc()
-	w.log.Debug("client refused", "address", c.guest.Addr, "code", result)
+	w.trace(c, "client refused", "code", result)
 	if c.state == stateProxy {
 		w.drop(c, dropClosed)
 		return
@@ -162,6 +162,9 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 		w.verified(c, id, err)
 		return nil
 	}
+	if len(c.side.head) > w.cfg.HandshakeLimit { // what came with the request waits, too
+		return errHeaderTooLarge
+	}
 	select {
 	case w.waiting <- verifyJob{c, token}:
 		return nil
@@ -204,17 +207,22 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, unreachable())
 		return
 	}
-	if err := w.pace.admit(); err != nil {
+	used, err := w.admitUser(id.User)
+	if err == nil {
+		err = w.pace.admit()
+	}
+	if err != nil {
 		w.refuse(c, err)
 		return
 	}
+	w.trace(c, "token accepted", "sub", id.User)
 	early, ok := w.switchProtocols(c, stateRegister)
 	if !ok {
 		return
 	}
 	c.deadline = w.now + w.limits.register
 	c.opened = w.now
-	w.users.add(c, id)
+	w.join(c, id, used)
 	w.arm(c)
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
 		w.Post(func() { w.registered(c, err) })
@@ -232,7 +240,6 @@ func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
 	early = c.side.head
 	reply := message{data: c.side.accept, control: true}
 	c.settle()
-	c.tokens, c.refilled = uint16(w.cfg.MessageBurst), w.now
 	w.send(c, &reply)
 	if c.state == stateGone {
 		return nil, false
@@ -263,7 +270,7 @@ func (w *Worker) registered(c *conn, err error) {
 		return
 	}
 	if err != nil {
-		w.log.Warn("register a user", "user", c.user, "err", err)
+		w.log.Warn("register a user", "conn", string(w.appendName(nil, c)), "user", c.user, "err", err)
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")
 		return
 	}

@@ -122,13 +122,13 @@ func (w *Worker) toldBefore(x *delivery, user []byte) uint64 {
 	return joined
 }
 
-// noteTold has the worker remember that user was told x. Without an id there is
-// nothing to know it by.
-func (w *Worker) noteTold(x *delivery, user []byte) {
+// noteTold has the worker remember that those of user's connections that had
+// joined by then were told x. Without an id there is nothing to know it by.
+func (w *Worker) noteTold(x *delivery, user []byte, joined uint64) {
 	if len(x.what.ID) == 0 {
 		return
 	}
-	if n := w.heard.tell(x.what.ID, user, w.users.joined, w.now); n > 0 {
+	if n := w.heard.tell(x.what.ID, user, joined, w.now); n > 0 {
 		w.m.heardEvicted.Add(float64(n))
 	}
 }

@@ -1,8 +1,9 @@
 package front
 
 import (
-	"encoding/json"
 	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/homing/homing/front/ws"
 )
@@ -13,44 +14,38 @@ type homing struct{}
 
 func (homing) upgrade(w *Worker, c *conn, req *ws.Request) error { return w.authenticate(c, req) }
 
-// maxRef bounds what a client may have repeated to it.
-const maxRef = 128
-
 func (homing) message(w *Worker, c *conn, msg *ws.Message) {
 	if msg.Op == ws.OpBinary {
 		w.close(c, ws.CloseUnsupportedData, "binary messages are not understood")
 		return
 	}
-	var in struct {
-		T   *string         `json:"t"`
-		Ref json.RawMessage `json:"ref"`
-	}
-	if err := json.Unmarshal(msg.Payload, &in); err != nil || in.T == nil || len(in.Ref) > maxRef {
+	in, err := w.parser.parse(msg.Payload)
+	if err != nil {
 		w.answer(c, `{"t":"error","code":"bad_json"`, nil)
 		return
 	}
-	switch *in.T {
+	switch in.kind.value {
 	case "ping":
-		w.answer(c, `{"t":"ok"`, in.Ref)
+		w.answer(c, `{"t":"ok"`, in.ref)
 	case "resume":
-		w.resume(c, msg.Payload, in.Ref)
+		w.resume(c, &in)
 	case "ack":
-		w.ack(c, msg.Payload, in.Ref)
+		w.ack(c, &in)
 	default:
-		w.answer(c, `{"t":"error","code":"unknown_type"`, in.Ref)
+		w.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
 	}
 }
 
 // answer sends a reply that begins with head, an open JSON object, and repeats
 // the client's reference when it gave one.
-func (w *Worker) answer(c *conn, head string, ref json.RawMessage) {
+func (w *Worker) answer(c *conn, head string, ref jsontext.Value) {
 	body := appendRef(append(make([]byte, 0, len(head)+len(ref)+8), head...), ref)
 	w.send(c, &message{data: ws.Frame(ws.OpText, body)})
 }
 
 // appendRef ends the JSON object that b begins, with the client's reference
 // when it gave one.
-func appendRef(b []byte, ref json.RawMessage) []byte {
+func appendRef(b []byte, ref jsontext.Value) []byte {
 	if len(ref) > 0 {
 		b = append(b, `,"ref":`...)
 		b = append(b, ref...)
@@ -61,6 +56,7 @@ func appendRef(b []byte, ref json.RawMessage) []byte {
 // greet sends hello, and then what has waited for it.
 func (w *Worker) greet(c *conn) {
 	c.state, c.deadline = stateOpen, 0
+	w.trace(c, "player connected")
 	hello := message{data: ws.Frame(ws.OpText, w.hello(c)), control: true}
 	if c.out == nil {
 		w.send(c, &hello)
@@ -81,13 +77,10 @@ func (w *Worker) opened(c *conn) {
 }
 
 func (w *Worker) hello(c *conn) []byte {
-	user, _ := json.Marshal(c.user) // a string always marshals
-	b := append(make([]byte, 0, 96+len(user)), `{"t":"hello","user":`...)
-	b = append(b, user...)
+	b := append(make([]byte, 0, 96+len(c.user)), `{"t":"hello","user":`...)
+	b, _ = jsontext.AppendQuote(b, string(c.user)) // a user id is ASCII
 	b = append(b, `,"conn":"`...)
-	b = append(b, w.deps.Process...)
-	b = append(b, '.')
-	b = strconv.AppendUint(b, uint64(c.generation), 36)
+	b = w.appendName(b, c)
 	b = append(b, '"')
 	if w.deps.Inbox != nil {
 		b = append(b, `,"resume":true`...)

@@ -10,20 +10,23 @@ const ticksPerSecond = uint64(time.Second / tickLength)
 
 // limits are the durations of Config in ticks.
 type limits struct {
-	handshake, register, ping, pong, write, close, window, drain, resume uint32
+	handshake, register, ping, pong, write, close, window, drain, message, resume, resumeWait, replay uint32
 }
 
 func newLimits(c *Config) limits {
 	return limits{
-		handshake: ticks(c.HandshakeTimeout),
-		register:  ticks(c.RegisterTimeout),
-		ping:      ticks(c.PingInterval),
-		pong:      ticks(c.PongTimeout),
-		write:     ticks(c.WriteTimeout),
-		close:     ticks(c.CloseTimeout),
-		window:    ticks(c.DrainWindow),
-		drain:     ticks(c.DrainTimeout),
-		resume:    ticks(c.ResumeMemory),
+		handshake:  ticks(c.HandshakeTimeout),
+		register:   ticks(c.RegisterTimeout),
+		ping:       ticks(c.PingInterval),
+		pong:       ticks(c.PongTimeout),
+		write:      ticks(c.WriteTimeout),
+		close:      ticks(c.CloseTimeout),
+		window:     ticks(c.DrainWindow),
+		drain:      ticks(c.DrainTimeout),
+		message:    ticks(c.MessageTimeout),
+		resume:     ticks(c.ResumeMemory),
+		resumeWait: ticks(c.ResumeTimeout),
+		replay:     ticks(c.ReplayTimeout),
 	}
 }
 
@@ -48,8 +51,11 @@ func (w *Worker) arm(c *conn) {
 	if c.out != nil && !c.held() {
 		due = min(due, c.out.progress+w.limits.write)
 	}
-	if r := c.resuming(); r != nil && !r.reading {
+	if r := c.resuming(); r != nil && r.phase != resumeReading {
 		due = min(due, r.until)
+	}
+	if begun := c.dec.Stamped(); begun != 0 && c.state < stateClosing {
+		due = min(due, begun+w.limits.message)
 	}
 	w.table.due[c.id] = due
 }
@@ -71,7 +77,7 @@ func (w *Worker) lively(c *conn) uint32 {
 
 // check does what is due for c.
 func (w *Worker) check(c *conn) {
-	if r := c.resuming(); r != nil && !r.reading && w.now >= r.until {
+	if r := c.resuming(); r != nil && r.phase != resumeReading && w.now >= r.until {
 		w.expireResume(c, r)
 	}
 	switch {
@@ -80,10 +86,19 @@ func (w *Worker) check(c *conn) {
 		w.drop(c, dropStalled)
 	case c.deadline != 0 && w.now >= c.deadline:
 		w.expire(c)
+	case c.state < stateClosing && w.slowMessage(c):
+		w.m.overBudget.WithLabelValues("message_time").Inc()
+		w.close(c, ws.ClosePolicyViolation, "message too slow")
 	case c.state == stateOpen && w.now >= w.lively(c):
 		w.ping(c)
 	}
 	w.arm(c)
+}
+
+// slowMessage reports whether a message of c has been arriving for too long.
+func (w *Worker) slowMessage(c *conn) bool {
+	begun := c.dec.Stamped()
+	return begun != 0 && w.now >= begun+w.limits.message
 }
 
 // expire ends the state that c has been in for too long.

@@ -38,6 +38,7 @@ type loop struct {
 	handshakes handshakes
 	table      table
 	users      users
+	replays    replays
 	heard      heard
 	now        uint32 // ticks since the worker started; the first is 1
 	wakeAt     time.Time
@@ -45,21 +46,24 @@ type loop struct {
 	scanAt     int    // where an unfinished scan goes on
 	reported   int    // connections last told to Presence
 	drain      drain
+	parser     parser
 	standing   standing
 	dismissal  dismissal
 
-	events   [eventBudget]poll.Event
-	buf      [readBufferSize]byte // what every socket is read into
-	vector   [][]byte
-	batch    []parcel // envelopes taken from the inbox
-	batchAt  int      // the next of them
-	delivery delivery // what is being delivered
-	frame    []byte   // the bytes of its message, used again by the next
-	retained bool     // an outbox holds them
-	called   []func() // posts being called
-	callAt   int      // the next of them
-	budget   int      // targets until the loop looks at its sockets again
-	wrote    int      // messages written in full and not counted yet
+	events     [eventBudget]poll.Event
+	buf        [readBufferSize]byte // what every socket is read into
+	vector     [][]byte
+	batch      []parcel  // envelopes taken from the inbox
+	batchAt    int       // the next of them
+	delivery   delivery  // what is being delivered
+	closings   []closing // what is being disconnected
+	frame      []byte    // the bytes of its message, used again by the next
+	retained   bool      // an outbox holds them
+	called     []func()  // posts being called
+	callAt     int       // the next of them
+	budget     int       // targets until the loop looks at its sockets again
+	closesLeft int       // connections to disconnect until then
+	wrote      int       // messages written in full and not counted yet
 }
 
 // open prepares the loop on listeners, which it closes when it fails.
@@ -91,6 +95,7 @@ func (w *Worker) open(listeners []Listener) (err error) {
 		}
 	}
 	w.users = newUsers()
+	w.replays = newReplays(w.cfg.ReplayBytes, w.deps.Inbox)
 	w.heard = newHeard()
 	w.now = 1
 	w.vector = make([][]byte, 0, maxVector)
@@ -195,7 +200,7 @@ func (w *Worker) scan() {
 
 func (w *Worker) everyTick() {
 	w.m.connections.Set(float64(w.table.count))
-	w.m.users.Set(float64(len(w.users.first)))
+	w.m.users.Set(float64(len(w.users.newest)))
 	if n := w.table.count; n != w.reported {
 		w.reported = n
 		w.deps.Presence.SetConnections(n)
@@ -208,6 +213,8 @@ func (w *Worker) everyTick() {
 	w.arrivals.Forget(w.now, scanBudget)
 	w.m.pending.Set(float64(w.arrivals.Pending()))
 	w.m.addresses.Set(float64(w.arrivals.Addresses()))
+	w.tendReplays()
+	w.users.absent.age(w.now, &w.perUser, scanBudget)
 	w.m.heardEvicted.Add(float64(w.heard.age(w.now)))
 	w.m.heard.Set(float64(w.heard.size()))
 }

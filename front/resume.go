@@ -2,16 +2,15 @@ package front
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"slices"
 	"strconv"
 
-	"github.com/homing/homing/front/ws"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/homing/homing/hub"
 )
 
-// Inbox is where notifications are kept for users. Its methods may block
+// Inbox is where notifications are kept for users. Read and Ack may block
 // until ctx ends and are called from several goroutines.
 type Inbox interface {
 	// Read returns what a client has missed that saw the notification with
@@ -19,24 +18,41 @@ type Inbox interface {
 	Read(ctx context.Context, user hub.UserID, after string) (hub.Missed, error)
 	// Ack lets go of what a client has acknowledged.
 	Ack(ctx context.Context, user hub.UserID, ids []string) error
+	// Largest is about the most bytes that Read returns.
+	Largest() int
 }
 
-// maxAck is how many ids one acknowledgement may name.
-const maxAck = 256
+// maxUserResumes is how many connections of one user resume at the same time.
+const maxUserResumes = 4
+
+// resumePhase is how far a resume has come. It only ever grows.
+type resumePhase uint8
+
+const (
+	resumeWaiting resumePhase = iota // for room in the budget of replays
+	resumeReading                    // the inbox
+	resumeSending                    // as the client reads
+	resumeDone                       // what was replayed is remembered
+)
 
 // resume is a connection's catching up. It begins with the client's request.
-// While the inbox is read, what arrives for the connection is held; then the
-// client is sent what it missed and what was held. What comes later and was
-// replayed already is left out, for as long as it may still come. Owned by
-// the loop.
+// Until the replay has been sent, what arrives for the connection is held. What
+// comes later and was replayed already is left out, for as long as it may still
+// come. Owned by the loop.
 type resume struct {
-	ref      json.RawMessage
-	reading  bool
+	ref      jsontext.Value
+	after    string
+	phase    resumePhase
+	ended    bool // with the connection, or in vain
 	held     []held
 	bytes    int                 // of held
 	replayed map[string]struct{} // ids
-	until    uint32              // tick at which replayed may be forgotten
+	until    uint32              // tick at which the phase ends; not of resumeReading
+	replay   replay
 }
+
+// active reports whether live messages must wait for the replay to go first.
+func (r *resume) active() bool { return r != nil && r.phase < resumeDone }
 
 // held is a live message that waits for the replay to go first.
 type held struct {
@@ -54,7 +70,9 @@ func (c *conn) resuming() *resume {
 }
 
 // forgetResume ends c's resume.
-func (c *conn) forgetResume() {
+func (w *Worker) forgetResume(c *conn, r *resume) {
+	r.ended = true
+	w.leaveReplays(c, r)
 	c.side.resume = nil
 	if c.side.tls == nil {
 		c.side = nil
@@ -65,51 +83,58 @@ func (c *conn) forgetResume() {
 // back by post.
 type inboxJob func(ctx context.Context)
 
-// tendInbox does jobs until there are no more. ctx ends what takes too long.
+// tendInbox does jobs until there are no more, resumes first. ctx ends what
+// takes too long.
 func (w *Worker) tendInbox(ctx context.Context) {
-	for job := range w.inboxJobs {
+	for {
+		job, ok := w.nextInboxJob()
+		if !ok {
+			return
+		}
 		ctx, cancel := context.WithTimeout(ctx, w.cfg.ResumeTimeout)
 		job(ctx)
 		cancel()
 	}
 }
 
-// submit hands a job over, or reports false when too many wait.
-func (w *Worker) submit(job inboxJob) bool {
+// nextInboxJob waits for a job; none: the worker has stopped.
+func (w *Worker) nextInboxJob() (job inboxJob, ok bool) {
 	select {
-	case w.inboxJobs <- job:
-		return true
+	case job, ok = <-w.resumeJobs:
+		return job, ok
 	default:
-		return false
 	}
+	select {
+	case job, ok = <-w.resumeJobs:
+	case job, ok = <-w.ackJobs:
+	}
+	return job, ok
 }
 
 // resume takes a client's request to be told what it missed.
-func (w *Worker) resume(c *conn, payload []byte, ref json.RawMessage) {
-	var in struct {
-		After string `json:"after"`
-	}
-	switch err := json.Unmarshal(payload, &in); {
+func (w *Worker) resume(c *conn, in *incoming) {
+	switch {
 	case w.deps.Inbox == nil:
-		w.answer(c, `{"t":"error","code":"unknown_type"`, ref)
-	case err != nil || len(in.After) > hub.MaxID:
-		w.answer(c, `{"t":"error","code":"bad_json"`, ref)
+		w.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
+	case in.after.faulty:
+		w.answer(c, `{"t":"error","code":"bad_json"`, in.ref)
 	case c.state != stateOpen:
-		w.answer(c, `{"t":"error","of":"resume","code":"too_early"`, ref)
+		w.answer(c, `{"t":"error","of":"resume","code":"too_early"`, in.ref)
 	case c.resuming() != nil:
-		w.answer(c, `{"t":"error","of":"resume","code":"already_resumed"`, ref)
+		w.answer(c, `{"t":"error","of":"resume","code":"already_resumed"`, in.ref)
 	default:
-		w.beginResume(c, in.After, ref)
+		w.beginResume(c, in.after.value, in.ref)
 	}
 }
 
-func (w *Worker) beginResume(c *conn, after string, ref json.RawMessage) {
-	r := &resume{reading: true, ref: ref}
-	user := c.user
-	if !w.submit(func(ctx context.Context) {
-		missed, err := w.deps.Inbox.Read(ctx, user, after)
-		w.Post(func() { w.resumed(c, r, missed, err) })
-	}) {
+func (w *Worker) beginResume(c *conn, after string, ref jsontext.Value) {
+	if exceeded := w.charge(c, useInbox, resumeCost); exceeded != "" {
+		w.m.overBudget.WithLabelValues(exceeded).Inc()
+		w.m.resumes.WithLabelValues("rate_limited").Inc()
+		w.answer(c, `{"t":"error","of":"resume","code":"rate_limited"`, ref)
+		return
+	}
+	if w.replays.waiting.Len() >= w.cfg.ResumeQueue || c.link != nil && c.link.group.resuming >= maxUserResumes {
 		w.m.resumes.WithLabelValues("busy").Inc()
 		w.answer(c, resumeFailed, ref)
 		return
@@ -117,62 +142,59 @@ func (w *Worker) beginResume(c *conn, after string, ref json.RawMessage) {
 	if c.side == nil {
 		c.side = &side{}
 	}
-	c.side.resume = r
+	c.side.resume = &resume{ref: ref, after: after, until: w.now + w.limits.resumeWait}
+	w.joinReplays(c)
+	w.arm(c)
 }
 
 const resumeFailed = `{"t":"error","of":"resume","code":"unavailable"`
 
-// resumed goes on with a connection whose inbox has been read.
-func (w *Worker) resumed(c *conn, r *resume, missed hub.Missed, err error) {
-	if c.state != stateOpen {
-		w.m.resumes.WithLabelValues("abandoned").Inc()
-		return
+// readInbox has the inbox read for c, whose turn has come.
+func (w *Worker) readInbox(c *conn) {
+	r := c.resuming()
+	r.phase = resumeReading
+	user := c.user
+	w.resumeJobs <- func(ctx context.Context) {
+		missed, err := w.deps.Inbox.Read(ctx, user, r.after)
+		w.Post(func() { w.resumed(c, r, missed, err) })
 	}
-	r.reading = false
-	if err != nil {
-		w.m.resumes.WithLabelValues("unavailable").Inc()
-		w.log.Debug("resume", "user", c.user, "err", err)
-		c.forgetResume()
-		w.answer(c, resumeFailed, r.ref)
-	} else {
-		w.replay(c, r, missed)
-	}
-	w.release(c, r)
 	w.arm(c)
 }
 
-// replay sends the answer and the messages missed in one piece. It counts as
-// one control message: it is bounded by the inbox, not by the outbox.
-func (w *Worker) replay(c *conn, r *resume, missed hub.Missed) {
-	result := "recovered"
-	if !missed.Recovered {
-		result = "gone"
+// resumed goes on with a connection whose inbox has been read.
+func (w *Worker) resumed(c *conn, r *resume, missed hub.Missed, err error) {
+	w.replays.reading--
+	switch {
+	case r.ended:
+		w.m.resumes.WithLabelValues("abandoned").Inc()
+		w.replays.giveBack(r, r.replay.reserved)
+	case err != nil:
+		w.m.resumes.WithLabelValues("unavailable").Inc()
+		w.trace(c, "resume failed", "err", err)
+		w.replays.giveBack(r, r.replay.reserved)
+		w.resumeInVain(c, r)
+	default:
+		w.beginReplay(c, r, missed)
 	}
-	w.m.resumes.WithLabelValues(result).Inc()
-	entries := slices.DeleteFunc(missed.Entries, func(e hub.Stored) bool {
-		return len(e.Services) > 0 && !slices.Contains(e.Services, c.service)
-	})
-	data := ws.Frame(ws.OpText, resumedText(len(entries), missed, r.ref))
-	if len(entries) > 0 {
-		r.replayed = make(map[string]struct{}, len(entries))
-	}
-	for i := range entries {
-		data = ws.AppendFrame(data, ws.OpText, entries[i].Payload)
-		r.replayed[entries[i].ID] = struct{}{}
-	}
-	r.until = w.now + w.limits.resume
-	w.m.replayed.Add(float64(len(entries)))
-	w.send(c, &message{data: data, control: true})
+	w.arm(c)
+	w.startReads()
 }
 
-func resumedText(count int, missed hub.Missed, ref json.RawMessage) []byte {
-	last, _ := json.Marshal(missed.Last) // a string always marshals
-	b := append(make([]byte, 0, 80+len(last)+len(ref)), `{"t":"resumed","recovered":`...)
+// resumeInVain tells c that it cannot be told what it missed now.
+func (w *Worker) resumeInVain(c *conn, r *resume) {
+	w.forgetResume(c, r)
+	w.answer(c, resumeFailed, r.ref)
+	w.release(c, r)
+}
+
+func resumedText(count int, missed hub.Missed, ref jsontext.Value) []byte {
+	b := append(make([]byte, 0, 80+len(missed.Last)+len(ref)), `{"t":"resumed","recovered":`...)
 	b = strconv.AppendBool(b, missed.Recovered)
 	b = append(b, `,"count":`...)
 	b = strconv.AppendInt(b, int64(count), 10)
 	b = append(b, `,"last":`...)
-	return appendRef(append(b, last...), ref)
+	b, _ = jsontext.AppendQuote(b, missed.Last) // an id is ASCII
+	return appendRef(b, ref)
 }
 
 // release sends what was held, as far as the connection lives.
@@ -203,7 +225,7 @@ func (w *Worker) give(c *conn, m *message, id []byte) hub.Status {
 	switch {
 	case r == nil:
 		return w.send(c, m)
-	case r.reading:
+	case r.active():
 		return w.hold(c, r, m, id)
 	}
 	if _, ok := r.replayed[string(id)]; ok {
@@ -243,9 +265,9 @@ func (r *resume) remove(m *message) bool {
 
 // endResume ends the resume of a connection that ends.
 func (w *Worker) endResume(c *conn) {
-	if c.resuming() != nil {
+	if r := c.resuming(); r != nil {
 		w.giveUpHeld(c, dropClosed)
-		c.forgetResume()
+		w.forgetResume(c, r)
 	}
 }
 
@@ -259,63 +281,19 @@ func (w *Worker) giveUpHeld(c *conn, why reason) {
 	}
 }
 
-// expireResume forgets what was replayed, once none of it can come again, and
-// lets the client resume anew. A client that has not read its replay yet waits.
+// expireResume ends the phase that a resume has been in for too long. What was
+// replayed is forgotten once none of it can come again, so that the client may
+// resume anew; one that has not read all that followed the replay waits.
 func (w *Worker) expireResume(c *conn, r *resume) {
-	if c.out != nil {
+	switch {
+	case r.phase == resumeWaiting:
+		w.m.resumes.WithLabelValues("busy").Inc()
+		w.resumeInVain(c, r)
+	case r.phase == resumeSending:
+		w.cutReplay(c)
+	case c.out != nil:
 		r.until = w.now + w.limits.resume
-		return
-	}
-	c.forgetResume()
-}
-
-// ack takes a client's acknowledgement. One without a reference is answered
-// only when it failed.
-func (w *Worker) ack(c *conn, payload []byte, ref json.RawMessage) {
-	var in struct {
-		ID  string   `json:"id"`
-		IDs []string `json:"ids"`
-	}
-	err := json.Unmarshal(payload, &in)
-	if in.ID != "" {
-		in.IDs = append(in.IDs, in.ID)
-	}
-	tooLong := func(id string) bool { return len(id) > hub.MaxID }
-	switch {
-	case w.deps.Inbox == nil:
-		w.answer(c, `{"t":"error","code":"unknown_type"`, ref)
-	case err != nil || len(in.IDs) == 0 || len(in.IDs) > maxAck || slices.ContainsFunc(in.IDs, tooLong):
-		w.answer(c, `{"t":"error","code":"bad_json"`, ref)
 	default:
-		w.beginAck(c, in.IDs, ref)
-	}
-}
-
-// errAckQueue is why an acknowledgement was not even tried.
-var errAckQueue = errors.New("too many resumes and acknowledgements wait")
-
-func (w *Worker) beginAck(c *conn, ids []string, ref json.RawMessage) {
-	user := c.user
-	if !w.submit(func(ctx context.Context) {
-		err := w.deps.Inbox.Ack(ctx, user, ids)
-		w.Post(func() { w.acked(c, len(ids), ref, err) })
-	}) {
-		w.acked(c, len(ids), ref, errAckQueue)
-	}
-}
-
-func (w *Worker) acked(c *conn, n int, ref json.RawMessage, err error) {
-	result := "ok"
-	if err != nil {
-		result = "unavailable"
-		w.log.Debug("acknowledge", "user", c.user, "err", err)
-	}
-	w.m.acks.WithLabelValues(result).Add(float64(n))
-	switch {
-	case c.state >= stateClosing:
-	case err != nil:
-		w.answer(c, `{"t":"error","of":"ack","code":"unavailable"`, ref)
-	case len(ref) > 0:
-		w.answer(c, `{"t":"ok"`, ref)
+		w.forgetResume(c, r)
 	}
 }

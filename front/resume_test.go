@@ -61,6 +61,8 @@ func (f *fakeInbox) Ack(_ context.Context, user hub.UserID, ids []string) error 
 	return nil
 }
 
+func (*fakeInbox) Largest() int { return 256 << 10 }
+
 func (f *fakeInbox) acknowledged() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,7 +70,7 @@ func (f *fakeInbox) acknowledged() string {
 }
 
 // next returns the read that the worker does next.
-func (f *fakeInbox) next(t *testing.T) *fakeRead {
+func (f *fakeInbox) next(t testing.TB) *fakeRead {
 	t.Helper()
 	select {
 	case r := <-f.reads:
@@ -316,16 +318,17 @@ func TestResumeBeforeHello(t *testing.T) {
 	c.wantText(`{"t":"error","of":"resume","code":"too_early"}`)
 }
 
-func TestResumesBeyondTheQueueAreRefused(t *testing.T) {
+func TestResumesAndAcksBeyondTheQueuesAreRefused(t *testing.T) {
 	inbox := newFakeInbox()
 	r := startWith(t, inbox, func(c *Config) { c.ResumeWorkers, c.ResumeQueue = 1, 1 })
 	clients := []*client{r.join("a"), r.join("b"), r.join("c")}
 	clients[0].text(`{"t":"resume"}`)
 	first := inbox.next(t)
 	clients[1].text(`{"t":"resume"}`)
-	wait(t, "the queue", func() bool { return len(r.inboxJobs) == 1 })
+	wait(t, "the queue", func() bool { return r.metric("homing_front_waiting_resumes") == 1 })
 	clients[2].text(`{"t":"resume"}`)
 	clients[2].wantText(`{"t":"error","of":"resume","code":"unavailable"}`)
+	clients[2].text(`{"t":"ack","id":"w"}`)
 	clients[2].text(`{"t":"ack","id":"x"}`)
 	clients[2].wantText(`{"t":"error","of":"ack","code":"unavailable"}`)
 	first.finds()
@@ -444,7 +447,7 @@ func FuzzMessage(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	w := &Worker{deps: Deps{Inbox: newFakeInbox(), Log: testLog(f)}, inboxJobs: make(chan inboxJob, 1)}
+	w := &Worker{deps: Deps{Inbox: newFakeInbox(), Log: testLog(f)}, ackJobs: make(chan inboxJob, 1)}
 	w.m = newMetrics(newRegistry(), func() int { return 0 })
 	w.users = newUsers()
 	w.bounds = bounds{1 << 20, 1 << 20}
@@ -453,7 +456,7 @@ func FuzzMessage(f *testing.F) {
 		c := &conn{user: "ann", fd: -1, state: stateRegister}
 		homing{}.message(w, c, &ws.Message{Op: ws.OpText, Payload: text})
 		select {
-		case <-w.inboxJobs: // an acknowledgement
+		case <-w.ackJobs: // an acknowledgement
 			return
 		default:
 		}

@@ -14,6 +14,7 @@ const (
 	closeDisconnected ws.CloseCode = 4003 // a backend asked for it
 	closeSlowConsumer ws.CloseCode = 4008 // the outbox was full
 	closeSilent       ws.CloseCode = 4009 // no answer to a ping
+	closeReplaced     ws.CloseCode = 4010 // the user has too many connections, and a newer one
 )
 
 // comeBack is the reason told with ws.CloseServiceRestart.
@@ -51,7 +52,7 @@ func (w *Worker) hungUp(c *conn, err error) {
 		w.m.handshakes.WithLabelValues("abandoned").Inc()
 	}
 	if !errors.Is(err, io.EOF) {
-		w.log.Debug("connection lost", "user", c.user, "err", err)
+		w.trace(c, "connection lost", "err", err)
 	}
 	w.drop(c, dropLost)
 }
@@ -67,7 +68,18 @@ func (w *Worker) received(c *conn, data []byte) {
 		w.early(c, data)
 	case stateRegister, stateOpen:
 		w.frames(c, data)
-	case stateProxy, stateClosing, stateGone:
+	case stateClosing:
+		w.discard(c, len(data))
+	case stateProxy, stateGone:
+	}
+}
+
+// discard takes n bytes that a client sends to a connection that is closing. One
+// that goes on for long has not read the close frame, and will not.
+func (w *Worker) discard(c *conn, n int) {
+	if exceeded := w.charge(c, useBytes, n); exceeded != "" {
+		w.m.overBudget.WithLabelValues("closing").Inc()
+		w.drop(c, dropClosed)
 	}
 }
 
@@ -80,23 +92,37 @@ func (w *Worker) early(c *conn, data []byte) {
 	c.side.head = append(c.side.head, data...)
 }
 
-// frames takes bytes of WebSocket frames, which it unmasks in place.
+// frames takes bytes of WebSocket frames, which it unmasks in place. They are
+// charged before they are looked at, whatever they are.
 func (w *Worker) frames(c *conn, data []byte) {
+	if exceeded := w.charge(c, useBytes, len(data)); exceeded != "" {
+		w.overspent(c, exceeded)
+		return
+	}
 	for len(data) > 0 && (c.state == stateRegister || c.state == stateOpen) {
 		msg, rest, err := c.dec.Next(data, w.cfg.MaxMessage)
-		switch {
-		case err != nil:
+		if err != nil {
 			w.close(c, ws.CodeOf(err), err.Error())
 			return
-		case msg.Op == 0:
-			return
-		case !w.credit(c):
-			w.close(c, ws.ClosePolicyViolation, "too many messages")
+		}
+		if data = rest; msg.Op == 0 {
+			break
+		}
+		if exceeded := w.charge(c, useMessages, 1); exceeded != "" {
+			w.overspent(c, exceeded)
 			return
 		}
 		w.m.received.Inc()
 		w.message(c, &msg)
-		data = rest
+	}
+	w.incomplete(c)
+}
+
+// incomplete has c looked at when a message that has begun must have ended.
+func (w *Worker) incomplete(c *conn) {
+	if c.dec.Pending() > 0 && c.dec.Stamped() == 0 {
+		c.dec.Stamp(w.now)
+		w.arm(c)
 	}
 }
 
@@ -123,20 +149,8 @@ func (w *Worker) closedByPeer(c *conn, code ws.CloseCode) {
 	w.endWith(c, ws.CloseFrame(code, ""))
 }
 
-// credit takes one of the messages that c may send now, and reports whether
-// there was one.
-func (w *Worker) credit(c *conn) bool {
-	rate := uint64(w.cfg.MessageRate)
-	if rate == 0 {
-		return true
-	}
-	if gained := uint64(w.now-c.refilled) * rate / ticksPerSecond; gained > 0 {
-		c.tokens = uint16(min(uint64(c.tokens)+gained, uint64(w.cfg.MessageBurst)))
-		c.refilled = w.now
-	}
-	if c.tokens == 0 {
-		return false
-	}
-	c.tokens--
-	return true
+// overspent closes a connection whose client sends more than it may.
+func (w *Worker) overspent(c *conn, budget string) {
+	w.m.overBudget.WithLabelValues(budget).Inc()
+	w.close(c, ws.ClosePolicyViolation, budgetReasons[budget])
 }

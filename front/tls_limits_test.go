@@ -177,7 +177,7 @@ func TestTLSRecordsAreCharged(t *testing.T) {
 		}
 	}
 	c.wantClose(1008)
-	wait(t, "the refusal to be counted", func() bool { return r.metric("homing_front_tls_refusals_total", "reason", "records") == 1 })
+	wait(t, "the refusal to be counted", func() bool { return r.metric("homing_front_over_budget_total", "budget", "tls_records") == 1 })
 }
 
 // Sockets of TLS connections are as those of plain ones.

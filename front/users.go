@@ -1,87 +1,221 @@
 package front
 
 import (
-	"cmp"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
 )
 
-// users finds the connections of a user: the map holds the first, each links
-// the next. Owned by the loop.
+// users finds the connections of a user: the map holds the newest, which links
+// the older ones. All that is done for one connection takes constant time,
+// however many its user has. Owned by the loop.
 type users struct {
-	first    map[hub.UserID]*conn
-	services map[hub.Service]hub.Service // one copy of each name
-	joined   uint64                      // connections that were ever added
+	newest map[hub.UserID]*conn
+	joined uint64    // connections that were ever added
+	absent absentees // what users who have left had used
+
+	delivery, closing walk
 }
 
-// maxServiceNames bounds the table of names; further ones are kept per connection.
-const maxServiceNames = 4096
+// link ties a connection to the others of its user.
+type link struct {
+	newer, older *conn
+	group        *group
+}
+
+// group is what the connections of a user have in common: of one that has
+// several, or that came back before all it had used was made good.
+type group struct {
+	size     int
+	oldest   *conn
+	services []serviceCount // in no order
+	used     usage
+	resuming int // connections that resume now
+}
+
+type serviceCount struct {
+	service serviceName
+	count   int
+}
+
+// serviceName is a service in the size of a pointer; its zero value is none.
+type serviceName struct{ unique.Handle[hub.Service] }
+
+func newServiceName(s hub.Service) serviceName {
+	if s == "" {
+		return serviceName{}
+	}
+	return serviceName{unique.Make(s)}
+}
+
+func (s serviceName) name() hub.Service {
+	if s == (serviceName{}) {
+		return ""
+	}
+	return s.Value()
+}
 
 func newUsers() users {
-	return users{first: make(map[hub.UserID]*conn), services: make(map[hub.Service]hub.Service)}
+	return users{newest: make(map[hub.UserID]*conn), absent: newAbsentees()}
+}
+
+// count is how many connections a user has.
+func (u *users) count(user hub.UserID) int {
+	switch c := u.newest[user]; {
+	case c == nil:
+		return 0
+	case c.link == nil:
+		return 1
+	default:
+		return c.link.group.size
+	}
+}
+
+// oldest is the connection of a user that was added first; nil: it has none.
+func (u *users) oldest(user hub.UserID) *conn {
+	c := u.newest[user]
+	if c == nil || c.link == nil {
+		return c
+	}
+	return c.link.group.oldest
 }
 
 // add registers c under the identity of its token, whose strings it does not
 // keep alive: they are parts of the token.
 func (u *users) add(c *conn, id auth.Identity) {
-	c.service = u.intern(id.Service)
+	c.service = newServiceName(id.Service)
 	u.joined++
 	c.joined = u.joined
-	if head := u.first[id.User]; head != nil {
-		c.user = head.user
-		c.next, head.next = head.next, c
+	if newest := u.newest[id.User]; newest != nil {
+		c.user = newest.user
+		u.join(c, newest)
 		return
 	}
 	c.user = hub.UserID(strings.Clone(string(id.User)))
-	u.first[c.user] = c
+	if used, ok := u.absent.take(c.user); ok {
+		c.link = &link{group: &group{size: 1, oldest: c, used: used}}
+		c.link.group.count(c.service, 1)
+	}
+	u.newest[c.user] = c
 }
 
-func (u *users) intern(s hub.Service) hub.Service {
-	if s == "" {
-		return ""
-	}
-	if known, ok := u.services[s]; ok {
-		return known
-	}
-	s = hub.Service(strings.Clone(string(s)))
-	if len(u.services) < maxServiceNames {
-		u.services[s] = s
-	}
-	return s
-}
-
-// remove undoes add.
-func (u *users) remove(c *conn) {
-	head := u.first[c.user]
-	switch {
-	case head != c:
-		for head.next != c {
-			head = head.next
+// join adds c to the group of newest, which may not have one yet.
+func (u *users) join(c, newest *conn) {
+	if newest.link == nil {
+		newest.link = &link{group: &group{size: 1, oldest: newest, used: newest.used}}
+		newest.link.group.count(newest.service, 1)
+		if newest.resuming().active() {
+			newest.link.group.resuming = 1
 		}
-		head.next = c.next
-	case c.next != nil:
-		u.first[c.next.user] = c.next
-	default:
-		delete(u.first, c.user)
 	}
-	c.next, c.user = nil, ""
+	g := newest.link.group
+	g.size++
+	g.count(c.service, 1)
+	c.link = &link{older: newest, group: g}
+	newest.link.newer = c
+	u.newest[c.user] = c
+}
+
+// count adds n to the connections of a service.
+func (g *group) count(service serviceName, n int) {
+	i := slices.IndexFunc(g.services, func(s serviceCount) bool { return s.service == service })
+	if i < 0 {
+		g.services = append(g.services, serviceCount{service, n})
+		return
+	}
+	if g.services[i].count += n; g.services[i].count == 0 {
+		g.services = slices.Delete(g.services, i, i+1)
+	}
+}
+
+// used is what a user has used, whether it is connected or has left lately.
+func (u *users) used(user hub.UserID) usage {
+	switch c := u.newest[user]; {
+	case c == nil:
+		return u.absent.users[user].used
+	case c.link == nil:
+		return c.used
+	default:
+		return c.link.group.used
+	}
+}
+
+// remove undoes add. What the user had used is remembered when c was its last
+// connection; evicted is how many others that were away are forgotten for it.
+func (u *users) remove(c *conn, now uint32) (evicted int) {
+	u.delivery.skip(c)
+	u.closing.skip(c)
+	if c.link != nil && c.link.group.size > 1 {
+		u.leave(c)
+	} else {
+		evicted = u.absent.add(c.user, u.used(c.user), now)
+		delete(u.newest, c.user)
+	}
+	c.link, c.user = nil, ""
+	return evicted
+}
+
+// leave takes c out of a group that has others.
+func (u *users) leave(c *conn) {
+	l := c.link
+	l.group.size--
+	l.group.count(c.service, -1)
+	if l.newer != nil {
+		l.newer.link.older = l.older
+	} else {
+		u.newest[c.user] = l.older
+	}
+	if l.older != nil {
+		l.older.link.newer = l.newer
+	} else {
+		l.group.oldest = l.newer
+	}
 }
 
 // counts is what the index is told about a user: its connections per service,
 // by name. Empty when there are none.
 func (u *users) counts(user hub.UserID) []hub.ServiceCount {
-	var out []hub.ServiceCount
-	for c := u.first[user]; c != nil; c = c.next {
-		i := slices.IndexFunc(out, func(s hub.ServiceCount) bool { return s.Service == c.service })
-		if i < 0 {
-			out = append(out, hub.ServiceCount{Service: c.service, Count: 1})
-			continue
-		}
-		out[i].Count++
+	c := u.newest[user]
+	if c == nil {
+		return nil
 	}
-	slices.SortFunc(out, func(a, b hub.ServiceCount) int { return cmp.Compare(a.Service, b.Service) })
+	if c.link == nil {
+		return []hub.ServiceCount{{Service: c.service.name(), Count: 1}}
+	}
+	services := c.link.group.services
+	out := make([]hub.ServiceCount, 0, len(services))
+	for _, s := range services {
+		out = append(out, hub.ServiceCount{Service: s.service.name(), Count: s.count})
+	}
+	slices.SortFunc(out, func(a, b hub.ServiceCount) int { return strings.Compare(string(a.Service), string(b.Service)) })
 	return out
+}
+
+// walk visits the connections of one user, from the newest to the oldest. It
+// may take several turns of the loop: those that leave meanwhile are left out,
+// those that come are not met.
+type walk struct{ at *conn }
+
+// begin starts with the newest connection of user.
+func (v *walk) begin(u *users, user []byte) { v.at = u.newest[hub.UserID(user)] }
+
+// next returns the next connection; nil: that was all.
+func (v *walk) next() *conn {
+	c := v.at
+	v.skip(c)
+	return c
+}
+
+// skip goes on behind c if c would be next.
+func (v *walk) skip(c *conn) {
+	if c == nil || v.at != c {
+		return
+	}
+	v.at = nil
+	if c.link != nil {
+		v.at = c.link.older
+	}
 }

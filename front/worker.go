@@ -57,30 +57,33 @@ type Deps struct {
 // Worker holds connections and writes to them what it is told to deliver.
 type Worker struct {
 	// Static.
-	cfg       Config
-	deps      Deps
-	log       *slog.Logger
-	m         *metrics
-	origins   origins
-	trusted   forwarded.Trusted // proxies that say whose connection it is
-	protocols []protocol
-	paths     map[string]uint8 // path to index of protocols
-	anyPath   bool             // every other path leads to the first protocol; else: 404
-	limits    limits
-	bounds    bounds
-	started   time.Time
-	poller    *poll.Poller // the loop's, but for Wake
+	cfg              Config
+	deps             Deps
+	log              *slog.Logger
+	tracing          bool // the log takes the level debug: see trace
+	m                *metrics
+	origins          origins
+	trusted          forwarded.Trusted // proxies that say whose connection it is
+	protocols        []protocol
+	paths            map[string]uint8 // path to index of protocols
+	anyPath          bool             // every other path leads to the first protocol; else: 404
+	limits           limits
+	bounds           bounds
+	perConn, perUser allowance
+	started          time.Time
+	poller           *poll.Poller // the loop's, but for Wake
 
 	// Shared; each is safe for concurrent use.
-	inbox     inbox
-	posts     posts
-	disowned  atomic.Bool   // the worker has lost its standing for good
-	draining  atomic.Bool   // the worker stops
-	leaving   chan struct{} // closed with draining
-	leaveOnce sync.Once
-	waiting   chan verifyJob
-	inboxJobs chan inboxJob
-	helpers   sync.WaitGroup // verifiers, readers of the inbox, TLS handshakes, the certificate's watcher
+	inbox      inbox
+	posts      posts
+	disowned   atomic.Bool   // the worker has lost its standing for good
+	draining   atomic.Bool   // the worker stops
+	leaving    chan struct{} // closed with draining
+	leaveOnce  sync.Once
+	waiting    chan verifyJob
+	resumeJobs chan inboxJob
+	ackJobs    chan inboxJob
+	helpers    sync.WaitGroup // verifiers, readers of the inbox, TLS handshakes, the certificate's watcher
 
 	// Owned by the loop.
 	loop
@@ -104,7 +107,7 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 // a client may send and receive only MaxMessage holds.
 func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
 	cfg.Origins = []string{"*"}
-	cfg.MessageRate = 0
+	cfg.MessageRate, cfg.ByteRate = 0, 0
 	cfg.AdmitRate, cfg.AddressRate, cfg.AddressPending, cfg.AddressConnections = 0, 0, 0, 0
 	cfg.SendBuffer = 0
 	cfg.OutboxBytes = max(cfg.OutboxBytes, 4*cfg.MaxMessage)
@@ -154,16 +157,19 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Log,
-		origins:   newOrigins(cfg.Origins),
-		trusted:   trusted,
-		limits:    newLimits(&cfg),
-		bounds:    bounds{cfg.OutboxBytes, cfg.OutboxMessages},
-		started:   time.Now(),
-		inbox:     inbox{limit: cfg.InboxBytes},
-		leaving:   make(chan struct{}),
-		waiting:   make(chan verifyJob, cfg.AuthQueue),
-		inboxJobs: make(chan inboxJob, cfg.ResumeQueue),
+		tracing:    deps.Log.Enabled(context.Background(), slog.LevelDebug),
+		origins:    newOrigins(cfg.Origins),
+		trusted:    trusted,
+		limits:     newLimits(&cfg),
+		bounds:     bounds{cfg.OutboxBytes, cfg.OutboxMessages},
+		started:    time.Now(),
+		inbox:      inbox{limit: cfg.InboxBytes},
+		leaving:    make(chan struct{}),
+		waiting:    make(chan verifyJob, cfg.AuthQueue),
+		resumeJobs: make(chan inboxJob, cfg.ResumeWorkers),
+		ackJobs:    make(chan inboxJob, cfg.ResumeQueue),
 	}
+	w.perConn, w.perUser = newAllowances(&cfg)
 	if err := w.open(listeners); err != nil {
 		return nil, err
 	}
@@ -252,7 +258,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.beginLeaving() // when the loop has failed
 	cancel()
 	w.shut()
-	close(w.inboxJobs)
+	close(w.resumeJobs)
+	close(w.ackJobs)
 	w.helpers.Wait()
 	if err = errors.Join(err, w.poller.Close()); err != nil {
 		return fmt.Errorf("front worker: %w", err)

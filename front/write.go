@@ -138,6 +138,12 @@ func (w *Worker) writeQueue(c *conn) (int, error) {
 func (w *Worker) flushed(c *conn) {
 	c.out = nil
 	w.m.waiting.Dec()
+	if r := c.resuming(); r != nil && r.phase == resumeSending {
+		w.feed(c, r)
+	}
+	if c.out != nil || c.state == stateGone {
+		return
+	}
 	if c.polling {
 		c.polling = false
 		w.poll(c, poll.ForRead)
@@ -157,6 +163,7 @@ func (w *Worker) close(c *conn, code ws.CloseCode, reason string) {
 		return
 	}
 	w.m.closed(code)
+	w.trace(c, "connection closed", "code", int(code), "reason", reason)
 	w.endWith(c, ws.CloseFrame(code, reason))
 }
 
@@ -186,6 +193,7 @@ func (w *Worker) endWith(c *conn, data []byte) {
 	}
 	c.state = stateClosing
 	c.deadline = 0
+	c.used = usage{} // its user's is kept; what is on its way is let in once more
 	w.send(c, &message{data: data, control: true})
 	switch {
 	case c.state == stateGone:
@@ -223,7 +231,7 @@ func (w *Worker) unregister(c *conn) {
 	}
 	w.endResume(c)
 	user := c.user
-	w.users.remove(c)
+	w.m.forgottenUsage.Add(float64(w.users.remove(c, w.now)))
 	w.deps.Presence.Set(user, w.users.counts(user), nil)
 }
 
@@ -234,6 +242,7 @@ func (w *Worker) drop(c *conn, why reason) {
 	}
 	if c.state == stateRegister || c.state == stateOpen {
 		w.m.closed(ws.CloseAbnormal)
+		w.trace(c, "connection ended")
 	}
 	w.unregister(c)
 	c.state = stateGone

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -71,6 +72,23 @@ type Outcome struct {
 	Missed   []UserID // users that it does not hold; of a notification only
 	Shared   int      // how many of Missed, the last ones, were among the envelope's shared users
 	Statuses []byte   // a Status for each user in order, when it was asked for
+	Heard    int      // of a broadcast: the connections that it was for
+}
+
+// Reply is what the sender of a notification or a broadcast is answered that
+// asked for it.
+func (o *Outcome) Reply(kind Kind) []byte {
+	if kind == KindBroadcast {
+		return binary.AppendUvarint(nil, uint64(max(0, o.Heard))) //nolint:gosec // not negative
+	}
+	return o.Statuses
+}
+
+// ParseHeard reads the Reply to a broadcast. ok is false when it is none.
+func ParseHeard(reply []byte) (connections int, ok bool) {
+	r := reader{rest: reply}
+	connections = r.count(math.MaxInt32)
+	return connections, !r.bad && len(r.rest) == 0
 }
 
 const envelopeVersion = 1
@@ -154,6 +172,14 @@ func ParseEnvelope(b []byte) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("%w: truncated, over a limit, or with bytes left over", ErrBadEnvelope)
 	}
 	return d, nil
+}
+
+// KindOf is the kind of the envelope with the wire form b, without a check.
+func KindOf(b []byte) Kind {
+	if len(b) < 2 {
+		return 0
+	}
+	return Kind(b[1])
 }
 
 // Envelope returns a copy of d's header and payload for some of its users, of

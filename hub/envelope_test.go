@@ -149,3 +149,21 @@ func FuzzParseEnvelope(f *testing.F) {
 		}
 	})
 }
+
+func TestReplies(t *testing.T) {
+	o := Outcome{Statuses: []byte{1, 2}, Heard: 70_000}
+	if got := o.Reply(KindNotify); string(got) != "\x01\x02" {
+		t.Errorf("to a notification: %v", got)
+	}
+	if n, ok := ParseHeard(o.Reply(KindOf((&Envelope{Kind: KindBroadcast}).Append(nil)))); n != 70_000 || !ok {
+		t.Errorf("to a broadcast: %d, %t", n, ok)
+	}
+	for _, none := range [][]byte{nil, {}, {0x80}, {1, 1}} {
+		if n, ok := ParseHeard(none); ok {
+			t.Errorf("%v is %d", none, n)
+		}
+	}
+	if KindOf([]byte{1}) != 0 {
+		t.Error("a byte has a kind")
+	}
+}

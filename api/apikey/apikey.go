@@ -3,20 +3,19 @@
 package apikey
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
-	"time"
 
-	"golang.org/x/time/rate"
 	"gopkg.in/yaml.v3"
 
+	"github.com/homing/homing/api/admit"
 	"github.com/homing/homing/hub"
 )
 
@@ -63,12 +62,16 @@ func ParseHash(s string) (Hash, error) {
 
 // Spec is one key as the file lists it.
 type Spec struct {
-	Name   string        `yaml:"name"`            // for logs; as hub.Service
-	Hash   string        `yaml:"hash"`            // Hash.String of the key
-	Scopes []Scope       `yaml:"scopes"`          // at least one
-	From   []hub.Service `yaml:"from,omitempty"`  // services it may speak for; none: any, or nobody's
-	Rate   float64       `yaml:"rate,omitempty"`  // requests per second; 0: the server's default
-	Burst  int           `yaml:"burst,omitempty"` // requests at once; 0: one second's worth
+	Name   string        `yaml:"name"`           // for logs; as hub.Service
+	Hash   string        `yaml:"hash"`           // Hash.String of the key
+	Scopes []Scope       `yaml:"scopes"`         // at least one
+	From   []hub.Service `yaml:"from,omitempty"` // services it may speak for; none: any, or nobody's
+
+	// Of each of these 0 is the server's default.
+	Rate     float64 `yaml:"rate,omitempty"`      // units of cost per second
+	Burst    int     `yaml:"burst,omitempty"`     // units at once; with a rate of its own 0 is a second's worth
+	InFlight int     `yaml:"in_flight,omitempty"` // requests worked on at once
+	Open     int     `yaml:"open,omitempty"`      // requests under way at once, batches and waits among them
 }
 
 // Generate draws a key. The key is to be told to the backend once and kept
@@ -110,57 +113,64 @@ func (s Spec) check() error {
 			return fmt.Errorf("from: %w", err)
 		}
 	}
-	if s.Rate < 0 || s.Burst < 0 {
-		return fmt.Errorf("rate: %v, burst: %d: want 0 or more", s.Rate, s.Burst)
+	if !(s.Rate >= 0) || math.IsInf(s.Rate, 1) || s.Burst < 0 || s.InFlight < 0 || s.Open < 0 {
+		return fmt.Errorf("rate: %v, burst: %d, in_flight: %d, open: %d: want 0 or more", s.Rate, s.Burst, s.InFlight, s.Open)
 	}
 	return nil
 }
 
-// Limit is a rate in requests per second and the requests allowed at once.
-// A Rate of 0 is without limit, a Burst of 0 a second's worth.
-type Limit struct {
-	Rate  float64
-	Burst int
+// Limits are what a key may take up. A Rate of 0 is without limit, a Burst of 0
+// a second's worth.
+type Limits struct {
+	Rate  float64 // units of cost per second
+	Burst int     // units at once
+	Share admit.Limits
 }
 
-func (l Limit) limiter() *rate.Limiter {
-	if l.Rate <= 0 {
-		return rate.NewLimiter(rate.Inf, 0)
+// limits are those of s, and of fallback where s says nothing.
+func (s *Spec) limits(fallback Limits) Limits {
+	l := fallback
+	if s.Rate != 0 {
+		l.Rate, l.Burst = s.Rate, s.Burst
 	}
-	burst := l.Burst
-	if burst == 0 {
-		burst = max(1, int(l.Rate))
+	if s.InFlight != 0 {
+		l.Share.Work = s.InFlight
 	}
-	return rate.NewLimiter(rate.Limit(l.Rate), burst)
+	if s.Open != 0 {
+		l.Share.Open = s.Open
+	}
+	return l
 }
 
 // Key is a known key. It is safe for concurrent use.
 type Key struct {
-	spec    Spec
-	limit   Limit
-	limiter *rate.Limiter
+	spec   Spec
+	limits Limits
+	budget *budget
+	share  *admit.Share
 }
 
-// newKey takes from before what a reload must not reset: how much of the
-// rate is used up.
-func newKey(spec Spec, fallback Limit, before *Key) *Key {
-	limit := Limit{Rate: spec.Rate, Burst: spec.Burst}
-	if limit.Rate == 0 {
-		limit = fallback
-	}
-	k := &Key{spec: spec, limit: limit}
-	if before != nil && before.limit == limit {
-		k.limiter = before.limiter
+// newKey takes from before what a reload must not reset: how much of the rate
+// is used up, and what is under way.
+func newKey(spec Spec, fallback Limits, before *Key) *Key {
+	k := &Key{spec: spec, limits: spec.limits(fallback)}
+	if before != nil && before.limits.Rate == k.limits.Rate && before.limits.Burst == k.limits.Burst {
+		k.budget = before.budget
 	} else {
-		k.limiter = limit.limiter()
+		k.budget = newBudget(k.limits.Rate, k.limits.Burst)
+	}
+	if before != nil && before.limits.Share == k.limits.Share {
+		k.share = before.share
+	} else {
+		k.share = admit.NewShare(k.limits.Share)
 	}
 	return k
 }
 
 // Loopback is who a caller without a key is, where a server lets callers on
-// its own machine in. Its name cannot stand in a file.
-func Loopback() *Key {
-	return newKey(Spec{Name: "~loopback", Scopes: AllScopes()}, Limit{}, nil)
+// its own machine in. Its name cannot stand in a file. It has no rate.
+func Loopback(share admit.Limits) *Key {
+	return newKey(Spec{Name: "~loopback", Scopes: AllScopes()}, Limits{Share: share}, nil)
 }
 
 // Name is unique among the keys of a file.
@@ -175,21 +185,5 @@ func (k *Key) MaySpeakFor(from hub.Service) bool {
 	return len(k.spec.From) == 0 || slices.Contains(k.spec.From, from)
 }
 
-// Take counts one request at now. When the key is over its rate, the request
-// is not counted and Take returns how long to wait before the next; else 0.
-func (k *Key) Take(now time.Time) time.Duration {
-	r := k.limiter.ReserveN(now, 1)
-	wait := r.DelayFrom(now)
-	if wait > 0 {
-		r.CancelAt(now)
-	}
-	return wait
-}
-
-// Wait counts one request and blocks until the rate allows it.
-func (k *Key) Wait(ctx context.Context) error {
-	if err := k.limiter.Wait(ctx); err != nil {
-		return fmt.Errorf("wait for the rate of key %s: %w", k.Name(), err)
-	}
-	return nil
-}
+// Share is what the key takes up.
+func (k *Key) Share() *admit.Share { return k.share }

@@ -74,6 +74,9 @@ func TestParseRefuses(t *testing.T) {
 		"unknown field": entry(", scope: x"),
 		"other root":    "key: []\n",
 		"negative rate": entry(", rate: -1"),
+		"no number":     entry(", rate: .nan"),
+		"without end":   entry(", rate: .inf"),
+		"negative open": entry(", open: -1"),
 		"bad from":      entry(", from: [Chess]"),
 		"bad name":      strings.Replace(entry(""), "name: a", "name: 'a b'", 1),
 		"no scopes":     strings.Replace(entry(""), "[notify]", "[]", 1),
@@ -144,7 +147,7 @@ func TestReload(t *testing.T) {
 		look := func() { time.Sleep(1100 * time.Millisecond); synctest.Wait() }
 		now := time.Now()
 		k, _ := s.Lookup(oneKey)
-		if k.Take(now) != 0 || k.Take(now) == 0 {
+		if k.Take(now, 1) != 0 || k.Take(now, 1) == 0 {
 			t.Error("the first key's rate does not hold")
 		}
 
@@ -154,7 +157,7 @@ func TestReload(t *testing.T) {
 		if _, ok := s.Lookup(twoKey); !ok {
 			t.Fatal("the new key is unknown")
 		}
-		if k, ok := s.Lookup(oneKey); !ok || k.Take(now) == 0 {
+		if k, ok := s.Lookup(oneKey); !ok || k.Take(now, 1) == 0 {
 			t.Error("the first key is gone, or its rate was reset")
 		}
 
@@ -187,26 +190,26 @@ func TestReload(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	now := time.Now()
-	unlimited := newKey(Spec{}, Limit{}, nil)
-	fallback := newKey(Spec{}, Limit{Rate: 5}, nil)
-	own := newKey(Spec{Rate: 2, Burst: 3}, Limit{Rate: 5}, nil)
+	unlimited := newKey(Spec{}, Limits{}, nil)
+	fallback := newKey(Spec{}, Limits{Rate: 5}, nil)
+	own := newKey(Spec{Rate: 2, Burst: 3}, Limits{Rate: 5}, nil)
 	for _, c := range []struct {
 		key  *Key
 		want int
 	}{{unlimited, 1000}, {fallback, 5}, {own, 3}} {
 		got := 0
-		for got < 1000 && c.key.Take(now) == 0 {
+		for got < 1000 && c.key.Take(now, 1) == 0 {
 			got++
 		}
 		if got != c.want {
 			t.Errorf("%d at once, want %d", got, c.want)
 		}
 	}
-	if wait := own.Take(now); wait != 500*time.Millisecond {
+	if wait := own.Take(now, 1); wait != 500*time.Millisecond {
 		t.Errorf("wait %v", wait)
 	}
 	// What was refused is not counted.
-	if wait := own.Take(now.Add(500 * time.Millisecond)); wait != 0 {
+	if wait := own.Take(now.Add(500*time.Millisecond), 1); wait != 0 {
 		t.Errorf("wait %v after the wait", wait)
 	}
 }

@@ -18,9 +18,9 @@ import (
 
 // Options says where a Store finds its keys.
 type Options struct {
-	File  string
-	Poll  time.Duration // how often to look whether File has changed
-	Limit Limit         // for keys that set no rate of their own
+	File   string
+	Poll   time.Duration // how often to look whether File has changed
+	Limits Limits        // for keys that set none of their own
 }
 
 // Store holds the keys of a file and follows its changes while it runs.
@@ -36,7 +36,7 @@ type Store struct {
 // Open reads the file of keys. A file that lists no key is an error.
 func Open(opts Options, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
 	s := &Store{opts: opts, log: log, metrics: newMetrics(reg)}
-	if err := s.load(); err != nil {
+	if err := s.Reload(); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -63,7 +63,7 @@ func (s *Store) Run(ctx context.Context) error {
 		if !s.changed() {
 			continue
 		}
-		if err := s.load(); err != nil {
+		if err := s.Reload(); err != nil {
 			s.metrics.reloads.WithLabelValues("failed").Inc()
 			s.log.Error("API keys not reloaded; the keys before stay in force", "err", err)
 			continue
@@ -74,7 +74,7 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // changed says whether the file is another than the one last read. A file
-// that has vanished is left to load, which says so once.
+// that has vanished is left to Reload, which says so once.
 func (s *Store) changed() bool {
 	now, err := os.Stat(s.opts.File)
 	if err != nil || s.seen == nil {
@@ -83,18 +83,19 @@ func (s *Store) changed() bool {
 	return !os.SameFile(now, s.seen) || now.Size() != s.seen.Size() || !now.ModTime().Equal(s.seen.ModTime())
 }
 
-// load reads the file and puts its keys in force, all or none.
-func (s *Store) load() error {
+// Reload reads the file and puts its keys in force, all or none. It must not be
+// called while Run runs.
+func (s *Store) Reload() error {
 	// The state before the read: a change during it is seen as one after it.
 	s.seen, _ = os.Stat(s.opts.File)
 	b, err := os.ReadFile(s.opts.File)
 	if err != nil {
 		s.seen = nil // so that the next look tries again
-		return fmt.Errorf("read API keys: %w", err)
+		return fmt.Errorf("api.keys: %w", err)
 	}
 	specs, err := Parse(b)
 	if err != nil {
-		return fmt.Errorf("API keys in %s: %w", s.opts.File, err)
+		return fmt.Errorf("api.keys: %s: %w", s.opts.File, err)
 	}
 	s.replace(specs)
 	return nil
@@ -110,7 +111,7 @@ func (s *Store) replace(specs []Spec) {
 	keys := make(map[Hash]*Key, len(specs))
 	for _, spec := range specs {
 		hash, _ := ParseHash(spec.Hash) // Parse has checked it
-		keys[hash] = newKey(spec, s.opts.Limit, before[spec.Name])
+		keys[hash] = newKey(spec, s.opts.Limits, before[spec.Name])
 	}
 	s.keys.Store(&keys)
 	s.metrics.keys.Set(float64(len(keys)))
@@ -119,16 +120,27 @@ func (s *Store) replace(specs []Spec) {
 // Parse reads a file of keys. It refuses unknown fields, repeated names and
 // hashes, and a file without keys.
 func Parse(b []byte) ([]Spec, error) {
+	specs, err := parse(b)
+	if err == nil && len(specs) == 0 {
+		return nil, errNoKeys
+	}
+	return specs, err
+}
+
+var errNoKeys = errors.New("no keys: make one with: homing token key --name backend")
+
+// parse is Parse of a file that may list no key.
+func parse(b []byte) ([]Spec, error) {
 	var file struct {
 		Keys []Spec `yaml:"keys"`
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, withoutContents(err)
 	}
-	if len(file.Keys) == 0 {
-		return nil, errors.New("no keys: make one with: homing token key --name backend")
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one YAML document: want all keys in the first")
 	}
 	seen := make(map[string]bool)
 	for i, spec := range file.Keys {
@@ -142,4 +154,18 @@ func Parse(b []byte) ([]Spec, error) {
 		seen[spec.Name], seen[hash] = true, true
 	}
 	return file.Keys, nil
+}
+
+// withoutContents leaves out what the reader quotes from the file: one that was
+// named by mistake may hold a secret.
+func withoutContents(err error) error {
+	wrong, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	line, _, _ := strings.Cut(wrong.Errors[0], ":")
+	if strings.Contains(wrong.Errors[0], " not found in type ") || strings.Contains(wrong.Errors[0], "already defined") {
+		line, _, _ = strings.Cut(wrong.Errors[0], " in type ") // the name of a field
+	}
+	return fmt.Errorf("%s: want keys: and below it entries as `homing token key` makes them", line)
 }

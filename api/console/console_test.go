@@ -1,8 +1,10 @@
 package console
 
 import (
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,10 +19,14 @@ func fetch(t *testing.T, path string) *httptest.ResponseRecorder {
 
 func TestFiles(t *testing.T) {
 	for path, media := range map[string]string{
-		"/":                    "text/html",
-		"/console/console.css": "text/css",
-		"/console/console.js":  "text/javascript",
-		"/console/icon.svg":    "image/svg+xml",
+		"/":                      "text/html",
+		"/console/console.css":   "text/css",
+		"/console/connection.js": "text/javascript",
+		"/console/console.js":    "text/javascript",
+		"/console/dom.js":        "text/javascript",
+		"/console/feed.js":       "text/javascript",
+		"/console/http.js":       "text/javascript",
+		"/console/icon.svg":      "image/svg+xml",
 	} {
 		w := fetch(t, path)
 		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), media) {
@@ -47,8 +53,14 @@ func TestPageKeepsItsPolicy(t *testing.T) {
 			t.Errorf("the page holds %q", forbidden)
 		}
 	}
-	script := fetch(t, "/console/console.js").Body.String()
-	if m := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(`).FindString(script); m != "" {
-		t.Errorf("the script uses %s", m)
+	scripts, err := fs.Glob(static, "static/*.js")
+	if err != nil || len(scripts) < 5 {
+		t.Fatalf("found the scripts %q, %v", scripts, err)
+	}
+	for _, name := range scripts {
+		script := fetch(t, "/console/"+path.Base(name)).Body.String()
+		if m := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(`).FindString(script); m != "" {
+			t.Errorf("%s uses %s", name, m)
+		}
 	}
 }

@@ -37,6 +37,7 @@ const ann = `ann-${run}`;
 const bob = `bob-${run}`;
 
 const complaints = []; // what the pages put on their consoles
+const sockets = []; // addresses of the pages' WebSockets
 
 async function openPage(browser, options) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
@@ -45,6 +46,7 @@ async function openPage(browser, options) {
   page.on("console", (m) => {
     if (["error", "warning"].includes(m.type())) complaints.push(`${m.type()}: ${m.text()}`);
   });
+  page.on("websocket", (ws) => sockets.push(ws.url()));
   page.on("pageerror", (err) => complaints.push(`exception: ${err.message}`));
   return page;
 }
@@ -90,8 +92,24 @@ async function check(what, body) {
   console.log(`ok      ${what}`);
 }
 
+// contrasts returns each placeholder's contrast with its field, by WCAG 2.
+const contrasts = (page) => page.evaluate(() => {
+  const luminance = (color) => {
+    const [r, g, b] = color.match(/[\d.]+/g).slice(0, 3).map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => {
+    const [dark, light] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+    return (light + 0.05) / (dark + 0.05);
+  };
+  return [...document.querySelectorAll("input[placeholder]")].map((e) => {
+    const own = getComputedStyle(e);
+    return { id: e.id, text: ratio(getComputedStyle(e, "::placeholder").color, own.backgroundColor), edge: e.disabled ? 3 : ratio(own.borderTopColor, own.backgroundColor) };
+  });
+});
+
 async function checks(browser) {
-  const first = await openPage(browser, { colorScheme: "light" });
+  const first = await openPage(browser, { colorScheme: "light", permissions: ["clipboard-read", "clipboard-write"] });
   const second = await openPage(browser, { colorScheme: "dark" });
 
   await check("two users connect in two pages", async () => {
@@ -99,6 +117,33 @@ async function checks(browser) {
     await connect(first, ann, "chess");
     await second.goto(api);
     await connect(second, bob, "shop");
+  });
+
+  await check("the token is in no WebSocket's address", () => {
+    assert.ok(sockets.length >= 2);
+    for (const url of sockets) assert.equal(new URL(url).search, "", url);
+  });
+
+  await check("what the form asks can be read, and stands in line", async () => {
+    for (const page of [first, second]) {
+      const found = await contrasts(page);
+      assert.ok(found.length >= 6);
+      for (const { id, text, edge } of found) assert.ok(text >= 4.5 && edge >= 3, `${id}: text ${text}, edge ${edge}`);
+    }
+    for (const size of [{ width: 1280, height: 860 }, { width: 360, height: 740 }]) {
+      await first.setViewportSize(size);
+      const [a, b] = await Promise.all(["#class", "#store"].map((id) => first.locator(id).boundingBox()));
+      assert.equal(a.y, b.y, `the selects at a width of ${size.width}`);
+      assert.equal(a.height, b.height);
+    }
+    await first.setViewportSize({ width: 1280, height: 860 });
+  });
+
+  await check("the command can be copied", async () => {
+    await first.getByRole("button", { name: "Copy the command" }).click();
+    await first.getByText("Copied").waitFor();
+    assert.equal(await first.evaluate(() => navigator.clipboard.readText()), await first.locator("#curl").textContent());
+    assert.match(await first.locator("#curl").textContent(), new RegExp(`^curl ${api}/notify .*"${ann}"`));
   });
 
   await check("both pages list both users with their services", async () => {
@@ -115,6 +160,15 @@ async function checks(browser) {
       await note(page, "friend.online").getByText("from chess").waitFor();
       assert.deepEqual(JSON.parse(await note(page, "friend.online").locator("pre").textContent()), { friend: "cleo", rating: 1872 });
     }
+  });
+
+  await check("notifications are a list, whose data can be copied", async () => {
+    const list = first.getByRole("list", { name: "Notifications" });
+    assert.equal(await list.getByRole("listitem").count(), 1);
+    await list.getByRole("button", { name: "Copy the data" }).click();
+    await list.getByText("Copied").waitFor();
+    assert.deepEqual(JSON.parse(await first.evaluate(() => navigator.clipboard.readText())), { friend: "cleo", rating: 1872 });
+    assert.equal(await list.getByText(/stored|ack/).count(), 0, "it was not stored");
   });
 
   await check("a notification to one user reaches only that user", async () => {
@@ -159,13 +213,14 @@ async function checks(browser) {
 
   await check("what was kept for a user who was away shows on the return, once", async () => {
     const form = first.getByRole("form", { name: "Send a notification" });
-    await form.getByLabel("Keep for those away").selectOption("24h");
+    await form.getByLabel("Store").selectOption("24h");
     await send(first, { to: [bob], type: "mail", from: "shop", data: '"for later"' });
     await first.getByText(/Sent to 1 user: 0 online, 1 offline/).waitFor();
-    await form.getByLabel("Keep for those away").selectOption("");
+    await form.getByLabel("Store").selectOption("");
     await connect(second, bob, "shop");
     await note(second, "mail").getByText("for later").waitFor();
-    await second.waitForTimeout(300); // for the acknowledgement
+    await note(second, "mail").getByText("stored", { exact: true }).waitFor();
+    await note(second, "mail").getByText("acknowledged", { exact: true }).waitFor();
     const again = await openPage(browser);
     await again.goto(`${api}/?user=${bob}`);
     await again.getByText(`connected as ${bob}`).waitFor();
@@ -178,8 +233,34 @@ async function checks(browser) {
   await check("a user sent away by a backend is told so and stays away", async () => {
     const res = await fetch(`${api}/users/${ann}/connections?reason=signed+in+elsewhere`, { method: "DELETE" });
     assert.equal(res.status, 200);
-    await first.getByText("signed in elsewhere").waitFor();
+    await first.getByText("a backend disconnected this user: signed in elsewhere (4003); the page stays away").waitFor();
     await first.getByRole("button", { name: "Connect", exact: true }).waitFor();
+  });
+
+  await check("a server that falls silent is left, and one that asks for nonsense does not hold the page up", async () => {
+    const page = await openPage(browser);
+    let dials = 0;
+    let pings = 0;
+    const say = (ws, m) => ws.send(JSON.stringify(m));
+    await page.routeWebSocket(/\/ws$/, (ws) => {
+      ws.onMessage((text) => { if (JSON.parse(text).t === "ping") pings++; });
+      say(ws, { t: "hello", user: ann, conn: "x", ping: 1000 });
+      if (dials++ > 0) return;
+      say(ws, { t: "presence", id: 7, data: { user: [] } });
+      say(ws, { t: "reconnect", after_ms: 1e12, url: "ws://127.0.0.1:1/steal" });
+    });
+    await page.clock.install();
+    await page.goto(`${api}/?user=${ann}`);
+    await page.getByText(`connected as ${ann}`).waitFor();
+    await page.clock.runFor(15_900);
+    assert.equal(dials, 1);
+    assert.ok(pings >= 10, `${pings} pings`);
+    await page.clock.runFor(200);
+    await page.getByText(/nothing was heard from the server \(1006\); again in 1[01]\d\.\d s/).waitFor();
+    await page.clock.runFor(125_000);
+    await page.getByText(`connected as ${ann}`).waitFor();
+    assert.equal(dials, 2);
+    await page.context().close();
   });
 
   await check("nothing was complained about on the consoles", () => assert.deepEqual(complaints, []));

@@ -3,14 +3,20 @@ package client
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
+	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/gobwas/ws"
 )
 
 // Handler is told what happens to a Client, from one goroutine; nil functions
-// are skipped. A function that blocks holds up what comes after it.
+// are skipped. A function that blocks holds up what comes after it, the end of
+// Run included. One that panics ends Run with the panic: the notification that
+// it was given counts as not dealt with, so it is not acknowledged, and a
+// later Run is given it again if the server keeps it.
 type Handler struct {
 	Up     func(Hello)        // connected, and registered
 	Notify func(Notification) // each notification once, also over reconnects
@@ -28,11 +34,21 @@ type Client struct {
 	opts    Options
 	handler Handler
 
-	seen seen // owned by Run
+	running atomic.Bool
+	seen    seen // owned by Run
 
 	mu    sync.Mutex
 	after string // guarded by mu
 }
+
+var (
+	// ErrTokenRefused ends Run: the server has refused TokenTries fresh tokens
+	// in a row. The last *RefusedError is wrapped beside it.
+	ErrTokenRefused = errors.New("the server refuses this user's tokens")
+	// ErrRunning is what Run returns while another Run of the same Client goes
+	// on.
+	ErrRunning = errors.New("the client runs already")
+)
 
 // New prepares a client; it connects when Run is called.
 func New(opts Options, h Handler) *Client { return &Client{opts: opts, handler: h, after: opts.After} }
@@ -53,30 +69,28 @@ func (c *Client) setPosition(id string) {
 }
 
 // Run connects, and again after every loss, until ctx ends (then it returns
-// ctx's error) or the server refuses for good: an HTTP status or close code
-// that says trying again cannot help, such as 401, which comes in spite of a
-// fresh token, or 4003, by which a backend disconnects a user.
+// ctx's error), the server refuses for good (see Permanent) or takes none of
+// several tokens (ErrTokenRefused). When ctx ends it acknowledges what Notify
+// has returned from and closes with code 1000, for at most CloseTimeout. It may
+// be called again after it has returned, and goes on where it was.
 func (c *Client) Run(ctx context.Context) error {
-	var wait Backoff
-	opts := c.opts
+	if c.running.Swap(true) {
+		return ErrRunning
+	}
+	defer c.running.Store(false)
+	k := keeper{client: c, opts: c.opts, backoff: Backoff{Longest: c.opts.LongestWait}}
 	for {
-		hint, err := c.once(ctx, opts, &wait)
+		hint, err := k.connection(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if Permanent(err) {
+		if err = k.judge(err); Permanent(err) {
 			return err
 		}
-		if hint != nil && hint.URL != "" {
-			opts.URL = hint.URL
-		} else {
-			opts.URL = c.opts.URL
+		if refused := k.follow(hint); refused != nil {
+			err = fmt.Errorf("%w; %w", err, refused)
 		}
-		next := wait.Next
-		if c.opts.Pause != nil {
-			next = c.opts.Pause
-		}
-		pause := next(err, hint)
+		pause := k.pause(err, hint)
 		if c.handler.Down != nil {
 			c.handler.Down(err, pause)
 		}
@@ -86,30 +100,38 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// once is one connection's life; it returns why it ended and the server's
-// last wish.
-func (c *Client) once(ctx context.Context, opts Options, wait *Backoff) (*Reconnect, error) {
-	conn, err := Dial(ctx, opts)
+// keeper is one Run.
+type keeper struct {
+	client  *Client
+	opts    Options // of the next dial
+	backoff Backoff
+	refused int // tokens in a row
+}
+
+// connection is one connection's life; it returns why it ended and the
+// server's last wish.
+func (k *keeper) connection(ctx context.Context) (hint *Reconnect, err error) {
+	conn, err := Dial(ctx, k.opts)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Abort() //nolint:errcheck // a close that fails leaves nothing to do
+	k.refused = 0
 	up := time.Now()
-	if c.handler.Up != nil {
-		c.handler.Up(conn.Hello())
+	in := readAhead(ctx, conn, &k.opts)
+	s := newSession(k.client, conn)
+	defer func() {
+		leave(in, s, k.opts.closeTimeout(), err)
+		if time.Since(up) > steady {
+			k.backoff.Reset()
+		}
+	}()
+	if up := k.client.handler.Up; up != nil {
+		up(conn.Hello())
 	}
-	s := newSession(c, conn)
-	defer s.end()
-	if err := s.begin(); err != nil {
-		return nil, err
-	}
-	var hint *Reconnect
+	s.begin()
 	for {
-		m, err := conn.Receive(ctx)
+		m, err := in.next(ctx)
 		if err != nil {
-			if time.Since(up) > steady {
-				wait.Reset()
-			}
 			return hint, err
 		}
 		if m.Reconnect != nil {
@@ -118,125 +140,57 @@ func (c *Client) once(ctx context.Context, opts Options, wait *Backoff) (*Reconn
 		if err := s.take(m); err != nil {
 			return hint, err
 		}
+		in.done(m)
 	}
 }
 
-// Permanent reports whether an error of Dial or Receive will not pass with
-// time: the server refused this client, somebody ended the connection on
-// purpose, or one side does not speak the protocol.
-func Permanent(err error) bool {
-	if r, ok := errors.AsType[*RefusedError](err); ok {
-		return r.Status >= 400 && r.Status < 500 &&
-			r.Status != http.StatusRequestTimeout && r.Status != http.StatusTooManyRequests
+// leave ends a connection: it acknowledges what is due, says good-bye and
+// waits for the server's answer, all within limit. Without the wait, what the
+// server has on its way would make the kernel throw away the last words.
+func leave(in *stream, s *session, limit time.Duration, why error) {
+	in.discard()
+	in.conn.finishBy(time.Now().Add(limit))
+	s.end()
+	code := ws.StatusNormalClosure
+	if errors.Is(why, ErrProtocol) {
+		code = ws.StatusProtocolError
 	}
-	switch CloseCode(err) {
-	case 1000, 4003: // on purpose
-		return true
-	case 1002, 1003, 1007, 1008, 1009, 1010: // the protocol, or policy
-		return true
-	}
-	return errors.Is(err, ErrProtocol)
+	in.conn.sayClose(code)
+	<-in.ended
+	_ = in.conn.Abort() // a close that fails leaves nothing to do
 }
 
-// Backoff decides how long to wait before the next dial. The zero value is
-// ready for use.
-type Backoff struct {
-	failures int // in a row
-}
-
-const (
-	firstPause = 250 * time.Millisecond
-	longestPow = 7 // 250 ms << 7 = 32 s
-	restart    = time.Second
-	overloaded = 5 * time.Second
-	steady     = 10 * time.Second // a connection that lasted this long was no failure
-)
-
-// Next returns the pause after err, all of it jittered so that clients which
-// lost the same server do not return together: what is left of hint's when
-// there is one; a little more than a refusal asks for; about a second after
-// close code 1012; about five after 1013 and HTTP 503; else 250 ms, doubled at
-// each failure in a row up to half a minute.
-func (b *Backoff) Next(err error, hint *Reconnect) time.Duration {
-	b.failures++
-	switch code := CloseCode(err); {
-	case hint != nil:
-		return hint.left() + jitter(hint.After/10)
-	case asked(err) > 0:
-		return asked(err) + jitter(asked(err)/10+restart)
-	case code == 1012:
-		return jitter(2 * restart)
-	case code == 1013 || unavailable(err):
-		return overloaded/2 + jitter(overloaded)
-	}
-	pause := firstPause << min(b.failures-1, longestPow)
-	return pause/2 + jitter(pause)
-}
-
-// asked is how long a refusal asks to wait.
-func asked(err error) time.Duration {
-	if r, ok := errors.AsType[*RefusedError](err); ok {
-		return r.After
-	}
-	return 0
-}
-
-// unavailable reports whether the server said that it cannot serve just now.
-func unavailable(err error) bool {
+// judge counts refused tokens, and says so once they are too many.
+func (k *keeper) judge(err error) error {
 	r, ok := errors.AsType[*RefusedError](err)
-	return ok && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests)
+	if !errors.Is(err, ErrTokenFormat) && (!ok || r.Status != http.StatusUnauthorized) {
+		return err
+	}
+	if k.refused++; k.refused < positive(k.opts.TokenTries, defaultTokenTries) {
+		return err
+	}
+	return fmt.Errorf("%w, %d in a row: %w", ErrTokenRefused, k.refused, err)
 }
 
-// Reset forgets past failures; call it after a connection that lasted.
-func (b *Backoff) Reset() { b.failures = 0 }
-
-// jitter draws from 0 up to and without d.
-func jitter(d time.Duration) time.Duration {
-	if d <= 0 {
-		return 0
+// follow sets where the next dial goes: to where the server wished, for that
+// one dial, or home. ErrTarget: the wish is not one to follow.
+func (k *keeper) follow(hint *Reconnect) error {
+	home := k.client.opts.URL
+	k.opts.URL = home
+	if hint == nil || hint.URL == "" {
+		return nil
 	}
-	return rand.N(d)
+	url, err := target(home, hint.URL, k.opts.Hosts)
+	if err != nil {
+		return err
+	}
+	k.opts.URL = url
+	return nil
 }
 
-// sleep waits for d, or reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+func (k *keeper) pause(err error, hint *Reconnect) time.Duration {
+	if k.opts.Pause != nil {
+		return k.opts.Pause(err, hint)
 	}
-}
-
-// seen remembers the last seenLimit notification ids.
-type seen struct {
-	ids  map[string]struct{}
-	ring []string
-	next int
-}
-
-const seenLimit = 1024
-
-// add remembers id and reports whether it was known. The empty id never is.
-func (s *seen) add(id string) bool {
-	if id == "" {
-		return false
-	}
-	if _, ok := s.ids[id]; ok {
-		return true
-	}
-	if s.ids == nil {
-		s.ids = make(map[string]struct{}, 16)
-	}
-	if len(s.ring) < seenLimit {
-		s.ring = append(s.ring, id)
-	} else {
-		delete(s.ids, s.ring[s.next])
-		s.ring[s.next] = id
-		s.next = (s.next + 1) % seenLimit
-	}
-	s.ids[id] = struct{}{}
-	return false
+	return k.backoff.Next(err, hint)
 }

@@ -35,7 +35,7 @@ func CloseCode(err error) int {
 type frames struct {
 	in        *bufio.Reader
 	limit     int // bytes of one message
-	onControl func(op ws.OpCode, payload []byte) error
+	onControl func(op ws.OpCode, payload []byte)
 }
 
 // next blocks for the next text or binary message. The bytes are the
@@ -95,7 +95,8 @@ func (f *frames) control(h ws.Header) error {
 		return err
 	}
 	if h.OpCode != ws.OpClose {
-		return f.onControl(h.OpCode, payload)
+		f.onControl(h.OpCode, payload)
+		return nil
 	}
 	e := &CloseError{Code: int(ws.StatusNoStatusRcvd)}
 	if len(payload) > 0 {
@@ -105,9 +106,7 @@ func (f *frames) control(h ws.Header) error {
 		}
 		e.Code, e.Reason = int(code), reason
 	}
-	if err := f.onControl(ws.OpClose, payload); err != nil {
-		return errors.Join(e, err)
-	}
+	f.onControl(ws.OpClose, payload)
 	return e
 }
 

@@ -1,10 +1,14 @@
 package client
 
 import (
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Hello is the first thing a server says: the connection is registered, and
@@ -18,34 +22,34 @@ type Hello struct {
 
 // Notification is one message for the user.
 type Notification struct {
-	ID   string          // the same on every delivery of the same notification
-	Type string          // the application's kind of event; may be empty
-	From string          // the service that speaks; may be empty
-	Data json.RawMessage // what the backend sent, unchanged
+	ID   string             `json:"id"`   // the same on every delivery of the same notification
+	Type string             `json:"type"` // the application's kind of event; may be empty
+	From string             `json:"from"` // the service that speaks; may be empty
+	Data stdjson.RawMessage `json:"data"` // what the backend sent, unchanged
 
-	Stored bool // the server keeps it for a while: a client may resume after it
-	Ack    bool // and until it is acknowledged, which Client does
+	Stored bool `json:"stored"` // the server keeps it for a while: a client may resume after it
+	Ack    bool `json:"ack"`    // and until it is acknowledged, which Client does
 }
 
 // Resumed is the answer to a client that asked for what it missed.
 type Resumed struct {
 	// Recovered says that nothing is missing that was stored since. Otherwise
 	// some is gone for good: ask the game's backend how things stand.
-	Recovered bool
-	Count     int    // notifications that follow as the replay
-	Last      string // where to resume from next time
+	Recovered bool   `json:"recovered"`
+	Count     int    `json:"count"` // notifications that follow as the replay
+	Last      string `json:"last"`  // where to resume from next time
 }
 
 // ServerError is a server's refusal of one message.
 type ServerError struct {
-	Code string
-	Of   string // what was refused, resume or ack; empty for other messages
+	Code string `json:"code"`
+	Of   string `json:"of"` // what was refused, resume or ack; empty for other messages
 }
 
 // Reconnect is a server's wish that the client leave and come back.
 type Reconnect struct {
 	After time.Duration // from when this was read; each client gets a time of its own
-	URL   string        // where to; empty means the same address
+	URL   string        // where to; empty means the same address. Client follows it only as Options.Hosts allows
 
 	read time.Time
 }
@@ -67,68 +71,126 @@ type Message struct {
 // ErrProtocol marks bytes that homing.v1 does not allow a server to send.
 var ErrProtocol = errors.New("protocol violation")
 
-// wire is the union of the fields of all server messages.
-type wire struct {
-	T       string          `json:"t"`
-	User    string          `json:"user"`
-	Conn    string          `json:"conn"`
-	Resume  json.RawMessage `json:"resume"`
-	Stored  bool            `json:"stored"`
-	Ack     bool            `json:"ack"`
-	Ping    int64           `json:"ping"`
-	ID      string          `json:"id"`
-	Type    string          `json:"type"`
-	From    string          `json:"from"`
-	Data    json.RawMessage `json:"data"`
-	AfterMS int64           `json:"after_ms"`
-	URL     string          `json:"url"`
+// maxID bounds the ids that are remembered and sent back; the protocol's are
+// up to 64 bytes.
+const maxID = 256
 
-	Recovered bool   `json:"recovered"`
-	Count     int    `json:"count"`
-	Last      string `json:"last"`
-	Code      string `json:"code"`
-	Of        string `json:"of"`
+// lenient is how a server's JSON is read: names that repeat and odd strings
+// are the business of whoever wrote the data. Names are told apart by case, so
+// that a field that is not known is never taken for one that is.
+var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
+// parse reads into v, a pointer to a struct, the fields that it names; the
+// others may hold anything.
+func parse(raw []byte, v any) error {
+	if err := json.Unmarshal(raw, v, lenient); err != nil {
+		return fmt.Errorf("%w: message is not the JSON expected: %w", ErrProtocol, err)
+	}
+	return nil
 }
 
-func parseWire(raw []byte) (wire, error) {
-	var w wire
-	if err := json.Unmarshal(raw, &w); err != nil {
-		return w, fmt.Errorf("%w: message is not the JSON expected: %w", ErrProtocol, err)
+// kindOf returns a message's "t".
+func kindOf(raw []byte) (string, error) {
+	var m struct {
+		T string `json:"t"`
 	}
-	if w.T == "" {
-		return w, fmt.Errorf(`%w: message without "t"`, ErrProtocol)
+	if err := parse(raw, &m); err != nil {
+		return "", err
 	}
-	return w, nil
+	if m.T == "" {
+		return "", fmt.Errorf(`%w: message without "t"`, ErrProtocol)
+	}
+	return m.T, nil
 }
 
+// parseMessage looks into the kinds that it knows only: what another kind's
+// fields hold is not for this client to say.
 func parseMessage(raw []byte) (Message, error) {
-	w, err := parseWire(raw)
+	kind, err := kindOf(raw)
 	if err != nil {
 		return Message{}, err
 	}
-	m := Message{Kind: w.T, Raw: raw}
-	switch w.T {
+	m := Message{Kind: kind, Raw: raw}
+	switch kind {
 	case "notify":
-		m.Notification = &Notification{ID: w.ID, Type: w.Type, From: w.From, Data: w.Data, Stored: w.Stored, Ack: w.Ack}
+		m.Notification, err = parseNotification(raw)
 	case "resumed":
-		m.Resumed = &Resumed{Recovered: w.Recovered, Count: max(0, w.Count), Last: w.Last}
+		m.Resumed, err = parseResumed(raw)
 	case "error":
-		m.Error = &ServerError{Code: w.Code, Of: w.Of}
+		m.Error = new(ServerError)
+		err = parse(raw, m.Error)
 	case "reconnect":
-		m.Reconnect = &Reconnect{After: max(0, time.Duration(w.AfterMS)*time.Millisecond), URL: w.URL, read: time.Now()}
+		m.Reconnect, err = parseReconnect(raw)
+	}
+	if err != nil {
+		return Message{}, err
 	}
 	return m, nil
 }
 
+func parseNotification(raw []byte) (*Notification, error) {
+	n := new(Notification)
+	if err := parse(raw, n); err != nil {
+		return nil, err
+	}
+	return n, checkID(n.ID)
+}
+
+func parseResumed(raw []byte) (*Resumed, error) {
+	r := new(Resumed)
+	if err := parse(raw, r); err != nil {
+		return nil, err
+	}
+	r.Count = max(0, r.Count)
+	return r, checkID(r.Last)
+}
+
+func checkID(id string) error {
+	if len(id) > maxID {
+		return fmt.Errorf("%w: id of %d bytes", ErrProtocol, len(id))
+	}
+	return nil
+}
+
+func parseReconnect(raw []byte) (*Reconnect, error) {
+	var w struct {
+		AfterMS float64 `json:"after_ms"`
+		URL     string  `json:"url"`
+	}
+	if err := parse(raw, &w); err != nil {
+		return nil, err
+	}
+	return &Reconnect{After: millis(w.AfterMS), URL: w.URL, read: time.Now()}, nil
+}
+
 func parseHello(raw []byte) (Hello, error) {
-	w, err := parseWire(raw)
+	kind, err := kindOf(raw)
 	if err != nil {
 		return Hello{}, err
 	}
-	if w.T != "hello" {
-		return Hello{}, fmt.Errorf("%w: first message is %q, want hello", ErrProtocol, w.T)
+	if kind != "hello" {
+		return Hello{}, fmt.Errorf("%w: first message is %q, want hello", ErrProtocol, kind)
 	}
-	h := Hello{User: w.User, Conn: w.Conn, Ping: max(0, time.Duration(w.Ping)*time.Millisecond)}
-	_ = json.Unmarshal(w.Resume, &h.Resume) // anything but true: it may not
-	return h, nil
+	var w struct {
+		User   string         `json:"user"`
+		Conn   string         `json:"conn"`
+		Resume jsontext.Value `json:"resume"`
+		Ping   float64        `json:"ping"`
+	}
+	if err := parse(raw, &w); err != nil {
+		return Hello{}, err
+	}
+	// Anything but true: it may not.
+	return Hello{User: w.User, Conn: w.Conn, Resume: string(w.Resume) == "true", Ping: millis(w.Ping)}, nil
+}
+
+// longestSpan is a year: more than any wait or interval that makes sense, and
+// far from the end of a time.Duration.
+const longestSpan = 365 * 24 * time.Hour
+
+// millis is a span that a server names in milliseconds; negative is none, and
+// what is too large is cut.
+func millis(ms float64) time.Duration {
+	ms = math.Min(ms, float64(longestSpan/time.Millisecond))
+	return time.Duration(math.Max(0, ms) * float64(time.Millisecond))
 }

@@ -3,7 +3,6 @@ package client
 import (
 	"encoding/json"
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -17,11 +16,12 @@ type session struct {
 	acks   acks
 	retry  *time.Timer // asks again; nil unless the server's inbox was away
 
-	asked  string // the position that was resumed from
-	phase  phase
-	replay int            // notifications of the replay that are still to come
-	last   string         // the position after the replay
-	aside  []Notification // what arrived before the answer
+	asked      string // the position that was resumed from
+	phase      phase
+	replay     int            // notifications of the replay that are still to come
+	last       string         // the position after the replay
+	aside      []Notification // what arrived before the answer
+	asideBytes int            // of its data
 }
 
 // phase is how far a session has caught up.
@@ -35,9 +35,11 @@ const (
 )
 
 const (
-	// asideLimit bounds what may arrive between hello and the answer. The
-	// server holds back what comes once it has read the request.
+	// asideLimit and asideMost, in bytes, bound what may arrive between hello
+	// and the answer. The server holds back what comes once it has read the
+	// request.
 	asideLimit = 4096
+	asideMost  = 8 << 20
 	// resumeAgain is how long a server whose inbox is away is left alone, up
 	// to twice.
 	resumeAgain = time.Second
@@ -51,22 +53,28 @@ func newSession(c *Client, conn *Conn) *session {
 }
 
 // begin asks for what was missed, of a server that can tell.
-func (s *session) begin() error {
+func (s *session) begin() {
 	if !s.conn.Hello().Resume {
-		return nil
+		return
 	}
 	s.phase, s.asked = asking, s.client.Position()
-	return s.ask()
+	s.ask()
 }
 
-func (s *session) ask() error { return s.conn.Send(resumeText(s.asked)) }
+// ask sends resume. A failed write shows where the connection is read, after
+// what the server said before: a reconnect, perhaps.
+func (s *session) ask() { _ = s.conn.Send(resumeText(s.asked)) }
+
+// waiting reports whether an answer to resume may come.
+func (s *session) waiting() bool { return s.phase == asking || s.phase == behind }
 
 func resumeText(after string) []byte {
 	id, _ := json.Marshal(after) // a string always marshals
 	return append(append([]byte(`{"t":"resume","after":`), id...), '}')
 }
 
-// end stops what would go on after the connection.
+// end acknowledges what was dealt with, as far as the connection takes it, and
+// stops what would go on after it.
 func (s *session) end() {
 	s.acks.stop()
 	if s.retry != nil {
@@ -80,16 +88,15 @@ func (s *session) take(m Message) error {
 	switch {
 	case m.Notification != nil:
 		return s.notification(m.Notification)
-	case m.Resumed != nil:
+	case m.Resumed != nil && s.waiting():
 		if h.Resumed != nil {
 			h.Resumed(*m.Resumed)
 		}
 		s.phase, s.replay, s.last = catchUp, m.Resumed.Count, m.Resumed.Last
 		s.caughtUp()
-	case m.Error != nil && m.Error.Of == "resume" && s.phase == asking:
+	case m.Resumed != nil: // nobody asked
+	case m.Error != nil && m.Error.Of == "resume" && s.waiting():
 		s.refused(m.Error.Code)
-	case m.Error != nil && m.Error.Of == "resume" && s.phase == behind:
-		s.askAgain()
 	case m.Error != nil && m.Error.Of == "ack": // it is kept, replayed, and acknowledged again
 	case h.Other != nil:
 		h.Other(m)
@@ -99,7 +106,7 @@ func (s *session) take(m Message) error {
 
 func (s *session) notification(n *Notification) error {
 	if s.phase == asking {
-		if len(s.aside) >= asideLimit {
+		if s.asideBytes += len(n.Data); len(s.aside) >= asideLimit || s.asideBytes > asideMost {
 			return errTooMuchAside
 		}
 		s.aside = append(s.aside, *n)
@@ -129,7 +136,7 @@ func (s *session) caughtUp() {
 // release gives what was set aside.
 func (s *session) release() {
 	aside := s.aside
-	s.aside = nil
+	s.aside, s.asideBytes = nil, 0
 	for i := range aside {
 		if s.give(&aside[i]) && aside[i].Stored && s.phase == live {
 			s.client.setPosition(aside[i].ID)
@@ -140,86 +147,33 @@ func (s *session) release() {
 // refused lets messages pass although what was missed is not here. The
 // position stays, so that nothing is skipped when the server can tell again.
 func (s *session) refused(code string) {
+	before := s.phase
 	s.phase = behind
 	s.release()
-	if code == "unavailable" {
+	if before == behind || code == "unavailable" {
 		s.askAgain()
 	}
 }
 
-// askAgain asks once more after a while. A failed write shows at the next
-// read.
+// askAgain asks once more after a while, however often it was refused.
 func (s *session) askAgain() {
-	s.retry = time.AfterFunc(resumeAgain+jitter(resumeAgain), func() { _ = s.ask() })
+	if s.retry != nil {
+		s.retry.Stop()
+	}
+	s.retry = time.AfterFunc(resumeAgain+jitter(resumeAgain), s.ask)
 }
 
 // give hands n to the application, unless it has had it, and acknowledges it
-// in either case: an earlier acknowledgement may have been lost. It reports
-// whether it was fresh.
+// in either case: an earlier acknowledgement may have been lost. What Notify
+// panics at counts as not had. It reports whether n was fresh.
 func (s *session) give(n *Notification) (fresh bool) {
-	fresh = !s.client.seen.add(n.ID)
+	fresh = !s.client.seen.has(n.ID)
 	if notify := s.client.handler.Notify; fresh && notify != nil {
 		notify(*n)
 	}
+	s.client.seen.add(n.ID)
 	if n.Ack {
 		s.acks.add(n.ID)
 	}
 	return fresh
-}
-
-// acks gathers acknowledgements, so that a flood of messages is answered by a
-// few. Safe for concurrent use.
-type acks struct {
-	conn *Conn
-
-	mu      sync.Mutex
-	ids     []string    // guarded by mu
-	timer   *time.Timer // guarded by mu; set while ids wait
-	stopped bool        // guarded by mu
-}
-
-const (
-	ackBatch = 64
-	ackDelay = 50 * time.Millisecond
-)
-
-func (a *acks) add(id string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.ids = append(a.ids, id)
-	switch {
-	case len(a.ids) >= ackBatch:
-		a.flushLocked()
-	case a.timer == nil && !a.stopped:
-		a.timer = time.AfterFunc(ackDelay, a.flush)
-	}
-}
-
-func (a *acks) flush() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.flushLocked()
-}
-
-// flushLocked sends what waits. When that fails the connection is lost, and
-// the notifications come again.
-func (a *acks) flushLocked() {
-	if a.timer != nil {
-		a.timer.Stop()
-		a.timer = nil
-	}
-	if len(a.ids) == 0 || a.stopped {
-		return
-	}
-	ids, _ := json.Marshal(a.ids) // strings always marshal
-	a.ids = a.ids[:0]
-	_ = a.conn.Send(append(append([]byte(`{"t":"ack","ids":`), ids...), '}'))
-}
-
-// stop sends what waits, as far as the connection takes it, and no more.
-func (a *acks) stop() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.flushLocked()
-	a.stopped = true
 }

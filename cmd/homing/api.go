@@ -54,7 +54,7 @@ Example, on one Redis:
 func (c *apiCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink) (err error) {
 	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
-	defer func() { err = errors.Join(err, back.stop()) }()
+	defer func() { err = back.end(err) }()
 
 	r, err := openRedis(back, c.Redis, log, reg)
 	if err != nil {

@@ -19,18 +19,18 @@ var (
 	proxy = netip.MustParseAddr("10.0.0.1")
 )
 
-func trusted(t testing.TB) forwarded.Trusted {
-	t.Helper()
+func trusted(tb testing.TB) forwarded.Trusted {
+	tb.Helper()
 	list, err := forwarded.ParseTrusted([]string{"10.0.0.0/8"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return list
 }
 
-func newTable(t testing.TB, change func(*Limits)) *Table[int] {
-	t.Helper()
-	l := Limits{Pending: 100, AddressPending: 10, Rate: 20, Burst: 5, PrefixBits: 64, Trusted: trusted(t)}
+func newTable(tb testing.TB, change func(*Limits)) *Table[int] {
+	tb.Helper()
+	l := Limits{Pending: 100, AddressPending: 10, Rate: 20, Burst: 5, PrefixBits: 64, Trusted: trusted(tb)}
 	if change != nil {
 		change(&l)
 	}

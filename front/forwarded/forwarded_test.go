@@ -13,11 +13,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func parse(t testing.TB, list ...string) Trusted {
-	t.Helper()
+func parse(tb testing.TB, list ...string) Trusted {
+	tb.Helper()
 	trusted, err := ParseTrusted(list)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return trusted
 }
@@ -74,21 +74,21 @@ func TestClientOfARequestThatProxiesPassOn(t *testing.T) {
 }
 
 // header is a header of PROXY protocol version 2.
-func header(t testing.TB, source, dest string) []byte {
-	t.Helper()
+func header(tb testing.TB, source, dest string) []byte {
+	tb.Helper()
 	src, dst := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(source)), net.TCPAddrFromAddrPort(netip.MustParseAddrPort(dest))
 	b, err := proxyproto.HeaderProxyFromAddrs(2, src, dst).Format()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
 
-func local(t testing.TB) []byte {
-	t.Helper()
+func local(tb testing.TB) []byte {
+	tb.Helper()
 	b, err := (&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}).Format()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }

@@ -78,6 +78,27 @@ func masterMain() {
 // envFail makes workers of one slot exit at once, while the file it names exists.
 const envFail = "HOMING_TEST_FAIL"
 
+// envWait makes workers wait while the file it names exists.
+const envWait = "HOMING_TEST_WAIT"
+
+func waitForFile(ctx context.Context, child *Child) {
+	name := os.Getenv(envWait)
+	if name == "" {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		child.Waits(ctx, func() error { return errors.New("for " + name) })
+	}()
+	for _, err := os.Stat(name); err == nil && ctx.Err() == nil; _, err = os.Stat(name) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	<-told
+}
+
 func workerMain() error {
 	slot, _ := WorkerSlot()
 	if name := os.Getenv(envFail); name != "" {
@@ -97,7 +118,7 @@ func workerMain() error {
 	}
 	cfg.DrainWindow, cfg.DrainTimeout = 300*time.Millisecond, time.Second
 	cfg.TLSCert, cfg.TLSKey = os.Getenv(envCert), os.Getenv(envCert)
-	cfg.AdmitRate = 0 // the tests connect as fast as they can, and refuse to be refused
+	cfg.AdmitRate, cfg.ByteRate = 0, 0 // the tests connect one user as fast as they can, and refuse to be refused
 	reg := prometheus.NewRegistry()
 	standing := func() hub.Standing { return testStanding(slot) }
 	w, err := front.NewWorker(cfg, child.Listeners, front.Deps{
@@ -119,6 +140,7 @@ func workerMain() error {
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go func() { _ = srv.Serve(ln) }()
 	defer srv.Close()
+	waitForFile(ctx, child)
 	if err := child.Ready(); err != nil {
 		return err
 	}
@@ -156,6 +178,14 @@ type rig struct {
 
 func start(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
+	r := launch(t, change)
+	r.wait("all workers", func() bool { return r.countServing() == r.cfg.Workers })
+	return r
+}
+
+// launch starts a master and does not wait for its workers.
+func launch(t *testing.T, change func(*Config)) *rig {
+	t.Helper()
 	var cfg Config
 	if err := kong.ApplyDefaults(&cfg); err != nil {
 		t.Fatal(err)
@@ -185,7 +215,6 @@ func start(t *testing.T, change func(*Config)) *rig {
 			t.Error(err)
 		}
 	})
-	r.wait("all workers", func() bool { return m.countServing() == cfg.Workers })
 	return r
 }
 
@@ -211,6 +240,9 @@ func (r *rig) pids() []int {
 	return out
 }
 
+// joins counts the calls of join.
+var joins atomic.Int64
+
 // join connects a user, reads hello, and returns the connection and what hello
 // says. It is somebody else's WebSocket client in as few lines as possible.
 func join(addr string) (net.Conn, string, error) {
@@ -219,7 +251,8 @@ func join(addr string) (net.Conn, string, error) {
 		return nil, "", err
 	}
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	_, err = io.WriteString(conn, "GET /ws?token=ann HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+	user := "ann" + strconv.FormatInt(joins.Add(1), 10) // each of its own: one user may not connect that often
+	_, err = io.WriteString(conn, "GET /ws?token="+user+" HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 	br := bufio.NewReader(conn)
 	var res *http.Response

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
-	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,34 +45,44 @@ func vacant(addr *net.TCPAddr) error {
 	return err
 }
 
-// listening is the state of a listening socket in /proc/net/tcp.
-const listening = 0x0a
-
 // holder finds the process that listens on the port, of several the one with
 // the lowest pid, which is most likely their parent.
 func holder(port int) *InUseError {
-	fs, err := procfs.NewDefaultFS()
-	if err != nil {
-		return &InUseError{}
-	}
-	var sockets []string
-	four, _ := fs.NetTCP() // what cannot be read cannot be found
-	six, _ := fs.NetTCP6()
-	for _, s := range append(four, six...) {
-		if s.St == listening && s.LocalPort == uint64(port) {
-			sockets = append(sockets, fmt.Sprintf("socket:[%d]", s.Inode))
+	sockets := listeners(port)
+	found := &InUseError{}
+	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") // of other users' processes there are none
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		if err != nil || !sockets[target] {
+			continue
+		}
+		pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+		if found.PID == 0 || pid < found.PID {
+			found.PID = pid
 		}
 	}
-	all, _ := fs.AllProcs()
-	slices.SortFunc(all, func(a, b procfs.Proc) int { return a.PID - b.PID })
-	for _, p := range all {
-		targets, _ := p.FileDescriptorTargets()
-		for _, t := range targets {
-			if slices.Contains(sockets, t) {
-				name, _ := p.Comm()
-				return &InUseError{PID: p.PID, Name: name}
+	name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", found.PID)) // one that has ended has no name
+	found.Name = strings.TrimSpace(string(name))
+	return found
+}
+
+// listeners are the sockets of this network namespace that listen on the port,
+// by the names that they have in /proc/PID/fd. What cannot be read is left out.
+func listeners(port int) map[string]bool {
+	const (
+		local, state, inode = 1, 3, 9 // columns
+		listening           = "0A"
+	)
+	found := make(map[string]bool)
+	suffix := fmt.Sprintf(":%04X", port)
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, _ := os.ReadFile(file) //nolint:gosec // one of the two above
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line)
+			if len(f) > inode && f[state] == listening && strings.HasSuffix(f[local], suffix) {
+				found["socket:["+f[inode]+"]"] = true
 			}
 		}
 	}
-	return &InUseError{}
+	return found
 }

@@ -29,6 +29,8 @@ type Decoder struct {
 // three parts may be empty: a control frame may arrive piece by piece between
 // the fragments of a message.
 type partial struct {
+	stamp uint32 // see Decoder.Stamp
+
 	// A header's first bytes.
 	head    [maxHeader]byte
 	headLen int
@@ -82,6 +84,23 @@ func (d *Decoder) Pending() int {
 		return 0
 	}
 	return int(unsafe.Sizeof(*d.part)) + cap(d.part.buf) + cap(d.part.control)
+}
+
+// Stamp notes a time, in the caller's units and not 0, with the frame or message
+// that has begun and not ended. It is forgotten with that.
+func (d *Decoder) Stamp(now uint32) {
+	if d.part != nil {
+		d.part.stamp = now
+	}
+}
+
+// Stamped returns what was noted with the frame or message that has begun and
+// not ended; 0: nothing was, or there is none.
+func (d *Decoder) Stamped() uint32 {
+	if d.part == nil {
+		return 0
+	}
+	return d.part.stamp
 }
 
 // whole reads an unfragmented frame that lies whole at the front of p. n is

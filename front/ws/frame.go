@@ -40,6 +40,9 @@ const (
 	maxHeader   = shortHeader + 8 + maskSize
 )
 
+// MaxHeader is the largest header of a frame.
+const MaxHeader = maxHeader
+
 // FrameSize is the length of a server frame with n bytes of payload.
 func FrameSize(n int) int {
 	switch {

@@ -60,6 +60,14 @@ func (in *Inbox) Read(ctx context.Context, user hub.UserID, after string) (hub.M
 	return missed, nil
 }
 
+// Largest is about the most bytes that Read returns.
+func (in *Inbox) Largest() int {
+	if in.role.Previous() != nil {
+		return 2 * in.cfg.MaxBytes
+	}
+	return in.cfg.MaxBytes
+}
+
 // snapshot is what one home holds of a user's inbox at one moment. Positions
 // and times are Unix milliseconds of the shard's clock.
 type snapshot struct {

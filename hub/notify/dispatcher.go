@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +30,11 @@ type Dispatcher struct {
 	storage Storage // nil: nothing is stored
 	log     *slog.Logger
 	metrics metrics
-	missed  chan handover // given back by workers
+	missed  chan *handover // given back by workers
+
+	// What is handed over, given back or not confirmed by the dead.
+	handovers     atomic.Int64
+	handoverBytes atomic.Int64
 
 	troubles func() []redisx.Trouble
 	agreed   func() error
@@ -40,7 +46,8 @@ type Dispatcher struct {
 // returns: the dispatcher is its handler, and the census asks through it. All
 // three must be running, and Run.
 func New(census *lease.Census, ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
-	d := &Dispatcher{census: census, index: ix, log: log, metrics: newMetrics(reg), missed: make(chan handover, maxHandovers)}
+	d := &Dispatcher{census: census, index: ix, log: log, missed: make(chan *handover, maxHandovers)}
+	d.metrics = newMetrics(reg, &d.handovers, &d.handoverBytes)
 	d.troubles = func() []redisx.Trouble { return nil }
 	d.agreed = func() error { return nil }
 	d.relay = connect(d.Handle)
@@ -65,7 +72,8 @@ const blindAfter = 10 * time.Second
 //
 // Users whose data shard does not answer are counted as unavailable, and
 // nothing is sent to them; when that is all of them, or when n is to be stored,
-// it is an error.
+// it is an error. So are users whose process has too much unconfirmed (see
+// relay.Relay.Send); that is an error only when it is all of them.
 func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
 	started := time.Now()
 	if err := d.able(); err != nil {
@@ -76,7 +84,7 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	if err != nil {
 		return hub.Summary{}, err
 	}
-	report, err := d.send(ctx, n, users, where)
+	report, err := d.send(ctx, n, users, &where)
 	if err != nil {
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
@@ -105,35 +113,6 @@ func (d *Dispatcher) able() error {
 	return nil
 }
 
-// Broadcast tells every front process to write n to all its connections, or
-// to those of n.Services. Users are ignored. In the summary Targets and Online
-// are the connections that the processes reported with their last lease, of
-// any service.
-//
-// The leases are read for it, so that a process which took its own a moment ago
-// is told as well. While they cannot be read, nobody can take one either.
-func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
-	if err := d.able(); err != nil {
-		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
-	}
-	if err := d.census.Refresh(ctx); err != nil {
-		d.log.WarnContext(ctx, "broadcast by the last reading of the leases", "id", n.ID, "err", err)
-	}
-	e := envelope(hub.KindBroadcast, n, n.Render())
-	body := e.Append(nil)
-	connections := 0
-	var out []relay.Outgoing
-	for _, p := range d.census.Processes(hub.RoleFront) {
-		connections += p.Connections
-		out = append(out, relay.Outgoing{To: p.ID, Body: body})
-	}
-	if err := d.relay.Send(ctx, out); err != nil {
-		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
-	}
-	d.metrics.broadcasts.Inc()
-	return hub.Summary{ID: n.ID, Targets: connections, Online: connections, Processes: len(out)}, nil
-}
-
 // Disconnect asks every process that holds user to close the user's
 // connections, telling them reason (up to 123 bytes), and returns how many
 // processes were asked. It looks the user up on the master: somebody who is to
@@ -150,6 +129,9 @@ func (d *Dispatcher) Disconnect(ctx context.Context, user hub.UserID, reason str
 	}
 	if err := d.relay.Send(ctx, out); err != nil {
 		return 0, fmt.Errorf("disconnect user %s: %w", user, err)
+	}
+	if slices.ContainsFunc(out, func(o relay.Outgoing) bool { return o.Refused }) {
+		return 0, fmt.Errorf("disconnect user %s: %w: a process has too much unconfirmed", user, hub.ErrUnavailable)
 	}
 	return len(out), nil
 }

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -26,8 +27,13 @@ const (
 	// handoverTick is the grain of a handover's waits, and how often the
 	// dispatcher asks who died.
 	handoverTick = 250 * time.Millisecond
-	// maxHandovers bounds the envelopes that wait for their users.
-	maxHandovers = 16384
+	// maxHandovers and maxHandoverBytes bound the envelopes that wait for their
+	// users. Beyond that, workers keep what they send back, and what the dead had
+	// not confirmed is lost.
+	maxHandovers     = 16384
+	maxHandoverBytes = 128 << 20
+	// userOverhead is what one user of a hand-over costs besides its id.
+	userOverhead = 16
 	// rebroadcastEvery is how often a broadcast is handed over: each time reaches
 	// those who came back since the last.
 	rebroadcastEvery = 2 * time.Second
@@ -44,16 +50,38 @@ type handover struct {
 	accepted time.Time    // when the notification was
 	next     time.Time    // when to look again
 	tries    int
+	size     int64 // what it keeps in memory
 }
 
-// newHandover takes over all users of v, an envelope that was sent at the time
-// given.
-func newHandover(v *hub.Delivery, sent time.Time) handover {
+// newHandover takes over all users of v, an envelope with the wire form body
+// that was sent at the time given.
+func newHandover(v *hub.Delivery, body []byte, sent time.Time) *handover {
 	users := make([]hub.UserID, 0, v.UserCount())
 	for u := range v.Users {
 		users = append(users, hub.UserID(u))
 	}
-	return handover{envelope: v.Envelope(hub.KindNotify, users, v.Shared), accepted: sent.Add(-v.Age)}
+	return &handover{
+		envelope: v.Envelope(hub.KindNotify, users, v.Shared),
+		accepted: sent.Add(-v.Age),
+		size:     int64(2*len(body) + userOverhead*len(users)),
+	}
+}
+
+// takeUp counts h among the hand-overs, or reports false when there are too
+// many, or too much in them.
+func (d *Dispatcher) takeUp(h *handover) bool {
+	count, bytes := d.handovers.Add(1), d.handoverBytes.Add(h.size)
+	if count > maxHandovers || bytes > maxHandoverBytes {
+		d.layDown(h)
+		return false
+	}
+	return true
+}
+
+// layDown undoes takeUp.
+func (d *Dispatcher) layDown(h *handover) {
+	d.handovers.Add(-1)
+	d.handoverBytes.Add(-h.size)
 }
 
 // Handle is the handler of the dispatcher's relay: workers send back whom they
@@ -65,15 +93,14 @@ func (d *Dispatcher) Handle(m *relay.Message) bool {
 		m.Done(nil)
 		return true
 	}
-	h := newHandover(&v, time.Now())
+	h := newHandover(&v, m.Body, time.Now())
 	if v.Age > 0 { // where they were found they are not either: the index is late
 		h.next = time.Now().Add(handoverTick)
 	}
-	select {
-	case d.missed <- h:
-	default:
+	if !d.takeUp(h) {
 		return false // it comes again
 	}
+	d.missed <- h // there is room for all that are taken up
 	m.Done(nil)
 	return true
 }
@@ -82,94 +109,127 @@ func (d *Dispatcher) Handle(m *relay.Message) bool {
 func (d *Dispatcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(handoverTick)
 	defer tick.Stop()
-	var open []handover
+	var open []*handover
 	for {
 		select {
 		case <-ctx.Done():
-			for _, h := range open {
-				d.lose(h.envelope.ID, h.envelope.Users, lostStopped)
-			}
+			d.stop(open)
 			return nil
 		case h := <-d.missed:
-			open = d.attempt(ctx, open, h, time.Now())
+			open = d.round(ctx, open, []*handover{h}, time.Now())
 			continue
 		case <-tick.C:
 		}
 		now := time.Now()
 		due := append(open, d.orphans(now)...)
-		open = nil
-		for _, h := range due {
-			open = d.attempt(ctx, open, h, now)
+		open = d.round(ctx, nil, due, now)
+	}
+}
+
+// stop gives up what is not handed over.
+func (d *Dispatcher) stop(open []*handover) {
+	for {
+		for _, h := range open {
+			d.lose(h.envelope.ID, h.envelope.Users, lostStopped)
+			d.layDown(h)
+		}
+		select {
+		case h := <-d.missed:
+			open = []*handover{h}
+		default:
+			return
 		}
 	}
 }
 
+// round attempts what is due. What is left of it joins open. When Redis does not
+// answer, the rest waits for the next round.
+func (d *Dispatcher) round(ctx context.Context, open, due []*handover, now time.Time) []*handover {
+	away := false
+	for _, h := range due {
+		var keep bool
+		if keep, away = d.attempt(ctx, open, h, now, away); keep {
+			open = append(open, h)
+		} else {
+			d.layDown(h)
+		}
+	}
+	return open
+}
+
 // orphans takes over what processes that died had not confirmed.
-func (d *Dispatcher) orphans(now time.Time) (left []handover) {
+func (d *Dispatcher) orphans(now time.Time) (left []*handover) {
 	for to, oldest := range d.relay.Unconfirmed() {
 		if now.Sub(oldest) < deadAfter || !d.census.Gone(to, oldest.Add(deadAfter)) {
 			continue
 		}
 		for _, a := range d.relay.Abandon(to) {
-			if h, ok := d.orphan(a); ok {
+			h := d.orphan(a)
+			switch {
+			case h == nil:
+			case d.takeUp(h):
 				left = append(left, h)
+			default:
+				d.lose(h.envelope.ID, h.envelope.Users, lostTooMany)
 			}
 		}
 	}
 	return left
 }
 
-// orphan is what there is to hand over of one message. Disconnects are not:
-// they were for whoever was connected then.
-func (d *Dispatcher) orphan(a relay.Abandoned) (handover, bool) {
+// orphan is what there is to hand over of one message, or nil. Disconnects are
+// not: they were for whoever was connected then.
+func (d *Dispatcher) orphan(a relay.Abandoned) *handover {
 	v, err := hub.ParseEnvelope(a.Body)
 	if err != nil || v.Kind != hub.KindNotify && v.Kind != hub.KindBroadcast {
-		return handover{}, false
+		return nil
 	}
 	d.metrics.takenBack.Add(float64(v.UserCount()))
-	h := newHandover(&v, a.Sent)
+	h := newHandover(&v, a.Body, a.Sent)
 	if v.Kind == hub.KindBroadcast {
 		h.envelope.Kind = hub.KindBroadcast
 		d.metrics.rebroadcast.Inc()
 	}
-	return h, true
+	return h
 }
 
 // attempt looks for the users of h, if it is time, and sends them what they
-// missed. What is left of h joins open.
-func (d *Dispatcher) attempt(ctx context.Context, open []handover, h handover, now time.Time) []handover {
+// missed. keep says that something is left of h. With away, which it returns
+// when Redis did not answer, it does not look.
+func (d *Dispatcher) attempt(ctx context.Context, open []*handover, h *handover, now time.Time, away bool) (keep, stillAway bool) {
 	if now.Before(h.next) {
-		return append(open, h)
+		return true, away
 	}
 	if h.envelope.Kind == hub.KindBroadcast {
-		return d.broadcastAgain(ctx, open, h, now)
+		return d.broadcastAgain(ctx, open, h, now), away
 	}
-	found, err := d.reach(ctx, &h, now)
-	if err != nil {
-		d.log.Warn("hand over a notification", "id", h.envelope.ID, "err", err)
+	if !away {
+		found, err := d.reach(ctx, h, now)
+		if err != nil {
+			d.log.Warn("hand over a notification", "id", h.envelope.ID, "err", err)
+			away = !errors.Is(err, relay.ErrFull)
+		}
+		d.metrics.handedOver.Add(float64(found))
 	}
-	d.metrics.handedOver.Add(float64(found))
 	switch {
 	case len(h.envelope.Users) == 0:
-		return open
+		return false, away
 	case now.Sub(h.accepted) > handoverWindow:
 		d.lose(h.envelope.ID, h.envelope.Users, lostNotBack)
-		return open
-	case len(open) >= maxHandovers:
-		d.lose(h.envelope.ID, h.envelope.Users, lostTooMany)
-		return open
+		return false, away
 	}
 	h.next = now.Add(handoverTick << min(h.tries, 3))
 	h.tries++
-	return append(open, h)
+	return true, away
 }
 
-// broadcastAgain sends a broadcast to every process once more. Two that are the
-// same, of two processes that died, are one.
-func (d *Dispatcher) broadcastAgain(ctx context.Context, open []handover, h handover, now time.Time) []handover {
-	same := func(o handover) bool { return o.envelope.Kind == hub.KindBroadcast && o.envelope.ID == h.envelope.ID }
+// broadcastAgain sends a broadcast to every process once more, and reports
+// whether it is to be sent yet again. Two that are the same, of two processes
+// that died, are one.
+func (d *Dispatcher) broadcastAgain(ctx context.Context, open []*handover, h *handover, now time.Time) bool {
+	same := func(o *handover) bool { return o.envelope.Kind == hub.KindBroadcast && o.envelope.ID == h.envelope.ID }
 	if slices.ContainsFunc(open, same) || now.Sub(h.accepted) > handoverWindow {
-		return open
+		return false
 	}
 	e := h.envelope
 	e.Age = max(time.Millisecond, now.Sub(h.accepted))
@@ -184,7 +244,7 @@ func (d *Dispatcher) broadcastAgain(ctx context.Context, open []handover, h hand
 		d.log.Warn("hand over a broadcast", "id", e.ID, "err", err)
 	}
 	h.next = now.Add(rebroadcastEvery)
-	return append(open, h)
+	return true
 }
 
 // reach sends h to those of its users that are found, takes them out of h, and
@@ -202,18 +262,20 @@ func (d *Dispatcher) reach(ctx context.Context, h *handover, now time.Time) (int
 		shared[u] = true
 	}
 	var out []relay.Outgoing
-	reached := make(map[hub.UserID]bool, where.Online)
 	for _, g := range where.Groups {
 		part := *e
 		part.Users, part.Shared = sharedLast(g.Users, shared)
 		part.Age = max(time.Millisecond, now.Sub(h.accepted))
 		out = append(out, relay.Outgoing{To: g.Process, Body: part.Append(nil)})
-		for _, u := range g.Users {
-			reached[u] = true
-		}
 	}
 	if err := d.sendCounted(ctx, out, &where); err != nil {
 		return 0, err
+	}
+	reached := make(map[hub.UserID]bool, where.Online)
+	for _, g := range where.Groups { // without those that were refused
+		for _, u := range g.Users {
+			reached[u] = true
+		}
 	}
 	left := slices.DeleteFunc(e.Users, func(u hub.UserID) bool { return reached[u] })
 	e.Users, e.Shared = sharedLast(left, shared)

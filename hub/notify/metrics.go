@@ -1,6 +1,8 @@
 package notify
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -45,8 +47,16 @@ func newReceiverMetrics(reg prometheus.Registerer) receiverMetrics {
 	}
 }
 
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(reg prometheus.Registerer, handovers, handoverBytes *atomic.Int64) metrics {
 	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_notify_handovers",
+		Help: "Envelopes whose users are looked for after their process had died or missed them.",
+	}, func() float64 { return float64(handovers.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_notify_handover_bytes",
+		Help: "Bytes that those envelopes keep.",
+	}, func() float64 { return float64(handoverBytes.Load()) })
 	return metrics{
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "homing_notify_dispatch_seconds",

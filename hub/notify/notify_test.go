@@ -87,11 +87,16 @@ func newRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, 
 // prepareRelay makes a relay that does not run yet.
 func prepareRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h relay.Handler) *relay.Relay {
 	t.Helper()
+	return relay.New(relayConfig(t), r, keys, self, h, quiet, prometheus.NewRegistry())
+}
+
+func relayConfig(t *testing.T) relay.Config {
+	t.Helper()
 	var cfg relay.Config
 	if err := kong.ApplyDefaults(&cfg); err != nil {
 		t.Fatal(err)
 	}
-	return relay.New(cfg, r, keys, self, h, quiet, prometheus.NewRegistry())
+	return cfg
 }
 
 func startRelay(t *testing.T, rl *relay.Relay) {
@@ -156,6 +161,11 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldWith(t, relayConfig(t))
+}
+
+func newWorldWith(t *testing.T, cfg relay.Config) *world {
+	t.Helper()
 	server := redistest.Process(t, redisproc.ServerOptions{})
 	r := redistest.Open(t, redistest.Config(t, "redis://"+server.Addr()))
 	w := &world{redis: r, server: server, keys: hub.NewKeys(redistest.Prefix(t))}
@@ -165,7 +175,7 @@ func newWorld(t *testing.T) *world {
 	running(t, ix.Run)
 	var rl *relay.Relay
 	w.dispatcher = New(census, ix, func(h relay.Handler) *relay.Relay {
-		rl = prepareRelay(t, r, w.keys, hub.NewProcessID(), h)
+		rl = relay.New(cfg, r, w.keys, hub.NewProcessID(), h, quiet, prometheus.NewRegistry())
 		return rl
 	}, quiet, reg)
 	startRelay(t, rl)

@@ -15,6 +15,7 @@ import (
 type receipts struct {
 	groups  []index.Group
 	answers chan answer // room for every group, so that nobody waits to answer
+	open    int         // how many answers are to come
 }
 
 type answer struct {
@@ -24,7 +25,7 @@ type answer struct {
 
 // ask has out, which is in the order of groups, ask for receipts.
 func ask(out []relay.Outgoing, groups []index.Group) *receipts {
-	r := &receipts{groups: groups, answers: make(chan answer, len(out))}
+	r := &receipts{groups: groups, answers: make(chan answer, len(out)), open: len(out)}
 	for i := range out {
 		out[i].Reply = func(statuses []byte) { r.answers <- answer{group: i, statuses: statuses} }
 	}
@@ -37,7 +38,7 @@ func (r *receipts) wait(ctx context.Context, limit time.Duration) map[hub.UserID
 	best := make(map[hub.UserID]hub.Status)
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	for range r.groups {
+	for range r.open {
 		select {
 		case a := <-r.answers:
 			r.note(best, a)
@@ -65,18 +66,25 @@ func (r *receipts) note(best map[hub.UserID]hub.Status, a answer) {
 
 // send sends n to where its users are. With a Wait it then waits for receipts
 // and reports; what is not known when the time is over is reported so.
-func (d *Dispatcher) send(ctx context.Context, n *hub.Notification, users []hub.UserID, where index.Placement) (*hub.Report, error) {
+//
+// Users at a process that has too much unconfirmed are moved to the unavailable
+// ones: nothing was sent to them.
+func (d *Dispatcher) send(ctx context.Context, n *hub.Notification, users []hub.UserID, where *index.Placement) (*hub.Report, error) {
 	started := time.Now()
-	out := envelopes(n, where)
+	out := envelopes(n, *where)
 	if n.Wait == 0 {
-		return nil, d.sendCounted(ctx, out, &where)
+		return nil, d.sendCounted(ctx, out, where)
 	}
 	r := ask(out, where.Groups)
-	if err := d.sendWithin(ctx, out, &where, n.Wait); err != nil {
+	if err := d.sendWithin(ctx, out, where, n.Wait); err != nil {
 		return nil, err
 	}
+	r.open = len(where.Groups)
+	if n.Sent != nil {
+		n.Sent()
+	}
 	best := r.wait(ctx, n.Wait-time.Since(started))
-	return d.report(ctx, n, users, where, best), nil
+	return d.report(ctx, n, users, *where, best), nil
 }
 
 // sendWithin is relay.Send for somebody who does not wait longer than limit
@@ -92,18 +100,49 @@ func (d *Dispatcher) sendWithin(ctx context.Context, out []relay.Outgoing, where
 }
 
 // sendCounted is relay.Send that counts the users in the envelopes of where,
-// once the relay has taken them.
+// which are in its order, once the relay has taken them.
 func (d *Dispatcher) sendCounted(ctx context.Context, out []relay.Outgoing, where *index.Placement) error {
 	err := d.relay.Send(ctx, out)
 	if errors.Is(err, relay.ErrFull) {
 		return err
 	}
+	withdraw(out, where)
 	users := 0
 	for _, g := range where.Groups {
 		users += len(g.Users)
 	}
 	d.metrics.sent.Add(float64(users))
 	return err
+}
+
+// withdraw takes the groups off where whose envelopes were refused. Users that
+// no other group has are unavailable then.
+func withdraw(out []relay.Outgoing, where *index.Placement) {
+	if !slices.ContainsFunc(out, func(o relay.Outgoing) bool { return o.Refused }) {
+		return
+	}
+	told := make(map[hub.UserID]bool, where.Online)
+	var groups, refused []index.Group
+	for i, g := range where.Groups {
+		if out[i].Refused {
+			refused = append(refused, g)
+			continue
+		}
+		groups = append(groups, g)
+		for _, u := range g.Users {
+			told[u] = true
+		}
+	}
+	for _, g := range refused {
+		for _, u := range g.Users {
+			if !told[u] {
+				told[u] = true // once
+				where.Unavailable = append(where.Unavailable, u)
+				where.Online--
+			}
+		}
+	}
+	where.Groups = groups
 }
 
 // report counts every user once.

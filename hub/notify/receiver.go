@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -10,8 +11,12 @@ import (
 	"github.com/homing/homing/hub/relay"
 )
 
-// maxReturns bounds the envelopes that wait to be sent back at one worker.
-const maxReturns = 4096
+// maxReturns and maxReturnBytes bound the envelopes that wait to be sent back at
+// one worker.
+const (
+	maxReturns     = 4096
+	maxReturnBytes = 32 << 20
+)
 
 // DeliverFunc takes one envelope and reports whether there was room for it.
 // When it is delivered, done is called, with statuses if report says so. It
@@ -26,6 +31,7 @@ type Receiver struct {
 	log     *slog.Logger
 	metrics receiverMetrics
 	returns chan *returned
+	waiting atomic.Int64 // bytes of those
 }
 
 // returned is an envelope that missed some of its users.
@@ -49,17 +55,33 @@ func NewReceiver(deliver DeliverFunc, log *slog.Logger, reg prometheus.Registere
 func (r *Receiver) Handle(m *relay.Message) bool {
 	return r.deliver(m.Body, m.WantsReply(), func(o hub.Outcome) {
 		if len(o.Missed) == 0 {
-			m.Done(o.Statuses)
+			m.Done(o.Reply(hub.KindOf(m.Body)))
 			return
 		}
-		select {
-		case r.returns <- &returned{message: m, outcome: o}:
-		default:
+		if !r.queue(&returned{message: m, outcome: o}) {
 			r.metrics.dropped.Add(float64(len(o.Missed)))
 			m.Done(o.Statuses)
 		}
 	})
 }
+
+// queue has x sent back, or reports false when too many wait.
+func (r *Receiver) queue(x *returned) bool {
+	if r.waiting.Add(x.size()) > maxReturnBytes {
+		r.waiting.Add(-x.size())
+		return false
+	}
+	select {
+	case r.returns <- x:
+		return true
+	default:
+		r.waiting.Add(-x.size())
+		return false
+	}
+}
+
+// size is what x keeps in memory.
+func (x *returned) size() int64 { return int64(len(x.message.Body)) }
 
 // Run sends missed users back over rl until ctx ends. A message is confirmed
 // only after that, so that nobody forgets the users in between.
@@ -70,6 +92,7 @@ func (r *Receiver) Run(ctx context.Context, rl *relay.Relay) error {
 			return nil
 		case x := <-r.returns:
 			r.giveBack(ctx, rl, x)
+			r.waiting.Add(-x.size())
 		}
 	}
 }
@@ -89,6 +112,7 @@ func (r *Receiver) giveBack(ctx context.Context, rl *relay.Relay, x *returned) {
 	d, err := hub.ParseEnvelope(x.message.Body)
 	if err != nil { // the worker has read it: it parses
 		r.log.Error("give back an envelope", "err", err)
+		x.message.Done(nil)
 		return
 	}
 	e := d.Envelope(hub.KindMissed, x.outcome.Missed, x.outcome.Shared)

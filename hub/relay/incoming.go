@@ -5,11 +5,13 @@ import (
 	"time"
 )
 
-// Limits of one sender's reorder buffer. What does not fit is not confirmed
-// and comes again.
+// Limits of what is kept of the senders. What does not fit is not confirmed and
+// comes again.
 const (
-	maxWaiting      = 8192
-	maxWaitingBytes = 16 << 20
+	maxWaiting      = 8192     // messages of one sender behind a gap
+	maxWaitingBytes = 16 << 20 // of those
+	maxAheadBytes   = 64 << 20 // of those of all senders; see memory
+	maxOpen         = 64 << 10 // messages of one sender that are not handled, and what is behind them
 )
 
 // incoming is the receiving half of one pair: what arrived from one sender and
@@ -17,17 +19,24 @@ const (
 // released and is not handled yet. It is pure state, without clock, I/O or
 // lock, so that a model can drive it.
 type incoming struct {
-	next     uint64              // the sequence number to release next; 0: nothing met yet
-	waiting  map[uint64]*Message // arrived ahead of next; nil when empty
-	bytes    int                 // of their bodies
-	moved    time.Time           // when next last moved, or the first message began to wait
-	seen     time.Time           // when anything last arrived
-	open     []*Message          // released and not handled, or behind one that is not; ascending
-	told     uint64              // the handled number that the last ack told
-	acked    time.Time           // when that was
-	answered bool                // a reply was not told yet
-	replies  []reply             // that the sender may not have received
-	remind   bool                // a repeat arrived: the sender has not heard the last ack
+	next    uint64              // the sequence number to release next; 0: nothing met yet
+	waiting map[uint64]*Message // arrived ahead of next; nil when empty
+	bytes   int                 // what they cost
+	room    *memory             // for what waits of all senders
+	moved   time.Time           // when next last moved, or the first message began to wait
+	seen    time.Time           // when anything last arrived
+	open    []*ticket           // released and not handled, or behind one that is not; ascending
+	told    uint64              // the handled number that the last ack told
+	acked   time.Time           // when that was
+	remind  bool                // a repeat arrived: the sender has not heard the last ack
+	replies replies             // that the sender may not have received
+}
+
+// ticket stands for a message that was released. It outlives the message, so
+// that one that is not handled does not keep those behind it in memory.
+type ticket struct {
+	seq  uint64
+	done bool
 }
 
 // verdict says what became of one message that arrived.
@@ -45,7 +54,7 @@ const (
 // message then stays, or counts as not arrived.
 func (in *incoming) accept(m *Message, floor uint64, now time.Time, handle func(*Message) bool) verdict {
 	in.seen = now
-	in.replies = slices.DeleteFunc(in.replies, func(r reply) bool { return r.seq < floor })
+	in.replies.forget(floor)
 	if in.next == 0 {
 		in.next = floor
 		in.told = floor
@@ -71,7 +80,10 @@ func (in *incoming) accept(m *Message, floor uint64, now time.Time, handle func(
 
 // hand gives m, whose turn it is, to handle.
 func (in *incoming) hand(m *Message, now time.Time, handle func(*Message) bool) bool {
-	in.open = append(in.open, m) // before: handle may be done with it at once
+	if len(in.open) >= maxOpen {
+		return false
+	}
+	in.open = append(in.open, m.ticket) // before: handle may be done with it at once
 	if !handle(m) {
 		in.open = in.open[:len(in.open)-1]
 		return false
@@ -81,13 +93,10 @@ func (in *incoming) hand(m *Message, now time.Time, handle func(*Message) bool) 
 	return true
 }
 
-// settle notes that m was handled, with a reply if its sender wants one.
-func (in *incoming) settle(m *Message, body []byte) {
-	m.done = true
-	if m.wants {
-		in.replies = append(in.replies, reply{seq: m.Seq, body: body})
-		in.answered = true
-	}
+// settle notes that m was handled, with a reply if its sender wants one. It
+// reports whether one ack holds no more than what there is to tell.
+func (in *incoming) settle(m *Message, body []byte) (full bool) {
+	m.ticket.done = true
 	n := 0
 	for n < len(in.open) && in.open[n].done {
 		in.open[n] = nil
@@ -96,12 +105,22 @@ func (in *incoming) settle(m *Message, body []byte) {
 	if in.open = in.open[n:]; len(in.open) == 0 {
 		in.open = nil
 	}
+	if !m.wants {
+		return false
+	}
+	return in.replies.add(reply{seq: m.Seq, body: body})
+}
+
+// clear lets go of all that is kept.
+func (in *incoming) clear() {
+	in.room.used -= in.bytes
+	*in = incoming{room: in.room}
 }
 
 // handled is the number below which every message was handled or given up.
 func (in *incoming) handled() uint64 {
 	if len(in.open) > 0 {
-		return in.open[0].Seq
+		return in.open[0].seq
 	}
 	return in.next
 }
@@ -111,7 +130,8 @@ func (in *incoming) keep(m *Message, now time.Time) verdict {
 	if _, ok := in.waiting[m.Seq]; ok {
 		return repeated
 	}
-	if len(in.waiting) >= maxWaiting || in.bytes+len(m.Body) > maxWaitingBytes {
+	cost := costOf(m.Body)
+	if len(in.waiting) >= maxWaiting || in.bytes+cost > maxWaitingBytes || !in.room.fits(in.bytes, cost) {
 		return refused
 	}
 	if in.waiting == nil {
@@ -119,7 +139,8 @@ func (in *incoming) keep(m *Message, now time.Time) verdict {
 		in.moved = now
 	}
 	in.waiting[m.Seq] = m
-	in.bytes += len(m.Body)
+	in.bytes += cost
+	in.room.used += cost
 	return kept
 }
 
@@ -187,7 +208,8 @@ func (in *incoming) gaps(limit int) (gaps []span) {
 
 func (in *incoming) forget(m *Message) {
 	delete(in.waiting, m.Seq)
-	in.bytes -= len(m.Body)
+	in.bytes -= costOf(m.Body)
+	in.room.used -= costOf(m.Body)
 	if len(in.waiting) == 0 {
 		in.waiting = nil
 	}

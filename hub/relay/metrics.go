@@ -13,6 +13,7 @@ type metrics struct {
 	resent        *prometheus.CounterVec
 	givenUp       *prometheus.CounterVec
 	acks          prometheus.Counter
+	repliesLost   prometheus.Counter
 
 	received  [refused + 1]prometheus.Counter // by verdict
 	skipped   prometheus.Counter
@@ -29,12 +30,23 @@ const (
 	reasonDead   = "dead"   // its receiver died; whoever abandoned it has it
 )
 
-func newMetrics(reg prometheus.Registerer, retained func() float64) metrics {
+// usage is how many bytes a relay keeps, by what for.
+type usage struct {
+	retained int // messages until their receivers confirm them
+	largest  int // of those, the most for one receiver
+	ahead    int // messages that arrived ahead of a gap
+	replies  int // replies that their senders may not have
+}
+
+func newMetrics(reg prometheus.Registerer, now func() usage) metrics {
 	f := promauto.With(reg)
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "homing_relay_retained_bytes",
-		Help: "Bytes of messages kept until their receivers confirm them.",
-	}, retained)
+	gauge := func(name, help string, of func(usage) int) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "homing_relay_" + name, Help: help}, func() float64 { return float64(of(now())) })
+	}
+	gauge("retained_bytes", "Bytes of messages kept until their receivers confirm them.", func(u usage) int { return u.retained })
+	gauge("largest_share_bytes", "Of those, the most that are kept for one receiver.", func(u usage) int { return u.largest })
+	gauge("ahead_bytes", "Bytes of messages that arrived and wait behind a gap.", func(u usage) int { return u.ahead })
+	gauge("reply_bytes", "Bytes of replies kept until their senders have them.", func(u usage) int { return u.replies })
 	received := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "homing_relay_received_total",
 		Help: "Messages that arrived, by what became of them: released in order, kept behind a gap, dropped as repeated, or refused for lack of room (they come again).",
@@ -43,10 +55,11 @@ func newMetrics(reg prometheus.Registerer, retained func() float64) metrics {
 		published:     counters(f, "published_total", "Packets that a pub/sub shard's master took.", "shard"),
 		publishErrors: counters(f, "publish_errors_total", "Packets that a pub/sub shard's master did not take; each goes to the next shard.", "shard"),
 		unsent:        counter(f, "unsent_total", "Packets that no shard took. Messages among them are kept and sent again."),
-		refused:       counter(f, "refused_total", "Messages refused because too many are kept; their sender was told."),
+		refused:       counter(f, "refused_total", "Messages refused because too much is kept for their receiver, or in all; their sender was told."),
 		resent:        counters(f, "resent_total", "Messages sent again, because the receiver missed them or because it was silent.", "cause"),
 		givenUp:       counters(f, "given_up_total", "Messages that were never confirmed, by why they are kept no longer.", "reason"),
 		acks:          counter(f, "acks_total", "Acknowledgements sent."),
+		repliesLost:   counter(f, "replies_lost_total", "Replies given up untold, because more came at once than one sender is kept for."),
 		skipped:       counter(f, "skipped_total", "Sequence numbers that never arrived and whose sender is gone."),
 		malformed:     counter(f, "malformed_total", "Packets dropped because they are not of a known version."),
 		lag: f.NewHistogram(prometheus.HistogramOpts{

@@ -9,7 +9,7 @@ type outgoing struct {
 	next    uint64      // sequence number of the next message
 	unacked []*retained // not handled by the receiver: ascending, without holes
 	arrived uint64      // every message below it has arrived there
-	bytes   int         // of the bodies in unacked
+	bytes   int         // what unacked costs
 	used    time.Time   // when a message was last added
 	heard   time.Time   // when an ack last moved arrived, or the first message was added
 }
@@ -46,7 +46,7 @@ func (o *outgoing) add(body []byte, reply func([]byte), now time.Time) *retained
 	r := &retained{seq: o.next, body: body, first: now, last: now, tries: 1, reply: reply}
 	o.next++
 	o.unacked = append(o.unacked, r)
-	o.bytes += len(body)
+	o.bytes += costOf(body)
 	o.used = now
 	return r
 }
@@ -79,9 +79,10 @@ func (o *outgoing) confirm(p *packet, now time.Time, quiet time.Duration) (again
 		o.arrived = p.next
 		o.heard = now
 	}
+	room := resendBytes
 	for _, s := range p.missing {
-		for seq := max(s.from, o.arrived, o.floor()); seq < s.from+s.length && seq < o.next; seq++ {
-			again = o.resend(again, o.unacked[seq-o.floor()], now, quiet)
+		for seq := max(s.from, o.arrived, o.floor()); seq < s.from+s.length && seq < o.next && room > 0; seq++ {
+			again = o.resend(again, o.unacked[seq-o.floor()], now, quiet, &room)
 		}
 	}
 	return again
@@ -89,21 +90,25 @@ func (o *outgoing) confirm(p *packet, now time.Time, quiet time.Duration) (again
 
 // due returns what has not arrived and was not sent again for the time of
 // quiet, doubled for each try up to eight times, counting it as sent now.
-// limit bounds how many.
+// limit bounds how many, and resendBytes how much.
 func (o *outgoing) due(now time.Time, quiet time.Duration, limit int) (again []*retained) {
-	for seq := max(o.arrived, o.floor()); seq < o.next && len(again) < limit; seq++ {
+	room := resendBytes
+	for seq := max(o.arrived, o.floor()); seq < o.next && len(again) < limit && room > 0; seq++ {
 		r := o.unacked[seq-o.floor()]
-		again = o.resend(again, r, now, quiet<<min(r.tries-1, 3))
+		again = o.resend(again, r, now, quiet<<min(r.tries-1, 3), &room)
 	}
 	return again
 }
 
-func (o *outgoing) resend(again []*retained, r *retained, now time.Time, quiet time.Duration) []*retained {
+// resend adds r to what is sent again, unless that was a moment ago, and takes
+// it off the room that is left.
+func (o *outgoing) resend(again []*retained, r *retained, now time.Time, quiet time.Duration, room *int) []*retained {
 	if now.Sub(r.last) < quiet {
 		return again
 	}
 	r.last = now
 	r.tries++
+	*room -= costOf(r.body)
 	return append(again, r)
 }
 
@@ -125,7 +130,7 @@ func (o *outgoing) drop(n int) []*retained {
 	gone := o.unacked[:n:n]
 	o.unacked = o.unacked[n:]
 	for _, r := range gone {
-		o.bytes -= len(r.body)
+		o.bytes -= costOf(r.body)
 		r.answer(nil)
 	}
 	if len(o.unacked) == 0 {

@@ -74,7 +74,7 @@ const (
 	// maxSpans bounds the gaps that one ack names; the others come with the next.
 	maxSpans = 32
 	// maxReplies and MaxReply bound the replies of one ack, in number and in
-	// bytes each. Replies beyond it are lost; their senders wait in vain.
+	// bytes each. As many are kept for a sender, to be told again; older ones go.
 	maxReplies = 64
 	// MaxReply is the most bytes that the reply to a message may have.
 	MaxReply = 16 << 10

@@ -59,13 +59,13 @@ func (r *Relay) receiveData(shard int, pk *packet, now time.Time) {
 	r.mu.Lock()
 	in := r.in[pk.from]
 	if in == nil {
-		in = &incoming{}
+		in = &incoming{room: &r.ahead}
 		r.in[pk.from] = in
 		if r.holder != nil && r.holder.Seeking() {
 			r.answer(pk.from, 0) // it may be what keeps us from delivering what it sends
 		}
 	}
-	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, wants: pk.wants, stream: in, relay: r}
+	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, wants: pk.wants, ticket: &ticket{seq: pk.seq}, stream: in, relay: r}
 	v := in.accept(m, pk.floor, now, r.handle)
 	if v == repeated {
 		// The sender has not heard what we confirmed, and nobody confirms a
@@ -90,7 +90,7 @@ func (r *Relay) receiveAck(pk *packet, now time.Time) {
 	}
 	before := p.bytes
 	missing := p.confirm(pk, now, grain)
-	r.bytes -= before - p.bytes
+	r.kept.used -= before - p.bytes
 	r.resendLocked(pk.from, p, missing, now, causeMissing)
 }
 

@@ -20,7 +20,7 @@ import (
 type Config struct {
 	AtMostOnce bool          `help:"Forget what was published: what a failover loses is lost. For comparison."`
 	Window     time.Duration `help:"How long a message is kept and sent again while its receiver does not confirm it; then it is given up and counted." default:"30s"`
-	Memory     int           `help:"Bytes of messages kept in all; beyond it new ones are refused." default:"268435456"`
+	Memory     int           `help:"Bytes of messages kept until they are confirmed. One receiver may have as much of it as is free: half, when all others are well; beyond it messages to it are refused." default:"268435456"`
 	Quiet      time.Duration `help:"How long a message may stay unconfirmed before it is sent again on the next shard." default:"250ms"`
 }
 
@@ -43,8 +43,11 @@ const (
 	// ackAfter is how long a receiver gathers before it confirms, which it
 	// does at the next look: within 100 ms.
 	ackAfter = 2*grain - grain/4
-	// resendLimit bounds what is sent again to one receiver in one step.
+	// resendLimit and resendBytes bound what is sent again to one receiver in
+	// one step, so that one that is silent does not fill the lanes. The bytes
+	// may be exceeded by one message.
 	resendLimit = 512
+	resendBytes = 2 << 20
 	// turnFor is how long a pair stays on the shard it moved to because its
 	// own was silent.
 	turnFor = 15 * time.Second
@@ -53,7 +56,8 @@ const (
 	pairIdle = time.Hour
 )
 
-// ErrFull marks a refusal: too many messages are kept already.
+// ErrFull marks a refusal: too many messages are kept already for every receiver
+// of what was to be sent.
 var ErrFull = errors.New("too many messages wait for their receivers")
 
 // ErrUnsent marks messages that no shard's master took, in at-most-once mode.
@@ -68,6 +72,9 @@ type Outgoing struct {
 	// it, or with nil when there will be none because the message was given
 	// up. It must not block nor call the relay. At most once there is none.
 	Reply func([]byte)
+	// Refused is set by Send: the receiver has too much unconfirmed, and was not
+	// sent this.
+	Refused bool
 }
 
 // Message is one message as its receiver gets it.
@@ -76,8 +83,8 @@ type Message struct {
 	Seq  uint64
 	Body []byte // the receiver's to keep
 
-	wants  bool // the sender waits for a reply
-	done   bool // handled; owned by stream
+	wants  bool    // the sender waits for a reply
+	ticket *ticket // owned by stream
 	stream *incoming
 	relay  *Relay
 }
@@ -141,7 +148,8 @@ type Relay struct {
 	in    map[hub.ProcessID]*incoming
 	asked map[hub.ProcessID]*asked
 	gone  []Abandoned // given up and not told yet
-	bytes int         // of the bodies kept in out
+	kept  memory      // of the messages in out
+	ahead memory      // of the messages in in that wait behind a gap
 }
 
 // pair is what the relay knows of one receiver.
@@ -178,16 +186,27 @@ func newRelay(cfg Config, keys hub.Keys, self hub.ProcessID, h Handler, log *slo
 		born:   time.Now(),
 		first:  1 + rand.Uint64N(1<<52),
 	}
-	rl.metrics = newMetrics(reg, rl.retained)
+	rl.kept.limit, rl.ahead.limit = cfg.Memory, maxAheadBytes
+	rl.metrics = newMetrics(reg, rl.usage)
 	return rl
 }
 
-// retained is how many bytes of messages are kept.
-func (r *Relay) retained() float64 {
+// usage is what the relay keeps now, in bytes.
+func (r *Relay) usage() usage {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return float64(r.bytes)
+	u := usage{retained: r.kept.used, ahead: r.ahead.used}
+	for _, p := range r.out {
+		u.largest = max(u.largest, p.bytes)
+	}
+	for _, in := range r.in {
+		u.replies += in.replies.bytes
+	}
+	return u
 }
+
+// retained is how many bytes of messages are kept.
+func (r *Relay) retained() float64 { return float64(r.usage().retained) }
 
 // Run sends and receives until ctx ends.
 func (r *Relay) Run(ctx context.Context) error {
@@ -203,15 +222,17 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // Send sends every message. It blocks until each was published, or kept for
 // later because no shard answers, which is about one round trip to Redis, or
-// until ctx ends. On ErrFull, which wraps hub.ErrUnavailable, nothing was sent.
+// until ctx ends. A message to a receiver that has too much unconfirmed is
+// Refused, which is no error unless it is so with all of them: ErrFull, which
+// wraps hub.ErrUnavailable.
 //
 // Two Sends to one receiver that do not overlap in time arrive in order.
 func (r *Relay) Send(ctx context.Context, out []Outgoing) error {
 	if len(out) == 0 {
 		return nil
 	}
-	b := newBatch(len(out))
-	if err := r.keep(out, b); err != nil {
+	b, err := r.keep(out)
+	if err != nil {
 		return err
 	}
 	r.kick()

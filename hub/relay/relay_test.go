@@ -231,27 +231,52 @@ func TestReplies(t *testing.T) {
 	}
 }
 
+// TestMemoryIsBounded: receivers that confirm nothing take half of the memory,
+// then a third each, and there is room for the others throughout.
 func TestMemoryIsBounded(t *testing.T) {
 	r, _ := shards(t, 1)
 	cfg := defaults
-	cfg.Memory = 1 << 20
-	s := newProcess(t, cfg, r, hub.NewKeys(redistest.Prefix(t)))
-	gone := hub.NewProcessID() // nobody confirms
-	body := make([]byte, 400<<10)
-	for range 2 {
-		if err := s.relay.Send(until(t), []Outgoing{{To: gone, Body: body}}); err != nil {
-			t.Fatal(err)
+	cfg.Memory = 1200 << 10
+	keys := hub.NewKeys(redistest.Prefix(t))
+	s, well := newProcess(t, cfg, r, keys), newProcess(t, cfg, r, keys)
+	body := make([]byte, 99<<10)
+	fill := func(to hub.ProcessID) (n int) {
+		for ; ; n++ {
+			out := []Outgoing{{To: to, Body: body}}
+			switch err := s.relay.Send(until(t), out); {
+			case err == nil:
+			case errors.Is(err, ErrFull) && errors.Is(err, hub.ErrUnavailable) && out[0].Refused:
+				return n
+			default:
+				t.Fatal(err)
+			}
 		}
 	}
-	err := s.relay.Send(until(t), []Outgoing{{To: gone, Body: body}})
-	if !errors.Is(err, ErrFull) || !errors.Is(err, hub.ErrUnavailable) {
-		t.Fatalf("beyond the memory: %v, want ErrFull and hub.ErrUnavailable", err)
+	dead, stuck := hub.NewProcessID(), hub.NewProcessID()
+	if n := fill(dead); n != 6 {
+		t.Errorf("the first took %d of 12", n)
 	}
-	if n := testutil.ToFloat64(s.relay.metrics.refused); n != 1 {
-		t.Errorf("refused counter is %v, want 1", n)
+	if n := fill(stuck); n != 3 {
+		t.Errorf("the second took %d of 6", n)
 	}
-	if bodies := s.relay.Abandon(gone); len(bodies) != 2 {
-		t.Errorf("%d messages abandoned, want 2", len(bodies))
+	// To all three only the one that is well gets it.
+	out := []Outgoing{{To: dead, Body: body}, {To: well.id, Body: number(0)}, {To: stuck, Body: body}}
+	if err := s.relay.Send(until(t), out); err != nil || !out[0].Refused || out[1].Refused || !out[2].Refused {
+		t.Errorf("%v; refused %t %t %t", err, out[0].Refused, out[1].Refused, out[2].Refused)
+	}
+	well.want(t, 1)
+	if n := testutil.ToFloat64(s.relay.metrics.refused); n != 4 {
+		t.Errorf("refused counter is %v, want 4", n)
+	}
+	if largest := s.relay.usage().largest; largest != 6*costOf(body) {
+		t.Errorf("largest share %d", largest)
+	}
+	if bodies := s.relay.Abandon(dead); len(bodies) != 6 {
+		t.Errorf("%d messages abandoned, want 6", len(bodies))
+	}
+	s.relay.Abandon(stuck)
+	for ctx := until(t); s.relay.retained() != 0 && ctx.Err() == nil; {
+		time.Sleep(grain)
 	}
 	if kept := s.relay.retained(); kept != 0 {
 		t.Errorf("%v bytes kept after that, want 0", kept)

@@ -11,31 +11,49 @@ import (
 	"github.com/homing/homing/hub"
 )
 
-// keep numbers and retains every message of out and queues it on its lane, in
-// one step, so that a lane's order is the sequence's.
-func (r *Relay) keep(out []Outgoing, b *batch) error {
-	size := 0
-	for _, o := range out {
-		size += len(o.Body)
-	}
+// keep numbers and retains every message of out for which there is room, and
+// queues it on its lane, in one step, so that a lane's order is the sequence's.
+func (r *Relay) keep(out []Outgoing) (*batch, error) {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.bytes+size > r.cfg.Memory {
-		r.metrics.refused.Add(float64(len(out)))
-		return fmt.Errorf("%w: %w: %d bytes kept, %d more, limit %d", hub.ErrUnavailable, ErrFull, r.bytes, size, r.cfg.Memory)
+	b := newBatch(r.refuseLocked(out))
+	if b.pending.Load() == 0 {
+		return nil, fmt.Errorf("%w: %w: %d bytes kept of %d, for %d receivers", hub.ErrUnavailable, ErrFull, r.kept.used, r.kept.limit, len(out))
 	}
-	for _, o := range out {
+	for i := range out {
+		o := &out[i]
+		if o.Refused {
+			continue
+		}
 		p := r.pairLocked(o.To, now)
 		m := p.add(o.Body, o.Reply, now)
 		r.post(r.dataItem(o.To, p, m, now, b))
 		if r.cfg.AtMostOnce {
 			p.abandon()
+			r.kept.used -= costOf(o.Body)
+		}
+	}
+	return b, nil
+}
+
+// refuseLocked makes room for out, marks what there is no room for, and returns
+// how many messages that leaves.
+func (r *Relay) refuseLocked(out []Outgoing) (left int) {
+	for i := range out {
+		o := &out[i]
+		held, cost := 0, costOf(o.Body)
+		if p := r.out[o.To]; p != nil {
+			held = p.bytes
+		}
+		if o.Refused = !r.kept.fits(held, cost); o.Refused {
+			r.metrics.refused.Inc()
 			continue
 		}
-		r.bytes += len(o.Body)
+		r.kept.used += cost
+		left++
 	}
-	return nil
+	return left
 }
 
 func (r *Relay) pairLocked(to hub.ProcessID, now time.Time) *pair {
@@ -134,7 +152,7 @@ func (r *Relay) Abandon(to hub.ProcessID) []Abandoned {
 		return nil
 	}
 	delete(r.out, to)
-	r.bytes -= p.bytes
+	r.kept.used -= p.bytes
 	gone := p.abandon()
 	r.metrics.givenUp.WithLabelValues(reasonDead).Add(float64(len(gone)))
 	left := make([]Abandoned, len(gone))

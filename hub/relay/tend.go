@@ -76,7 +76,10 @@ func (r *Relay) settleLocked() {
 	r.settled = nil
 	r.settledMu.Unlock()
 	for _, s := range all {
-		s.message.stream.settle(s.message, s.reply)
+		in := s.message.stream
+		if in.settle(s.message, s.reply) { // one ack holds no more
+			r.tellLocked(s.message.From, in, nil, time.Now())
+		}
 	}
 }
 
@@ -94,22 +97,22 @@ func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (b
 		gaps = in.gaps(maxSpans)
 	}
 	late := handled > in.told && now.Sub(in.acked) >= ackAfter
-	if late || in.remind || in.answered || len(gaps) > 0 {
-		in.told, in.acked, in.remind, in.answered = handled, now, false, false
-		r.ack(from, in, gaps, now)
+	if late || in.remind || in.replies.untold > 0 || len(gaps) > 0 {
+		r.tellLocked(from, in, gaps, now)
 	}
 	if now.Sub(in.seen) > pairIdle {
+		in.clear()
 		delete(r.in, from)
 	}
 	return len(in.waiting) > 0 || handled > in.told
 }
 
-// ack tells a sender what of its messages is here.
-func (r *Relay) ack(to hub.ProcessID, in *incoming, gaps []span, now time.Time) {
-	pk := packet{
-		kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps,
-		replies: in.replies[max(0, len(in.replies)-maxReplies):],
-	}
+// tellLocked tells a sender what of its messages is here.
+func (r *Relay) tellLocked(to hub.ProcessID, in *incoming, gaps []span, now time.Time) {
+	tell, lost := in.replies.tell(in.remind)
+	r.metrics.repliesLost.Add(float64(lost))
+	in.told, in.acked, in.remind = in.handled(), now, false
+	pk := packet{kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps, replies: tell}
 	r.post(r.item(to, &pk, r.pairLocked(to, now), nil))
 	r.metrics.acks.Inc()
 }
@@ -117,7 +120,7 @@ func (r *Relay) ack(to hub.ProcessID, in *incoming, gaps []span, now time.Time) 
 func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy bool) {
 	before := p.bytes
 	gone := p.expire(now.Add(-r.cfg.Window))
-	r.bytes -= before - p.bytes
+	r.kept.used -= before - p.bytes
 	r.metrics.givenUp.WithLabelValues(reasonWindow).Add(float64(len(gone)))
 	for _, m := range gone {
 		r.gone = append(r.gone, Abandoned{To: to, Body: m.body, Sent: m.first})

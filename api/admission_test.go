@@ -1,0 +1,347 @@
+package api
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/homing/homing/api/apikey"
+	"github.com/homing/homing/hub"
+)
+
+// openBatch is a batch that a test writes line by line.
+type openBatch struct {
+	t       *testing.T
+	body    *io.PipeWriter
+	answers *bufio.Reader
+	status  int
+}
+
+// openBatch begins a batch, which ends with the test.
+func (w *world) openBatch() *openBatch {
+	w.t.Helper()
+	pr, pw := io.Pipe()
+	r := w.request(http.MethodPost, "/notify/batch", "x")
+	r.Body, r.ContentLength, r.GetBody = pr, -1, nil
+	r.Header.Set("Content-Type", "application/x-ndjson")
+	tr := &http.Transport{}
+	res, err := tr.RoundTrip(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		pw.Close()
+		res.Body.Close()
+		tr.CloseIdleConnections()
+	})
+	return &openBatch{t: w.t, body: pw, answers: bufio.NewReader(res.Body), status: res.StatusCode}
+}
+
+// write sends part of the body. The server may have ended the batch already.
+func (b *openBatch) write(part string) {
+	b.t.Helper()
+	if _, err := io.WriteString(b.body, part); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+		b.t.Logf("write %q: %v", part, err)
+	}
+}
+
+// answer reads the next line of the reply.
+func (b *openBatch) answer() string {
+	b.t.Helper()
+	l, err := b.answers.ReadString('\n')
+	if err != nil {
+		b.t.Fatalf("%q, %v", l, err)
+	}
+	return strings.TrimSuffix(l, "\n")
+}
+
+// untilAtRest waits until nothing is taken of the server.
+func (w *world) untilAtRest() {
+	w.t.Helper()
+	s := w.server.share
+	for deadline := time.Now().Add(10 * time.Second); s.Open() != 0 || s.Working() != 0 || s.Memory() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%d open, %d working, %d bytes", s.Open(), s.Working(), s.Memory())
+		}
+	}
+}
+
+// tooManyOpen fills the open requests of a key with batches.
+func tooManyOpen(t *testing.T) reply {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Open = 2 }))
+	w.openBatch()
+	w.openBatch()
+	return w.post("/notify", someone)
+}
+
+// tooManyInFlight fills what one key may have in work.
+func tooManyInFlight(t *testing.T) reply {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.InFlight = 1 }))
+	w.hub.block = make(chan struct{})
+	done := make(chan reply, 1)
+	r := w.request(http.MethodPost, "/notify", someone)
+	go func() { done <- w.send(r) }()
+	for w.server.share.Working() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	out := w.post("/notify", someone)
+	close(w.hub.block)
+	wantOK(t, <-done)
+	if n := testutil.ToFloat64(w.server.metrics.limited.WithLabelValues("backend", "in_flight")); n != 1 {
+		t.Errorf("counted %v", n)
+	}
+	return out
+}
+
+// TestOneKeyDoesNotShutOutOthers: a key with as many idle batches, slow bodies
+// and waits as it may have leaves every slot to the others.
+func TestOneKeyDoesNotShutOutOthers(t *testing.T) {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Open = 6 }), withConfig(func(c *Config) { c.MaxInFlight = 1 }))
+	other := w.addKey("other")
+	for range 2 {
+		if b := w.openBatch(); b.status != http.StatusOK {
+			t.Fatalf("batch: %d", b.status)
+		}
+	}
+	for range 2 {
+		w.slowBody()
+	}
+	w.hub.set(func(h *fakeHub) { h.receipts = make(chan struct{}) })
+	waits := make(chan reply, 2)
+	for range 2 {
+		r := w.request(http.MethodPost, "/notify", `{"users":["ann"],"data":1,"wait":"5s"}`)
+		go func() { waits <- w.send(r) }()
+		w.until("a wait is open", func() bool { return w.hub.waiting() > len(waits) && w.server.share.Working() == 0 })
+	}
+	w.until("all are open", func() bool {
+		return w.server.share.Open() == 6 && w.hub.waiting() == 2 && w.server.share.Working() == 0
+	})
+	wantCode(t, w.post("/notify", someone), CodeTooManyOpen)
+	own := w.key
+	w.key = other
+	wantOK(t, w.post("/notify", someone))
+	w.key = own
+	close(w.hub.receipts)
+	for range 2 {
+		wantOK(t, <-waits)
+	}
+}
+
+// slowBody sends half a request, which stays open until the test ends.
+func (w *world) slowBody() {
+	w.t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	fmt.Fprintf(c, "POST /notify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n{", w.key)
+}
+
+// until waits for something that must become true.
+func (w *world) until(what string, true func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !true(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// TestBodiesAreBoundedInBytes: a key holds a quarter of the memory, counted as
+// the bytes come and not as a header promises them.
+func TestBodiesAreBoundedInBytes(t *testing.T) {
+	w := newWorld(t, withConfig(func(c *Config) {
+		c.BodyLimit = 256 << 10
+		c.BodyMemory = keyShare * (int64(c.BodyLimit) + batchMemory)
+	}))
+	for range 10 { // promises of 10 times as much as there is
+		w.slowBody()
+	}
+	w.until("all promises are open", func() bool { return w.server.share.Open() == 10 })
+	if held := w.server.share.Memory(); held > 10*bodyStep {
+		t.Errorf("%d bytes held for 10 that came", held)
+	}
+	large := `{"users":["ann"],"data":"` + strings.Repeat("x", 60<<10) + `"` + strings.Repeat(" ", 180<<10) + `}`
+	wantCode(t, w.send(w.request(http.MethodPost, "/notify", large)), CodeTooManyInFlight)
+	own := w.key
+	w.key = w.addKey("other")
+	wantOK(t, w.post("/notify", large))
+	w.key = own
+}
+
+// TestBatchLinesAreBoundedInBytes: a line for which there is no memory is
+// refused alone, and a long one gives back what it took.
+func TestBatchLinesAreBoundedInBytes(t *testing.T) {
+	w := newWorld(t, withConfig(func(c *Config) {
+		c.BodyLimit = 256 << 10
+		c.BodyMemory = keyShare * (int64(c.BodyLimit) + batchMemory)
+	}))
+	first, second := w.openBatch(), w.openBatch()
+	long := `{"users":["ann"],"data":1}` + strings.Repeat(" ", 150<<10)
+	first.write(long)
+	w.until("the first has its memory", func() bool { return w.server.share.Memory() > 2*batchMemory+100<<10 })
+	second.write(long + "\n" + someone + "\n")
+	if l := second.answer(); parseLine(t, l).Code != CodeTooManyInFlight {
+		t.Errorf("got %s", l)
+	}
+	if l := second.answer(); parseLine(t, l).Targets != 1 {
+		t.Errorf("got %s", l)
+	}
+	first.write("\n")
+	if l := first.answer(); parseLine(t, l).Targets != 1 {
+		t.Errorf("got %s", l)
+	}
+	w.until("the memory is given back", func() bool { return w.server.share.Memory() <= 2*batchMemory+2*pooledBody })
+}
+
+// TestWorkIsCharged: a request costs by what it has the hub do.
+func TestWorkIsCharged(t *testing.T) {
+	users := func(n int) string {
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = fmt.Sprintf(`"u%d"`, i)
+		}
+		return strings.Join(ids, ",")
+	}
+	kib := `"` + strings.Repeat("x", 1022) + `"` // 1 KiB of data
+	for name, c := range map[string]struct {
+		path, body string
+		cost       int
+	}{
+		"small":        {"/notify", someone, 1},
+		"many users":   {"/notify", `{"users":[` + users(1000) + `],"data":1}`, 1 + 10},
+		"much written": {"/notify", `{"users":[` + users(1000) + `],"data":` + kib + `}`, 1 + 10 + 125},
+		"stored":       {"/notify", `{"users":[` + users(1000) + `],"data":1,"store":"1h"}`, 1 + 10 + 100},
+		"named":        {"/notify?per_user=1", `{"users":[` + users(1000) + `],"data":1,"wait":"1ms"}`, 1 + 10 + 10},
+		"long body":    {"/notify", someone + strings.Repeat(" ", 160<<10), 1 + 10},
+		"broadcast":    {"/broadcast", `{"data":1}`, 1 + costBroadcast},
+		"query":        {"/users/query", `{"users":[` + users(1000) + `]}`, 1 + 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const burst = 1000
+			w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1e-6, burst }))
+			wantOK(t, w.post(c.path, c.body))
+			key, _ := w.server.keys.Lookup(w.key)
+			left := 0
+			for key.Take(time.Now(), 1) == 0 {
+				left++
+			}
+			if cost := burst - left; cost != c.cost {
+				t.Errorf("cost %d, want %d", cost, c.cost)
+			}
+		})
+	}
+}
+
+// TestLargeRequestsArePaidOff: a request may cost more than the burst; the key
+// is in debt then.
+func TestLargeRequestsArePaidOff(t *testing.T) {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1, 2 }))
+	large := `{"users":["ann"],"data":1}` + strings.Repeat(" ", 1<<20)
+	wantOK(t, w.post("/notify", large))
+	out := w.post("/notify", someone)
+	wantCode(t, out, CodeRateLimited)
+	if after := out.header.Get("Retry-After"); after != "30" { // of 64 s: bounded
+		t.Errorf("Retry-After: %q", after)
+	}
+}
+
+// TestBroadcastIsPaidAfterwards: what a broadcast costs is known when it is out.
+func TestBroadcastIsPaidAfterwards(t *testing.T) {
+	n := &hub.Notification{Data: []byte(strings.Repeat("x", 1<<10))}
+	if cost := costOfBroadcast(n, 10_000); cost != 100+1250 {
+		t.Errorf("cost %d", cost)
+	}
+}
+
+// TestStrangersAreRefusedUnread: without a key nothing of a body is read, and
+// the connection ends.
+func TestStrangersAreRefusedUnread(t *testing.T) {
+	w := newWorld(t)
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "POST /notify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+	in := bufio.NewReader(c)
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusUnauthorized || !res.Close {
+		t.Errorf("got %d, close %t", res.StatusCode, res.Close)
+	}
+	if _, strangers := w.server.conns.Open(); strangers != 1 {
+		t.Errorf("%d strangers", strangers)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
+		t.Errorf("the connection goes on: %v", err)
+	}
+	if open := w.server.share.Open(); open != 0 {
+		t.Errorf("%d open", open)
+	}
+}
+
+// TestConnectionsOfOneKey: those beyond the limit are served and end.
+func TestConnectionsOfOneKey(t *testing.T) {
+	w := newWorld(t, withConfig(func(c *Config) { c.KeyConnections = 1 }))
+	get := func(tr *http.Transport) *http.Response {
+		res, err := tr.RoundTrip(w.request(http.MethodGet, "/users/ann", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		return res
+	}
+	first, second := &http.Transport{}, &http.Transport{}
+	defer second.CloseIdleConnections()
+	if res := get(first); res.StatusCode != http.StatusOK || res.Close {
+		t.Errorf("first: %d, close %t", res.StatusCode, res.Close)
+	}
+	if res := get(second); res.StatusCode != http.StatusOK || !res.Close {
+		t.Errorf("second: %d, close %t", res.StatusCode, res.Close)
+	}
+	first.CloseIdleConnections()
+	w.until("there is room again", func() bool { return !get(second).Close })
+}
+
+// TestRefusedBodiesAreSkipped: a caller over its rate keeps its connection when
+// the body comes, and loses it when it does not.
+func TestRefusedBodiesAreSkipped(t *testing.T) {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1e-6, 1 }))
+	wantOK(t, w.post("/notify", someone))
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	for _, whole := range []bool{true, true, false} {
+		fmt.Fprintf(c, "POST /notify HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", w.key, len(someone))
+		if whole {
+			_, _ = io.WriteString(c, someone)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if res.StatusCode != http.StatusTooManyRequests || res.Close == whole {
+			t.Errorf("whole %t: got %d, close %t", whole, res.StatusCode, res.Close)
+		}
+	}
+}

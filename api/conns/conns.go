@@ -1,0 +1,262 @@
+// Package conns bounds the connections of an HTTP server: all of them, and
+// those of one address that have not shown an API key yet. Such a caller is a
+// stranger. What a stranger may cost is little: few connections, and few wrong
+// answers per second.
+package conns
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Config bounds connections. Both must be above zero.
+type Config struct {
+	Most      int // connections in all
+	Strangers int // connections of one address that have not shown a key
+}
+
+const (
+	// refusalRate is how many requests of strangers at one address are refused
+	// per second; further ones wait.
+	refusalRate = 100
+	// refusalDelay is the longest such wait.
+	refusalDelay = time.Second
+	// prefix6 is how many bits of an IPv6 address name one caller: a host has a
+	// /64 to itself.
+	prefix6 = 64
+)
+
+// Reason says why a connection was closed at once, as a label of a metric.
+type Reason string
+
+// The reasons.
+const (
+	ReasonTotal   Reason = "total"   // too many connections
+	ReasonAddress Reason = "address" // too many of this address without a key
+)
+
+// Reasons lists every reason.
+func Reasons() []Reason { return []Reason{ReasonTotal, ReasonAddress} }
+
+// Table knows every open connection of one server. It is safe for concurrent
+// use.
+type Table struct {
+	cfg     Config
+	refused func(Reason)
+
+	mu        sync.Mutex
+	open      int
+	strangers map[netip.Addr]*address // only those that have connections
+}
+
+// address is what strangers at one address take up.
+type address struct {
+	conns    int
+	refusals *rate.Limiter
+}
+
+// NewTable returns an empty table. refused is told of every connection that is
+// closed at once; it must not block.
+func NewTable(cfg Config, refused func(Reason)) *Table {
+	return &Table{cfg: cfg, refused: refused, strangers: make(map[netip.Addr]*address)}
+}
+
+// Open is how many connections are open, and how many of them strangers have.
+func (t *Table) Open() (all, strangers int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, a := range t.strangers {
+		strangers += a.conns
+	}
+	return t.open, strangers
+}
+
+// Listener returns ln without the connections that are one too many: they are
+// closed as soon as they are accepted.
+func (t *Table) Listener(ln net.Listener) net.Listener { return &listener{Listener: ln, table: t} }
+
+type listener struct {
+	net.Listener
+	table *Table
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if known := l.table.enter(c); known != nil {
+			return known, nil
+		}
+		_ = c.Close()
+	}
+}
+
+// enter counts c, or returns nil when it is one too many.
+func (t *Table) enter(c net.Conn) *Conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open >= t.cfg.Most {
+		t.refused(ReasonTotal)
+		return nil
+	}
+	from := callerOf(c)
+	a := t.strangers[from]
+	switch {
+	case a == nil:
+		a = &address{refusals: rate.NewLimiter(refusalRate, refusalRate)}
+		t.strangers[from] = a
+	case a.conns >= t.cfg.Strangers:
+		t.refused(ReasonAddress)
+		return nil
+	}
+	a.conns++
+	t.open++
+	return &Conn{Conn: c, table: t, from: from, stranger: a}
+}
+
+// callerOf is the address that counts as one caller.
+func callerOf(c net.Conn) netip.Addr {
+	ap, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	if addr.Is4() {
+		return addr
+	}
+	p, _ := addr.Prefix(prefix6) // the bits are right
+	return p.Addr()
+}
+
+// Conn is one connection of a server.
+type Conn struct {
+	net.Conn
+
+	table *Table
+	from  netip.Addr
+
+	// guarded by table.mu
+	stranger *address // nil once a key was shown
+	owner    Owner    // whose count has the connection; nil: nobody's
+	closed   bool
+
+	hungUp atomic.Bool // nothing more is read
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(b []byte) (int, error) {
+	if c.hungUp.Load() {
+		return 0, io.EOF
+	}
+	return c.Conn.Read(b)
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	c.table.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		c.table.open--
+		c.table.meetLocked(c)
+		if c.owner != nil {
+			c.owner.GiveConn()
+		}
+	}
+	c.table.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// meetLocked takes c off the strangers.
+func (t *Table) meetLocked(c *Conn) {
+	if c.stranger == nil {
+		return
+	}
+	if c.stranger.conns--; c.stranger.conns == 0 {
+		delete(t.strangers, c.from)
+	}
+	c.stranger = nil
+}
+
+// Owner counts the connections of one caller who has shown a key.
+type Owner interface {
+	// TakeConn counts one, or reports false when there are too many.
+	TakeConn() bool
+	// GiveConn undoes one TakeConn.
+	GiveConn()
+}
+
+type connKey struct{}
+
+// Context keeps c for Known and Refuse. It is for http.Server.ConnContext.
+func Context(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// Known notes that a key was shown on the connection of r. The first owner of a
+// connection is the one for whom it counts: behind a proxy others may use it
+// too. Known reports whether the connection may stay, which it may not when
+// owner has too many. A request that does not come through a Table may stay.
+func Known(r *http.Request, owner Owner) (stay bool) {
+	c, ok := r.Context().Value(connKey{}).(*Conn)
+	if !ok {
+		return true
+	}
+	c.table.mu.Lock()
+	defer c.table.mu.Unlock()
+	if c.owner != nil || c.closed {
+		return true
+	}
+	c.table.meetLocked(c)
+	if !owner.TakeConn() {
+		return false
+	}
+	c.owner = owner
+	return true
+}
+
+// Refuse blocks before the answer to a stranger's request that shows no key,
+// when the address has had many: for up to a second, or until the request ends.
+func Refuse(r *http.Request) {
+	c, ok := r.Context().Value(connKey{}).(*Conn)
+	if !ok {
+		return
+	}
+	c.table.mu.Lock()
+	a := c.stranger
+	c.table.mu.Unlock()
+	if a == nil {
+		return
+	}
+	turn := a.refusals.Reserve()
+	wait := turn.Delay()
+	if wait == 0 {
+		return
+	}
+	if wait > refusalDelay {
+		turn.Cancel()
+		wait = refusalDelay
+	}
+	select {
+	case <-r.Context().Done():
+	case <-time.After(wait):
+	}
+}
+
+// HangUp has nothing more read from the connection of r, so that it ends with
+// the reply, also when the rest of the body does not come.
+func HangUp(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*Conn); ok {
+		c.hungUp.Store(true)
+	}
+}

@@ -1,0 +1,172 @@
+package front
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/homing/homing/hub"
+)
+
+const (
+	// maxRef bounds what a client may have repeated to it.
+	maxRef = 128
+	// maxAck is how many ids one acknowledgement may name.
+	maxAck = 256
+)
+
+// incoming is a message of a client. A field that is missing, or null, is empty.
+type incoming struct {
+	kind  text
+	after text
+	ack   ackList
+	ref   jsontext.Value // of its own memory
+}
+
+// text is the value of a field that should be a string of at most hub.MaxID bytes.
+type text struct {
+	value  string
+	faulty bool // it is something else
+}
+
+// ackList is what the fields id and ids name together.
+type ackList struct {
+	ids    []string
+	faulty bool // some are no ids
+}
+
+// parser reads what clients send, in one pass that ends where the message shows
+// that it is not one: nothing is kept of a longer list than may be. The zero
+// parser is ready; it keeps memory between messages. Owned by the loop.
+type parser struct {
+	text bytes.Buffer
+	dec  jsontext.Decoder
+}
+
+// errMessage says that something is no message of a client.
+var errMessage = errors.New("not a message of homing.v1")
+
+// parse reads data, which is only lent. The error says that it is not an object
+// with a string "t", or that something is longer than any message may have it.
+// Fields that only some kinds of message have are marked if they are faulty.
+func (p *parser) parse(data []byte) (in incoming, err error) {
+	p.text = *bytes.NewBuffer(data)
+	p.dec.Reset(&p.text, jsontext.AllowDuplicateNames(true))
+	if err = p.object(&in); err != nil {
+		return in, err
+	}
+	if in.kind.faulty || in.kind.value == "" {
+		return in, errMessage
+	}
+	return in, nil
+}
+
+func (p *parser) object(in *incoming) error {
+	if t, err := p.dec.ReadToken(); err != nil || t.Kind() != '{' {
+		return errors.Join(errMessage, err)
+	}
+	for p.dec.PeekKind() != '}' {
+		name, err := p.dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err = p.field(in, name.String()); err != nil {
+			return err
+		}
+	}
+	if _, err := p.dec.ReadToken(); err != nil {
+		return err
+	}
+	if _, err := p.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return errMessage
+	}
+	return nil
+}
+
+func (p *parser) field(in *incoming, name string) (err error) {
+	switch name {
+	case "t":
+		in.kind, err = p.string()
+	case "ref":
+		in.ref, err = p.ref()
+	case "after":
+		in.after, err = p.string()
+	case "id":
+		err = p.id(&in.ack)
+	case "ids":
+		err = p.ids(&in.ack)
+	default:
+		err = p.dec.SkipValue()
+	}
+	return err
+}
+
+// ref reads any value that is short enough.
+func (p *parser) ref() (jsontext.Value, error) {
+	v, err := p.dec.ReadValue()
+	if err == nil && len(v) > maxRef {
+		err = errMessage
+	}
+	return v.Clone(), err
+}
+
+func (p *parser) string() (text, error) {
+	if p.dec.PeekKind() != '"' {
+		v, err := p.dec.ReadValue()
+		return text{faulty: err == nil && v.Kind() != 'n'}, err
+	}
+	t, err := p.dec.ReadToken()
+	if err != nil {
+		return text{}, err
+	}
+	s := t.String()
+	if len(s) > hub.MaxID {
+		return text{faulty: true}, nil
+	}
+	return text{value: s}, nil
+}
+
+// id adds the one id that is next to list, which is of no use any more once one
+// is faulty.
+func (p *parser) id(list *ackList) error {
+	if list.faulty {
+		return p.dec.SkipValue()
+	}
+	t, err := p.string()
+	if list.faulty = t.faulty; t.value == "" {
+		return err
+	}
+	if list.ids = append(list.ids, t.value); len(list.ids) > maxAck {
+		return errMessage
+	}
+	return err
+}
+
+// ids adds the ids of the array that is next to list.
+func (p *parser) ids(list *ackList) error {
+	switch p.dec.PeekKind() {
+	case '[':
+	case 'n':
+		return p.dec.SkipValue()
+	default:
+		list.faulty = true
+		return p.dec.SkipValue()
+	}
+	if _, err := p.dec.ReadToken(); err != nil {
+		return err
+	}
+	for n := 0; p.dec.PeekKind() != ']'; n++ {
+		if n == maxAck {
+			return errMessage
+		}
+		had := len(list.ids)
+		if err := p.id(list); err != nil {
+			return err
+		}
+		list.faulty = list.faulty || len(list.ids) == had
+	}
+	_, err := p.dec.ReadToken()
+	return err
+}

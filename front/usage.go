@@ -1,0 +1,125 @@
+package front
+
+import (
+	"math"
+
+	"github.com/homing/homing/front/ws"
+)
+
+// resource is something of which clients choose the amount.
+type resource uint8
+
+const (
+	useMessages resource = iota // messages and control frames
+	useBytes                    // bytes read, whatever they are
+	useInbox                    // work at the inbox, see inboxCost
+	resourceCount
+)
+
+// What a client is charged besides its messages and their bytes.
+const (
+	// connectCost is what connecting costs, in bytes read: a handshake takes
+	// about as much work. It keeps a user from connecting all the time.
+	connectCost = 16 << 10
+	// resumeCost and ackCost are units of inbox work: one read of the inbox, and
+	// one call that acknowledges, to which each id adds one.
+	resumeCost, ackCost = 50, 1
+)
+
+// allowance is how much of each resource may be used.
+type allowance [resourceCount]limit
+
+// limit allows rate units per second in the long run, and burst at once. A rate
+// of 0 is no limit.
+type limit struct{ rate, burst uint32 }
+
+// newLimit caps what it is given at what a usage can count.
+func newLimit(rate, burst int) limit {
+	const most = math.MaxUint32 / 10
+	return limit{uint32(min(rate, most)), uint32(min(burst, most))}
+}
+
+// newAllowances returns what one connection may use, and what all connections
+// of one user may use together.
+func newAllowances(c *Config) (conn, user allowance) {
+	of := func(share int) allowance {
+		return allowance{
+			useMessages: newLimit(share*c.MessageRate, share*c.MessageBurst),
+			useBytes:    newLimit(share*c.ByteRate, share*max(c.ByteBurst, c.MaxMessage+ws.MaxHeader)),
+			useInbox:    newLimit(c.InboxRate, c.InboxBurst),
+		}
+	}
+	return of(1), of(c.UserShare)
+}
+
+// usage is what somebody has used lately: a leaky bucket for each resource, in
+// tenths of a unit, so that each tick lets go of whole numbers. The zero usage
+// has used nothing.
+type usage struct {
+	at   uint32 // tick up to which used has leaked
+	used [resourceCount]uint32
+}
+
+// leak lets go of what the time since the last call has made good.
+func (u *usage) leak(now uint32, of *allowance) {
+	ago := uint64(now - u.at)
+	u.at = now
+	if ago == 0 {
+		return
+	}
+	for i := range u.used {
+		if rate := uint64(of[i].rate); rate > 0 {
+			u.used[i] -= uint32(min(uint64(u.used[i]), ago*rate*10/ticksPerSecond))
+		}
+	}
+}
+
+// take uses n units of a resource, or reports false and uses nothing when that
+// is more than is allowed.
+func (u *usage) take(now uint32, of *allowance, what resource, n int) bool {
+	l := of[what]
+	if l.rate == 0 {
+		return true
+	}
+	u.leak(now, of)
+	after := uint64(u.used[what]) + 10*uint64(n)
+	if after > 10*uint64(l.burst) || after > math.MaxUint32 {
+		return false
+	}
+	u.used[what] = uint32(after)
+	return true
+}
+
+// none reports whether all that was used has been made good.
+func (u *usage) none(now uint32, of *allowance) bool {
+	u.leak(now, of)
+	return u.used == [resourceCount]uint32{}
+}
+
+// charge uses n units of a resource for c and for its user, or returns the name
+// of the budget that has too little left. The name is a label of a metric.
+func (w *Worker) charge(c *conn, what resource, n int) (exceeded string) {
+	if !c.used.take(w.now, &w.perConn, what, n) {
+		return budgetNames[what].conn
+	}
+	if c.link != nil && !c.link.group.used.take(w.now, &w.perUser, what, n) {
+		return budgetNames[what].user
+	}
+	return ""
+}
+
+// budgetNames are the labels of what is exceeded.
+var budgetNames = [resourceCount]struct{ conn, user string }{
+	useMessages: {"messages", "user_messages"},
+	useBytes:    {"bytes", "user_bytes"},
+	useInbox:    {"inbox", "inbox"},
+}
+
+// budgetReasons are what a connection is told that is closed for exceeding one.
+var budgetReasons = map[string]string{
+	"messages":      "too many messages",
+	"user_messages": "too many messages of this user",
+	"bytes":         "too many bytes",
+	"user_bytes":    "too many bytes of this user",
+	budgetRecords:   "too many TLS records",
+}
