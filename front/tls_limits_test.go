@@ -192,8 +192,10 @@ func TestTLSKeepsSocketOptions(t *testing.T) {
 				continue
 			}
 			for i, opt := range [4][2]int{
-				{unix.SOL_SOCKET, unix.SO_KEEPALIVE}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
-				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}, {unix.SOL_SOCKET, unix.SO_SNDBUF},
+				{unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+				{unix.SOL_SOCKET, unix.SO_SNDBUF},
 			} {
 				o[i], _ = unix.GetsockoptInt(int(c.fd), opt[0], opt[1])
 			}
