@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/homing/homing/front/tlsconn"
-	"github.com/homing/homing/front/ws"
 )
 
 // recordsPerMessage is how many TLS records a client may send for each message
@@ -12,6 +11,12 @@ import (
 // costs us as much as a small message, and a key update, which comes in one, 20
 // times that.
 const recordsPerMessage = 5
+
+// The budgets of a connection over TLS.
+const (
+	budgetRecords = "tls_records"
+	budgetAnswers = "tls_answers" // what TLS itself answers and the client does not read
+)
 
 // cipher takes ciphertext that a client sent.
 func (w *Worker) cipher(c *conn, data []byte) {
@@ -36,7 +41,7 @@ func (w *Worker) decrypt(c *conn, t *secure) {
 			w.pend(c)
 			return
 		case errors.Is(err, tlsconn.ErrBacklog):
-			w.m.tls.refusals.WithLabelValues("backlog").Inc()
+			w.m.overBudget.WithLabelValues(budgetAnswers).Inc()
 			w.hungUp(c, err)
 			return
 		case err != nil:
@@ -71,12 +76,12 @@ func (w *Worker) recordBurst() uint32 { return recordsPerMessage * uint32(w.cfg.
 // would. What it sends from now on is not looked at.
 func (w *Worker) tooManyRecords(c *conn, t *secure) {
 	t.deaf = true
-	w.m.tls.refusals.WithLabelValues("records").Inc()
 	if c.state < stateRegister {
+		w.m.overBudget.WithLabelValues(budgetRecords).Inc()
 		w.drop(c, dropLost)
 		return
 	}
-	w.close(c, ws.ClosePolicyViolation, "too many TLS records")
+	w.overspent(c, budgetRecords)
 }
 
 // pend has the loop told when the ciphertext that waits for c's socket, if any

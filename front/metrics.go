@@ -123,7 +123,7 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 	m.replayed = b.counter("replayed_messages_total", "Messages sent to clients that resumed; not among the written messages.")
 	m.repeats = b.counter("repeats_total", "Live messages left out because the connection had been replayed them.")
 	m.acks = b.vec("acknowledgements_total", "Ids that clients acknowledged.", "result")
-	m.overBudget = b.vec("over_budget_total", "Times that a client wanted more than it may have, by budget: messages, bytes (of a connection); user_messages, user_bytes, connects, inbox (of a user); message_time; closing (bytes after a close frame).", "budget")
+	m.overBudget = b.vec("over_budget_total", "Times that a client wanted more than it may have, by budget: messages, bytes (of a connection); user_messages, user_bytes, connects, inbox (of a user); message_time; closing (bytes after a close frame); tls_records, tls_answers (of a connection over TLS).", "budget")
 	m.forgottenUsage = b.counter("forgotten_usage_total", "Users who left with something used and were forgotten before it was made good, because too many had left.")
 	m.surplus = b.counter("surplus_connections_total", "Connections beyond the limit of their user: closed with 4010, or refused.")
 	m.replayBytes = b.gauge("replay_bytes", "Bytes of replays that are being read from the inbox or wait for their clients.")
@@ -148,14 +148,12 @@ func newMetrics(reg prometheus.Registerer, inboxBytes func() int) *metrics {
 // tlsMetrics are about connections over TLS.
 type tlsMetrics struct {
 	handshakes       *prometheus.CounterVec
-	refusals         *prometheus.CounterVec
 	running, waiting prometheus.Gauge
 }
 
 func newTLSMetrics(b builder) tlsMetrics {
 	return tlsMetrics{
 		handshakes: b.vec("tls_handshakes_total", "TLS handshakes by their result: full, resumed, or why they came to nothing.", "result"),
-		refusals:   b.vec("tls_refusals_total", "Open TLS connections closed because the client made too much work: records (too many), backlog (it asks for answers of TLS and does not read them).", "reason"),
 		running:    b.gauge("tls_handshakes_running", "TLS handshakes under way."),
 		waiting:    b.gauge("tls_handshakes_waiting", "Connections that wait for their TLS handshake to begin."),
 	}

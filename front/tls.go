@@ -162,7 +162,7 @@ func (w *Worker) shake(c *conn, t *secure, data []byte) {
 func (w *Worker) beginHandshakes() {
 	h := &w.handshakes
 	for h.queue.Len() > 0 && h.places.Wanted() < handshakesReady && w.pace.handshake() {
-		c := h.queue.Front().Value.(*conn) //nolint:errcheck,forcetypeassert // only these are in it
+		c := h.queue.Front().Value.(*conn)
 		w.endPlace(c.tls())
 		w.beginHandshake(c, c.tls())
 	}
@@ -175,7 +175,7 @@ func (w *Worker) beginHandshakes() {
 func (w *Worker) beginHandshake(c *conn, t *secure) {
 	h := &w.handshakes
 	if h.running.Len() >= w.cfg.TLSHandshakes {
-		oldest := h.running.Front().Value.(*conn) //nolint:errcheck,forcetypeassert // only these are in it
+		oldest := h.running.Front().Value.(*conn)
 		w.failTLS(oldest, tlsCrowded, errTLSCrowded)
 	}
 	t.place = h.running.PushBack(c)

@@ -177,7 +177,7 @@ func TestTLSRecordsAreCharged(t *testing.T) {
 		}
 	}
 	c.wantClose(1008)
-	wait(t, "the refusal to be counted", func() bool { return r.metric("homing_front_tls_refusals_total", "reason", "records") == 1 })
+	wait(t, "the refusal to be counted", func() bool { return r.metric("homing_front_over_budget_total", "budget", "tls_records") == 1 })
 }
 
 // Sockets of TLS connections are as those of plain ones.
@@ -192,8 +192,10 @@ func TestTLSKeepsSocketOptions(t *testing.T) {
 				continue
 			}
 			for i, opt := range [4][2]int{
-				{unix.SOL_SOCKET, unix.SO_KEEPALIVE}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
-				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT}, {unix.SOL_SOCKET, unix.SO_SNDBUF},
+				{unix.SOL_SOCKET, unix.SO_KEEPALIVE},
+				{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
+				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
+				{unix.SOL_SOCKET, unix.SO_SNDBUF},
 			} {
 				o[i], _ = unix.GetsockoptInt(int(c.fd), opt[0], opt[1])
 			}

@@ -52,11 +52,11 @@ func writeCert(tb testing.TB, dir, name string) {
 	}
 }
 
-func startTLS(t testing.TB, change func(*Config)) (*rig, string) {
-	t.Helper()
-	dir := t.TempDir()
-	writeCert(t, dir, "first.example")
-	return start(t, func(c *Config) {
+func startTLS(tb testing.TB, change func(*Config)) (*rig, string) {
+	tb.Helper()
+	dir := tb.TempDir()
+	writeCert(tb, dir, "first.example")
+	return start(tb, func(c *Config) {
 		c.Listen, c.TLSListen = "", "127.0.0.1:0"
 		c.TLSCert, c.TLSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 		if change != nil {

@@ -121,4 +121,5 @@ var budgetReasons = map[string]string{
 	"user_messages": "too many messages of this user",
 	"bytes":         "too many bytes",
 	"user_bytes":    "too many bytes of this user",
+	budgetRecords:   "too many TLS records",
 }

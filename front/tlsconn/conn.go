@@ -1,6 +1,7 @@
 package tlsconn
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -88,7 +89,7 @@ func (c *Conn) Handshake() error {
 	places := c.transport.exchange.places
 	places.take()
 	defer places.leave()
-	return c.tls.Handshake()
+	return c.tls.HandshakeContext(context.Background()) // End ends it
 }
 
 // Feed gives ciphertext to a handshake that runs. The error is ErrTooMuch.
@@ -143,7 +144,7 @@ func (c *Conn) Next() ([]byte, error) {
 	switch {
 	case n > 0:
 		return plain[:n], nil // crypto/tls repeats an error
-	case errors.Is(err, noInput{}):
+	case errors.Is(err, noInputError{}):
 		c.transport.input = nil
 		return nil, ErrNoInput
 	case err == nil:

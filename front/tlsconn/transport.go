@@ -13,20 +13,20 @@ type transport struct {
 	buffers  *Buffers
 }
 
-// noInput says that there is no ciphertext at the moment. To crypto/tls it is
+// noInputError says that there is no ciphertext at the moment. To crypto/tls it is
 // a temporary error: the connection can be read again.
-type noInput struct{}
+type noInputError struct{}
 
-func (noInput) Error() string   { return "no ciphertext has come" }
-func (noInput) Timeout() bool   { return true }
-func (noInput) Temporary() bool { return true }
+func (noInputError) Error() string   { return "no ciphertext has come" }
+func (noInputError) Timeout() bool   { return true }
+func (noInputError) Temporary() bool { return true }
 
 func (t *transport) Read(p []byte) (int, error) {
 	if t.exchange != nil {
 		return t.exchange.read(p)
 	}
 	if len(t.input) == 0 {
-		return 0, noInput{}
+		return 0, noInputError{}
 	}
 	n := copy(p, t.input)
 	t.input = t.input[n:]
