@@ -89,7 +89,13 @@ func (h *fakeHub) Notify(ctx context.Context, n *hub.Notification) (hub.Summary,
 	if n.Wait > 0 {
 		sum.Report = &hub.Report{Written: sum.Online, Offline: sum.Offline}
 		if n.PerUser {
-			sum.Report.PerUser = map[hub.UserID]string{"ann": "written", "bob": "offline"}
+			sum.Report.PerUser = make(map[hub.UserID]string)
+			for u := range distinct {
+				sum.Report.PerUser[u] = "offline"
+				if _, ok := h.online[u]; ok {
+					sum.Report.PerUser[u] = "written"
+				}
+			}
 		}
 	}
 	h.set(func(h *fakeHub) { h.sent = append(h.sent, *n) })

@@ -97,6 +97,7 @@ func (s *Server) prepare(key *apikey.Key, op operation, body []byte) (*job, erro
 		return nil, err
 	}
 	n.PerUser = op.perUser && n.Wait > 0
+	n.Account = key.Account()
 	if !key.MaySpeakFor(n.From) {
 		return nil, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
 	}
@@ -113,18 +114,37 @@ func (s *Server) do(ctx context.Context, j *job) (reply []byte, replayed bool, e
 		return s.doOnce(ctx, j)
 	}
 	j.notification.ID = ulid.Make().String()
-	reply, err = s.dispatch(ctx, j)
-	return reply, false, err
+	summary, err := s.dispatch(ctx, j)
+	if err != nil {
+		return nil, false, err
+	}
+	return mustJSON(summary), false, nil
 }
 
-func (s *Server) dispatch(ctx context.Context, j *job) ([]byte, error) {
+func (s *Server) dispatch(ctx context.Context, j *job) (*hub.Summary, error) {
 	summary, err := j.op.send(ctx, j.notification)
 	if err != nil {
 		return nil, err
 	}
 	s.metrics.accepted.WithLabelValues(j.op.kind).Inc()
 	s.metrics.targets.WithLabelValues(j.op.kind).Add(float64(summary.Targets))
-	return mustJSON(summary), nil
+	return &summary, nil
+}
+
+// rememberLimit is the largest reply, in bytes, that is remembered whole under
+// an id.
+const rememberLimit = 4 << 10
+
+// remembered is what a repeat of the request with this reply is told: the reply
+// itself, or, when that is large, one that leaves out what became of each user.
+func remembered(summary *hub.Summary, reply []byte) []byte {
+	if len(reply) <= rememberLimit || summary.Report == nil {
+		return reply
+	}
+	short, report := *summary, *summary.Report
+	report.PerUser, report.UsersOmitted = nil, true
+	short.Report = &report
+	return mustJSON(short)
 }
 
 // fingerprint tells whether two requests with one id are the same: the same
@@ -174,8 +194,15 @@ func (s *Server) doOnce(ctx context.Context, j *job) (reply []byte, replayed boo
 // when the hub panics.
 func (s *Server) dispatchOnce(ctx context.Context, j *job) (reply []byte, err error) {
 	err = errPanicked
-	defer func() { s.settle(ctx, j.claim, reply, err) }()
-	return s.dispatch(ctx, j)
+	var remember []byte
+	defer func() { s.settle(ctx, j.claim, remember, err) }()
+	summary, err := s.dispatch(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	reply = mustJSON(summary)
+	remember = remembered(summary, reply)
+	return reply, nil
 }
 
 // errPanicked is how a request ended that has not returned.

@@ -71,7 +71,7 @@ func TestNotifyWithReceipts(t *testing.T) {
 func TestNotifyStores(t *testing.T) {
 	w := newWorld(t)
 	summary(t, w.post("/notify", `{"users":["ann"],"data":1,"store":"24h"}`))
-	if sent := w.hub.notifications(); sent[0].Store != 24*time.Hour {
+	if sent := w.hub.notifications(); sent[0].Store != 24*time.Hour || sent[0].Account.Name != "backend" {
 		t.Errorf("sent %+v", sent)
 	}
 	wantCode(t, w.post("/broadcast", `{"data":1,"store":"24h"}`), CodeUnknownField)
@@ -117,6 +117,36 @@ func TestBroadcast(t *testing.T) {
 	}
 	if b := w.hub.broadcasts; len(b) != 1 || b[0].Services[0] != "chess" || b[0].Users != nil {
 		t.Errorf("sent %+v", b)
+	}
+}
+
+// What became of each of many users is told once, and not remembered.
+func TestALargeReplyIsRememberedInShort(t *testing.T) {
+	w := newWorld(t)
+	ask := func(id string, users int) (first, again hub.Summary) {
+		names := make([]string, users)
+		for i := range names {
+			names[i] = fmt.Sprintf(`"user-%04d"`, i)
+		}
+		body := fmt.Sprintf(`{"id":%q,"users":[%s],"data":1,"wait":"10ms"}`, id, strings.Join(names, ","))
+		first = summary(t, w.post("/notify?per_user=1", body))
+		return first, summary(t, w.post("/notify?per_user=1", body))
+	}
+	first, again := ask("few", 50)
+	if d := cmp.Diff(first, again); d != "" || len(again.Report.PerUser) != 50 {
+		t.Errorf("a small reply was not remembered whole: %s", d)
+	}
+	first, again = ask("many", 5000)
+	if len(first.Report.PerUser) != 5000 || first.Report.UsersOmitted {
+		t.Errorf("the first reply names %d users, want 5000", len(first.Report.PerUser))
+	}
+	if !again.Report.UsersOmitted || again.Report.PerUser != nil || again.Report.Offline != 5000 {
+		t.Errorf("the repeat got %+v, want the counts alone", again.Report)
+	}
+	for id, r := range w.once.records {
+		if len(r.reply) > rememberLimit {
+			t.Errorf("%s: %d bytes remembered, want at most %d", id, len(r.reply), rememberLimit)
+		}
 	}
 }
 

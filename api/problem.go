@@ -45,6 +45,10 @@ const (
 	CodeInvalidField         Code = "invalid_field"
 	CodeIdempotencyInFlight  Code = "idempotency_in_flight"
 	CodeIdempotencyMismatch  Code = "idempotency_mismatch"
+	CodeIdempotencyQuota     Code = "idempotency_quota"
+	CodeIdempotencyFull      Code = "idempotency_full"
+	CodeStoreQuota           Code = "store_quota"
+	CodeInboxFull            Code = "inbox_full"
 	CodeUnavailable          Code = "unavailable"
 	CodeTimeout              Code = "timeout"
 	CodeNotReady             Code = "not_ready"
@@ -86,6 +90,10 @@ var Problems = []ProblemKind{
 	{CodeInvalidField, 400, "Invalid value", "Give the field a value within the limits that the detail names."},
 	{CodeIdempotencyInFlight, 409, "Request with this id in flight", "Try again after Retry-After seconds to get its reply."},
 	{CodeIdempotencyMismatch, 422, "Id used for another request", "Use a fresh id for every notification; repeat one byte for byte."},
+	{CodeIdempotencyQuota, 429, "Too many requests of this API key remembered", "Try again after Retry-After seconds, or send without an id what need not be recognised when it is repeated."},
+	{CodeIdempotencyFull, 503, "No room to remember requests", "Try again after Retry-After seconds. Requests without an id are not concerned."},
+	{CodeStoreQuota, 429, "API key has stored all it may", "Store less, for less time or for fewer users; try again after Retry-After seconds. Requests without store are not concerned."},
+	{CodeInboxFull, 503, "No room to store notifications", "Try again after Retry-After seconds. Requests without store are not concerned."},
 	{CodeUnavailable, 503, "Hub unavailable", "Redis cannot be reached: try again after Retry-After seconds, with the same id."},
 	{CodeTimeout, 504, "Timed out", "Some users may have been reached: repeat with the same id."},
 	{CodeNotReady, 503, "Not ready", "The detail says what is missing."},
@@ -185,16 +193,32 @@ func fromLimit(r *admit.Refusal) *Error {
 	return e
 }
 
+// fromRoom turns the refusal of what would have to be kept into that of a request.
+func fromRoom(r *hub.RoomError) *Error {
+	codes := map[hub.Pot][2]Code{
+		hub.PotInbox: {CodeInboxFull, CodeStoreQuota},
+		hub.PotOnce:  {CodeIdempotencyFull, CodeIdempotencyQuota},
+	}[r.Pot]
+	e := &Error{Code: codes[0], RetryAfter: r.After}
+	if r.Account != "" {
+		e.Code, e.Detail = codes[1], "key "+r.Account+": "+r.Detail
+	}
+	return e
+}
+
 // asError maps any error to the refusal that the caller sees. Causes inside
 // the hub are for the log, not for the caller.
 func asError(err error) *Error {
 	var e *Error
 	var full *admit.Refusal
+	var room *hub.RoomError
 	switch {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &full):
 		return fromLimit(full)
+	case errors.As(err, &room):
+		return fromRoom(room)
 	case errors.Is(err, hub.ErrInvalid):
 		return fromHub(err)
 	case errors.Is(err, hub.ErrUnavailable):

@@ -130,6 +130,10 @@ func TestEveryProblem(t *testing.T) {
 			}
 			return out
 		},
+		CodeInboxFull:        noRoom(hub.RoomError{Pot: hub.PotInbox}),
+		CodeStoreQuota:       noRoom(hub.RoomError{Pot: hub.PotInbox, Account: "backend"}),
+		CodeIdempotencyFull:  noRoom(hub.RoomError{Pot: hub.PotOnce}),
+		CodeIdempotencyQuota: noRoom(hub.RoomError{Pot: hub.PotOnce, Account: "backend"}),
 		CodeTimeout: func(t *testing.T) reply {
 			w := newWorld(t, withConfig(func(c *Config) { c.RequestTimeout = 20 * time.Millisecond }))
 			w.hub.block = make(chan struct{})
@@ -225,6 +229,24 @@ func half(t *testing.T, framing, part string, closes bool) reply {
 	defer res.Body.Close()
 	body, _ := io.ReadAll(res.Body)
 	return reply{status: res.StatusCode, header: res.Header, body: body}
+}
+
+// noRoom provokes the refusal of what would have to be kept.
+func noRoom(why hub.RoomError) func(t *testing.T) reply {
+	return func(t *testing.T) reply {
+		t.Helper()
+		w := newWorld(t)
+		why.After, why.Detail = 7*time.Second, "9 of 9 bytes"
+		w.hub.err = fmt.Errorf("store notification x: %w", &why)
+		out := w.post("/notify", someone)
+		if out.header.Get("Retry-After") != "7" {
+			t.Errorf("Retry-After %q, want 7", out.header.Get("Retry-After"))
+		}
+		if told := strings.Contains(string(out.body), "backend"); told != (why.Account != "") {
+			t.Errorf("names the key: %v: %s", told, out.body)
+		}
+		return out
+	}
 }
 
 func TestProblemsAreServed(t *testing.T) {

@@ -55,7 +55,7 @@ func (w *Worker) acked(c *conn, n int, ref jsontext.Value, err error) {
 		result, answer = "busy", `{"t":"error","of":"ack","code":"unavailable"`
 	case err != nil:
 		result, answer = "unavailable", `{"t":"error","of":"ack","code":"unavailable"`
-		w.log.Debug("acknowledge", "user", c.user, "err", err)
+		w.trace(c, "acknowledge failed", "err", err)
 	}
 	w.m.acks.WithLabelValues(result).Add(float64(n))
 	if c.state < stateClosing && (err != nil || len(ref) > 0) {

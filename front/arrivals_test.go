@@ -2,16 +2,21 @@ package front
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/homing/homing/front/arrival"
 )
 
 // strangers has no address be trusted, so that those of loopback stand for
@@ -117,7 +122,11 @@ func TestIdleConnectionsNeverCloseTheListener(t *testing.T) {
 			}
 		}
 	}
-	r.statusOn(r.dialFrom("127.0.0.2"), joining("ann")) // also of the same address
+	for i := 2 * limit / 50; i < r.gate.high-1; i++ { // as many players as there is room for; also of the same address
+		if status, _ := r.statusOn(r.dialFrom("127.0.0.2"), joining(fmt.Sprint("more", i))); status != http.StatusSwitchingProtocols {
+			t.Fatalf("player %d of %d: status %d", i+1, r.gate.high, status)
+		}
+	}
 	if n := r.metric("homing_front_unlistens_total"); n != 0 {
 		t.Errorf("the listener was closed %v times", n)
 	}
@@ -206,5 +215,22 @@ func TestAdoptedConnectionsCountForTheirAddress(t *testing.T) {
 		if status, _ := r.statusOn(peer, joining("ann")); (status == 0) != (i == 1) {
 			t.Errorf("connection %d: status %d", i, status)
 		}
+	}
+}
+
+// TestTheLogNamesAnAddressThatIsTurnedAway, but not each time: an operator has
+// to learn of a proxy that is not named, and somebody else chooses how often.
+func TestTheLogNamesAnAddressThatIsTurnedAway(t *testing.T) {
+	var log bytes.Buffer
+	w := &Worker{log: slog.New(slog.NewTextHandler(&log, nil)), m: newMetrics(newRegistry(), func() int { return 0 })}
+	from := netip.MustParseAddr("192.0.2.1")
+	for range 100 {
+		w.turnAway(from, arrival.AddressRate)
+	}
+	w.now += complaints
+	w.turnAway(from, arrival.AddressRate)
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "192.0.2.1") || !strings.Contains(lines[1], "connections=100") {
+		t.Errorf("%d lines: %s", len(lines), log.String())
 	}
 }

@@ -107,7 +107,7 @@ func (w *Worker) refuse(c *conn, err error) {
 		result = re.Code
 	}
 	w.m.handshakes.WithLabelValues(result).Inc()
-	w.log.Debug("client refused", "address", c.guest.Addr, "code", result)
+	w.trace(c, "client refused", "code", result)
 	if c.state == stateProxy {
 		w.drop(c, dropClosed)
 		return
@@ -162,6 +162,9 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 		w.verified(c, id, err)
 		return nil
 	}
+	if len(c.side.head) > w.cfg.HandshakeLimit { // what came with the request waits, too
+		return errHeaderTooLarge
+	}
 	select {
 	case w.waiting <- verifyJob{c, token}:
 		return nil
@@ -212,6 +215,7 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 		w.refuse(c, err)
 		return
 	}
+	w.trace(c, "token accepted", "sub", id.User)
 	early, ok := w.switchProtocols(c, stateRegister)
 	if !ok {
 		return
@@ -266,7 +270,7 @@ func (w *Worker) registered(c *conn, err error) {
 		return
 	}
 	if err != nil {
-		w.log.Warn("register a user", "user", c.user, "err", err)
+		w.log.Warn("register a user", "conn", string(w.appendName(nil, c)), "user", c.user, "err", err)
 		w.close(c, ws.CloseTryAgainLater, "the hub is not available")
 		return
 	}

@@ -56,6 +56,7 @@ func appendRef(b []byte, ref jsontext.Value) []byte {
 // greet sends hello, and then what has waited for it.
 func (w *Worker) greet(c *conn) {
 	c.state, c.deadline = stateOpen, 0
+	w.trace(c, "player connected")
 	hello := message{data: ws.Frame(ws.OpText, w.hello(c)), control: true}
 	if c.out == nil {
 		w.send(c, &hello)
@@ -79,9 +80,7 @@ func (w *Worker) hello(c *conn) []byte {
 	b := append(make([]byte, 0, 96+len(c.user)), `{"t":"hello","user":`...)
 	b, _ = jsontext.AppendQuote(b, string(c.user)) // a user id is ASCII
 	b = append(b, `,"conn":"`...)
-	b = append(b, w.deps.Process...)
-	b = append(b, '.')
-	b = strconv.AppendUint(b, uint64(c.generation), 36)
+	b = w.appendName(b, c)
 	b = append(b, '"')
 	if w.deps.Inbox != nil {
 		b = append(b, `,"resume":true`...)

@@ -114,3 +114,15 @@ func TestUnknownKeysDoNotKeepPlayersOut(t *testing.T) {
 		return r.metric("homing_front_handshakes_total", "result", "crowded")+r.metric("homing_front_handshakes_total", "result", "ok") == 3+5
 	})
 }
+
+// TestLittleWaitsWithAToken: what a client sends behind its request is kept until
+// its token has been checked, so it is bounded.
+func TestLittleWaitsWithAToken(t *testing.T) {
+	r := start(t, nil)
+	defer close(r.auth.hold)
+	much := strings.Repeat("\x00", r.cfg.HandshakeLimit+1)
+	status, _ := r.statusOn(r.dialFrom("127.0.0.1"), joining("slow")+much)
+	if status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d", status)
+	}
+}

@@ -37,7 +37,7 @@ func (w *Worker) proxyHeader(c *conn, err error) {
 		source, err = forwarded.Source(c.side.head)
 	}
 	if err != nil {
-		w.log.Debug("no PROXY header", "address", c.guest.Addr, "err", err)
+		w.trace(c, "no PROXY header", "err", err)
 		w.turnAway(c.guest.Addr, proxyHeader)
 		w.drop(c, dropClosed)
 		return

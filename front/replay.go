@@ -195,11 +195,11 @@ func (w *Worker) tendReplays() {
 		}
 		if w.now-p.progress >= replayStall {
 			w.cutReplay(c)
+			w.startReads()
 		} else {
 			q.sending.MoveToBack(p.place)
 		}
 	}
-	w.startReads()
 }
 
 // cutReplay closes a connection that does not read its replay.

@@ -170,7 +170,7 @@ func (w *Worker) resumed(c *conn, r *resume, missed hub.Missed, err error) {
 		w.replays.giveBack(r, r.replay.reserved)
 	case err != nil:
 		w.m.resumes.WithLabelValues("unavailable").Inc()
-		w.log.Debug("resume", "user", c.user, "err", err)
+		w.trace(c, "resume failed", "err", err)
 		w.replays.giveBack(r, r.replay.reserved)
 		w.resumeInVain(c, r)
 	default:

@@ -43,7 +43,7 @@ func (w *Worker) hungUp(c *conn, err error) {
 		w.m.handshakes.WithLabelValues("abandoned").Inc()
 	}
 	if !errors.Is(err, io.EOF) {
-		w.log.Debug("connection lost", "user", c.user, "err", err)
+		w.trace(c, "connection lost", "err", err)
 	}
 	w.drop(c, dropLost)
 }

@@ -57,6 +57,7 @@ type Worker struct {
 	cfg              Config
 	deps             Deps
 	log              *slog.Logger
+	tracing          bool // the log takes the level debug: see trace
 	m                *metrics
 	origins          origins
 	trusted          forwarded.Trusted // proxies that say whose connection it is
@@ -154,6 +155,7 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: cfg, deps: deps, log: deps.Log,
+		tracing:    deps.Log.Enabled(context.Background(), slog.LevelDebug),
 		origins:    newOrigins(cfg.Origins),
 		trusted:    trusted,
 		limits:     newLimits(&cfg),

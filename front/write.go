@@ -154,6 +154,7 @@ func (w *Worker) close(c *conn, code ws.CloseCode, reason string) {
 		return
 	}
 	w.m.closed(code)
+	w.trace(c, "connection closed", "code", int(code), "reason", reason)
 	w.endWith(c, ws.CloseFrame(code, reason))
 }
 
@@ -226,6 +227,7 @@ func (w *Worker) drop(c *conn, why reason) {
 	}
 	if c.state == stateRegister || c.state == stateOpen {
 		w.m.closed(ws.CloseAbnormal)
+		w.trace(c, "connection ended")
 	}
 	w.unregister(c)
 	c.state = stateGone

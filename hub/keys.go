@@ -10,9 +10,11 @@ package hub
 //	<p>:procs         zset    every process that may still own index entries
 //	<p>:turn:<job>    string  who does a periodic job this time (hub/index)
 //	<p>:once:<scope>:<id>     an idempotency key and the reply it got
+//	<p>:oa:<scope>    hash    the bytes that those take, by when they lapse
 //	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
 //	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
+//	<p>:ia:<account>  hash    the bytes that a caller has stored, by when they lapse
 //	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
@@ -70,6 +72,9 @@ func (k Keys) Turn(job string) string { return k.prefix + ":turn:" + job }
 // Once is the key of an idempotency record.
 func (k Keys) Once(scope, id string) string { return k.prefix + ":once:" + scope + ":" + id }
 
+// OnceAccount is the key of what the idempotency records of a scope take.
+func (k Keys) OnceAccount(scope string) string { return k.prefix + ":oa:" + scope }
+
 // Inbox is the key of the stream of notifications that are kept for u.
 func (k Keys) Inbox(u UserID) string { return k.prefix + ":i:" + string(u) }
 
@@ -78,6 +83,10 @@ func (k Keys) InboxIDs(u UserID) string { return k.prefix + ":in:" + string(u) }
 
 // InboxBook is the key of the accounts of u's inbox.
 func (k Keys) InboxBook(u UserID) string { return k.prefix + ":ib:" + string(u) }
+
+// InboxAccounts begins the keys of the accounts of what callers have stored:
+// the account's name follows.
+func (k Keys) InboxAccounts() string { return k.prefix + ":ia:" }
 
 // InboxMark is the key by which a shard shows that it still has what was kept
 // there.

@@ -81,6 +81,7 @@ type Notification struct {
 	Store    time.Duration // how long to keep it for users who are away; 0: not at all; not for a broadcast
 	Wait     time.Duration // how long to wait for receipts; 0: not at all; not for a broadcast
 	PerUser  bool          // the report names every user's fate
+	Account  Account       // who is charged for what is stored
 
 	// Sent, if not nil, is called when all was sent and only receipts are
 	// waited for, by the goroutine of whoever sends.

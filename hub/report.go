@@ -13,6 +13,10 @@ type Report struct {
 	Unavailable int `json:"unavailable,omitzero"` // nobody can say where the user is; nothing was sent
 
 	PerUser map[UserID]string `json:"users,omitempty"` // each target's fate, by the names above; if asked for
+
+	// UsersOmitted says that PerUser was asked for and is not remembered: the
+	// report is of an earlier request that had too many users.
+	UsersOmitted bool `json:"users_omitted,omitzero"`
 }
 
 // Count adds one target whose fate has the name given, which is one of the

@@ -6,6 +6,7 @@ type Stored struct {
 	Class    Class
 	Services []Service // only connections of these services; empty: all
 	Payload  []byte    // what a client reads, as Render built it
+	Account  Account   // who is charged for it; not told by an inbox that is read
 }
 
 // Missed is what an inbox has for a client that resumes.

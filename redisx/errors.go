@@ -188,29 +188,30 @@ func failed(shard, verb, addr string, err error) error {
 	return fmt.Errorf("redis %s: %s on %s: %w: %w", shard, verb, addr, mark, err)
 }
 
-// secret keeps passwords out of errors: a server that does not know a command
-// repeats its arguments, and those of AUTH are no one's business.
+// secret keeps passwords and data out of errors: a server that does not know a
+// command repeats its arguments, and those of AUTH are no one's business, nor
+// are those of SET.
 type secret struct {
 	err       error
 	passwords []string
 }
 
-// veil returns err, or one that reads alike but for the passwords.
+// repeats is what a server says before it repeats a command's arguments.
+const repeats = ", with args beginning with"
+
+// veil returns err, or one that reads alike but for passwords and arguments.
 func veil(err error, passwords ...string) error {
 	if err == nil {
 		return nil
 	}
-	text := err.Error()
-	for _, p := range passwords {
-		if p != "" && strings.Contains(text, p) {
-			return secret{err, passwords}
-		}
+	if s := (secret{err, passwords}); s.Error() != err.Error() {
+		return s
 	}
 	return err
 }
 
 func (s secret) Error() string {
-	text := s.err.Error()
+	text, _, _ := strings.Cut(s.err.Error(), repeats)
 	for _, p := range s.passwords {
 		if p != "" {
 			text = strings.ReplaceAll(text, p, "(password)")

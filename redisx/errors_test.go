@@ -53,6 +53,7 @@ var replies = map[reply]class{
 	"WRONGPASS invalid username-password pair or user is disabled.":                       classMisconfigured,
 	"NOPERM this user has no permissions to run the 'get' command":                        classMisconfigured,
 	"ERR The user executing the script can't run this command or subcommand script: 2267": classMisconfigured,
+	"ERR Unknown Redis command called from script script: bfc6, on @user_script:18.":      classMisconfigured,
 	"ERR invalid password":                         classMisconfigured,
 	"ERR Client sent AUTH, but no password is set": classMisconfigured,
 	"ERR AUTH <password> called without any password configured for the default user. Are you": classMisconfigured,
@@ -127,6 +128,9 @@ func TestVeil(t *testing.T) {
 	err := d.veil(fmt.Errorf("failed to authenticate: %w", reply("ERR unknown command 'AUTH', with args beginning with: 'p4ss' ")))
 	if strings.Contains(err.Error(), "p4ss") || !strings.Contains(err.Error(), "unknown command") {
 		t.Errorf("error %q", err)
+	}
+	if err := d.veil(reply("ERR unknown command 'SET', with args beginning with: 'k' 'a payload' ")); err.Error() != "ERR unknown command 'SET'" {
+		t.Errorf("%v, want it without the arguments", err)
 	}
 	if !redis.HasErrorPrefix(err, "unknown command") {
 		t.Errorf("%v is no reply any more", err)

@@ -102,6 +102,45 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// A client's certificate is read again for each connection: one that is renewed
+// on disk needs no restart.
+func TestClientCertificateRenewed(t *testing.T) {
+	t.Parallel()
+	files, foreign := certificates(t), certificates(t)
+	p := redistest.Process(t, redisproc.ServerOptions{TLS: files})
+	admin := p.Client()
+	defer admin.Close()
+	if err := admin.ConfigSet(t.Context(), "tls-auth-clients", "yes").Err(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	install := func(from *redisproc.TLS) {
+		t.Helper()
+		for name, file := range map[string]string{"cert.pem": from.Cert, "key.pem": from.Key} {
+			pem, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), pem, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	install(foreign)
+	query := url.Values{"ca": {files.CA}, "cert": {filepath.Join(dir, "cert.pem")}, "key": {filepath.Join(dir, "key.pem")}}
+	r, err := redisx.New(redistest.Config(t, "rediss://"+p.Addr()+"?"+query.Encode()), logger(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, r)
+	within(t, 5*time.Second, "the server refuses the certificate", func() bool {
+		err := r.Err()
+		return err != nil && strings.Contains(err.Error(), "tls: ")
+	})
+	install(files)
+	within(t, 10*time.Second, "it takes the new one", func() bool { return r.Err() == nil })
+}
+
 // certificates makes an authority and a certificate of 127.0.0.1 signed by it.
 func certificates(t *testing.T) *redisproc.TLS {
 	t.Helper()

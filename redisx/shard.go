@@ -272,3 +272,21 @@ func (s *Shard) waitReady(ctx context.Context) error {
 		}
 	}
 }
+
+// MaxMemory returns the server's maxmemory in bytes, 0 when it sets none. It is
+// not known before the server was asked.
+func (n Node) MaxMemory() (limit int64, known bool) {
+	if n.memory == nil {
+		return 0, false
+	}
+	return n.memory.limit, true
+}
+
+// Memory returns the bytes that the server used when it was asked last, which may
+// be some ten seconds ago, and its maxmemory; zeros before it was asked.
+func (n Node) Memory() (used, limit int64) {
+	if n.memory == nil {
+		return 0, 0
+	}
+	return n.memory.used, n.memory.limit
+}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -81,8 +80,7 @@ func (l *refusalLog) note(shard, node, command string, err error, now time.Time)
 	if !ok {
 		return
 	}
-	// A server that does not know a command repeats its arguments.
-	text, _, _ := strings.Cut(reply.Error(), ", with args beginning with")
+	text := veil(reply).Error()
 	what := refused{shard, node, command, classifyReply(text)}
 	if what.class == classReply {
 		return

@@ -61,7 +61,7 @@ func TestWitness(t *testing.T) {
 	p := startServer(t)
 	c := p.Client()
 	defer c.Close()
-	if err := c.Do(t.Context(), "ACL", "SETUSER", "u", "on", ">pw", "~*", "&*", "+@all", "-mget", "-role").Err(); err != nil {
+	if err := c.Do(t.Context(), "ACL", "SETUSER", "u", "on", ">pw", "~*", "&*", "+@all", "-mget", "-info").Err(); err != nil {
 		t.Fatal(err)
 	}
 	l := newRefusalLog(slog.New(slog.DiscardHandler), newMetrics(nil))
@@ -71,12 +71,12 @@ func TestWitness(t *testing.T) {
 	n.expect(roleMaster)
 	defer n.current.Load().close()
 	if err := n.client().Get(t.Context(), "k").Err(); classify(err) != classMisconfigured {
-		t.Errorf("a command on a connection without ROLE: %v", err)
+		t.Errorf("a command on a connection without INFO: %v", err)
 	}
 	prober := n.prober()
 	defer prober.Close()
-	if p := look(t.Context(), d, prober, true); p.err == nil || !strings.HasPrefix(p.err.Error(), "ROLE: NOPERM") {
-		t.Errorf("a look without ROLE: %v, want it to name the command", p.err)
+	if p := look(t.Context(), d, prober, true); p.err == nil || !strings.HasPrefix(p.err.Error(), "INFO: NOPERM") {
+		t.Errorf("a look without INFO: %v, want it to name the command", p.err)
 	}
 	pipe := prober.Pipeline()
 	pipe.Get(t.Context(), "k")
@@ -88,8 +88,8 @@ func TestWitness(t *testing.T) {
 	for _, t := range l.troubles(time.Now()) {
 		commands = append(commands, t.Command)
 	}
-	if got := strings.Join(commands, " "); got != "mget role" {
-		t.Errorf("troubles with %q, want mget and role", got)
+	if got := strings.Join(commands, " "); got != "info mget" {
+		t.Errorf("troubles with %q, want info and mget", got)
 	}
 }
 

@@ -237,8 +237,8 @@ func optionalTLS(query url.Values, param string) (*tls.Config, error) {
 	}
 }
 
-// loadTLS reads the PEM files that the query names. Without ca the system's
-// authorities are trusted.
+// loadTLS reads the PEM files that the query names, and cert and key again for
+// each connection. Without ca the system's authorities are trusted.
 func loadTLS(query url.Values) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: query.Get("server_name")}
 	if ca := query.Get("ca"); ca != "" {
@@ -255,11 +255,17 @@ func loadTLS(query url.Values) (*tls.Config, error) {
 	if cert == "" && key == "" {
 		return c, nil
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("cert and key: %w", err)
+	load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("cert and key: %w", err)
+		}
+		return &pair, nil
 	}
-	c.Certificates = []tls.Certificate{pair}
+	if _, err := load(nil); err != nil {
+		return nil, err
+	}
+	c.GetClientCertificate = load // for each new connection, because certificates are renewed
 	return c, nil
 }
 

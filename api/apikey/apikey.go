@@ -72,6 +72,8 @@ type Spec struct {
 	Burst    int     `yaml:"burst,omitempty"`     // units at once; with a rate of its own 0 is a second's worth
 	InFlight int     `yaml:"in_flight,omitempty"` // requests worked on at once
 	Open     int     `yaml:"open,omitempty"`      // requests under way at once, batches and waits among them
+
+	StoreBytes int64 `yaml:"store_bytes,omitempty"` // bytes that it may have stored at a time, on all inbox shards together
 }
 
 // Generate draws a key. The key is to be told to the backend once and kept
@@ -115,6 +117,9 @@ func (s Spec) check() error {
 	}
 	if !(s.Rate >= 0) || math.IsInf(s.Rate, 1) || s.Burst < 0 || s.InFlight < 0 || s.Open < 0 {
 		return fmt.Errorf("rate: %v, burst: %d, in_flight: %d, open: %d: want 0 or more", s.Rate, s.Burst, s.InFlight, s.Open)
+	}
+	if s.StoreBytes < 0 {
+		return fmt.Errorf("store_bytes: %d: want 0 or more", s.StoreBytes)
 	}
 	return nil
 }
@@ -175,6 +180,11 @@ func Loopback(share admit.Limits) *Key {
 
 // Name is unique among the keys of a file.
 func (k *Key) Name() string { return k.spec.Name }
+
+// Account is who is charged for what the key stores.
+func (k *Key) Account() hub.Account {
+	return hub.Account{Name: k.spec.Name, Quota: k.spec.StoreBytes}
+}
 
 // Allows says whether the key has scope.
 func (k *Key) Allows(scope Scope) bool { return slices.Contains(k.spec.Scopes, scope) }

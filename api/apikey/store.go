@@ -91,11 +91,11 @@ func (s *Store) Reload() error {
 	b, err := os.ReadFile(s.opts.File)
 	if err != nil {
 		s.seen = nil // so that the next look tries again
-		return fmt.Errorf("read API keys: %w", err)
+		return fmt.Errorf("api.keys: %w", err)
 	}
 	specs, err := Parse(b)
 	if err != nil {
-		return fmt.Errorf("API keys in %s: %w", s.opts.File, err)
+		return fmt.Errorf("api.keys: %s: %w", s.opts.File, err)
 	}
 	s.replace(specs)
 	return nil
@@ -137,7 +137,10 @@ func parse(b []byte) ([]Spec, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, withoutContents(err)
+	}
+	if err := dec.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one YAML document: want all keys in the first")
 	}
 	seen := make(map[string]bool)
 	for i, spec := range file.Keys {
@@ -151,4 +154,18 @@ func parse(b []byte) ([]Spec, error) {
 		seen[spec.Name], seen[hash] = true, true
 	}
 	return file.Keys, nil
+}
+
+// withoutContents leaves out what the reader quotes from the file: one that was
+// named by mistake may hold a secret.
+func withoutContents(err error) error {
+	wrong, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	line, _, _ := strings.Cut(wrong.Errors[0], ":")
+	if strings.Contains(wrong.Errors[0], " not found in type ") || strings.Contains(wrong.Errors[0], "already defined") {
+		line, _, _ = strings.Cut(wrong.Errors[0], " in type ") // the name of a field
+	}
+	return fmt.Errorf("%s: want keys: and below it entries as `homing token key` makes them", line)
 }

@@ -8,7 +8,7 @@ type Interval struct {
 	Took   time.Duration
 	Groups map[string]Used
 
-	Cores   int // of the machine
+	Cores   int     // of the machine
 	Busy    float64 // 0 to Cores
 	SoftIRQ float64 // of Busy
 	Steal   float64 // beside Busy

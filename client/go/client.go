@@ -155,9 +155,7 @@ func leave(in *stream, s *session, limit time.Duration, why error) {
 	if errors.Is(why, ErrProtocol) {
 		code = ws.StatusProtocolError
 	}
-	if CloseCode(why) == 0 {
-		in.conn.sayClose(code)
-	}
+	in.conn.sayClose(code)
 	<-in.ended
 	_ = in.conn.Abort() // a close that fails leaves nothing to do
 }

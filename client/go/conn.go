@@ -25,8 +25,9 @@ type Conn struct {
 	closed   atomic.Bool
 	deadline atomic.Pointer[time.Time] // of all writes; nil: none
 
-	mu     sync.Mutex // guards writes to stream, and what follows
-	failed error      // why a write failed; after that none is tried
+	mu      sync.Mutex // guards writes to stream, and what follows
+	failed  error      // why a write failed; after that none is tried
+	goodbye bool       // a close frame is written; nothing may follow it
 }
 
 // lastWords is how long a connection that takes no more bytes is still read:
@@ -82,12 +83,11 @@ func (c *Conn) read(ctx context.Context) ([]byte, error) {
 	return text, nil
 }
 
-// cause adds to a read's error the failed write that came before it, unless
-// the server has said why it left.
+// cause adds to a read's error the failed write that came before it.
 func (c *Conn) cause(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failed == nil || CloseCode(err) != 0 {
+	if c.failed == nil {
 		return err
 	}
 	return fmt.Errorf("%w; then %w", c.failed, err)
@@ -116,11 +116,12 @@ func (c *Conn) write(f ws.Frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.closed.Load():
+	case c.closed.Load() || c.goodbye:
 		return net.ErrClosed
 	case c.failed != nil:
 		return c.failed
 	}
+	c.goodbye = f.Header.OpCode == ws.OpClose
 	if err := c.writeLocked(raw); err != nil {
 		c.failed = fmt.Errorf("write frame: %w", err)
 		c.socket.endReading(time.Now().Add(lastWords))

@@ -24,7 +24,7 @@
 //	1006 (no close frame), 1001, 1011, 4008, 4009, all the rest | after the growing pause: 250 ms, doubled at each failure up to 32 s, each time between half and one and a half of it
 //
 // A server that asks for more than [Options].LongestWait is not obeyed longer,
-// and one that asks for nothing again and again meets the growing pause.
+// and a reconnect or 1012 that comes again and again meets the growing pause.
 //
 // # A Handler that is slower than the server
 //

@@ -97,7 +97,7 @@ func TestWhatTheHandlerPanicsAtComesAgain(t *testing.T) {
 
 // The server goes on sending, so that there are always bytes that were not
 // read: a socket that is closed then drops what it has not sent yet.
-func TestCancellingAcknowledgesWhatWasDealtWith(t *testing.T) {
+func TestCancelingAcknowledgesWhatWasDealtWith(t *testing.T) {
 	heard := make(chan string, 9)
 	url := serve(t, func(p *peer, _ int) {
 		p.resumed()
@@ -152,6 +152,34 @@ func TestCancellingAcknowledgesWhatWasDealtWith(t *testing.T) {
 	}
 	if !strings.HasSuffix(all.String(), fmt.Sprintf("%v %q", ws.OpClose, "\x03\xe8")) {
 		t.Errorf("no good-bye: %s", all.String())
+	}
+}
+
+// After the answer to a close frame nothing is sent: what the handler deals
+// with later is acknowledged when it comes again.
+func TestNothingIsSentAfterGoodBye(t *testing.T) {
+	answered := make(chan struct{})
+	url := serve(t, func(p *peer, nth int) {
+		p.resumed()
+		p.must("a")
+		if nth == 1 {
+			p.wantText(`{"t":"ack","ids":["a"]}`)
+			p.bye(ws.StatusPolicyViolation, "")
+			return
+		}
+		p.bye(1012, "")
+		close(answered)
+		if rest, err := io.ReadAll(p.conn); len(rest) > 0 {
+			t.Errorf("after the close frame the client sent %q, %v", rest, err)
+		}
+	})
+	given := 0
+	c := New(Options{URL: url, Pause: func(error, *Reconnect) time.Duration { return 0 }}, Handler{Notify: func(Notification) {
+		given++
+		<-answered
+	}})
+	if err := c.Run(bounded(t)); CloseCode(err) != 1008 || given != 1 {
+		t.Errorf("Run = %v, given %d times", err, given)
 	}
 }
 
@@ -214,7 +242,7 @@ func TestASecondRunIsRefused(t *testing.T) {
 	}
 }
 
-func TestCancellingEndsADial(t *testing.T) {
+func TestCancelingEndsADial(t *testing.T) {
 	ctx, cancel := context.WithCancel(bounded(t))
 	url := serve(t, func(p *peer, _ int) { cancel(); p.read() }) // and no hello
 	if err := New(Options{URL: url}, Handler{}).Run(ctx); !errors.Is(err, context.Canceled) {
@@ -266,25 +294,7 @@ func TestAHandlerThatIsSlowStopsTheReading(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				here, there := net.Pipe()
-				conn := &counted{Conn: here}
-				o.URL = "ws://front.example.com/ws"
-				o.NetDial = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-				go func() {
-					defer there.Close()
-					u := ws.Upgrader{Protocol: func(p []byte) bool { return string(p) == Protocol }}
-					if _, err := u.Upgrade(there); err != nil {
-						t.Error(err)
-						return
-					}
-					_ = ws.WriteFrame(there, ws.NewTextFrame([]byte(`{"t":"hello"}`)))
-					for i := range number {
-						text := fmt.Appendf(nil, `{"t":"notify","id":"%d","data":"%s"}`, i, strings.Repeat("x", size))
-						_ = ws.WriteFrame(there, ws.NewTextFrame(text))
-					}
-					go func() { _, _ = io.Copy(io.Discard, there) }() // the answer, on a pipe without a buffer
-					_ = ws.WriteFrame(there, ws.NewCloseFrame(ws.NewCloseFrameBody(1008, "")))
-				}()
+				conn := flood(t, &o, number, size)
 				given := 0
 				c := New(o, Handler{Notify: func(Notification) {
 					if given++; given == 1 {
@@ -294,12 +304,65 @@ func TestAHandlerThatIsSlowStopsTheReading(t *testing.T) {
 						}
 					}
 				}})
-				if err := c.Run(bounded(t)); CloseCode(err) != 1008 || given != number {
+				if err := c.Run(t.Context()); CloseCode(err) != 1008 || given != number {
 					t.Errorf("Run = %v, %d given, want %d", err, given, number)
 				}
 			})
 		})
 	}
+}
+
+// Canceling gives the handler nothing more of what was read ahead, and a
+// reader that waits for room goes on.
+func TestCancelingWhileTheQueueIsFull(t *testing.T) {
+	for name, o := range map[string]Options{
+		"messages": {QueueMessages: 10, QueueBytes: 1 << 30},
+		"bytes":    {QueueMessages: 1 << 10, QueueBytes: 10 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 { // a choice between two ready channels is random
+				synctest.Test(t, func(t *testing.T) {
+					flood(t, &o, 100, 1000)
+					ctx, cancel := context.WithCancel(t.Context())
+					given := 0
+					c := New(o, Handler{Notify: func(Notification) {
+						given++
+						synctest.Wait()
+						cancel()
+					}})
+					if err := c.Run(ctx); !errors.Is(err, context.Canceled) || given != 1 {
+						t.Errorf("Run = %v, %d given, want 1", err, given)
+					}
+				})
+			}
+		})
+	}
+}
+
+// flood has o's dial reach a server that sends so many notifications of so
+// many bytes and then closes with 1008.
+func flood(t *testing.T, o *Options, number, size int) *counted {
+	t.Helper()
+	here, there := net.Pipe()
+	conn := &counted{Conn: here}
+	o.URL = "ws://front.example.com/ws"
+	o.NetDial = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	go func() {
+		defer there.Close()
+		u := ws.Upgrader{Protocol: func(p []byte) bool { return string(p) == Protocol }}
+		if _, err := u.Upgrade(there); err != nil {
+			t.Error(err)
+			return
+		}
+		go func() { _, _ = io.Copy(io.Discard, there) }() // what the client says, on a pipe without a buffer
+		_ = ws.WriteFrame(there, ws.NewTextFrame([]byte(`{"t":"hello"}`)))
+		for i := range number {
+			text := fmt.Appendf(nil, `{"t":"notify","id":"%d","data":"%s"}`, i, strings.Repeat("x", size))
+			_ = ws.WriteFrame(there, ws.NewTextFrame(text))
+		}
+		_ = ws.WriteFrame(there, ws.NewCloseFrame(ws.NewCloseFrameBody(1008, "")))
+	}()
+	return conn
 }
 
 // A message may take longer than the silence that is allowed, as long as

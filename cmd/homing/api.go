@@ -27,11 +27,13 @@ type apiConfig struct {
 	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
+
+	Once notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
 }
 
 // Validate checks every part before anything is started.
 func (c *apiConfig) Validate() error {
-	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate())
+	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Once.Validate())
 }
 
 type apiCmd struct {
@@ -54,7 +56,7 @@ Example, on one Redis:
 func (c *apiCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink) (err error) {
 	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
-	defer func() { err = errors.Join(err, back.stop()) }()
+	defer func() { err = back.end(err) }()
 
 	r, err := openRedis(back, c.Redis, log, reg)
 	if err != nil {
@@ -138,7 +140,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	dispatcher.AgreedBy(agreed.Err)
 	allowed := rights.New(r, keys, log, reg)
 	dispatcher.AllowedBy(allowed)
-	once := notify.NewOnce(r, keys, reg)
+	once := notify.NewOnce(c.Once, r, keys, reg)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
 		Once: once,
@@ -157,5 +159,6 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("dispatcher", dispatcher.Run)
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
+	back.run("inbox bounds", box.WatchBounds)
 	return &apiServer{Server: srv, relay: rl, once: once, log: log}, nil
 }

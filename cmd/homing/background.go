@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -35,6 +36,16 @@ func (b *background) run(name string, f func(context.Context) error) {
 		}
 		return nil
 	})
+}
+
+// end is stop for a server that ended with err. Where a member failed, that is
+// why the server was stopped, and err is not worth a word.
+func (b *background) end(err error) error {
+	failed := b.stop()
+	if failed != nil && errors.Is(err, context.Canceled) {
+		return failed
+	}
+	return errors.Join(err, failed)
 }
 
 // stop ends every member, waits for them, and returns the first failure.

@@ -75,7 +75,7 @@ func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger, sink *log
 	}
 	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
-	defer func() { err = errors.Join(err, back.stop()) }()
+	defer func() { err = back.end(err) }()
 	back.run("admin", func(ctx context.Context) error {
 		return serveAdmin(ctx, c.Admin, adminHandler(reg), log)
 	})

@@ -99,7 +99,7 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	log = log.With("worker", child.Slot)
 	reg := newRegistry(sink)
 	back, serving := newBackground(ctx)
-	defer func() { err = errors.Join(err, back.stop()) }()
+	defer func() { err = back.end(err) }()
 
 	ln, err := child.AdminListener(serving)
 	if err != nil {

@@ -53,7 +53,17 @@ type process struct {
 
 func startProgram(t *testing.T, args ...string) *program {
 	t.Helper()
-	p := &program{t: t, redis: redistest.Process(t, redisproc.ServerOptions{}), secret: []byte(newSecret())}
+	redis := redistest.Process(t, redisproc.ServerOptions{})
+	p := launch(t, "redis://"+redis.Addr(), args...)
+	p.redis = redis
+	p.waitReady()
+	return p
+}
+
+// launch starts the program on the Redis at a URL, and does not wait for it.
+func launch(t *testing.T, redisURL string, args ...string) *program {
+	t.Helper()
+	p := &program{t: t, secret: []byte(newSecret())}
 	dir := t.TempDir()
 	keys, secret := filepath.Join(dir, "keys.yaml"), filepath.Join(dir, "player.secret")
 	if err := os.WriteFile(secret, p.secret, 0o600); err != nil {
@@ -67,13 +77,12 @@ func startProgram(t *testing.T, args ...string) *program {
 	apiAddr, apiAdmin := freeAddr(t), freeAddr(t)
 	frontAddr, frontAdmin := freeAddr(t), freeAddr(t)
 	p.apiURL, p.player, p.admins = "http://"+apiAddr, "ws://"+frontAddr+"/ws", []string{apiAdmin, frontAdmin}
-	common := append([]string{"--redis-data", "redis://" + p.redis.Addr(), "--log-level", "debug"}, args...)
+	common := append([]string{"--redis-data", redisURL, "--log-level", "debug"}, args...)
 	p.api = p.start(append([]string{"api", "--api-listen", apiAddr, "--admin-listen", apiAdmin, "--api-keys", keys}, common...))
 	p.front = p.start(append([]string{
 		"front", "--workers", "2", "--front-listen", frontAddr, "--admin-listen", frontAdmin,
 		"--auth-hs256-secret-file", secret, "--front-drain-window", "0s",
 	}, common...))
-	p.waitReady()
 	return p
 }
 

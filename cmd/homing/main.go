@@ -126,16 +126,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 // refuse says what is wrong with the options, and what may help.
 func (c *cli) refuse(stderr io.Writer, app *kong.Application, err error) {
 	var at *kong.Context
-	command := "COMMAND"
+	help := "`homing --help`, or `homing COMMAND --help`"
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
 		at = parse.Context
 		if at != nil && at.Selected() != nil {
-			command = at.Selected().Path()
+			help = fmt.Sprintf("`homing %s --help`", at.Selected().Path())
 		}
 	}
 	fmt.Fprintln(stderr, "homing:", config.Explain(err, at, c.file))
 	warnUnread(app, slog.New(slog.NewTextHandler(stderr, nil)))
-	fmt.Fprintf(stderr, "Run `homing %s --help`.\n", command)
+	fmt.Fprintf(stderr, "Run %s.\n", help)
 }
 
 // warnUnread names variables that look like options and are none. A front's
@@ -175,7 +175,7 @@ func options(ctx context.Context, stdout, stderr io.Writer) []kong.Option {
 		kong.Description("The notification hub for online games. " +
 			"Every flag can also be set in the --config file, and those of servers in the environment (HOMING_API_LISTEN for --api-listen)."),
 		config.Environment(takesVariable),
-		config.Durations(),
+		config.Values(),
 		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.Vars{"version": readBuild().String()},

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -52,4 +54,40 @@ func TestHelpTeaches(t *testing.T) {
 			t.Errorf("homing %s --help: %q", command, stdout)
 		}
 	}
+}
+
+func TestErrorsAtTheStartNameTheFlag(t *testing.T) {
+	secret := writeSecret(t, []byte(newSecret()))
+	dir := t.TempDir()
+	keys, _ := keysFile(t)
+	for want, args := range map[string][]string{
+		"--api-keys: open " + dir + "/none": {"api", "--api-keys", dir + "/none"},
+		"--api-keys: " + secret:             {"api", "--api-keys", secret},
+		"--redis-data[0]: ":                 {"api", "--api-keys", "x", "--redis-data", "ftp://h"},
+		"--auth-hs256-secret-file: open ":   {"front", "--auth-hs256-secret-file", dir + "/none"},
+		"--auth-public-key-file: " + secret: {"front", "--auth-public-key-file", secret},
+		"--admin-listen: ":                  {"api", "--api-keys", keys, "--api-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:99999"},
+	} {
+		code, _, stderr := start(t, args...)
+		if code == 0 || !strings.Contains(stderr, want) {
+			t.Errorf("homing %q: status %d, %q; want %q", args, code, stderr, want)
+		}
+		if text, err := os.ReadFile(secret); err != nil || strings.Contains(stderr, string(text[:6])) {
+			t.Errorf("homing %q tells of the secret: %s (%v)", args, stderr, err)
+		}
+		if strings.Contains(stderr, context.Canceled.Error()) {
+			t.Errorf("homing %q: %s: what follows from the cause is no news", args, stderr)
+		}
+	}
+}
+
+// keysFile is a file with one API key, and the key.
+func keysFile(t *testing.T) (file, key string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "keys.yaml")
+	code, key, stderr := start(t, "token", "key", "--name", "shop", "--file", file)
+	if code != 0 {
+		t.Fatal(stderr)
+	}
+	return file, strings.TrimSpace(key)
 }

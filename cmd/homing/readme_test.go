@@ -43,11 +43,7 @@ func snippets(t *testing.T, heading string) map[string]string {
 // TestReadmeSends runs what the README tells callers to type, against an API
 // server that asks for its key, and hears it as the player.
 func TestReadmeSends(t *testing.T) {
-	keys := filepath.Join(t.TempDir(), "keys.yaml")
-	code, key, stderr := start(t, "token", "key", "--name", "shop", "--file", keys)
-	if code != 0 {
-		t.Fatal(stderr)
-	}
+	keys, key := keysFile(t)
 	s := &stack{secret: []byte(newSecret())}
 	var ac apiConfig
 	fc := frontConfig{Auth: auth.Config{Secret: s.secret}}
@@ -79,8 +75,8 @@ func TestReadmeSends(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		cmd := exec.CommandContext(ctx, c.command[0], append(c.command[1:], file)...) //nolint:gosec // the README's own examples
-		cmd.Env = append(os.Environ(), "API_KEY="+strings.TrimSpace(key), "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
+		cmd := exec.CommandContext(ctx, c.command[0], append(c.command[1:], file)...)
+		cmd.Env = append(os.Environ(), "API_KEY="+key, "no_proxy=127.0.0.1", "NO_PROXY=127.0.0.1")
 		out, err := cmd.CombinedOutput()
 		cancel()
 		if err != nil {
@@ -116,7 +112,8 @@ func (s *stack) hear(t *testing.T, user string) (next func() string) {
 	read := func() (m struct {
 		T    string
 		Data struct{ Gift string }
-	}) {
+	},
+	) {
 		t.Helper()
 		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)

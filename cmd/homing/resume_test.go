@@ -27,6 +27,7 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
 )
@@ -57,22 +58,29 @@ type stack struct {
 
 func newStack(t *testing.T) *stack {
 	t.Helper()
-	s := &stack{secret: []byte(newSecret()), inbox: redistest.Process(t, redisproc.ServerOptions{})}
+	s := &stack{inbox: redistest.Process(t, redisproc.ServerOptions{})}
+	cfg := redistest.Config(t, redistest.Server(t))
+	cfg.Inbox = []string{"redis://" + s.inbox.Addr()}
+	s.start(t, cfg, 2)
+	return s
+}
+
+// start starts as many front workers and API servers on the Redis that cfg names.
+func (s *stack) start(t *testing.T, cfg redisx.Config, pairs int) {
+	t.Helper()
+	s.secret = []byte(newSecret())
 	var ac apiConfig
 	fc := frontConfig{Auth: auth.Config{Secret: s.secret}}
 	if err := errors.Join(kong.ApplyDefaults(&ac), kong.ApplyDefaults(&fc)); err != nil {
 		t.Fatal(err)
 	}
-	ac.Redis = redistest.Config(t, redistest.Server(t))
-	ac.Redis.Inbox = []string{"redis://" + s.inbox.Addr()}
-	fc.Redis = ac.Redis
+	ac.Redis, fc.Redis = cfg, cfg
 	ac.API.Listen, ac.API.ReusePort, ac.API.AllowLoopback = "127.0.0.1:0", false, true
 	fc.Front.Listen, fc.Front.DrainWindow, fc.Front.DrainTimeout = "127.0.0.1:0", 0, time.Second
-	for range 2 {
+	for range pairs {
 		s.startFront(t, fc)
 		s.startAPI(t, ac)
 	}
-	return s
 }
 
 // background is newBackground for the time of the test, and what waits for a
@@ -113,7 +121,9 @@ func (s *stack) startFront(t *testing.T, c frontConfig) {
 	}
 	s.fronts = append(s.fronts, "ws://"+w.front.Addresses()[0].String()+"/ws")
 	server.Go(func() error { return w.run(func() error { return w.front.Run(serving) }) })
-	if err := w.waitReady(serving); err != nil {
+	ready, cancel := context.WithTimeout(serving, 30*time.Second)
+	defer cancel()
+	if err := w.waitReady(ready); err != nil {
 		t.Fatal(err)
 	}
 }

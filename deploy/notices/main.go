@@ -1,4 +1,4 @@
-// Command notices prints the copyright notices and licences of everything that
+// Command notices prints the copyright notices and licenses of everything that
 // is linked into the homing binary. Run it after a dependency has changed, in
 // the repository's root:
 //
@@ -56,7 +56,7 @@ func notices(ctx context.Context, root string) ([]byte, error) {
 
 func (m *module) write(out *bytes.Buffer) error {
 	if len(m.files) == 0 {
-		return fmt.Errorf("%s: no file with its licence in %s", m.name, m.dir)
+		return fmt.Errorf("%s: no file with its license in %s", m.name, m.dir)
 	}
 	for _, file := range m.files {
 		text, err := os.ReadFile(filepath.Join(m.dir, file))
@@ -139,7 +139,7 @@ func add(byName map[string]*module, p pkg) error {
 	return nil
 }
 
-// legal matches the names of files with licences and notices.
+// legal matches the names of files with licenses and notices.
 var legal = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([-.].*)?$`)
 
 func (m *module) addFiles(dir string) error {

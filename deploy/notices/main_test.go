@@ -27,12 +27,12 @@ func TestNoticesAreCurrent(t *testing.T) {
 	}
 	for _, s := range []string{"GNU GENERAL PUBLIC", "GNU LESSER", "GNU AFFERO", "Business Source", "Server Side Public"} {
 		if strings.Contains(string(want), s) {
-			t.Errorf("a licence that we may not link: %s", s)
+			t.Errorf("a license that we may not link: %s", s)
 		}
 	}
 }
 
-func TestLicence(t *testing.T) {
+func TestLicense(t *testing.T) {
 	text, err := os.ReadFile("../../LICENSE")
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ func (e *Error) Error() string { return e.text }
 
 // Is reports whether target is the same reason, whatever its details.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // errors.Is unwraps
+	t, ok := target.(*Error)
 	return ok && t.code == e.code
 }
 

@@ -55,8 +55,8 @@ func cgroupWith(t *testing.T, quota int) (dir string) {
 		{"/sys/fs/cgroup", "cpu.max", fmt.Sprintf("%d 100000", quota)},
 		{"/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", fmt.Sprint(quota)},
 	} {
-		dir, err := os.MkdirTemp(c.root, "homing-test-")
-		if err != nil {
+		dir := filepath.Join(c.root, fmt.Sprintf("homing-test-%d-%d", os.Getpid(), quota))
+		if err := os.Mkdir(dir, 0o700); err != nil {
 			errs = append(errs, err)
 			continue
 		}

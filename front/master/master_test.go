@@ -78,6 +78,27 @@ func masterMain() {
 // envFail makes workers of one slot exit at once, while the file it names exists.
 const envFail = "HOMING_TEST_FAIL"
 
+// envWait makes workers wait while the file it names exists.
+const envWait = "HOMING_TEST_WAIT"
+
+func waitForFile(ctx context.Context, child *Child) {
+	name := os.Getenv(envWait)
+	if name == "" {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		child.Waits(ctx, func() error { return errors.New("for " + name) })
+	}()
+	for _, err := os.Stat(name); err == nil && ctx.Err() == nil; _, err = os.Stat(name) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	<-told
+}
+
 func workerMain() error {
 	slot, _ := WorkerSlot()
 	if name := os.Getenv(envFail); name != "" {
@@ -96,7 +117,7 @@ func workerMain() error {
 		return err
 	}
 	cfg.DrainWindow, cfg.DrainTimeout = 300*time.Millisecond, time.Second
-	cfg.AdmitRate = 0 // the tests connect as fast as they can, and refuse to be refused
+	cfg.AdmitRate, cfg.ByteRate = 0, 0 // the tests connect one user as fast as they can, and refuse to be refused
 	reg := prometheus.NewRegistry()
 	standing := func() hub.Standing { return testStanding(slot) }
 	w, err := front.NewWorker(cfg, child.Listeners, front.Deps{
@@ -118,6 +139,7 @@ func workerMain() error {
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go func() { _ = srv.Serve(ln) }()
 	defer srv.Close()
+	waitForFile(ctx, child)
 	if err := child.Ready(); err != nil {
 		return err
 	}
@@ -155,6 +177,14 @@ type rig struct {
 
 func start(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
+	r := launch(t, change)
+	r.wait("all workers", func() bool { return r.countServing() == r.cfg.Workers })
+	return r
+}
+
+// launch starts a master and does not wait for its workers.
+func launch(t *testing.T, change func(*Config)) *rig {
+	t.Helper()
 	var cfg Config
 	if err := kong.ApplyDefaults(&cfg); err != nil {
 		t.Fatal(err)
@@ -184,7 +214,6 @@ func start(t *testing.T, change func(*Config)) *rig {
 			t.Error(err)
 		}
 	})
-	r.wait("all workers", func() bool { return m.countServing() == cfg.Workers })
 	return r
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front"
@@ -374,6 +375,26 @@ func get(t *testing.T, url string) (int, string) {
 		t.Fatal(err)
 	}
 	return res.StatusCode, string(body)
+}
+
+// TestWorkerWaits: what a worker that starts waits for is said, and does not
+// keep it from being taken for late.
+func TestWorkerWaits(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "wait")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(envWait, name)
+	r := launch(t, func(c *Config) { quick(c); c.Workers, c.ReadyTimeout = 1, 4*time.Second })
+	r.wait("what it waits for", func() bool {
+		err := r.Ready()
+		return err != nil && strings.Contains(err.Error(), "has no worker for ") && strings.HasSuffix(err.Error(), ", the next one waits: for "+name)
+	})
+	r.wait("the late one's end", func() bool { return testutil.ToFloat64(r.m.deaths) > 0 })
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	r.wait("a worker", func() bool { return r.Ready() == nil })
 }
 
 func TestHealthOfTheMaster(t *testing.T) {

@@ -32,9 +32,12 @@ var (
 )
 
 // scriptUsers is how many users one call of the store script handles: the
-// payload travels once for all of them, and others wait for about a
-// millisecond at most.
+// payload travels once for all of them. A call that finds much to clear away
+// does fewer, so that others wait for a few milliseconds at most.
 const scriptUsers = 50
+
+// scriptIDs is how many ids one call of the ack script looks up.
+const scriptIDs = 64
 
 const (
 	// copyWait is how long one try of a Store waits for the replicas.
@@ -59,13 +62,19 @@ type Inbox struct {
 	role    *redisx.Role
 	keys    hub.Keys
 	history *history
+	room    *room
 	log     *slog.Logger
 	metrics metrics
+
+	watermark float64
 }
 
 // New returns the inboxes on r's inbox shards. cfg must be valid.
 func New(cfg Config, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prometheus.Registerer) *Inbox {
-	return &Inbox{cfg: cfg, role: r.Inbox, keys: keys, history: newHistory(r), log: log, metrics: newMetrics(reg)}
+	return &Inbox{
+		cfg: cfg, role: r.Inbox, keys: keys, history: newHistory(r), room: newRoom(log),
+		log: log, metrics: newMetrics(reg), watermark: watermark(cfg, r),
+	}
 }
 
 // Store keeps m for each of users, who must be distinct, for ttl, and returns
@@ -75,18 +84,20 @@ func New(cfg Config, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prome
 // does so itself, for a few seconds, when a new master may mend what failed.
 //
 // A ttl above Config.MaxAge, or not above zero, is an error that wraps
-// hub.ErrInvalid and begins with "store:". On other errors some inboxes may
-// have it; they wrap hub.ErrUnavailable when Redis was the cause.
+// hub.ErrInvalid and begins with "store:". A *hub.RoomError says that a server
+// is above its watermark, or that m.Account holds all that it may. On these and
+// other errors some inboxes may have it; the others wrap hub.ErrUnavailable when
+// Redis was the cause.
 func (in *Inbox) Store(ctx context.Context, users []hub.UserID, m *hub.Stored, ttl time.Duration) error {
 	if ttl <= 0 || ttl > in.cfg.MaxAge {
 		return fmt.Errorf("store: %w: %v, want more than 0 and at most %v", hub.ErrInvalid, ttl, in.cfg.MaxAge)
 	}
 	start := time.Now()
-	tail := in.storeArgs(m, ttl)
+	job := in.storeJob(m, ttl)
 	errs := make(chan error, len(in.role.Shards()))
 	var calls sync.WaitGroup
 	for shard, part := range in.byShard(users) {
-		calls.Go(func() { errs <- in.storeOn(ctx, shard, part, tail) })
+		calls.Go(func() { errs <- in.storeOn(ctx, shard, part, job) })
 	}
 	calls.Wait()
 	close(errs)
@@ -99,15 +110,25 @@ func (in *Inbox) Store(ctx context.Context, users []hub.UserID, m *hub.Stored, t
 	return nil
 }
 
-// storeArgs are the arguments of the store script after its keys.
-func (in *Inbox) storeArgs(m *hub.Stored, ttl time.Duration) []any {
+// storeJob is one notification on its way into inboxes.
+type storeJob struct {
+	account hub.Account
+	head    []any // arguments of the store script after its keys
+	tail    []any // and after the number of users that are not done
+}
+
+func (in *Inbox) storeJob(m *hub.Stored, ttl time.Duration) *storeJob {
 	var services strings.Builder
 	for _, s := range m.Services {
 		services.WriteString(string(s) + " ")
 	}
-	return []any{
-		m.ID, int(m.Class), services.String(), m.Payload, max(1, ttl.Milliseconds()),
-		in.cfg.MaxCount, in.cfg.MaxBytes, in.cfg.MaxAge.Milliseconds(),
+	return &storeJob{
+		account: m.Account,
+		head: []any{
+			m.ID, int(m.Class), services.String(), m.Payload, max(1, ttl.Milliseconds()),
+			in.cfg.MaxCount, in.cfg.MaxBytes, in.cfg.MaxAge.Milliseconds(),
+		},
+		tail: in.bounds(m.Account),
 	}
 }
 
@@ -123,21 +144,16 @@ func (in *Inbox) byShard(users []hub.UserID) map[*redisx.Shard][]hub.UserID {
 	return parts
 }
 
-func (in *Inbox) storeOn(ctx context.Context, shard *redisx.Shard, users []hub.UserID, tail []any) error {
-	calls := make([][]any, 0, len(users)/scriptUsers+1)
-	for len(users) > 0 {
-		n := min(scriptUsers, len(users))
-		args := make([]any, 0, 3+3*n+len(tail))
-		args = append(args, "EVALSHA", storeScript.Hash(), 3*n)
-		for _, u := range users[:n] {
-			args = append(args, in.keys.Inbox(u), in.keys.InboxIDs(u), in.keys.InboxBook(u))
-		}
-		calls = append(calls, append(args, tail...))
-		users = users[n:]
-	}
+// storeOn stores for the users of one shard, in tries that begin anew when a new
+// master may mend what failed.
+func (in *Inbox) storeOn(ctx context.Context, shard *redisx.Shard, users []hub.UserID, job *storeJob) error {
 	pause := storePause
 	for start := time.Now(); ; in.metrics.retries.Inc() {
-		err := in.tryStore(ctx, shard, calls)
+		err := in.tryStore(ctx, shard, users, job)
+		if refused := refusal(err, job.account.Name); refused != nil {
+			in.refuse(shard, refused)
+			return refused
+		}
 		if !passing(err) || time.Since(start) > storePatience {
 			return err
 		}
@@ -150,38 +166,90 @@ func (in *Inbox) storeOn(ctx context.Context, shard *redisx.Shard, users []hub.U
 	}
 }
 
+// refuse counts a refusal for want of room.
+func (in *Inbox) refuse(shard *redisx.Shard, why *hub.RoomError) {
+	reason := refusedQuota
+	if why.Account == "" {
+		reason = refusedFull
+		in.room.note(shard, why.Detail, time.Now())
+	}
+	in.metrics.refused.WithLabelValues(reason).Inc()
+}
+
+// storeCall is one call of the store script.
+type storeCall struct {
+	users     []hub.UserID
+	remaining int // users that are not done, with those of this call
+}
+
+// split makes calls of users.
+func split(users []hub.UserID) (calls []storeCall) {
+	for len(users) > 0 {
+		n := min(scriptUsers, len(users))
+		calls = append(calls, storeCall{users: users[:n], remaining: len(users)})
+		users = users[n:]
+	}
+	return calls
+}
+
+func (in *Inbox) storeArgs(call storeCall, job *storeJob) []any {
+	args := make([]any, 0, 4+3*len(call.users)+len(job.head)+len(job.tail))
+	args = append(args, "EVALSHA", storeScript.Hash(), 3*len(call.users))
+	for _, u := range call.users {
+		args = append(args, in.keys.Inbox(u), in.keys.InboxIDs(u), in.keys.InboxBook(u))
+	}
+	args = append(args, job.head...)
+	args = append(args, call.remaining)
+	return append(args, job.tail...)
+}
+
 // passing reports whether err is of a kind that a new master mends.
 func passing(err error) bool {
 	return errors.Is(err, redisx.ErrUnavailable) && !errors.Is(err, redisx.ErrFull) && !errors.Is(err, redisx.ErrMisconfigured)
 }
 
-// tryStore runs store scripts in one pipeline, waits until the replicas have
-// what they did, and counts it.
-func (in *Inbox) tryStore(ctx context.Context, shard *redisx.Shard, calls [][]any) error {
-	cmds, err := in.call(ctx, shard, calls)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		if err := shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-			return storeScript.Load(ctx, c).Err()
-		}); err != nil {
+// tryStore stores for users, waits until the replicas have it, and counts it.
+// The first call goes alone: when it is refused for want of room, nothing was
+// stored. What the others leave undone, so as not to hold up the server, is
+// called for again.
+func (in *Inbox) tryStore(ctx context.Context, shard *redisx.Shard, users []hub.UserID, job *storeJob) error {
+	calls := split(users)
+	for first := calls[:min(1, len(calls))]; len(calls) > 0; first = calls {
+		left, err := in.storeSome(ctx, shard, first, job)
+		if err != nil {
 			return err
 		}
-		cmds, err = in.call(ctx, shard, calls)
-	}
-	if err != nil {
-		return err
-	}
-	for _, c := range cmds {
-		if did, ok := c.(*redis.Cmd); ok {
-			in.count(did)
-		}
+		calls = append(split(left), calls[len(first):]...)
 	}
 	return nil
 }
 
-func (in *Inbox) call(ctx context.Context, shard *redisx.Shard, calls [][]any) ([]redis.Cmder, error) {
+// storeSome makes calls in one pipeline and returns the users that they left.
+func (in *Inbox) storeSome(ctx context.Context, shard *redisx.Shard, calls []storeCall, job *storeJob) (left []hub.UserID, err error) {
+	cmds, err := in.call(ctx, shard, calls, job)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if err := shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+			return storeScript.Load(ctx, c).Err()
+		}); err != nil {
+			return nil, err
+		}
+		cmds, err = in.call(ctx, shard, calls, job)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range cmds {
+		if did, ok := c.(*redis.Cmd); ok {
+			left = append(left, calls[i].users[in.count(did):]...)
+		}
+	}
+	return left, nil
+}
+
+func (in *Inbox) call(ctx context.Context, shard *redisx.Shard, calls []storeCall, job *storeJob) ([]redis.Cmder, error) {
 	cmds, err := shard.WriteCopied(ctx, copyWait, func(pipe redis.Pipeliner) {
-		for _, args := range calls {
-			pipe.Do(ctx, args...)
+		for _, c := range calls {
+			pipe.Do(ctx, in.storeArgs(c, job)...)
 		}
 	})
 	if _, reply := errors.AsType[redis.Error](err); reply && !slices.ContainsFunc(cmds, failed) {
@@ -194,15 +262,18 @@ func (in *Inbox) call(ctx context.Context, shard *redisx.Shard, calls [][]any) (
 
 func failed(c redis.Cmder) bool { return c.Err() != nil }
 
-// count takes what one call of the store script did.
-func (in *Inbox) count(call *redis.Cmd) {
+// count takes what one call of the store script did, and returns for how many
+// users it did.
+func (in *Inbox) count(call *redis.Cmd) int {
 	did, _ := call.Val().([]any)
-	for i, c := range []prometheus.Counter{in.metrics.stored, in.metrics.expired, in.metrics.pushed} {
-		if i < len(did) {
-			n, _ := did[i].(int64)
-			c.Add(float64(n))
-		}
+	numbers := make([]int64, 4)
+	for i := range min(len(did), len(numbers)) {
+		numbers[i], _ = did[i].(int64)
 	}
+	for i, c := range []prometheus.Counter{in.metrics.stored, in.metrics.expired, in.metrics.pushed} {
+		c.Add(float64(numbers[i]))
+	}
+	return int(numbers[3])
 }
 
 // Ack removes from user's inbox what the client has acknowledged: the entries
@@ -211,22 +282,24 @@ func (in *Inbox) count(call *redis.Cmd) {
 //
 // Ack does not wait for replicas. One that a failover undoes brings the entry
 // again, under the id that the client has seen.
+//
+// Each id is looked up by itself, and the inbox is not read: what it costs a
+// server does not depend on how much the inbox holds.
 func (in *Inbox) Ack(ctx context.Context, user hub.UserID, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	keys := []string{in.keys.Inbox(user), in.keys.InboxIDs(user), in.keys.InboxBook(user)}
-	args := make([]any, len(ids))
-	for i, id := range ids {
-		args[i] = id
-	}
 	homes := in.homes(user)
 	removed, errs := make([]int, len(homes)), make([]error, len(homes))
 	in.atHomes(homes, func(i int, shard *redisx.Shard) {
-		errs[i] = shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
-			removed[i], err = ackScript.Run(ctx, c, keys, args...).Int()
-			return err
-		})
+		for some := range slices.Chunk(ids, scriptIDs) {
+			n, err := in.ackOn(ctx, shard, keys, some)
+			removed[i] += n
+			if errs[i] = err; err != nil {
+				return
+			}
+		}
 	})
 	for _, n := range removed {
 		in.metrics.acked.Add(float64(n))
@@ -235,6 +308,20 @@ func (in *Inbox) Ack(ctx context.Context, user hub.UserID, ids []string) error {
 		return in.fail(opAck, fmt.Errorf("acknowledge %d notifications of user %s: %w", len(ids), user, err))
 	}
 	return nil
+}
+
+// ackOn removes what is acknowledged of one home.
+func (in *Inbox) ackOn(ctx context.Context, shard *redisx.Shard, keys, ids []string) (removed int, err error) {
+	args := make([]any, 0, 1+len(ids))
+	args = append(args, in.keys.InboxAccounts())
+	for _, id := range ids {
+		args = append(args, id)
+	}
+	err = shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
+		removed, err = ackScript.Run(ctx, c, keys, args...).Int()
+		return err
+	})
+	return removed, err
 }
 
 // homes returns the shards that user's inbox is on, the present one last.
@@ -261,6 +348,9 @@ func (in *Inbox) atHomes(homes []*redisx.Shard, f func(i int, shard *redisx.Shar
 
 // fail counts a failure and marks one of Redis as hub.ErrUnavailable.
 func (in *Inbox) fail(operation string, err error) error {
+	if _, refused := errors.AsType[*hub.RoomError](err); refused {
+		return err // counted where it was refused
+	}
 	in.metrics.failures.WithLabelValues(operation).Inc()
 	if errors.Is(err, redisx.ErrUnavailable) && !errors.Is(err, hub.ErrUnavailable) {
 		return fmt.Errorf("%w: %w", hub.ErrUnavailable, err)

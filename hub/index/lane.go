@@ -210,10 +210,22 @@ func (l *lane) renew(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// flush writes one round of queued changes. On failure they are queued again:
-// an entry is replaced whole, so writing it twice does no harm.
+// flush writes one round of queued changes. When Redis has no room for it, the
+// removals that are queued are written on their own: who has left must not stay
+// because somebody else cannot come.
 func (l *lane) flush(ctx context.Context) error {
 	l.ledger.take(&l.round, roundUsers)
+	err := l.writeRound(ctx)
+	if errors.Is(err, redisx.ErrFull) {
+		l.ledger.takeRemovals(&l.round, roundUsers)
+		_ = l.writeRound(ctx) // the next round finds it again; what fails is the round above
+	}
+	return err
+}
+
+// writeRound writes the round taken. On failure its changes are queued again:
+// an entry is replaced whole, so writing it twice does no harm.
+func (l *lane) writeRound(ctx context.Context) error {
 	l.gauge(l.ledger.pending())
 	if len(l.round.users) > 0 {
 		start := time.Now()
@@ -286,10 +298,21 @@ func (l *lane) isAlone(now time.Time) bool {
 func (l *lane) queue(ctx context.Context, pipe redis.Pipeliner) {
 	users, holds := l.round.users, l.round.holds
 	for len(users) > 0 {
-		n := min(scriptUsers, len(users))
+		n := callUsers(holds)
 		pipe.Do(ctx, l.putArgs(users[:n], holds[:n])...)
 		users, holds = users[n:], holds[n:]
 	}
+}
+
+// callUsers is of how many users one call of the script writes holds: of fewer
+// when they are long, because a user has connections of many services.
+func callUsers(holds []string) (n int) {
+	for bytes := 0; n < min(scriptUsers, len(holds)); n++ {
+		if bytes += len(holds[n]); n > 0 && bytes > scriptBytes {
+			break
+		}
+	}
+	return n
 }
 
 func (l *lane) putArgs(users []hub.UserID, holds []string) []any {

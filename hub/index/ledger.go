@@ -111,10 +111,32 @@ func (l *ledger) take(r *round, limit int) {
 	r.changes = append(r.changes, l.queue[:n]...)
 	clear(l.queue[:n])
 	l.queue = l.queue[n:]
-	l.taken = n
 	if len(l.queue) == 0 {
 		l.queue = nil
 	}
+	l.fillLocked(r)
+}
+
+// takeRemovals is take for those changes alone that leave nothing of a user.
+func (l *ledger) takeRemovals(r *round, limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := l.queue[:0]
+	for _, c := range l.queue {
+		if l.held[c.user].text == 0 && len(r.changes) < limit {
+			r.changes = append(r.changes, c)
+		} else {
+			kept = append(kept, c)
+		}
+	}
+	clear(l.queue[len(kept):])
+	l.queue = kept
+	l.fillLocked(r)
+}
+
+// fillLocked has r write what its changes ask for.
+func (l *ledger) fillLocked(r *round) {
+	l.taken = len(r.changes)
 	for _, c := range r.changes {
 		if c.done != nil {
 			l.waiting--

@@ -218,15 +218,9 @@ func (p *part) mget(ctx context.Context, sh *redisx.Shard, now bool) error {
 		p.keys = append(p.keys, names[start:end])
 		start = end
 	}
-	p.args = append(p.args, "MGET")
-	for i := range p.keys {
-		p.args = append(p.args, &p.keys[i])
-	}
-	get := func(ctx context.Context, c *redis.Client) error {
-		cmd := redis.NewStringSliceCmd(ctx, p.args...)
-		err := c.Process(ctx, cmd)
-		p.reply = cmd.Val()
-		return err
+	get := p.mgetOnce
+	if len(p.keys) > mgetKeys {
+		get = p.mgetPieces
 	}
 	if now {
 		if err := sh.Write(ctx, get); err == nil || !errors.Is(err, redisx.ErrUnavailable) {
@@ -234,6 +228,46 @@ func (p *part) mget(ctx context.Context, sh *redisx.Shard, now bool) error {
 		}
 	}
 	return sh.Read(ctx, get)
+}
+
+// mgetKeys is how many keys one MGET reads: others wait for a millisecond or so.
+const mgetKeys = 1000
+
+// mgetOnce reads every key with one command.
+func (p *part) mgetOnce(ctx context.Context, c *redis.Client) error {
+	p.args = mgetArgs(p.args[:0], p.keys)
+	cmd := redis.NewStringSliceCmd(ctx, p.args...)
+	err := c.Process(ctx, cmd)
+	p.reply = cmd.Val()
+	return err
+}
+
+// mgetPieces reads the keys with several commands, between which the server can
+// turn to others.
+func (p *part) mgetPieces(ctx context.Context, c *redis.Client) error {
+	pipe := c.Pipeline()
+	var cmds []*redis.StringSliceCmd
+	for keys := range slices.Chunk(p.keys, mgetKeys) {
+		cmd := redis.NewStringSliceCmd(ctx, mgetArgs(make([]any, 0, 1+len(keys)), keys)...)
+		_ = pipe.Process(ctx, cmd) // it is queued
+		cmds = append(cmds, cmd)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	p.reply = make([]string, 0, len(p.keys))
+	for _, cmd := range cmds {
+		p.reply = append(p.reply, cmd.Val()...)
+	}
+	return nil
+}
+
+func mgetArgs(args []any, keys []string) []any {
+	args = append(args, "MGET")
+	for i := range keys {
+		args = append(args, &keys[i]) // a pointer is not boxed
+	}
+	return args
 }
 
 // maxStrays bounds how many unknown processes one lookup asks after; the
@@ -264,8 +298,15 @@ func (l *lookup) group(roll *lease.Roll, users []hub.UserID, services []hub.Serv
 func (l *lookup) missing(users []hub.UserID) (missing []hub.UserID) {
 	slices.Sort(l.unavailable)
 	l.unavailable = slices.Compact(l.unavailable)
+	if len(l.unavailable) == 0 {
+		return nil
+	}
+	found := make(map[int32]bool, len(l.hits))
+	for _, h := range l.hits {
+		found[h.user] = true
+	}
 	for _, user := range l.unavailable {
-		if !slices.ContainsFunc(l.hits, func(h hit) bool { return h.user == user }) {
+		if !found[user] {
 			missing = append(missing, users[user])
 		}
 	}

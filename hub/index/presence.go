@@ -124,12 +124,7 @@ func mget(ctx context.Context, c *redis.Client, keys []string) ([]string, error)
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	args := make([]any, 0, 1+len(keys))
-	args = append(args, "MGET")
-	for i := range keys {
-		args = append(args, &keys[i]) // a pointer is not boxed
-	}
-	cmd := redis.NewStringSliceCmd(ctx, args...)
+	cmd := redis.NewStringSliceCmd(ctx, mgetArgs(make([]any, 0, 1+len(keys)), keys)...)
 	err := c.Process(ctx, cmd)
 	return cmd.Val(), err
 }

@@ -66,7 +66,7 @@ func (ix *Index) sweepIfDue(ctx context.Context) error {
 // does for about period.
 func (ix *Index) takeTurn(ctx context.Context, job string, period time.Duration) (mine bool, err error) {
 	err = ix.data.Lead().Write(ctx, func(ctx context.Context, c *redis.Client) error {
-		mine, err = c.SetNX(ctx, ix.keys.Turn(job), 1, period).Result()
+		mine, err = turnScript.Run(ctx, c, []string{ix.keys.Turn(job)}, period.Milliseconds()).Bool()
 		return err
 	})
 	if err != nil {

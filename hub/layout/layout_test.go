@@ -12,6 +12,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx"
+	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
 )
 
@@ -147,6 +148,33 @@ func TestPrefixes(t *testing.T) {
 func (c *Check) searching() *Check {
 	c.scanned = time.Time{}
 	return c
+}
+
+// TestOthersOnTheSameRedis: a process that is alone looks for another prefix.
+// Its user need not be let to look at what it finds there.
+func TestOthersOnTheSameRedis(t *testing.T) {
+	p := redistest.Process(t, redisproc.ServerOptions{})
+	others := redistest.Config(t, "redis://"+p.Addr())
+	if err := check(t, others, Front).look(t); err != nil {
+		t.Fatal(err)
+	}
+	ours := redistest.Config(t, "redis://u:pw@"+p.Addr())
+	admin := p.Client()
+	defer admin.Close()
+	if err := admin.Do(t.Context(), "ACL", "SETUSER", "u", "on", ">pw", "~"+ours.Prefix+":*", "+@all").Err(); err != nil {
+		t.Fatal(err)
+	}
+	r := redistest.Open(t, ours)
+	c := New(r, hub.NewKeys(ours.Prefix), API, slog.New(slog.DiscardHandler), nil)
+	if err := c.aged().look(t); err != nil {
+		t.Errorf("%v, though that is somebody else's affair", err)
+	}
+	if all := r.Troubles(); len(all) > 0 {
+		t.Errorf("troubles %+v", all)
+	}
+	if log := admin.ACLLog(t.Context(), 10).Val(); len(log) == 0 {
+		t.Error("it did not look")
+	}
 }
 
 // TestShardsGrow: processes of both lists agree while those of the new one know

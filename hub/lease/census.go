@@ -180,13 +180,14 @@ func (c *Census) Steady() bool {
 
 // tryWrite finds out whether the shard takes writes now. The write that it
 // tries changes nothing, because the key is never there, and so it is not
-// replicated either; but a master refuses it when it would refuse a lease.
+// replicated either; but a master refuses it when it would refuse a lease. One
+// that is full does not: it takes leases.
 func (c *Census) tryWrite(ctx context.Context) {
 	err := c.shard.Write(ctx, func(ctx context.Context, cl *redis.Client) error {
-		return cl.SetXX(ctx, c.keys.Turn("none"), 1, 0).Err()
+		return cl.PExpire(ctx, c.keys.Turn("none"), time.Hour).Err()
 	})
 	switch {
-	case err != nil && !errors.Is(err, redis.Nil):
+	case err != nil:
 		c.writable.Store(nil)
 	case c.writable.Load() == nil:
 		now := time.Now()

@@ -395,3 +395,30 @@ func TestBury(t *testing.T) {
 		t.Error("buried without Redis")
 	}
 }
+
+// A Redis without room refuses no lease, no declaration and no goodbye.
+func TestScriptsAtAFullRedis(t *testing.T) {
+	c := redistest.Process(t, redisproc.ServerOptions{}).Client()
+	defer c.Close()
+	ctx, keys, p := t.Context(), hub.NewKeys("t"), &hub.Process{ID: hub.NewProcessID()}
+	if err := c.ConfigSet(ctx, "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Set(ctx, "more", 1, 0).Err(); !redis.HasErrorPrefix(err, "OOM") {
+		t.Fatalf("a write at a full Redis: %v, want OOM", err)
+	}
+	for _, want := range []Renewal{RenewedLapsed, RenewedStood} {
+		if got, err := Renew(ctx, c, keys, p, true, time.Minute, time.Now()); err != nil || got != want {
+			t.Errorf("renewal found %v, %v, want %v", got, err, want)
+		}
+	}
+	if n := must(t)(vouchScript.Run(ctx, c, []string{"w", "x"}, "described", 6000).Int()); n != 1 {
+		t.Errorf("vouching returned %d, want 1", n)
+	}
+	if n := must(t)(declareScript.Run(ctx, c, []string{"v", "y"}, "declared", 60000, 0).Int()); n != 1 {
+		t.Errorf("declaring returned %d, want 1", n)
+	}
+	if err := Leave(ctx, c, keys, p.ID, true); err != nil || c.Get(ctx, keys.Tombstone(p.ID)).Val() != tombLeft {
+		t.Errorf("leaving: %v", err)
+	}
+}

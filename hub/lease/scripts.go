@@ -11,6 +11,9 @@ import (
 	"github.com/homing/homing/hub"
 )
 
+// The scripts go through at a Redis that takes no more writes for want of
+// memory: what tells the living from the dead takes no memory to speak of, and
+// whoever is refused it there would be wrong about both.
 var (
 	//go:embed lua/renew.lua
 	renewSource string
@@ -20,11 +23,14 @@ var (
 	declareSource string
 	//go:embed lua/forget.lua
 	forgetSource string
+	//go:embed lua/leave.lua
+	leaveSource string
 
 	renewScript   = redis.NewScript(renewSource)
 	vouchScript   = redis.NewScript(vouchSource)
 	declareScript = redis.NewScript(declareSource)
 	forgetScript  = redis.NewScript(forgetSource)
+	leaveScript   = redis.NewScript(leaveSource)
 )
 
 const (
@@ -66,15 +72,11 @@ func Renew(ctx context.Context, c *redis.Client, keys hub.Keys, p *hub.Process, 
 // Leave takes p's lease out of one shard. On the lead shard it also takes p out
 // of the set of processes and says that it left, so that nobody asks for it.
 func Leave(ctx context.Context, c *redis.Client, keys hub.Keys, p hub.ProcessID, lead bool) error {
-	_, err := c.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.Del(ctx, keys.Lease(p))
-		if lead {
-			pipe.ZRem(ctx, keys.Processes(), string(p))
-			pipe.Set(ctx, keys.Tombstone(p), tombLeft, tombstoneKept)
-		}
-		return nil
-	})
-	return err
+	names := []string{keys.Lease(p)}
+	if lead {
+		names = append(names, keys.Processes(), keys.Tombstone(p))
+	}
+	return leaveScript.Run(ctx, c, names, string(p), tombLeft, tombstoneKept.Milliseconds()).Err()
 }
 
 // Forget takes those of ids whose lease does not stand out of the set of

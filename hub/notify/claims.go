@@ -44,6 +44,8 @@ const (
 // by the request that holds it.
 type claim struct {
 	key         string
+	scope       string
+	account     string // Redis key of what the scope's records take
 	fingerprint [32]byte
 	attempt     uint64
 	state       claimState
@@ -62,6 +64,7 @@ type claim struct {
 // chore is what there is to write for one claim.
 type chore struct {
 	key     string
+	account string
 	attempt uint64
 	state   claimState
 	record  []byte // empty: delete the key
@@ -71,7 +74,7 @@ type chore struct {
 
 // enter opens a claim of key, or says what this server knows of the key
 // already. A claim that is to be released is the new request's to take over.
-func (o *Once) enter(key string, fingerprint [32]byte) (*claim, hub.OnceState, []byte) {
+func (o *Once) enter(key, scope string, fingerprint [32]byte) (*claim, hub.OnceState, []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c := o.claims[key]
@@ -91,7 +94,10 @@ func (o *Once) enter(key string, fingerprint [32]byte) (*claim, hub.OnceState, [
 		return nil, hub.OnceInFlight, nil
 	}
 	o.attempts++
-	*c = claim{key: key, fingerprint: fingerprint, attempt: o.attempts, doubt: c.doubt, since: time.Now()}
+	*c = claim{
+		key: key, scope: scope, account: o.keys.OnceAccount(scope),
+		fingerprint: fingerprint, attempt: o.attempts, doubt: c.doubt, since: time.Now(),
+	}
 	return c, hub.OnceFresh, nil
 }
 
@@ -147,7 +153,7 @@ func (o *Once) close(key string, fingerprint [32]byte, state claimState, reply [
 
 // choreLocked says what there is to write for c.
 func (o *Once) choreLocked(c *claim, now time.Time) chore {
-	w := chore{key: c.key, attempt: c.attempt, state: c.state, start: now}
+	w := chore{key: c.key, account: c.account, attempt: c.attempt, state: c.state, start: now}
 	switch c.state {
 	case claimOpen:
 		w.record, w.keep = o.pending(c.fingerprint, c.attempt), onceLease
@@ -362,6 +368,7 @@ func (o *Once) run(ctx context.Context, r *redis.Client, work []chore, cmds []*r
 	pipe := r.Pipeline()
 	for i, w := range work {
 		cmds[i] = pipe.EvalSha(ctx, settleScript.Hash(), []string{w.key}, o.settleArgs(w.attempt, w.record, w.keep)...)
+		w.charge(ctx, pipe)
 	}
 	_, err := pipe.Exec(ctx)
 	return err

@@ -21,6 +21,9 @@ func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 	if err := d.agreed(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}
+	if d.storage != nil {
+		h.Degraded = append(h.Degraded, d.storage.Degraded()...)
+	}
 	if err := d.relay.Ready(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}

@@ -106,6 +106,8 @@ type onceMetrics struct {
 	finished prometheus.Counter
 	lost     prometheus.Counter
 	given    prometheus.Counter
+
+	refusedFull, refusedQuota prometheus.Counter
 }
 
 func newOnceMetrics(reg prometheus.Registerer, waiting func() float64) onceMetrics {
@@ -118,7 +120,13 @@ func newOnceMetrics(reg prometheus.Registerer, waiting func() float64) onceMetri
 		Name: "homing_notify_claims_unsettled",
 		Help: "Idempotency keys whose release or reply waits for Redis.",
 	}, waiting)
+	refused := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "homing_notify_claims_refused_total",
+		Help: "Requests with an id refused because it could not be remembered: data Redis is above its watermark (full), or the API key's remembered requests take all that they may (quota).",
+	}, []string{"reason"})
 	return onceMetrics{
+		refusedFull:  refused.WithLabelValues("full"),
+		refusedQuota: refused.WithLabelValues("quota"),
 		doubtful: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_notify_claims_doubtful_total",
 			Help: "Claims of idempotency keys that got no answer, so that nobody knows whether they stand.",

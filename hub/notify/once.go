@@ -51,6 +51,7 @@ var errUnclaimed = errors.New("no claim of this server is open")
 // 'd', the fingerprint and the reply. The server's id is how a server knows its
 // own claims again when it was not told that it had made them.
 type Once struct {
+	cfg     OnceConfig
 	redis   *redisx.Redis
 	keys    hub.Keys
 	self    hub.ProcessID
@@ -66,10 +67,11 @@ type Once struct {
 	working  map[*redisx.Shard]bool
 }
 
-// NewOnce returns the store of idempotency keys on r's data Redis.
-func NewOnce(r *redisx.Redis, keys hub.Keys, reg prometheus.Registerer) *Once {
+// NewOnce returns the store of idempotency keys on r's data Redis. cfg must be
+// valid.
+func NewOnce(cfg OnceConfig, r *redisx.Redis, keys hub.Keys, reg prometheus.Registerer) *Once {
 	o := &Once{
-		redis: r, keys: keys, self: hub.NewProcessID(), kick: make(chan struct{}, 1),
+		cfg: cfg, redis: r, keys: keys, self: hub.NewProcessID(), kick: make(chan struct{}, 1),
 		claims: make(map[string]*claim), working: make(map[*redisx.Shard]bool),
 	}
 	o.metrics = newOnceMetrics(reg, o.unsettled)
@@ -82,10 +84,11 @@ func NewOnce(r *redisx.Redis, keys hub.Keys, reg prometheus.Registerer) *Once {
 //
 // A claim whose outcome Redis did not tell is tried once more. If that fails
 // too, the claim is released as soon as Redis answers, and a repeat at this
-// server does not wait even for that. Errors wrap hub.ErrUnavailable when
-// Redis was the cause.
+// server does not wait even for that. A *hub.RoomError says that nothing more can
+// be remembered now, for scope or for anybody; what is remembered is told all the
+// same. Other errors wrap hub.ErrUnavailable when Redis was the cause.
 func (o *Once) Begin(ctx context.Context, scope, id string, fingerprint [32]byte) (hub.OnceState, []byte, error) {
-	c, state, reply := o.enter(o.keys.Once(scope, id), fingerprint)
+	c, state, reply := o.enter(o.keys.Once(scope, id), scope, fingerprint)
 	if c == nil {
 		return state, reply, nil
 	}
@@ -127,8 +130,13 @@ func read(found []byte, fingerprint [32]byte) (hub.OnceState, []byte) {
 // an older attempt or the same, is c's to take.
 func (o *Once) claim(ctx context.Context, c *claim) (found []byte, err error) {
 	record := o.pending(c.fingerprint, c.attempt)
+	quota, full := o.bounds(o.redis.Data.Shard(c.key))
 	err = o.write(ctx, c.key, func(ctx context.Context, r *redis.Client) error {
-		claimed, err := r.SetNX(ctx, c.key, record, onceLease).Result()
+		if full != nil {
+			found, err = o.lookOnly(ctx, r, c, full)
+			return err
+		}
+		claimed, err := o.claimNew(ctx, r, c, record, quota)
 		if err != nil || claimed {
 			return err
 		}
@@ -174,6 +182,9 @@ func done(fingerprint [32]byte, reply []byte) []byte {
 // inDoubt reports whether a command that failed with err may have been carried
 // out all the same.
 func inDoubt(err error) bool {
+	if _, refused := errors.AsType[*hub.RoomError](err); refused {
+		return false
+	}
 	if _, refused := errors.AsType[redis.Error](err); refused {
 		return false
 	}
@@ -220,12 +231,22 @@ func (o *Once) end(ctx context.Context, key string, fingerprint [32]byte, state 
 	var said any
 	err = o.write(ctx, key, func(ctx context.Context, r *redis.Client) (err error) {
 		if stands && state == claimDone { // nobody else can have the key
-			return r.Set(ctx, key, w.record, w.keep).Err()
+			return o.record(ctx, r, &w)
 		}
 		said, err = settleScript.Run(ctx, r, []string{key}, o.settleArgs(w.attempt, w.record, w.keep)...).Result()
 		return err
 	})
 	return o.take(w, said, err)
+}
+
+// record writes the reply of a request whose claim stands, and charges it.
+func (o *Once) record(ctx context.Context, r *redis.Client, w *chore) error {
+	_, err := r.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.Set(ctx, w.key, w.record, w.keep)
+		w.charge(ctx, pipe)
+		return nil
+	})
+	return err
 }
 
 // settleArgs are those of settle.lua.

@@ -14,6 +14,8 @@ import (
 // nothing.
 type Storage interface {
 	Store(ctx context.Context, users []hub.UserID, m *hub.Stored, ttl time.Duration) error
+	// Degraded says where nothing can be stored now, and why.
+	Degraded() []string
 }
 
 // KeepIn has notifications with a Store kept in s, before anything is sent.
@@ -30,7 +32,7 @@ func (d *Dispatcher) place(ctx context.Context, n *hub.Notification, users []hub
 		if d.storage == nil {
 			return index.Placement{}, fmt.Errorf("store: %w: this server has no inbox", hub.ErrInvalid)
 		}
-		m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render()}
+		m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render(), Account: n.Account}
 		if err := d.storage.Store(ctx, users, &m, n.Store); err != nil {
 			return index.Placement{}, err
 		}

@@ -9,6 +9,8 @@
 --               bytes    what the stream's entries take
 --               soonest  no entry expires before, in Unix milliseconds
 --               gone     the highest position that was given up
+--               @<id>    the position of an entry of class must that the ids
+--                        have forgotten
 -- ARGV[1]     notification id
 -- ARGV[2]     class, as a number
 -- ARGV[3]     services, each followed by a space
@@ -17,35 +19,173 @@
 -- ARGV[6]     entries that a stream may have
 -- ARGV[7]     bytes that a stream may have
 -- ARGV[8]     how long ids and book outlive the last call, in milliseconds
--- Returns {added, expired, pushed out}, summed over the users.
+-- ARGV[9]     users of the notification on this shard that are not done: those
+--             of this call, and those of the calls after it
+-- ARGV[10]    share of the server's memory up to which anything is stored
+-- ARGV[11]    the server's memory if it sets no maxmemory, in bytes; 0: not known
+-- ARGV[12]    prefix of the accounts
+-- ARGV[13]    whose account is charged; empty: nobody's
+-- ARGV[14]    bytes that it may hold on this shard; 0: as ARGV[15] says
+-- ARGV[15]    share of what may be stored that it may hold; 0: all of it
+-- Returns {added, expired, pushed out, users done}, the first three summed over
+-- the users. It may stop before the last user, and then wants to be called for
+-- the others: others must not wait for long. Error replies begin with INBOXFULL
+-- when the server has no room, and with INBOXQUOTA and a number of seconds when
+-- the account has none before; nothing was changed then.
 --
 -- An entry's id is its position and -0; its fields are i (id), c (class),
--- s (services), p (payload) and x (expiry in Unix milliseconds), in this order.
--- readEntry in entry.go and ack.lua know this too.
+-- s (services), p (payload), x (expiry in Unix milliseconds) and a (account), in
+-- this order. a is "<bucket> <bytes> <whose>"; entries of nobody's, and old ones,
+-- lack it. readEntry in read.go and ack.lua know this too.
+--
+-- An account is a hash: held, the bytes that are charged; next, the first bucket;
+-- and the bytes of each bucket, by the Unix second at which they lapse. What an
+-- inbox gives up before it expires is taken off its bucket.
 local id, class, services, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local ttl, max_count, max_bytes, memory = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local ttl, max_count, max_bytes, memory = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local remaining, accounts, whose = tonumber(ARGV[9]), ARGV[12], ARGV[13]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local must = '0'
 local overhead = 64
+-- What Redis 7 takes for a stream's first entry, and for the ids, the book and
+-- the names of all three.
+local stream_bytes, inbox_bytes = 4096, 640
 local added, expired, pushed = 0, 0, 0
+-- work is what was read and written of streams, in bytes and per entry; at
+-- work_limit it is enough for one call.
+local work, per_entry, work_limit = 0, 4096, 800 * 1024
+local charges = {} -- by account, by bucket
 
 local function int(n) return string.format('%.0f', n) end
 local function size(i, s, p) return #i + #s + #p + overhead end
 local function position(entry) return tonumber(string.match(entry[1], '^%d+')) end
+local need = size(id, services, payload)
+
+-- bucket_of is when what is stored for so many milliseconds lapses in an
+-- account: up to an eighth later, so that buckets are few.
+local function bucket_of(keep)
+  local width, seconds = 1, math.ceil(keep / 1000)
+  while width * 2 <= seconds / 8 do
+    width = width * 2
+  end
+  return int(math.ceil((now / 1000 + seconds) / width) * width)
+end
+local entry_bucket, inbox_bucket = bucket_of(ttl), bucket_of(memory)
+
+local function charge(name, bucket, bytes)
+  charges[name] = charges[name] or {}
+  charges[name][bucket] = (charges[name][bucket] or 0) + bytes
+end
+
+-- held returns what an account holds and the seconds until some of it lapses.
+local function held(account)
+  local h = redis.call('HMGET', account, 'held', 'next')
+  if not h[1] then
+    return 0, 0
+  end
+  local sum, first = tonumber(h[1]), tonumber(h[2])
+  if now / 1000 < first then
+    return sum, first - now / 1000
+  end
+  local all, lapsed = redis.call('HGETALL', account), {}
+  sum, first = 0, math.huge
+  for i = 1, #all, 2 do
+    local bucket = tonumber(all[i])
+    if bucket and bucket <= now / 1000 then
+      lapsed[#lapsed + 1] = all[i]
+    elseif bucket then
+      sum, first = sum + tonumber(all[i + 1]), math.min(first, bucket)
+    end
+  end
+  if first == math.huge then
+    redis.call('DEL', account)
+    return 0, 0
+  end
+  if #lapsed > 0 then
+    redis.call('HDEL', account, unpack(lapsed))
+  end
+  redis.call('HSET', account, 'held', int(sum), 'next', int(first))
+  return sum, first - now / 1000
+end
+
+-- settle writes charges into their accounts. What is given back of a bucket that
+-- has lapsed was given back with it.
+local function settle()
+  for name, buckets in pairs(charges) do
+    local account, sum = accounts .. name, 0
+    local first = tonumber(redis.call('HGET', account, 'next') or math.huge)
+    for bucket, bytes in pairs(buckets) do
+      if bytes > 0 or redis.call('HEXISTS', account, bucket) == 1 then
+        redis.call('HINCRBY', account, bucket, int(bytes))
+        sum, first = sum + bytes, math.min(first, tonumber(bucket))
+      end
+    end
+    if sum ~= 0 then
+      redis.call('HINCRBY', account, 'held', int(sum))
+      redis.call('HSET', account, 'next', int(first))
+      redis.call('PEXPIRE', account, int(2 * memory))
+    end
+  end
+end
+
+-- refusal returns why nothing may be stored, as an error reply, or nil.
+local function refusal()
+  local info = redis.pcall('INFO', 'memory')
+  if type(info) == 'table' then
+    if not string.find(info.err, 'not supported', 1, true) then
+      return info
+    end
+    info = '' -- a stand-in for Redis
+  end
+  local used = tonumber(string.match(info, '\nused_memory:(%d+)') or '0')
+  local limit = tonumber(string.match(info, '\nmaxmemory:(%d+)') or '0')
+  if limit == 0 then
+    limit = tonumber(ARGV[11])
+  end
+  local room, wanted = tonumber(ARGV[10]) * limit, remaining * (need + stream_bytes + inbox_bytes)
+  if limit > 0 and used + wanted > room then
+    return redis.error_reply('INBOXFULL ' .. int(used) .. ' of ' .. int(limit) .. ' bytes of memory are used')
+  end
+  local quota = tonumber(ARGV[14])
+  if quota == 0 then
+    quota = tonumber(ARGV[15]) * room
+  end
+  if whose ~= '' and quota > 0 then
+    local has, lapse = held(accounts .. whose)
+    if has + wanted > quota then
+      return redis.error_reply('INBOXQUOTA ' .. int(math.ceil(lapse)) .. ' ' .. int(has) .. ' of ' .. int(quota) .. ' bytes are held')
+    end
+  end
+end
 
 -- drop removes one entry and returns the bytes that this frees.
-local function drop(stream, entry)
+local function drop(stream, book, entry)
+  local fields = entry[2]
   redis.call('XDEL', stream, entry[1])
-  return size(entry[2][2], entry[2][6], entry[2][8])
+  if fields[4] == must then
+    redis.call('HDEL', book, '@' .. fields[2])
+  end
+  local bucket, bytes, name = string.match(fields[12] or '', '^(%d+) (%d+) (.*)$')
+  if bucket then
+    charge(name, bucket, -tonumber(bytes))
+  end
+  return size(fields[2], fields[6], fields[8])
+end
+
+-- look counts the work of having read an entry.
+local function look(entry)
+  work = work + per_entry + #entry[2][8]
+  return entry
 end
 
 -- sweep drops what has expired and returns the book's new values.
-local function sweep(stream, bytes, gone)
+local function sweep(stream, book, bytes, gone)
   local soonest = math.huge
   for _, e in ipairs(redis.call('XRANGE', stream, '-', '+')) do
-    local expiry = tonumber(e[2][10])
+    local expiry = tonumber(look(e)[2][10])
     if expiry <= now then
-      bytes = bytes - drop(stream, e)
+      bytes = bytes - drop(stream, book, e)
       gone = math.max(gone, position(e))
       expired = expired + 1
     else
@@ -53,6 +193,23 @@ local function sweep(stream, bytes, gone)
     end
   end
   return bytes, gone, soonest
+end
+
+-- trim bounds the ids. An entry that waits for its acknowledgement longer than
+-- they remember has its position noted, so that nobody has to look for it.
+local function trim(stream, ids, book)
+  if redis.call('ZCARD', ids) <= max_count then
+    return
+  end
+  local old = redis.call('ZRANGE', ids, 0, -max_count - 1, 'WITHSCORES')
+  for i = 1, #old, 2 do
+    local entry = int(tonumber(old[i + 1])) .. '-0'
+    local e = redis.call('XRANGE', stream, entry, entry)[1]
+    if e and look(e)[2][4] == must then
+      redis.call('HSET', book, '@' .. old[i], int(tonumber(old[i + 1])))
+    end
+  end
+  redis.call('ZREMRANGEBYRANK', ids, 0, -max_count - 1)
 end
 
 local function add(stream, ids, book)
@@ -65,41 +222,60 @@ local function add(stream, ids, book)
   local bytes, soonest, gone = tonumber(b[1] or '0'), tonumber(b[2] or '0'), tonumber(b[3] or '0')
   local last = tonumber(redis.call('ZRANGE', ids, -1, -1, 'WITHSCORES')[2] or '0')
   local count = redis.call('XLEN', stream)
+  local cost = need
+  if last == 0 and whose ~= '' then
+    charge(whose, inbox_bucket, inbox_bytes)
+  end
   if last == 0 and count > 0 then -- evicted: Redis was told to throw keys away
     last = position(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1])
   end
   if count == 0 and bytes > 0 then -- the stream expired as a whole
     bytes, gone = 0, last
+    redis.call('DEL', book)
   end
   if count == 0 then
     soonest = math.huge
   end
   if now >= soonest then
-    bytes, gone, soonest = sweep(stream, bytes, gone)
+    bytes, gone, soonest = sweep(stream, book, bytes, gone)
     count = redis.call('XLEN', stream)
   end
-  local need = size(id, services, payload)
   while count > 0 and (count + 1 > max_count or bytes + need > max_bytes) do
-    local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-    bytes = bytes - drop(stream, oldest)
+    local oldest = look(redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1])
+    bytes = bytes - drop(stream, book, oldest)
     gone = math.max(gone, position(oldest))
     count = count - 1
     pushed = pushed + 1
   end
-  local at = math.max(now, last + 1)
-  redis.call('XADD', stream, int(at) .. '-0', 'i', id, 'c', class, 's', services, 'p', payload, 'x', int(now + ttl))
-  redis.call('ZADD', ids, int(at), id)
-  redis.call('ZREMRANGEBYRANK', ids, 0, -max_count - 1)
+  if count == 0 then
+    cost = cost + stream_bytes
+  end
+  local at = int(math.max(now, last + 1))
+  local entry = {'i', id, 'c', class, 's', services, 'p', payload, 'x', int(now + ttl)}
+  if whose ~= '' then
+    entry[11], entry[12] = 'a', entry_bucket .. ' ' .. int(cost) .. ' ' .. whose
+    charge(whose, entry_bucket, cost)
+  end
+  redis.call('XADD', stream, at .. '-0', unpack(entry))
+  redis.call('ZADD', ids, at, id)
+  trim(stream, ids, book)
   redis.call('HSET', book, 'bytes', int(bytes + need), 'soonest', int(math.min(soonest, now + ttl)), 'gone', int(gone))
   if redis.call('PTTL', stream) < ttl then -- also when it has none yet
     redis.call('PEXPIRE', stream, int(ttl))
   end
   redis.call('PEXPIRE', ids, memory)
   redis.call('PEXPIRE', book, memory)
-  added = added + 1
+  added, work = added + 1, work + need
 end
 
-for k = 1, #KEYS, 3 do
-  add(KEYS[k], KEYS[k + 1], KEYS[k + 2])
+local refused = refusal()
+if refused then
+  return refused
 end
-return {added, expired, pushed}
+local done = 0
+while done * 3 < #KEYS and work < work_limit do
+  add(KEYS[done * 3 + 1], KEYS[done * 3 + 2], KEYS[done * 3 + 3])
+  done = done + 1
+end
+settle()
+return {added, expired, pushed, done}

