@@ -57,7 +57,7 @@ func (s *Server) work(next http.Handler) http.Handler {
 
 // limited counts err if it is the refusal of a limit of key, and returns it.
 func (s *Server) limited(key *apikey.Key, err error) error {
-	var full *admit.Refusal
+	var full *admit.LimitError
 	if errors.As(err, &full) && full.Own {
 		s.metrics.limited.WithLabelValues(key.Name(), string(full.Limit)).Inc()
 	}

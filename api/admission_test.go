@@ -147,9 +147,9 @@ func (w *world) slowBody() {
 }
 
 // until waits for something that must become true.
-func (w *world) until(what string, true func() bool) {
+func (w *world) until(what string, holds func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !true(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("never: %s", what)
 		}

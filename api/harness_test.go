@@ -104,6 +104,7 @@ func newWorld(t *testing.T, options ...option) *world {
 	if w.server, err = New(cfg, deps); err != nil {
 		t.Fatal(err)
 	}
+	w.server.lookout.fresh = 0 // a test sees what it has changed
 	hs := httptest.NewUnstartedServer(nil)
 	hs.Config = w.server.httpServer()
 	hs.Listener = w.server.conns.Listener(hs.Listener)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -30,9 +29,7 @@ func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		return refuse(CodeNotReady, "shutting down")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	switch h := s.hub.Health(ctx); {
+	switch h := s.lookout.look(r.Context()); {
 	case len(h.Down) > 0:
 		return refuse(CodeNotReady, "%s", truncate(strings.Join(h.Down, "; "), 1000))
 	case len(h.Degraded) > 0:

@@ -182,7 +182,7 @@ func fromHub(err error) *Error {
 }
 
 // fromLimit turns the refusal of a limit into that of a request.
-func fromLimit(r *admit.Refusal) *Error {
+func fromLimit(r *admit.LimitError) *Error {
 	e := &Error{Code: CodeOverloaded, Detail: r.Error(), RetryAfter: time.Second}
 	switch {
 	case r.Own && r.Limit == admit.LimitOpen:
@@ -210,7 +210,7 @@ func fromRoom(r *hub.RoomError) *Error {
 // the hub are for the log, not for the caller.
 func asError(err error) *Error {
 	var e *Error
-	var full *admit.Refusal
+	var full *admit.LimitError
 	var room *hub.RoomError
 	switch {
 	case errors.As(err, &e):

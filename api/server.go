@@ -35,6 +35,7 @@ type Server struct {
 	loopback *apikey.Key  // who a caller without a key is; nil when not allowed
 	share    *admit.Share // what all callers together take up
 	conns    *conns.Table
+	lookout  *lookout
 	trouble  rate.Sometimes // logs what fails for many alike
 	failures rate.Sometimes // logs what should not fail
 
@@ -57,6 +58,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		dev:      deps.Dev,
 		log:      deps.Log,
 		share:    admit.NewShare(cfg.shareOfAll()),
+		lookout:  newLookout(deps.Hub.Health),
 		trouble:  rate.Sometimes{First: 1, Interval: time.Second},
 		failures: rate.Sometimes{First: 10, Interval: time.Second},
 	}

@@ -79,7 +79,7 @@ type Outcome struct {
 // asked for it.
 func (o *Outcome) Reply(kind Kind) []byte {
 	if kind == KindBroadcast {
-		return binary.AppendUvarint(nil, uint64(max(0, o.Heard))) //nolint:gosec // not negative
+		return binary.AppendUvarint(nil, uint64(max(0, o.Heard)))
 	}
 	return o.Statuses
 }

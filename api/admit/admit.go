@@ -33,14 +33,14 @@ const (
 	LimitMemory Limit = "memory"
 )
 
-// Refusal says which limit was reached. It is an error.
-type Refusal struct {
+// LimitError says which limit was reached.
+type LimitError struct {
 	Limit Limit
 	Own   bool // it is the caller's own limit, not that of all
 	Most  int64
 }
 
-func (r *Refusal) Error() string {
+func (r *LimitError) Error() string {
 	whose := "all callers together"
 	if r.Own {
 		whose = "the caller"
@@ -108,14 +108,14 @@ type Pass struct {
 }
 
 // Enter lets a request of the caller with the share own in. The error is a
-// *Refusal. Leave must be called once.
+// *LimitError. Leave must be called once.
 func Enter(own, all *Share) (*Pass, error) {
 	if !own.open.take(1) {
-		return nil, &Refusal{Limit: LimitOpen, Own: true, Most: own.open.most}
+		return nil, &LimitError{Limit: LimitOpen, Own: true, Most: own.open.most}
 	}
 	if !all.open.take(1) {
 		own.open.give(1)
-		return nil, &Refusal{Limit: LimitOpen, Most: all.open.most}
+		return nil, &LimitError{Limit: LimitOpen, Most: all.open.most}
 	}
 	return &Pass{own: own, all: all}, nil
 }
@@ -129,34 +129,34 @@ func (p *Pass) Leave() {
 }
 
 // Work has the request be worked on, unless it is already. It does not wait:
-// the error is a *Refusal.
+// the error is a *LimitError.
 func (p *Pass) Work() error {
 	if p.working {
 		return nil
 	}
 	if !p.own.work.TryAcquire(1) {
-		return &Refusal{Limit: LimitWork, Own: true, Most: int64(p.own.limits.Work)}
+		return &LimitError{Limit: LimitWork, Own: true, Most: int64(p.own.limits.Work)}
 	}
 	if !p.all.work.TryAcquire(1) {
 		p.own.work.Release(1)
-		return &Refusal{Limit: LimitWork, Most: int64(p.all.limits.Work)}
+		return &LimitError{Limit: LimitWork, Most: int64(p.all.limits.Work)}
 	}
 	p.begin()
 	return nil
 }
 
 // AwaitWork is Work that waits for its turn, until ctx ends; then the error is
-// a *Refusal as well.
+// a *LimitError as well.
 func (p *Pass) AwaitWork(ctx context.Context) error {
 	if p.working {
 		return nil
 	}
 	if p.own.work.Acquire(ctx, 1) != nil {
-		return &Refusal{Limit: LimitWork, Own: true, Most: int64(p.own.limits.Work)}
+		return &LimitError{Limit: LimitWork, Own: true, Most: int64(p.own.limits.Work)}
 	}
 	if p.all.work.Acquire(ctx, 1) != nil {
 		p.own.work.Release(1)
-		return &Refusal{Limit: LimitWork, Most: int64(p.all.limits.Work)}
+		return &LimitError{Limit: LimitWork, Most: int64(p.all.limits.Work)}
 	}
 	p.begin()
 	return nil
@@ -181,14 +181,14 @@ func (p *Pass) Rest() {
 	p.own.work.Release(1)
 }
 
-// Hold counts n more bytes of memory. The error is a *Refusal.
+// Hold counts n more bytes of memory. The error is a *LimitError.
 func (p *Pass) Hold(n int64) error {
 	if !p.own.memory.take(n) {
-		return &Refusal{Limit: LimitMemory, Own: true, Most: p.own.memory.most}
+		return &LimitError{Limit: LimitMemory, Own: true, Most: p.own.memory.most}
 	}
 	if !p.all.memory.take(n) {
 		p.own.memory.give(n)
-		return &Refusal{Limit: LimitMemory, Most: p.all.memory.most}
+		return &LimitError{Limit: LimitMemory, Most: p.all.memory.most}
 	}
 	p.held += n
 	return nil

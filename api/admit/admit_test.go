@@ -11,7 +11,7 @@ import (
 // refusal fails unless err is that of the limit given, the caller's own or not.
 func refusal(t *testing.T, err error, limit Limit, own bool) {
 	t.Helper()
-	var r *Refusal
+	var r *LimitError
 	if !errors.As(err, &r) || r.Limit != limit || r.Own != own {
 		t.Errorf("got %v, want %s, own %t", err, limit, own)
 	}

@@ -71,7 +71,7 @@ func lock(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil { //nolint:gosec // a descriptor
+	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), d.Close())
 	}
 	return func() { _ = d.Close() }, nil
@@ -232,7 +232,7 @@ func keepOwner(f *os.File, before fs.FileInfo) error {
 		return nil
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil { //nolint:gosec // a descriptor
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return err
 	}
 	uid, gid := owner(before)

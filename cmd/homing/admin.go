@@ -19,7 +19,9 @@ import (
 
 // adminConfig is the address that only operators reach.
 type adminConfig struct {
-	Listen string `help:"Address of /metrics, /debug/pprof/ and, at a front, /healthz and /readyz, for operators only; empty: none." default:"" placeholder:"HOST:PORT"`
+	Listen string `help:"Address of /metrics, /debug/pprof/ and, at a front, /healthz and /readyz, for operators only; empty: none. An API server takes the next free port when this one is taken." default:"" placeholder:"HOST:PORT"`
+
+	share bool // another process of the machine may have the address
 }
 
 // newRegistry returns a registry with the metrics of the Go runtime, of the
@@ -51,9 +53,9 @@ func serveAdmin(ctx context.Context, c adminConfig, h http.Handler, log *slog.Lo
 	if c.Listen == "" {
 		return nil
 	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
+	ln, err := listenAdmin(ctx, c.Listen, c.share, log)
 	if err != nil {
-		return fmt.Errorf("--admin-listen: %w", err)
+		return err
 	}
 	log.Info("admin listening", "url", "http://"+ln.Addr().String()+"/metrics")
 	return serveHTTP(ctx, ln, h)

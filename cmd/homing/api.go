@@ -66,6 +66,7 @@ func (c *apiCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.Sink) 
 	if err != nil {
 		return err
 	}
+	c.Admin.share = true
 	back.run("admin", func(ctx context.Context) error {
 		return serveAdmin(ctx, c.Admin, adminHandler(reg), log)
 	})

@@ -24,10 +24,11 @@ type tokenKeyCmd struct {
 
 // keyLimits are flags of what a key may take up.
 type keyLimits struct {
-	Rate     *float64 `help:"Units of cost per second; a small request costs one. 0: what --api-key-rate says." placeholder:"UNITS"`
-	Burst    *int     `help:"Units at once. 0: a second's worth." placeholder:"UNITS"`
-	InFlight *int     `help:"Requests worked on at once. 0: what --api-key-in-flight says." placeholder:"N"`
-	Open     *int     `help:"Requests under way at once, with batches and those that wait. 0: what --api-key-open says." placeholder:"N"`
+	Rate       *float64 `help:"Units of cost per second; a small request costs one. 0: what --api-key-rate says." placeholder:"UNITS"`
+	Burst      *int     `help:"Units at once. 0: a second's worth." placeholder:"UNITS"`
+	InFlight   *int     `help:"Requests worked on at once. 0: what --api-key-in-flight says." placeholder:"N"`
+	StoreBytes *int64   `help:"Bytes that it may have stored at a time. 0: the default of the API servers." placeholder:"BYTES"`
+	Open       *int     `help:"Requests under way at once, with batches and those that wait. 0: what --api-key-open says." placeholder:"N"`
 }
 
 // apply changes spec by the flags that were given.
@@ -36,6 +37,7 @@ func (l *keyLimits) apply(spec *apikey.Spec) {
 	set(&spec.Burst, l.Burst)
 	set(&spec.InFlight, l.InFlight)
 	set(&spec.Open, l.Open)
+	set(&spec.StoreBytes, l.StoreBytes)
 }
 
 func set[T any](to, from *T) {
@@ -196,11 +198,11 @@ func (c *keyListCmd) Run(s streams) error {
 // table prints keys, one a line. A dash is the server's default.
 func table(w io.Writer, specs []apikey.Spec) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tSCOPES\tFROM\tRATE\tBURST\tIN FLIGHT\tOPEN\tHASH")
+	fmt.Fprintln(t, "NAME\tSCOPES\tFROM\tRATE\tBURST\tIN FLIGHT\tOPEN\tSTORE BYTES\tHASH")
 	for _, k := range specs {
 		fmt.Fprintln(t, strings.Join([]string{
 			k.Name, joined(k.Scopes), orDash(joined(k.From)),
-			number(k.Rate), number(float64(k.Burst)), number(float64(k.InFlight)), number(float64(k.Open)),
+			number(k.Rate), number(float64(k.Burst)), number(float64(k.InFlight)), number(float64(k.Open)), number(float64(k.StoreBytes)),
 			k.Hash[:len("sha256:")+8] + "…",
 		}, "\t"))
 	}
