@@ -253,7 +253,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.helpers.Go(func() { certs.Watch(helpers, func() { w.Post(w.certificateRead) }) })
 	}
 	stop := context.AfterFunc(ctx, w.Drain)
-	err := w.serve()
+	err := w.serve() //nolint:contextcheck // the loop ends what it began, TLS handshakes too
 	stop()
 	w.beginLeaving() // when the loop has failed
 	cancel()
