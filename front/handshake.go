@@ -224,6 +224,10 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
 		w.Post(func() { w.registered(c, err) })
 	})
+	if exceeded := w.charge(c, useBytes, len(early)); exceeded != "" {
+		w.overspent(c, exceeded)
+		return
+	}
 	w.frames(c, early)
 }
 
