@@ -38,6 +38,7 @@ type batch struct {
 	in    *bufio.Reader
 	out   *bufio.Writer
 	line  []byte    // the present line; reused
+	size  int       // its bytes, also of one that is not kept
 	no    int       // its number, from 1
 	until time.Time // when it must be there
 }
@@ -125,7 +126,7 @@ func (b *batch) progress() { b.until = time.Now().Add(b.cfg.BatchIdle) }
 // its result. It returns an error only when the caller has gone.
 func (b *batch) serve(ctx context.Context, refused error) error {
 	defer b.release()
-	if err := b.wait(ctx, 1, b.key.Take); err != nil {
+	if err := b.wait(ctx, 1+costOfBody(b.size), b.key.Take); err != nil {
 		return err
 	}
 	if refused != nil {
@@ -235,10 +236,11 @@ var errGone = errors.New("caller gone")
 // taken. Before it waits for more input, it flushes what was answered.
 func (b *batch) next() error {
 	b.no++
-	b.line = b.line[:0]
+	b.line, b.size = b.line[:0], 0
 	var over error
 	for {
 		part, err := b.read()
+		b.size += len(part)
 		if over == nil {
 			over = b.take(part)
 		}
