@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -409,4 +410,41 @@ func TestADebtorIsNotRead(t *testing.T) {
 	}
 	pw.Close()
 	wantCode(t, <-done, CodeRateLimited)
+}
+
+// TestABatchDoesNotOutliveItsKey: what the file of keys says now holds for the
+// next line of a batch that began before.
+func TestABatchDoesNotOutliveItsKey(t *testing.T) {
+	w := newWorld(t)
+	before, err := os.ReadFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrite := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(w.file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.server.keys.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, other, _ := apikey.Generate("other", apikey.AllScopes())
+	for code, text := range map[Code]string{
+		CodeKeyUnknown:     "keys:\n" + other.YAML(),
+		CodeScopeMissing:   strings.Replace(string(before), "- notify\n", "- presence\n", 1),
+		CodeFromNotAllowed: string(before) + "    from: [shop]\n",
+	} {
+		rewrite(string(before))
+		b := w.openBatch()
+		b.write(someone + "\n")
+		if l := b.answer(); parseLine(t, l).Targets != 1 {
+			t.Fatalf("got %s", l)
+		}
+		rewrite(text)
+		b.write(someone + "\n")
+		if l := b.answer(); parseLine(t, l).Code != code {
+			t.Errorf("got %s, want %s", l, code)
+		}
+	}
 }

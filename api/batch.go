@@ -111,11 +111,32 @@ func (b *batch) run(ctx context.Context) (whole bool, err error) {
 			b.refuse(&Error{Code: CodeUnavailable, Detail: "shutting down: send this line and the rest again"})
 			return false, nil
 		}
+		if err := b.revise(); err != nil {
+			b.refuse(err)
+			return false, nil
+		}
 		if err := b.serve(ctx, over.error); err != nil {
 			return false, err
 		}
 		b.progress()
 	}
+}
+
+// revise puts what the file of keys says now in force: a batch may last for days,
+// and must not outlive its key.
+func (b *batch) revise() *Error {
+	if b.key == b.loopback {
+		return nil
+	}
+	key, ok := b.keys.Current(b.key)
+	if !ok {
+		return refuse(CodeKeyUnknown, "key %s was revoked", b.key.Name())
+	}
+	if !key.Allows(apikey.ScopeNotify) {
+		return refuse(CodeScopeMissing, "key %s has no scope %s", key.Name(), apikey.ScopeNotify)
+	}
+	b.key = key
+	return nil
 }
 
 // progress gives the next line its time. Only a line that was served, or
