@@ -152,5 +152,6 @@ func (w *Worker) closedByPeer(c *conn, code ws.CloseCode) {
 // overspent closes a connection whose client sends more than it may.
 func (w *Worker) overspent(c *conn, budget string) {
 	w.m.overBudget.WithLabelValues(budget).Inc()
-	w.close(c, ws.ClosePolicyViolation, budgetReasons[budget])
+	how := budgetCloses[budget]
+	w.close(c, how.code, how.reason)
 }

@@ -115,11 +115,16 @@ var budgetNames = [resourceCount]struct{ conn, user string }{
 	useInbox:    {"inbox", "inbox"},
 }
 
-// budgetReasons are what a connection is told that is closed for exceeding one.
-var budgetReasons = map[string]string{
-	"messages":      "too many messages",
-	"user_messages": "too many messages of this user",
-	"bytes":         "too many bytes",
-	"user_bytes":    "too many bytes of this user",
-	budgetRecords:   "too many TLS records",
+// budgetCloses are what a connection is told that is closed for exceeding one.
+// Whose user has used up its share may come again later: it may have been
+// another of the user's devices.
+var budgetCloses = map[string]struct {
+	code   ws.CloseCode
+	reason string
+}{
+	"messages":      {ws.ClosePolicyViolation, "too many messages"},
+	"user_messages": {ws.CloseTryAgainLater, "too many messages of this user"},
+	"bytes":         {ws.ClosePolicyViolation, "too many bytes"},
+	"user_bytes":    {ws.CloseTryAgainLater, "too many bytes of this user"},
+	budgetRecords:   {ws.ClosePolicyViolation, "too many TLS records"},
 }

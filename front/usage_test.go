@@ -104,7 +104,7 @@ func TestAUserSharesABudget(t *testing.T) {
 	}
 	c.text(`{"t":"ping"}`)
 	code, reason := c.closed()
-	if code != 1008 || reason != "too many messages of this user" {
+	if code != 1013 || reason != "too many messages of this user" {
 		t.Errorf("closed with %d %q, want 1008 for the user", code, reason)
 	}
 	if n := r.metric("homing_front_over_budget_total", "budget", "user_messages"); n != 1 {
