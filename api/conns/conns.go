@@ -136,7 +136,7 @@ func (t *Table) enter(c net.Conn) (in *Conn, out net.Conn) {
 // table. The caller closes it.
 func (t *Table) pushOutLocked(strangers *list.List, why Reason) net.Conn {
 	t.refused(why)
-	c := strangers.Front().Value.(*Conn) //nolint:errcheck // the lists hold nothing else
+	c := strangers.Front().Value.(*Conn)
 	c.leaveLocked()
 	return c.Conn
 }
