@@ -2,9 +2,13 @@
 // those of one address that have not shown an API key yet. Such a caller is a
 // stranger. What a stranger may cost is little: few connections, and few wrong
 // answers per second.
+//
+// Of too many connections the stranger's goes that has been one for longest:
+// whoever has a key shows it at once, and so nobody shuts those out by staying.
 package conns
 
 import (
+	"container/list"
 	"context"
 	"io"
 	"net"
@@ -34,7 +38,7 @@ const (
 	prefix6 = 64
 )
 
-// Reason says why a connection was closed at once, as a label of a metric.
+// Reason says why a connection was closed, as a label of a metric.
 type Reason string
 
 // The reasons.
@@ -55,16 +59,17 @@ type Table struct {
 	mu        sync.Mutex
 	open      int
 	strangers map[netip.Addr]*address // only those that have connections
+	waiting   list.List               // of *Conn: all strangers, the oldest first
 }
 
 // address is what strangers at one address take up.
 type address struct {
-	conns    int
+	waiting  list.List // of *Conn, the oldest first
 	refusals *rate.Limiter
 }
 
 // NewTable returns an empty table. refused is told of every connection that is
-// closed at once; it must not block.
+// closed for want of room; it must not block.
 func NewTable(cfg Config, refused func(Reason)) *Table {
 	return &Table{cfg: cfg, refused: refused, strangers: make(map[netip.Addr]*address)}
 }
@@ -73,14 +78,10 @@ func NewTable(cfg Config, refused func(Reason)) *Table {
 func (t *Table) Open() (all, strangers int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, a := range t.strangers {
-		strangers += a.conns
-	}
-	return t.open, strangers
+	return t.open, t.waiting.Len()
 }
 
-// Listener returns ln without the connections that are one too many: they are
-// closed as soon as they are accepted.
+// Listener returns ln, of whose connections those are closed that are too many.
 func (t *Table) Listener(ln net.Listener) net.Listener { return &listener{Listener: ln, table: t} }
 
 type listener struct {
@@ -95,34 +96,49 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if known := l.table.enter(c); known != nil {
+		known, out := l.table.enter(c)
+		if out != nil {
+			_ = out.Close()
+		}
+		if known != nil {
 			return known, nil
 		}
-		_ = c.Close()
 	}
 }
 
-// enter counts c, or returns nil when it is one too many.
-func (t *Table) enter(c net.Conn) *Conn {
+// enter counts c, and returns what is to be closed for it: another, when that has
+// been a stranger for longest, or c itself, which is not counted then.
+func (t *Table) enter(c net.Conn) (in *Conn, out net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open >= t.cfg.Most {
-		t.refused(ReasonTotal)
-		return nil
-	}
 	from := callerOf(c)
+	switch a := t.strangers[from]; {
+	case a != nil && a.waiting.Len() >= t.cfg.Strangers:
+		out = t.pushOutLocked(&a.waiting, ReasonAddress)
+	case t.open >= t.cfg.Most && t.waiting.Len() == 0:
+		t.refused(ReasonTotal)
+		return nil, c
+	case t.open >= t.cfg.Most:
+		out = t.pushOutLocked(&t.waiting, ReasonTotal)
+	}
 	a := t.strangers[from]
-	switch {
-	case a == nil:
+	if a == nil {
 		a = &address{refusals: rate.NewLimiter(refusalRate, refusalRate)}
 		t.strangers[from] = a
-	case a.conns >= t.cfg.Strangers:
-		t.refused(ReasonAddress)
-		return nil
 	}
-	a.conns++
+	in = &Conn{Conn: c, table: t, from: from, stranger: a}
+	in.inAll, in.inOwn = t.waiting.PushBack(in), a.waiting.PushBack(in)
 	t.open++
-	return &Conn{Conn: c, table: t, from: from, stranger: a}
+	return in, out
+}
+
+// pushOutLocked takes the first of strangers, which is not empty, out of the
+// table. The caller closes it.
+func (t *Table) pushOutLocked(strangers *list.List, why Reason) net.Conn {
+	t.refused(why)
+	c := strangers.Front().Value.(*Conn)
+	c.leaveLocked()
+	return c.Conn
 }
 
 // callerOf is the address that counts as one caller.
@@ -147,8 +163,10 @@ type Conn struct {
 	from  netip.Addr
 
 	// guarded by table.mu
-	stranger *address // nil once a key was shown
-	owner    Owner    // whose count has the connection; nil: nobody's
+	stranger *address      // nil once a key was shown
+	inAll    *list.Element // of table.waiting, and of stranger's, while it is one
+	inOwn    *list.Element
+	owner    Owner // whose count has the connection; nil: nobody's
 	closed   bool
 
 	hungUp atomic.Bool // nothing more is read
@@ -165,16 +183,22 @@ func (c *Conn) Read(b []byte) (int, error) {
 // Close implements net.Conn.
 func (c *Conn) Close() error {
 	c.table.mu.Lock()
-	if !c.closed {
-		c.closed = true
-		c.table.open--
-		c.table.meetLocked(c)
-		if c.owner != nil {
-			c.owner.GiveConn()
-		}
-	}
+	c.leaveLocked()
 	c.table.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// leaveLocked takes c out of its table, if it is there.
+func (c *Conn) leaveLocked() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.table.open--
+	c.table.meetLocked(c)
+	if c.owner != nil {
+		c.owner.GiveConn()
+	}
 }
 
 // meetLocked takes c off the strangers.
@@ -182,7 +206,8 @@ func (t *Table) meetLocked(c *Conn) {
 	if c.stranger == nil {
 		return
 	}
-	if c.stranger.conns--; c.stranger.conns == 0 {
+	t.waiting.Remove(c.inAll)
+	if c.stranger.waiting.Remove(c.inOwn); c.stranger.waiting.Len() == 0 {
 		delete(t.strangers, c.from)
 	}
 	c.stranger = nil
