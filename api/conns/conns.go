@@ -1,7 +1,8 @@
 // Package conns bounds the connections of an HTTP server: all of them, and
 // those of one address that have not shown an API key yet. Such a caller is a
-// stranger. What a stranger may cost is little: few connections, and few wrong
-// answers per second.
+// stranger. What a stranger may cost is little: few connections, and few
+// answers per second. Answers that no key pays for are also paced for callers
+// who have shown one.
 package conns
 
 import (
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,11 +26,12 @@ type Config struct {
 }
 
 const (
-	// refusalRate is how many requests of strangers at one address are refused
-	// per second; further ones wait.
-	refusalRate = 100
-	// refusalDelay is the longest such wait.
-	refusalDelay = time.Second
+	// strangerRate is how many answers per second strangers at one address get
+	// without waiting.
+	strangerRate = 100
+	// restTime is how long an address without connections is remembered: by then
+	// it has made good what it has had.
+	restTime = time.Second
 	// prefix6 is how many bits of an IPv6 address name one caller: a host has a
 	// /64 to itself.
 	prefix6 = 64
@@ -54,13 +57,21 @@ type Table struct {
 
 	mu        sync.Mutex
 	open      int
-	strangers map[netip.Addr]*address // only those that have connections
+	strangers map[netip.Addr]*address
+	resting   []departure // addresses whose last connection has ended, first come first
 }
 
 // address is what strangers at one address take up.
 type address struct {
-	conns    int
-	refusals *rate.Limiter
+	conns  int
+	unpaid *rate.Limiter
+	left   time.Time // when the last connection ended, while there is none
+}
+
+// departure is the end of the last connection of strangers at an address.
+type departure struct {
+	from netip.Addr
+	at   time.Time
 }
 
 // NewTable returns an empty table. refused is told of every connection that is
@@ -110,11 +121,12 @@ func (t *Table) enter(c net.Conn) *Conn {
 		t.refused(ReasonTotal)
 		return nil
 	}
+	t.forgetLocked(time.Now())
 	from := callerOf(c)
 	a := t.strangers[from]
 	switch {
 	case a == nil:
-		a = &address{refusals: rate.NewLimiter(refusalRate, refusalRate)}
+		a = &address{unpaid: rate.NewLimiter(strangerRate, strangerRate)}
 		t.strangers[from] = a
 	case a.conns >= t.cfg.Strangers:
 		t.refused(ReasonAddress)
@@ -122,7 +134,19 @@ func (t *Table) enter(c net.Conn) *Conn {
 	}
 	a.conns++
 	t.open++
-	return &Conn{Conn: c, table: t, from: from, stranger: a}
+	return &Conn{Conn: c, table: t, from: from, stranger: a, unpaid: a.unpaid}
+}
+
+// forgetLocked forgets the addresses that have rested for long enough at now.
+func (t *Table) forgetLocked(now time.Time) {
+	n := 0
+	for ; n < len(t.resting) && now.Sub(t.resting[n].at) > restTime; n++ {
+		d := t.resting[n]
+		if a := t.strangers[d.from]; a != nil && a.conns == 0 && a.left.Equal(d.at) {
+			delete(t.strangers, d.from)
+		}
+	}
+	t.resting = slices.Delete(t.resting, 0, n)
 }
 
 // callerOf is the address that counts as one caller.
@@ -147,8 +171,9 @@ type Conn struct {
 	from  netip.Addr
 
 	// guarded by table.mu
-	stranger *address // nil once a key was shown
-	owner    Owner    // whose count has the connection; nil: nobody's
+	stranger *address      // nil once a key was shown
+	owner    Owner         // whose count has the connection; nil: nobody's
+	unpaid   *rate.Limiter // of the owner, else of the address
 	closed   bool
 
 	hungUp atomic.Bool // nothing more is read
@@ -183,7 +208,8 @@ func (t *Table) meetLocked(c *Conn) {
 		return
 	}
 	if c.stranger.conns--; c.stranger.conns == 0 {
-		delete(t.strangers, c.from)
+		c.stranger.left = time.Now()
+		t.resting = append(t.resting, departure{c.from, c.stranger.left})
 	}
 	c.stranger = nil
 }
@@ -194,11 +220,13 @@ type Owner interface {
 	TakeConn() bool
 	// GiveConn undoes one TakeConn.
 	GiveConn()
+	// Unpaid is how many answers it gets for nothing without waiting.
+	Unpaid() *rate.Limiter
 }
 
 type connKey struct{}
 
-// Context keeps c for Known and Refuse. It is for http.Server.ConnContext.
+// Context keeps c for Known, Pace and HangUp. It is for http.Server.ConnContext.
 func Context(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
@@ -221,36 +249,37 @@ func Known(r *http.Request, owner Owner) (stay bool) {
 	if !owner.TakeConn() {
 		return false
 	}
-	c.owner = owner
+	c.owner, c.unpaid = owner, owner.Unpaid()
 	return true
 }
 
-// Refuse blocks before the answer to a stranger's request that shows no key,
-// when the address has had many: for up to a second, or until the request ends.
-func Refuse(r *http.Request) {
+// Pace blocks before an answer that no key pays for, when the address, or the
+// owner of the connection, has had many: for up to most, or until the request
+// ends. It reports whether it did. Otherwise requests that cost their sender
+// nothing, one behind the other on a few connections, keep every CPU from the
+// others.
+func Pace(r *http.Request, most time.Duration) (waited bool) {
 	c, ok := r.Context().Value(connKey{}).(*Conn)
 	if !ok {
-		return
+		return false
 	}
 	c.table.mu.Lock()
-	a := c.stranger
+	unpaid := c.unpaid
 	c.table.mu.Unlock()
-	if a == nil {
-		return
-	}
-	turn := a.refusals.Reserve()
+	turn := unpaid.Reserve()
 	wait := turn.Delay()
 	if wait == 0 {
-		return
+		return false
 	}
-	if wait > refusalDelay {
+	if wait > most {
 		turn.Cancel()
-		wait = refusalDelay
+		wait = most
 	}
 	select {
 	case <-r.Context().Done():
 	case <-time.After(wait):
 	}
+	return true
 }
 
 // HangUp has nothing more read from the connection of r, so that it ends with
