@@ -181,11 +181,13 @@ func (w *Worker) endReplay(c *conn, r *resume) {
 	w.startReads()
 }
 
-// tendReplays makes room for those who wait, at the cost of clients that have
-// stopped reading their replay.
+// tendReplays has inboxes read in the room that connections which have ended
+// left, and makes room for those who wait still, at the cost of clients that
+// have stopped reading their replay.
 func (w *Worker) tendReplays() {
 	q := &w.replays
 	w.m.replayBytes.Set(float64(q.used))
+	w.startReads()
 	w.m.waitingResumes.Set(float64(q.waiting.Len()))
 	for budget := scanBudget; budget > 0 && q.waiting.Len() > 0 && !q.hasRoom() && q.sending.Len() > 0; budget-- {
 		c := q.sending.Front().Value.(*conn)

@@ -134,6 +134,25 @@ func TestResumesWaitForRoom(t *testing.T) {
 	bob.wantIDs("a")
 }
 
+// TestAReplayThatDiesMakesRoom has the inbox of who waits read when the client
+// whose replay fills the budget goes away.
+func TestAReplayThatDiesMakesRoom(t *testing.T) {
+	inbox := newFakeInbox()
+	r := startWith(t, inbox, func(c *Config) {
+		smallBuffers(c)
+		c.ReplayBytes = 1 << 20 // one more is read only when there are 512 KiB
+		c.ResumeTimeout = time.Minute
+	})
+	ann := r.unread(inbox, "ann", 100)
+	bob := r.join("bob")
+	bob.text(`{"t":"resume"}`)
+	wait(t, "bob to wait", func() bool { return r.metric("homing_front_waiting_resumes") == 1 })
+	_ = ann.Close()
+	inbox.next(t).finds("a")
+	bob.next()
+	bob.wantIDs("a")
+}
+
 func TestAResumeThatWaitsTooLongIsAnswered(t *testing.T) {
 	inbox := newFakeInbox()
 	r := startWith(t, inbox, func(c *Config) { c.ResumeWorkers = 1; c.ResumeTimeout = 400 * time.Millisecond })

@@ -235,3 +235,102 @@ func TestAnAccountIsSmall(t *testing.T) {
 		return nil
 	})
 }
+
+// used is what user's server uses.
+func (b *box) used(user hub.UserID) (n int) {
+	b.t.Helper()
+	b.on(user, func(ctx context.Context, c *redis.Client) (err error) {
+		n, err = strconv.Atoi(c.InfoMap(ctx, "memory").Val()["Memory"]["used_memory"])
+		return err
+	})
+	return n
+}
+
+// What an inbox remembers of what it held outlives the notifications by far, and
+// takes as much: a key that stores much for moments is charged for it.
+func TestWhatIsRememberedIsCharged(t *testing.T) {
+	b := newBox(t, func(c *Config) { c.MaxCount = 150 })
+	game := hub.Account{Name: "game", Quota: 1 << 40}
+	users := make([]hub.UserID, 100)
+	for i := range users {
+		users[i] = hub.UserID(fmt.Sprint("nobody-", i))
+	}
+	store := func(ids int) {
+		for i := range ids {
+			if refused := b.charged(game, fmt.Sprintf("01K%05d%018d", ids, i), 1, time.Millisecond, users...); refused != nil {
+				t.Fatal(refused)
+			}
+		}
+	}
+	// What is stored is charged for a second or two; then only what is remembered is.
+	settled := func(most int) int {
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			if b.charged(game, "probe", 1, time.Millisecond, "ann"); b.held("ann", "game") < most {
+				break
+			}
+		}
+		return b.held("ann", "game")
+	}
+	const streams = 4096 // bytes that a stream takes at least
+	store(300)           // of which 150 are remembered, in some 20 KB
+	held := settled(len(users) * (20_000 + streams/2))
+	took := b.used("ann")
+	// Who stores too pays for what is its own.
+	shop := hub.Account{Name: "shop", Quota: 1 << 40}
+	if refused := b.charged(shop, "s", 1, time.Millisecond, users...); refused != nil {
+		t.Fatal(refused)
+	}
+	if held := b.held("ann", "shop"); held > len(users)*(streams+1000) {
+		t.Errorf("another key is charged for %d bytes", held)
+	}
+	b.on("ann", func(ctx context.Context, c *redis.Client) error { return c.FlushDB(ctx).Err() })
+	if took -= b.used("ann"); held < took*8/10 || held > took*3/2 {
+		t.Errorf("charged for %d bytes, and it takes %d", held, took)
+	}
+}
+
+// A key that stores as much as is pushed out holds as much as before, and goes on
+// being charged.
+func TestAnAccountThatStaysAsItIsLives(t *testing.T) {
+	b := newBox(t, func(c *Config) { c.MaxCount = 2 })
+	game := hub.Account{Name: "game"}
+	account := b.keys.InboxAccounts() + game.Name
+	for i := range 4 {
+		b.charged(game, fmt.Sprint("old", i), 100, time.Hour, "ann")
+	}
+	held := b.held("ann", "game")
+	b.on("ann", func(ctx context.Context, c *redis.Client) error { return c.Expire(ctx, account, time.Minute).Err() })
+	b.charged(game, "new0", 100, time.Minute, "ann") // it lapses first
+	b.on("ann", func(ctx context.Context, c *redis.Client) error {
+		if left := c.TTL(ctx, account).Val(); left <= time.Minute {
+			t.Errorf("the account is kept for %v", left)
+		}
+		if next, _ := c.HGet(ctx, account, "next").Int64(); time.Until(time.Unix(next, 0)) > 2*time.Minute {
+			t.Errorf("what lapses first does so in %v", time.Until(time.Unix(next, 0)))
+		}
+		return nil
+	})
+	if now := b.held("ann", "game"); now != held {
+		t.Errorf("%d bytes held before, and %d after", held, now)
+	}
+}
+
+// When a stream expires as a whole, the book goes on to say who is charged.
+func TestTheBookKeepsWhoIsCharged(t *testing.T) {
+	b := newBox(t, nil)
+	b.charged(hub.Account{Name: "game"}, "a", 10, time.Millisecond, "ann")
+	b.on("ann", func(ctx context.Context, c *redis.Client) error {
+		for deadline := time.Now().Add(10 * time.Second); c.Exists(ctx, b.keys.Inbox("ann")).Val() > 0; {
+			if time.Now().After(deadline) {
+				t.Fatal("the stream stays")
+			}
+		}
+		b.charged(hub.Account{Name: "shop"}, "b", 10, time.Hour, "ann")
+		for _, field := range []string{"=game", "=shop"} {
+			if !c.HExists(ctx, b.keys.InboxBook("ann"), field).Val() {
+				t.Errorf("the book has no %s", field)
+			}
+		}
+		return nil
+	})
+}
