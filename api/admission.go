@@ -89,7 +89,9 @@ func (s *Server) pay(next http.Handler) http.Handler {
 	})
 }
 
-// payMore spends what a request costs beyond that, or refuses it.
+// payMore spends what a request costs beyond that, or refuses it. It is called
+// once with a cost above 0: what was let in by it may have brought its key into
+// debt.
 func (s *Server) payMore(key *apikey.Key, cost int) error {
 	if cost == 0 {
 		return nil
@@ -97,5 +99,15 @@ func (s *Server) payMore(key *apikey.Key, cost int) error {
 	if wait := key.TakeMore(time.Now(), cost); wait > 0 {
 		return s.overRate(key, wait)
 	}
+	return nil
+}
+
+// payRest spends what is known to be the cost once the body was decoded, of which
+// takeBody has had so many bytes paid for, or refuses the request.
+func (s *Server) payRest(key *apikey.Key, body, cost int) error {
+	if costOfBody(body) == 0 {
+		return s.payMore(key, cost)
+	}
+	key.Owe(time.Now(), cost)
 	return nil
 }

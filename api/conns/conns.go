@@ -3,15 +3,18 @@
 // stranger. What a stranger may cost is little: few connections, and few
 // answers per second. Answers that no key pays for are also paced for callers
 // who have shown one.
+//
+// Of too many connections the stranger's goes that has been one for longest:
+// whoever has a key shows it at once, and so nobody shuts those out by staying.
 package conns
 
 import (
+	"container/list"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +40,7 @@ const (
 	prefix6 = 64
 )
 
-// Reason says why a connection was closed at once, as a label of a metric.
+// Reason says why a connection was closed, as a label of a metric.
 type Reason string
 
 // The reasons.
@@ -58,24 +61,25 @@ type Table struct {
 	mu        sync.Mutex
 	open      int
 	strangers map[netip.Addr]*address
-	resting   []departure // addresses whose last connection has ended, first come first
+	waiting   list.List // of *Conn: all strangers, the oldest first
+	resting   list.List // of departure: addresses whose last stranger has left, first come first
 }
 
 // address is what strangers at one address take up.
 type address struct {
-	conns  int
-	unpaid *rate.Limiter
-	left   time.Time // when the last connection ended, while there is none
+	waiting list.List // of *Conn, the oldest first
+	unpaid  *rate.Limiter
+	left    time.Time // when the last of them left, while there is none
 }
 
-// departure is the end of the last connection of strangers at an address.
+// departure is when the last stranger of an address left.
 type departure struct {
 	from netip.Addr
 	at   time.Time
 }
 
 // NewTable returns an empty table. refused is told of every connection that is
-// closed at once; it must not block.
+// closed for want of room; it must not block.
 func NewTable(cfg Config, refused func(Reason)) *Table {
 	return &Table{cfg: cfg, refused: refused, strangers: make(map[netip.Addr]*address)}
 }
@@ -84,14 +88,10 @@ func NewTable(cfg Config, refused func(Reason)) *Table {
 func (t *Table) Open() (all, strangers int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, a := range t.strangers {
-		strangers += a.conns
-	}
-	return t.open, strangers
+	return t.open, t.waiting.Len()
 }
 
-// Listener returns ln without the connections that are one too many: they are
-// closed as soon as they are accepted.
+// Listener returns ln, of whose connections those are closed that are too many.
 func (t *Table) Listener(ln net.Listener) net.Listener { return &listener{Listener: ln, table: t} }
 
 type listener struct {
@@ -106,47 +106,64 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if known := l.table.enter(c); known != nil {
+		known, out := l.table.enter(c)
+		if out != nil {
+			_ = out.Close()
+		}
+		if known != nil {
 			return known, nil
 		}
-		_ = c.Close()
 	}
 }
 
-// enter counts c, or returns nil when it is one too many.
-func (t *Table) enter(c net.Conn) *Conn {
+// enter counts c, and returns what is to be closed for it: another, when that has
+// been a stranger for longest, or c itself, which is not counted then.
+func (t *Table) enter(c net.Conn) (in *Conn, out net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open >= t.cfg.Most {
-		t.refused(ReasonTotal)
-		return nil
-	}
 	t.forgetLocked(time.Now())
 	from := callerOf(c)
+	switch a := t.strangers[from]; {
+	case a != nil && a.waiting.Len() >= t.cfg.Strangers:
+		out = t.pushOutLocked(&a.waiting, ReasonAddress)
+	case t.open >= t.cfg.Most && t.waiting.Len() == 0:
+		t.refused(ReasonTotal)
+		return nil, c
+	case t.open >= t.cfg.Most:
+		out = t.pushOutLocked(&t.waiting, ReasonTotal)
+	}
 	a := t.strangers[from]
-	switch {
-	case a == nil:
+	if a == nil {
 		a = &address{unpaid: rate.NewLimiter(strangerRate, strangerRate)}
 		t.strangers[from] = a
-	case a.conns >= t.cfg.Strangers:
-		t.refused(ReasonAddress)
-		return nil
 	}
-	a.conns++
+	in = &Conn{Conn: c, table: t, from: from, stranger: a, unpaid: a.unpaid}
+	in.inAll, in.inOwn = t.waiting.PushBack(in), a.waiting.PushBack(in)
 	t.open++
-	return &Conn{Conn: c, table: t, from: from, stranger: a, unpaid: a.unpaid}
+	return in, out
 }
 
 // forgetLocked forgets the addresses that have rested for long enough at now.
 func (t *Table) forgetLocked(now time.Time) {
-	n := 0
-	for ; n < len(t.resting) && now.Sub(t.resting[n].at) > restTime; n++ {
-		d := t.resting[n]
-		if a := t.strangers[d.from]; a != nil && a.conns == 0 && a.left.Equal(d.at) {
+	for e := t.resting.Front(); e != nil; e = t.resting.Front() {
+		d := e.Value.(departure) //nolint:errcheck // the list holds nothing else
+		if now.Sub(d.at) <= restTime {
+			return
+		}
+		t.resting.Remove(e)
+		if a := t.strangers[d.from]; a != nil && a.waiting.Len() == 0 && a.left.Equal(d.at) {
 			delete(t.strangers, d.from)
 		}
 	}
-	t.resting = slices.Delete(t.resting, 0, n)
+}
+
+// pushOutLocked takes the first of strangers, which is not empty, out of the
+// table. The caller closes it.
+func (t *Table) pushOutLocked(strangers *list.List, why Reason) net.Conn {
+	t.refused(why)
+	c := strangers.Front().Value.(*Conn) //nolint:errcheck // the lists hold nothing else
+	c.leaveLocked()
+	return c.Conn
 }
 
 // callerOf is the address that counts as one caller.
@@ -172,6 +189,8 @@ type Conn struct {
 
 	// guarded by table.mu
 	stranger *address      // nil once a key was shown
+	inAll    *list.Element // of table.waiting, and of stranger's, while it is one
+	inOwn    *list.Element
 	owner    Owner         // whose count has the connection; nil: nobody's
 	unpaid   *rate.Limiter // of the owner, else of the address
 	closed   bool
@@ -190,16 +209,22 @@ func (c *Conn) Read(b []byte) (int, error) {
 // Close implements net.Conn.
 func (c *Conn) Close() error {
 	c.table.mu.Lock()
-	if !c.closed {
-		c.closed = true
-		c.table.open--
-		c.table.meetLocked(c)
-		if c.owner != nil {
-			c.owner.GiveConn()
-		}
-	}
+	c.leaveLocked()
 	c.table.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// leaveLocked takes c out of its table, if it is there.
+func (c *Conn) leaveLocked() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.table.open--
+	c.table.meetLocked(c)
+	if c.owner != nil {
+		c.owner.GiveConn()
+	}
 }
 
 // meetLocked takes c off the strangers.
@@ -207,9 +232,10 @@ func (t *Table) meetLocked(c *Conn) {
 	if c.stranger == nil {
 		return
 	}
-	if c.stranger.conns--; c.stranger.conns == 0 {
+	t.waiting.Remove(c.inAll)
+	if c.stranger.waiting.Remove(c.inOwn); c.stranger.waiting.Len() == 0 {
 		c.stranger.left = time.Now()
-		t.resting = append(t.resting, departure{c.from, c.stranger.left})
+		t.resting.PushBack(departure{c.from, c.stranger.left})
 	}
 	c.stranger = nil
 }
