@@ -56,11 +56,11 @@ type secure struct {
 // ClientHello for theirs to begin, and most of those that run wait for their
 // clients. Owned by the loop, but for the first two.
 type handshakes struct {
-	config  *tls.Config             // shared by all connections; nil without TLS
-	certs   *certificate.Store      // safe for concurrent use; nil without TLS
-	places  *tlsconn.Places         // held by those who compute
-	queue   *fair.Queue[any, *conn] // to begin, by arrival.Guest.Owner: an address that opens many keeps no other one out
-	running list.List               // of *conn: begun, the oldest first
+	config  *tls.Config            // shared by all connections; nil without TLS
+	certs   *certificate.Store     // safe for concurrent use; nil without TLS
+	places  *tlsconn.Places        // held by those who compute
+	queue   fair.Queue[any, *conn] // to begin, by arrival.Guest.Owner: an address that opens many keeps no other one out
+	running list.List              // of *conn: begun, the oldest first
 	buffers tlsconn.Buffers
 }
 
@@ -75,7 +75,6 @@ func (w *Worker) openTLS() error {
 	}
 	h.certs = certificate.New(w.cfg.TLSCert, w.cfg.TLSKey, w.log, w.deps.Registry)
 	h.places = tlsconn.NewPlaces(handshakesAtOnce)
-	h.queue = fair.New[any, *conn]()
 	h.config = &tls.Config{
 		MinVersion:                  tls.VersionTLS12,
 		GetCertificate:              h.certs.Get,
@@ -164,7 +163,7 @@ func (w *Worker) shake(c *conn, t *secure, data []byte) {
 // for now.
 func (w *Worker) beginHandshakes() {
 	h := &w.handshakes
-	for h.queued() > 0 && h.places.Wanted() < handshakesReady && w.pace.handshake() {
+	for h.queue.Len() > 0 && h.places.Wanted() < handshakesReady && w.pace.handshake() {
 		c := h.queue.Pop()
 		c.tls().turn = nil
 		w.beginHandshake(c, c.tls())
@@ -191,14 +190,6 @@ func (w *Worker) beginHandshake(c *conn, t *secure) {
 }
 
 var errTLSCrowded = errors.New("too many TLS handshakes are under way")
-
-// queued is how many handshakes wait to begin.
-func (h *handshakes) queued() int {
-	if h.queue == nil {
-		return 0
-	}
-	return h.queue.Len()
-}
 
 // endPlace takes a connection out of the list that it is in.
 func (w *Worker) endPlace(t *secure) {

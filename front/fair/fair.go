@@ -6,7 +6,7 @@ import "container/list"
 
 // Queue holds what waits, by whose it is. Owners are served one after the other,
 // what one has in the order in which it came. Every call takes constant time.
-// New makes one; it is not safe for concurrent use.
+// The zero value is an empty queue; it is not safe for concurrent use.
 type Queue[K comparable, T any] struct {
 	lines map[K]*line[K]
 	turns list.List // of *line: whose turn it is first
@@ -26,11 +26,6 @@ type Place[K comparable] struct {
 	item *list.Element
 }
 
-// New returns an empty queue.
-func New[K comparable, T any]() *Queue[K, T] {
-	return &Queue[K, T]{lines: make(map[K]*line[K])}
-}
-
 // Len is how many items wait.
 func (q *Queue[K, T]) Len() int { return q.size }
 
@@ -41,6 +36,9 @@ func (q *Queue[K, T]) Push(owner K, item T) *Place[K] {
 	if l == nil {
 		l = &line[K]{owner: owner}
 		l.turn = q.turns.PushBack(l)
+		if q.lines == nil {
+			q.lines = make(map[K]*line[K])
+		}
 		q.lines[owner] = l
 	}
 	q.size++

@@ -11,7 +11,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOwnersAreServedInTurn(t *testing.T) {
-	q := New[string, int]()
+	q := new(Queue[string, int])
 	q.Push("many", 1)
 	q.Push("many", 2)
 	gone := q.Push("many", 3)
@@ -35,7 +35,7 @@ func TestOwnersAreServedInTurn(t *testing.T) {
 
 func TestNothingIsLeftBehind(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	q := New[int, int]()
+	q := new(Queue[int, int])
 	places := map[int]*Place[int]{}
 	for i := range 10_000 {
 		switch n := rng.IntN(4); {
