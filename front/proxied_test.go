@@ -14,12 +14,12 @@ import (
 )
 
 // proxyHeader is what a proxy sends first for a client at source.
-func proxyHeaderFor(t testing.TB, source string) []byte {
-	t.Helper()
+func proxyHeaderFor(tb testing.TB, source string) []byte {
+	tb.Helper()
 	src := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(source), 4711))
 	b, err := proxyproto.HeaderProxyFromAddrs(2, src, &net.TCPAddr{IP: net.IPv4(198, 51, 100, 1), Port: 443}).Format()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return b
 }
