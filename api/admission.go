@@ -34,6 +34,7 @@ func (s *Server) enter(next http.Handler) http.Handler {
 		v := r.Context().Value(visitKey{}).(*visit)
 		pass, err := admit.Enter(v.key.Share(), s.share)
 		if err != nil {
+			s.pace(r, unpaidDelay)
 			skip(w, r)
 			s.refused(w, asError(s.limited(v.key, err)))
 			return
@@ -78,6 +79,8 @@ func (s *Server) pay(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := caller(r.Context())
 		if wait := key.Take(time.Now(), 1); wait > 0 {
+			passOf(r.Context()).Leave() // it may wait for its answer
+			s.pace(r, unpaidDelay)
 			skip(w, r)
 			s.refused(w, s.overRate(key, wait))
 			return

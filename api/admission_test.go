@@ -342,6 +342,55 @@ func TestRefusedBodiesAreSkipped(t *testing.T) {
 	}
 }
 
+// TestWhatNobodyPaysForIsPaced: who asks for what needs no key, or is refused,
+// waits when it does so too often, so that it cannot keep the server busy.
+func TestWhatNobodyPaysForIsPaced(t *testing.T) {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1, 1 }))
+	paced := func(first, path, key string, free int) bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		in := bufio.NewReader(c)
+		ask := func(path, key string) {
+			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n", path)
+			if key != "" {
+				fmt.Fprintf(c, "Authorization: Bearer %s\r\n", key)
+			}
+			fmt.Fprint(c, "\r\n")
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+		}
+		if first != "" {
+			ask("/users/ann", first)
+		}
+		before := testutil.ToFloat64(w.server.metrics.paced)
+		for range 5 * free { // a slow machine makes good some of it meanwhile
+			ask(path, key)
+			if testutil.ToFloat64(w.server.metrics.paced) > before {
+				return true
+			}
+		}
+		return false
+	}
+	for _, path := range []string{"/nothing", "/problems", "/openapi.yaml", "/healthz", "/users/ann"} {
+		if !paced("", path, "", 100) {
+			t.Errorf("%s is never paced without a key", path)
+		}
+	}
+	if !paced(w.key, "/users/ann", w.key, 1000) {
+		t.Error("refusals of a key over its rate are never paced")
+	}
+	if open := w.server.share.Open(); open != 0 {
+		t.Errorf("%d open", open)
+	}
+}
+
 // spent is how much of burst, which does not grow again, was taken of w's key.
 func (w *world) spent(burst int) int {
 	w.t.Helper()

@@ -21,6 +21,7 @@ type metrics struct {
 	refused  *prometheus.CounterVec
 	limited  *prometheus.CounterVec
 	turned   *prometheus.CounterVec
+	paced    prometheus.Counter
 }
 
 // closed counts a connection that was closed for want of room.
@@ -93,6 +94,10 @@ func newMetrics(reg prometheus.Registerer, share *admit.Share) metrics {
 			Name: "homing_api_connections_closed_total",
 			Help: "Connections closed for want of room: too many in all (total), or of one address without a key (address).",
 		}, []string{"reason"}),
+		paced: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_api_paced_total",
+			Help: "Answers that no key pays for and that waited, because their address or key has had many.",
+		}),
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package conns bounds the connections of an HTTP server: all of them, and
 // those of one address that have not shown an API key yet. Such a caller is a
-// stranger. What a stranger may cost is little: few connections, and few wrong
-// answers per second.
+// stranger. What a stranger may cost is little: few connections, and few
+// answers per second. Answers that no key pays for are also paced for callers
+// who have shown one.
 //
 // Of too many connections the stranger's goes that has been one for longest:
 // whoever has a key shows it at once, and so nobody shuts those out by staying.
@@ -28,11 +29,12 @@ type Config struct {
 }
 
 const (
-	// refusalRate is how many requests of strangers at one address are refused
-	// per second; further ones wait.
-	refusalRate = 100
-	// refusalDelay is the longest such wait.
-	refusalDelay = time.Second
+	// strangerRate is how many answers per second strangers at one address get
+	// without waiting.
+	strangerRate = 100
+	// restTime is how long an address without connections is remembered: by then
+	// it has made good what it has had.
+	restTime = time.Second
 	// prefix6 is how many bits of an IPv6 address name one caller: a host has a
 	// /64 to itself.
 	prefix6 = 64
@@ -58,14 +60,22 @@ type Table struct {
 
 	mu        sync.Mutex
 	open      int
-	strangers map[netip.Addr]*address // only those that have connections
-	waiting   list.List               // of *Conn: all strangers, the oldest first
+	strangers map[netip.Addr]*address
+	waiting   list.List // of *Conn: all strangers, the oldest first
+	resting   list.List // of departure: addresses whose last stranger has left, first come first
 }
 
 // address is what strangers at one address take up.
 type address struct {
-	waiting  list.List // of *Conn, the oldest first
-	refusals *rate.Limiter
+	waiting list.List // of *Conn, the oldest first
+	unpaid  *rate.Limiter
+	left    time.Time // when the last of them left, while there is none
+}
+
+// departure is when the last stranger of an address left.
+type departure struct {
+	from netip.Addr
+	at   time.Time
 }
 
 // NewTable returns an empty table. refused is told of every connection that is
@@ -111,6 +121,7 @@ func (l *listener) Accept() (net.Conn, error) {
 func (t *Table) enter(c net.Conn) (in *Conn, out net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.forgetLocked(time.Now())
 	from := callerOf(c)
 	switch a := t.strangers[from]; {
 	case a != nil && a.waiting.Len() >= t.cfg.Strangers:
@@ -123,13 +134,27 @@ func (t *Table) enter(c net.Conn) (in *Conn, out net.Conn) {
 	}
 	a := t.strangers[from]
 	if a == nil {
-		a = &address{refusals: rate.NewLimiter(refusalRate, refusalRate)}
+		a = &address{unpaid: rate.NewLimiter(strangerRate, strangerRate)}
 		t.strangers[from] = a
 	}
-	in = &Conn{Conn: c, table: t, from: from, stranger: a}
+	in = &Conn{Conn: c, table: t, from: from, stranger: a, unpaid: a.unpaid}
 	in.inAll, in.inOwn = t.waiting.PushBack(in), a.waiting.PushBack(in)
 	t.open++
 	return in, out
+}
+
+// forgetLocked forgets the addresses that have rested for long enough at now.
+func (t *Table) forgetLocked(now time.Time) {
+	for e := t.resting.Front(); e != nil; e = t.resting.Front() {
+		d := e.Value.(departure) //nolint:errcheck // the list holds nothing else
+		if now.Sub(d.at) <= restTime {
+			return
+		}
+		t.resting.Remove(e)
+		if a := t.strangers[d.from]; a != nil && a.waiting.Len() == 0 && a.left.Equal(d.at) {
+			delete(t.strangers, d.from)
+		}
+	}
 }
 
 // pushOutLocked takes the first of strangers, which is not empty, out of the
@@ -166,7 +191,8 @@ type Conn struct {
 	stranger *address      // nil once a key was shown
 	inAll    *list.Element // of table.waiting, and of stranger's, while it is one
 	inOwn    *list.Element
-	owner    Owner // whose count has the connection; nil: nobody's
+	owner    Owner         // whose count has the connection; nil: nobody's
+	unpaid   *rate.Limiter // of the owner, else of the address
 	closed   bool
 
 	hungUp atomic.Bool // nothing more is read
@@ -208,7 +234,8 @@ func (t *Table) meetLocked(c *Conn) {
 	}
 	t.waiting.Remove(c.inAll)
 	if c.stranger.waiting.Remove(c.inOwn); c.stranger.waiting.Len() == 0 {
-		delete(t.strangers, c.from)
+		c.stranger.left = time.Now()
+		t.resting.PushBack(departure{c.from, c.stranger.left})
 	}
 	c.stranger = nil
 }
@@ -219,11 +246,13 @@ type Owner interface {
 	TakeConn() bool
 	// GiveConn undoes one TakeConn.
 	GiveConn()
+	// Unpaid is how many answers it gets for nothing without waiting.
+	Unpaid() *rate.Limiter
 }
 
 type connKey struct{}
 
-// Context keeps c for Known and Refuse. It is for http.Server.ConnContext.
+// Context keeps c for Known, Pace and HangUp. It is for http.Server.ConnContext.
 func Context(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
@@ -246,36 +275,37 @@ func Known(r *http.Request, owner Owner) (stay bool) {
 	if !owner.TakeConn() {
 		return false
 	}
-	c.owner = owner
+	c.owner, c.unpaid = owner, owner.Unpaid()
 	return true
 }
 
-// Refuse blocks before the answer to a stranger's request that shows no key,
-// when the address has had many: for up to a second, or until the request ends.
-func Refuse(r *http.Request) {
+// Pace blocks before an answer that no key pays for, when the address, or the
+// owner of the connection, has had many: for up to most, or until the request
+// ends. It reports whether it did. Otherwise requests that cost their sender
+// nothing, one behind the other on a few connections, keep every CPU from the
+// others.
+func Pace(r *http.Request, most time.Duration) (waited bool) {
 	c, ok := r.Context().Value(connKey{}).(*Conn)
 	if !ok {
-		return
+		return false
 	}
 	c.table.mu.Lock()
-	a := c.stranger
+	unpaid := c.unpaid
 	c.table.mu.Unlock()
-	if a == nil {
-		return
-	}
-	turn := a.refusals.Reserve()
+	turn := unpaid.Reserve()
 	wait := turn.Delay()
 	if wait == 0 {
-		return
+		return false
 	}
-	if wait > refusalDelay {
+	if wait > most {
 		turn.Cancel()
-		wait = refusalDelay
+		wait = most
 	}
 	select {
 	case <-r.Context().Done():
 	case <-time.After(wait):
 	}
+	return true
 }
 
 // HangUp has nothing more read from the connection of r, so that it ends with

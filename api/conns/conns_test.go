@@ -8,9 +8,11 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/time/rate"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,7 +21,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type counts struct {
 	mu         sync.Mutex
 	used, most int
+	unpaid     *rate.Limiter
 }
+
+func (c *counts) Unpaid() *rate.Limiter { return c.unpaid }
 
 func (c *counts) TakeConn() bool {
 	c.mu.Lock()
@@ -104,8 +109,8 @@ func TestLimits(t *testing.T) {
 	}
 	six.Close() // which was pushed out
 	other.Close()
-	if all, strangers := tab.Open(); all != 3 || strangers != 0 || len(tab.strangers) != 0 {
-		t.Errorf("%d open, %d strangers, remembers %d addresses", all, strangers, len(tab.strangers))
+	if all, strangers := tab.Open(); all != 3 || strangers != 0 {
+		t.Errorf("%d open, %d strangers", all, strangers)
 	}
 	if !Known(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), owner) {
 		t.Error("a request of no table must leave")
@@ -154,18 +159,53 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreSlowedDown: an address that guesses keys waits.
-func TestRefusalsAreSlowedDown(t *testing.T) {
-	tab := NewTable(Config{Most: 10, Strangers: 10}, func(Reason) {})
-	c, _ := tab.enter(from{addr: "192.0.2.1:1"})
-	for range refusalRate {
-		Refuse(request(t, c)) // the burst
-	}
-	started := time.Now()
-	for range refusalRate / 10 {
-		Refuse(request(t, c))
-	}
-	if took := time.Since(started); took < 50*time.Millisecond {
-		t.Errorf("%d further ones took %v", refusalRate/10, took)
-	}
+// TestWhatNobodyPaysForIsPaced: an address that has had many answers waits for
+// more, also on new connections, and an owner by its own measure.
+func TestWhatNobodyPaysForIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab := NewTable(Config{Most: 10, Strangers: 10}, func(Reason) {})
+		enter := func(addr string) *Conn { c, _ := tab.enter(from{addr: addr}); return c }
+		c := enter("192.0.2.1:1")
+		for range strangerRate {
+			Pace(request(t, c), time.Millisecond) // the burst
+		}
+		if !Pace(request(t, c), time.Millisecond) {
+			t.Error("one more does not wait")
+		}
+		if Pace(request(t, enter("192.0.2.2:1")), time.Millisecond) {
+			t.Error("another address waits")
+		}
+		_ = c.Close()
+		if c = enter("192.0.2.1:2"); !Pace(request(t, c), time.Millisecond) {
+			t.Error("a new connection is a way around it")
+		}
+		owner := &counts{most: 1, unpaid: rate.NewLimiter(1, 1)}
+		Known(request(t, c), owner)
+		if Pace(request(t, c), time.Millisecond) {
+			t.Error("the owner pays for its address")
+		}
+		if !Pace(request(t, c), time.Millisecond) {
+			t.Error("the owner does not wait")
+		}
+	})
+}
+
+// TestAddressesAtRestAreForgotten once they have made good what they had.
+func TestAddressesAtRestAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tab := NewTable(Config{Most: 10, Strangers: 10}, func(Reason) {})
+		for range 3 {
+			c, _ := tab.enter(from{addr: "192.0.2.1:1"})
+			_ = c.Close()
+			time.Sleep(restTime * 2 / 3)
+		}
+		if len(tab.strangers) != 1 {
+			t.Errorf("%d addresses, want the one that has just left", len(tab.strangers))
+		}
+		time.Sleep(restTime)
+		tab.enter(from{addr: "192.0.2.2:1"})
+		if len(tab.strangers) != 1 || tab.resting.Len() != 0 {
+			t.Errorf("%d addresses, %d at rest", len(tab.strangers), tab.resting.Len())
+		}
+	})
 }
