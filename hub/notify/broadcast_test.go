@@ -102,6 +102,34 @@ func TestOneStuckProcessDoesNotShutOutOthers(t *testing.T) {
 	}
 }
 
+// TestOneHandoverAfterTheOtherDoesNotWaitForRedis: while Redis does not answer, what
+// is given back is not looked for one by one.
+func TestOneHandoverAfterTheOtherDoesNotWaitForRedis(t *testing.T) {
+	r := redistest.Open(t, redistest.Config(t, redistest.Server(t)))
+	census := lease.NewCensus(r, hub.NewKeys("x"), lease.DefaultTiming(), quiet, nil) // never read
+	d := Dispatcher{index: index.New(r, census, hub.NewKeys("x"), quiet, prometheus.NewRegistry()), log: quiet}
+	d.metrics = newMetrics(prometheus.NewRegistry(), &d.handovers, &d.handoverBytes)
+	begun := time.Now()
+	attempt := func(at time.Time) (looked bool) {
+		t.Helper()
+		before := d.lookAfter
+		h := &handover{envelope: hub.Envelope{Kind: hub.KindNotify, Users: []hub.UserID{"alice"}}, accepted: begun}
+		if !d.attempt(t.Context(), nil, h, at) || h.next.IsZero() {
+			t.Error("it is given up")
+		}
+		return !d.lookAfter.Equal(before)
+	}
+	if !attempt(begun) {
+		t.Fatal("it was not looked for, or found")
+	}
+	if attempt(d.lookAfter.Add(-1)) {
+		t.Error("the next was looked for at once")
+	}
+	if !attempt(d.lookAfter) {
+		t.Error("after a moment nobody was looked for")
+	}
+}
+
 // TestHandoversAreBoundedInBytes: what is too much stays with whoever has it.
 func TestHandoversAreBoundedInBytes(t *testing.T) {
 	var d Dispatcher

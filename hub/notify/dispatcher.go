@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/index"
@@ -36,6 +37,10 @@ type Dispatcher struct {
 	handovers     atomic.Int64
 	handoverBytes atomic.Int64
 
+	// Owned by Run.
+	lookAfter time.Time      // Redis did not answer: nobody is looked for before
+	trouble   rate.Sometimes // logs what fails for many alike
+
 	troubles func() []redisx.Trouble
 	agreed   func() error
 	rights   *rights.Check // nil: not asked
@@ -48,6 +53,7 @@ type Dispatcher struct {
 func New(census *lease.Census, ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
 	d := &Dispatcher{census: census, index: ix, log: log, missed: make(chan *handover, maxHandovers)}
 	d.metrics = newMetrics(reg, &d.handovers, &d.handoverBytes)
+	d.trouble = rate.Sometimes{First: 1, Interval: time.Second}
 	d.troubles = func() []redisx.Trouble { return nil }
 	d.agreed = func() error { return nil }
 	d.relay = connect(d.Handle)

@@ -142,13 +142,10 @@ func (d *Dispatcher) stop(open []*handover) {
 	}
 }
 
-// round attempts what is due. What is left of it joins open. When Redis does not
-// answer, the rest waits for the next round.
+// round attempts what is due. What is left of it joins open.
 func (d *Dispatcher) round(ctx context.Context, open, due []*handover, now time.Time) []*handover {
-	away := false
 	for _, h := range due {
-		var keep bool
-		if keep, away = d.attempt(ctx, open, h, now, away); keep {
+		if d.attempt(ctx, open, h, now) {
 			open = append(open, h)
 		} else {
 			d.layDown(h)
@@ -194,33 +191,36 @@ func (d *Dispatcher) orphan(a relay.Abandoned) *handover {
 }
 
 // attempt looks for the users of h, if it is time, and sends them what they
-// missed. keep says that something is left of h. With away, which it returns
-// when Redis did not answer, it does not look.
-func (d *Dispatcher) attempt(ctx context.Context, open []*handover, h *handover, now time.Time, away bool) (keep, stillAway bool) {
+// missed. keep says that something is left of h. While Redis does not answer it
+// looks once a handoverTick, for whomever: a look may take a second, and others
+// wait for it.
+func (d *Dispatcher) attempt(ctx context.Context, open []*handover, h *handover, now time.Time) (keep bool) {
 	if now.Before(h.next) {
-		return true, away
+		return true
 	}
 	if h.envelope.Kind == hub.KindBroadcast {
-		return d.broadcastAgain(ctx, open, h, now), away
+		return d.broadcastAgain(ctx, open, h, now)
 	}
-	if !away {
+	if !now.Before(d.lookAfter) {
 		found, err := d.reach(ctx, h, now)
 		if err != nil {
-			d.log.Warn("hand over a notification", "id", h.envelope.ID, "err", err)
-			away = !errors.Is(err, relay.ErrFull)
+			d.trouble.Do(func() { d.log.Warn("hand over a notification", "id", h.envelope.ID, "err", err) })
+		}
+		if err != nil && !errors.Is(err, relay.ErrFull) {
+			d.lookAfter = time.Now().Add(handoverTick)
 		}
 		d.metrics.handedOver.Add(float64(found))
 	}
 	switch {
 	case len(h.envelope.Users) == 0:
-		return false, away
+		return false
 	case now.Sub(h.accepted) > handoverWindow:
 		d.lose(h.envelope.ID, h.envelope.Users, lostNotBack)
-		return false, away
+		return false
 	}
 	h.next = now.Add(handoverTick << min(h.tries, 3))
 	h.tries++
-	return true, away
+	return true
 }
 
 // broadcastAgain sends a broadcast to every process once more, and reports
