@@ -227,7 +227,7 @@ func (m *mortals) left() string {
 			{"connections", w.table.count},
 			{"pending connections", w.arrivals.Pending()},
 			{"addresses", w.arrivals.Addresses()},
-			{"TLS handshakes that wait", w.handshakes.queued()},
+			{"TLS handshakes that wait", w.handshakes.queue.Len()},
 			{"TLS handshakes that run", w.handshakes.running.Len()},
 			{"bytes of replays", w.replays.used},
 			{"inboxes being read", w.replays.reading},
