@@ -34,6 +34,7 @@ func (s *Server) enter(next http.Handler) http.Handler {
 		v := r.Context().Value(visitKey{}).(*visit)
 		pass, err := admit.Enter(v.key.Share(), s.share)
 		if err != nil {
+			s.pace(r, unpaidDelay)
 			skip(w, r)
 			s.refused(w, asError(s.limited(v.key, err)))
 			return
@@ -78,6 +79,8 @@ func (s *Server) pay(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := caller(r.Context())
 		if wait := key.Take(time.Now(), 1); wait > 0 {
+			passOf(r.Context()).Leave() // it may wait for its answer
+			s.pace(r, unpaidDelay)
 			skip(w, r)
 			s.refused(w, s.overRate(key, wait))
 			return
@@ -86,7 +89,9 @@ func (s *Server) pay(next http.Handler) http.Handler {
 	})
 }
 
-// payMore spends what a request costs beyond that, or refuses it.
+// payMore spends what a request costs beyond that, or refuses it. It is called
+// once with a cost above 0: what was let in by it may have brought its key into
+// debt.
 func (s *Server) payMore(key *apikey.Key, cost int) error {
 	if cost == 0 {
 		return nil
@@ -94,5 +99,15 @@ func (s *Server) payMore(key *apikey.Key, cost int) error {
 	if wait := key.TakeMore(time.Now(), cost); wait > 0 {
 		return s.overRate(key, wait)
 	}
+	return nil
+}
+
+// payRest spends what is known to be the cost once the body was decoded, of which
+// takeBody has had so many bytes paid for, or refuses the request.
+func (s *Server) payRest(key *apikey.Key, body, cost int) error {
+	if costOfBody(body) == 0 {
+		return s.payMore(key, cost)
+	}
+	key.Owe(time.Now(), cost)
 	return nil
 }

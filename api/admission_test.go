@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -230,12 +231,7 @@ func TestWorkIsCharged(t *testing.T) {
 			const burst = 1000
 			w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1e-6, burst }))
 			wantOK(t, w.post(c.path, c.body))
-			key, _ := w.server.keys.Lookup(w.key)
-			left := 0
-			for key.Take(time.Now(), 1) == 0 {
-				left++
-			}
-			if cost := burst - left; cost != c.cost {
+			if cost := w.spent(burst); cost != c.cost {
 				t.Errorf("cost %d, want %d", cost, c.cost)
 			}
 		})
@@ -342,6 +338,162 @@ func TestRefusedBodiesAreSkipped(t *testing.T) {
 		res.Body.Close()
 		if res.StatusCode != http.StatusTooManyRequests || res.Close == whole {
 			t.Errorf("whole %t: got %d, close %t", whole, res.StatusCode, res.Close)
+		}
+	}
+}
+
+// TestWhatNobodyPaysForIsPaced: who asks for what needs no key, or is refused,
+// waits when it does so too often, so that it cannot keep the server busy.
+func TestWhatNobodyPaysForIsPaced(t *testing.T) {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1, 1 }))
+	paced := func(first, path, key string, free int) bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		in := bufio.NewReader(c)
+		ask := func(path, key string) {
+			fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n", path)
+			if key != "" {
+				fmt.Fprintf(c, "Authorization: Bearer %s\r\n", key)
+			}
+			fmt.Fprint(c, "\r\n")
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			_ = res.Body.Close()
+		}
+		if first != "" {
+			ask("/users/ann", first)
+		}
+		before := testutil.ToFloat64(w.server.metrics.paced)
+		for range 5 * free { // a slow machine makes good some of it meanwhile
+			ask(path, key)
+			if testutil.ToFloat64(w.server.metrics.paced) > before {
+				return true
+			}
+		}
+		return false
+	}
+	for _, path := range []string{"/nothing", "/problems", "/openapi.yaml", "/healthz", "/users/ann"} {
+		if !paced("", path, "", 100) {
+			t.Errorf("%s is never paced without a key", path)
+		}
+	}
+	if !paced(w.key, "/users/ann", w.key, 1000) {
+		t.Error("refusals of a key over its rate are never paced")
+	}
+	if open := w.server.share.Open(); open != 0 {
+		t.Errorf("%d open", open)
+	}
+}
+
+// spent is how much of burst, which does not grow again, was taken of w's key.
+func (w *world) spent(burst int) int {
+	w.t.Helper()
+	key, _ := w.server.keys.Lookup(w.key)
+	left := 0
+	for key.Take(time.Now(), 1) == 0 {
+		left++
+	}
+	return burst - left
+}
+
+// TestWhatIsRefusedIsCharged: to find out that a body says nothing costs what it
+// would have cost to read it.
+func TestWhatIsRefusedIsCharged(t *testing.T) {
+	const burst = 1000
+	long := strings.Repeat(" ", 160<<10)
+	start := func(t *testing.T) *world {
+		return newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1e-6, burst }), withConfig(func(c *Config) { c.BodyLimit = 256 << 10 }))
+	}
+	for path, body := range map[string]string{
+		"/notify":      long + `{"users":["ann"],"data":1`,
+		"/broadcast":   long + `{"data":1`,
+		"/users/query": long + `{"users":["ann"]`,
+	} {
+		t.Run(path, func(t *testing.T) {
+			w := start(t)
+			wantCode(t, w.send(w.request(http.MethodPost, path, body)), CodeMalformedJSON)
+			if cost := w.spent(burst); cost != 11 {
+				t.Errorf("cost %d, want 11", cost)
+			}
+		})
+	}
+	for code, line := range map[Code]string{
+		CodeMalformedJSON: long + "{\n",
+		CodeBodyTooLarge:  long + long + long + "\n",
+	} {
+		t.Run("line "+string(code), func(t *testing.T) {
+			w := start(t)
+			b := w.openBatch()
+			b.write(line)
+			if l := b.answer(); parseLine(t, l).Code != code {
+				t.Errorf("got %s", l)
+			}
+			if cost, want := w.spent(burst), 1+len(line)/unitBody; cost != want {
+				t.Errorf("cost %d, want %d", cost, want)
+			}
+		})
+	}
+}
+
+// TestADebtorIsNotRead: what a key in debt sends is not decoded.
+func TestADebtorIsNotRead(t *testing.T) {
+	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1e-6, 10 }))
+	key, _ := w.server.keys.Lookup(w.key)
+	r := w.request(http.MethodPost, "/notify", "x")
+	pr, pw := io.Pipe()
+	r.Body, r.ContentLength, r.GetBody = pr, -1, nil
+	done := make(chan reply, 1)
+	go func() { done <- w.send(r) }()
+	w.until("its body is waited for", func() bool { return w.server.share.Memory() > 0 })
+	if wait := key.Take(time.Now(), 20); wait > 0 {
+		t.Fatalf("in debt by %v", wait)
+	}
+	if _, err := io.WriteString(pw, strings.Repeat("x", 20<<10)); err != nil {
+		t.Error(err)
+	}
+	pw.Close()
+	wantCode(t, <-done, CodeRateLimited)
+}
+
+// TestABatchDoesNotOutliveItsKey: what the file of keys says now holds for the
+// next line of a batch that began before.
+func TestABatchDoesNotOutliveItsKey(t *testing.T) {
+	w := newWorld(t)
+	before, err := os.ReadFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrite := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(w.file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.server.keys.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, other, _ := apikey.Generate("other", apikey.AllScopes())
+	for code, text := range map[Code]string{
+		CodeKeyUnknown:     "keys:\n" + other.YAML(),
+		CodeScopeMissing:   strings.Replace(string(before), "- notify\n", "- presence\n", 1),
+		CodeFromNotAllowed: string(before) + "    from: [shop]\n",
+	} {
+		rewrite(string(before))
+		b := w.openBatch()
+		b.write(someone + "\n")
+		if l := b.answer(); parseLine(t, l).Targets != 1 {
+			t.Fatalf("got %s", l)
+		}
+		rewrite(text)
+		b.write(someone + "\n")
+		if l := b.answer(); parseLine(t, l).Code != code {
+			t.Errorf("got %s, want %s", l, code)
 		}
 	}
 }

@@ -38,6 +38,7 @@ type batch struct {
 	in    *bufio.Reader
 	out   *bufio.Writer
 	line  []byte    // the present line; reused
+	size  int       // its bytes, also of one that is not kept
 	no    int       // its number, from 1
 	until time.Time // when it must be there
 }
@@ -110,11 +111,32 @@ func (b *batch) run(ctx context.Context) (whole bool, err error) {
 			b.refuse(&Error{Code: CodeUnavailable, Detail: "shutting down: send this line and the rest again"})
 			return false, nil
 		}
+		if err := b.revise(); err != nil {
+			b.refuse(err)
+			return false, nil
+		}
 		if err := b.serve(ctx, over.error); err != nil {
 			return false, err
 		}
 		b.progress()
 	}
+}
+
+// revise puts what the file of keys says now in force: a batch may last for days,
+// and must not outlive its key.
+func (b *batch) revise() *Error {
+	if b.key == b.loopback {
+		return nil
+	}
+	key, ok := b.keys.Current(b.key)
+	if !ok {
+		return refuse(CodeKeyUnknown, "key %s was revoked", b.key.Name())
+	}
+	if !key.Allows(apikey.ScopeNotify) {
+		return refuse(CodeScopeMissing, "key %s has no scope %s", key.Name(), apikey.ScopeNotify)
+	}
+	b.key = key
+	return nil
 }
 
 // progress gives the next line its time. Only a line that was served, or
@@ -125,7 +147,7 @@ func (b *batch) progress() { b.until = time.Now().Add(b.cfg.BatchIdle) }
 // its result. It returns an error only when the caller has gone.
 func (b *batch) serve(ctx context.Context, refused error) error {
 	defer b.release()
-	if err := b.wait(ctx, 1, b.key.Take); err != nil {
+	if err := b.wait(ctx, 1+costOfBody(b.size), b.key.Take); err != nil {
 		return err
 	}
 	if refused != nil {
@@ -235,10 +257,11 @@ var errGone = errors.New("caller gone")
 // taken. Before it waits for more input, it flushes what was answered.
 func (b *batch) next() error {
 	b.no++
-	b.line = b.line[:0]
+	b.line, b.size = b.line[:0], 0
 	var over error
 	for {
 		part, err := b.read()
+		b.size += len(part)
 		if over == nil {
 			over = b.take(part)
 		}

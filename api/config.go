@@ -31,8 +31,8 @@ type Config struct {
 	BatchLines     int           `help:"Most lines of one batch." default:"100000"`
 	BatchIdle      time.Duration `help:"How long a batch may take to send its next line, or to read its replies; then it is ended. Empty lines do not count." default:"30s"`
 
-	MaxConnections     int `help:"Connections in all; more are closed at once. Keep it below the limit of descriptors." default:"16384"`
-	AddressConnections int `help:"Connections of one address (IPv6: of one /64) that have not shown a key yet; more are closed at once." default:"1024"`
+	MaxConnections     int `help:"Connections in all; for another the oldest that has not shown a key is closed, and else it is itself. Keep it below the limit of descriptors." default:"16384"`
+	AddressConnections int `help:"Connections of one address (IPv6: of one /64) that have not shown a key yet; for another the oldest is closed." default:"1024"`
 
 	ReadHeaderTimeout time.Duration `help:"How long a caller may take to send a request's header." default:"5s"`
 	IdleTimeout       time.Duration `help:"How long an idle connection is kept." default:"120s"`

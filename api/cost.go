@@ -15,12 +15,15 @@ const (
 	costDisconnect = 2  // it looks at the masters
 )
 
-// costOf is what a notification costs whose body has so many bytes, in units
-// beyond the first, which the request has paid for being looked at.
-func costOf(n *hub.Notification, body int) int {
+// costOfBody is what it costs to read and decode so many bytes, whatever they turn
+// out to say, in units beyond the first, which every request has paid.
+func costOfBody(bytes int) int { return bytes / unitBody }
+
+// costOf is what a notification costs beside its body, in units.
+func costOf(n *hub.Notification) int {
 	users := len(n.Users)
 	written := users * len(n.Data)
-	cost := body/unitBody + users/unitUsers + written/unitWritten
+	cost := users/unitUsers + written/unitWritten
 	if n.Store > 0 {
 		cost += users/unitStored + written/unitWritten
 	}
@@ -35,5 +38,5 @@ func costOfBroadcast(n *hub.Notification, connections int) int {
 	return connections/unitUsers + connections*len(n.Data)/unitWritten
 }
 
-// costOfQuery is what it costs to ask where users are, beyond the first unit.
-func costOfQuery(users, body int) int { return users/unitUsers + body/unitBody }
+// costOfQuery is what it costs to ask where users are, beside the body.
+func costOfQuery(users int) int { return users / unitUsers }

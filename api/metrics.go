@@ -21,9 +21,10 @@ type metrics struct {
 	refused  *prometheus.CounterVec
 	limited  *prometheus.CounterVec
 	turned   *prometheus.CounterVec
+	paced    prometheus.Counter
 }
 
-// closed counts a connection that was closed at once.
+// closed counts a connection that was closed for want of room.
 func (m *metrics) closed(why conns.Reason) { m.turned.WithLabelValues(string(why)).Inc() }
 
 // watch has the connections of table shown.
@@ -91,8 +92,12 @@ func newMetrics(reg prometheus.Registerer, share *admit.Share) metrics {
 		}, []string{"key", "limit"}),
 		turned: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_api_connections_closed_total",
-			Help: "Connections closed as soon as they were accepted: too many in all (total), or of one address without a key (address).",
+			Help: "Connections closed for want of room: too many in all (total), or of one address without a key (address).",
 		}, []string{"reason"}),
+		paced: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_api_paced_total",
+			Help: "Answers that no key pays for and that waited, because their address or key has had many.",
+		}),
 	}
 }
 

@@ -82,21 +82,47 @@ func (s *Server) deadline(next http.Handler) http.Handler {
 	})
 }
 
+const (
+	// unpaidDelay is how long an answer that no key pays for waits at most when
+	// its caller has had many.
+	unpaidDelay = time.Second
+	// healthDelay is the same of a look at the server's health: load balancers
+	// give up after a second.
+	healthDelay = 250 * time.Millisecond
+)
+
+// unpaid paces requests that need no key.
+func (s *Server) unpaid(most time.Duration) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.pace(r, most)
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+// pace has r wait, for up to most, if its caller asks for too much that no key
+// pays for.
+func (s *Server) pace(r *http.Request, most time.Duration) {
+	if conns.Pace(r, most) {
+		s.metrics.paced.Inc()
+	}
+}
+
 // authorize lets a request in whose API key has scope. It comes first: whoever
 // shows no key costs nothing but this look.
 func (s *Server) authorize(scope apikey.Scope) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			key, err := s.identify(r)
-			if err != nil {
-				conns.Refuse(r)
-			} else if !conns.Known(r, key.Share()) {
+			if err == nil && !conns.Known(r, key.Share()) {
 				w.Header().Set("Connection", "close")
 			}
 			if err == nil && !key.Allows(scope) {
 				err = refuse(CodeScopeMissing, "key %s has no scope %s", key.Name(), scope)
 			}
 			if err != nil {
+				s.pace(r, unpaidDelay)
 				forgo(w, r)
 				s.refused(w, err)
 				return

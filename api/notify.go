@@ -18,8 +18,8 @@ import (
 // with it.
 type operation struct {
 	kind    string
-	perUser bool // a report names every user's fate
-	cost    func(n *hub.Notification, body int) int
+	perUser bool                          // a report names every user's fate
+	cost    func(n *hub.Notification) int // beside the body's
 	decode  func(body []byte) (*hub.Notification, error)
 	send    func(ctx context.Context, n *hub.Notification) (hub.Summary, error)
 }
@@ -42,7 +42,7 @@ func (s *Server) postBroadcast(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) broadcastOperation(key *apikey.Key) operation {
 	return operation{
 		kind:   "broadcast",
-		cost:   func(n *hub.Notification, body int) int { return costBroadcast + costOf(n, body) },
+		cost:   func(n *hub.Notification) int { return costBroadcast + costOf(n) },
 		decode: DecodeBroadcast,
 		send: func(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
 			summary, err := s.hub.Broadcast(ctx, n)
@@ -56,17 +56,14 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, op operation) erro
 	body := bodies.Get().(*bytes.Buffer)
 	defer releaseBody(body)
 	key, pass := caller(r.Context()), passOf(r.Context())
-	if err := readBody(w, r, body, s.cfg.BodyLimit, pass); err != nil {
-		return s.limited(key, err)
-	}
-	if err := pass.Work(); err != nil {
-		return s.limited(key, err)
+	if err := s.takeBody(w, r, body); err != nil {
+		return err
 	}
 	j, err := s.prepare(key, op, body.Bytes())
 	if err != nil {
 		return err
 	}
-	if err := s.payMore(key, j.cost); err != nil {
+	if err := s.payRest(key, body.Len(), j.cost); err != nil {
 		return err
 	}
 	j.notification.Sent = pass.Rest
@@ -80,6 +77,19 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request, op operation) erro
 	pass.Rest() // the caller may read slowly
 	writeBody(w, http.StatusOK, "application/json", reply)
 	return nil
+}
+
+// takeBody reads the body into a buffer that the caller releases, has its key pay
+// for it, and begins to work on it.
+func (s *Server) takeBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer) error {
+	key, pass := caller(r.Context()), passOf(r.Context())
+	if err := readBody(w, r, into, s.cfg.BodyLimit, pass); err != nil {
+		return s.limited(key, err)
+	}
+	if err := s.payMore(key, costOfBody(into.Len())); err != nil {
+		return err
+	}
+	return s.limited(key, pass.Work())
 }
 
 // job is one request that was read, and may be done if its key can pay for it.
@@ -101,7 +111,7 @@ func (s *Server) prepare(key *apikey.Key, op operation, body []byte) (*job, erro
 	if !key.MaySpeakFor(n.From) {
 		return nil, &Error{Code: CodeFromNotAllowed, Field: "from", Detail: "key " + key.Name() + " may not speak for it"}
 	}
-	j := &job{op: op, notification: n, cost: op.cost(n, len(body))}
+	j := &job{op: op, notification: n, cost: op.cost(n)}
 	if n.ID != "" {
 		j.claim = claim{key.Name(), n.ID, fingerprint(op.kind, n.PerUser, body)}
 	}

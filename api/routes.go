@@ -25,7 +25,8 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 func (s *Server) routes() http.Handler {
 	r := chi.NewRouter()
 	r.Use(s.instrument, middleware.GetHead)
-	r.NotFound(s.answer(func(http.ResponseWriter, *http.Request) error {
+	r.NotFound(s.answer(func(_ http.ResponseWriter, r *http.Request) error {
+		s.pace(r, unpaidDelay)
 		return refuse(CodeNotFound, "no such path")
 	}))
 	r.MethodNotAllowed(s.methodNotAllowed(r))
@@ -38,11 +39,12 @@ func (s *Server) routes() http.Handler {
 }
 
 func (s *Server) mount(r chi.Router) {
-	r.Get("/healthz", s.answer(s.getHealth))
-	r.Get("/readyz", s.answer(s.getReady))
-	r.Get("/openapi.yaml", s.answer(getOpenAPI))
-	r.Get("/problems", s.answer(getProblems))
-	r.Get("/problems/{code}", s.answer(getProblem))
+	health, documents := r.With(s.unpaid(healthDelay)), r.With(s.unpaid(unpaidDelay))
+	health.Get("/healthz", s.answer(s.getHealth))
+	health.Get("/readyz", s.answer(s.getReady))
+	documents.Get("/openapi.yaml", s.answer(getOpenAPI))
+	documents.Get("/problems", s.answer(getProblems))
+	documents.Get("/problems/{code}", s.answer(getProblem))
 
 	r.Group(func(r chi.Router) {
 		notify, broadcast := s.authorize(apikey.ScopeNotify), s.authorize(apikey.ScopeBroadcast)
@@ -71,6 +73,7 @@ func (s *Server) mountDev(r chi.Router) {
 // methodNotAllowed answers with the methods that the path has.
 func (s *Server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
+		s.pace(r, unpaidDelay)
 		var allowed []string
 		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			if routes.Match(chi.NewRouteContext(), m, r.URL.Path) {

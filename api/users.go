@@ -76,18 +76,14 @@ func (s *Server) getUser(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) queryUsers(w http.ResponseWriter, r *http.Request) error {
 	body := bodies.Get().(*bytes.Buffer)
 	defer releaseBody(body)
-	key, pass := caller(r.Context()), passOf(r.Context())
-	if err := readBody(w, r, body, s.cfg.BodyLimit, pass); err != nil {
-		return s.limited(key, err)
-	}
-	if err := pass.Work(); err != nil {
-		return s.limited(key, err)
+	if err := s.takeBody(w, r, body); err != nil {
+		return err
 	}
 	users, err := decodeUsers(body.Bytes())
 	if err != nil {
 		return err
 	}
-	if err := s.payMore(key, costOfQuery(len(users), body.Len())); err != nil {
+	if err := s.payRest(caller(r.Context()), body.Len(), costOfQuery(len(users))); err != nil {
 		return err
 	}
 	ps, err := s.hub.Presence(r.Context(), users)

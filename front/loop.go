@@ -209,7 +209,7 @@ func (w *Worker) everyTick() {
 	w.pace.refill()
 	w.beginHandshakes()
 	w.m.tls.running.Set(float64(w.handshakes.running.Len()))
-	w.m.tls.waiting.Set(float64(w.handshakes.queue.Len()))
+	w.m.tls.waiting.Set(float64(w.handshakes.queued()))
 	w.arrivals.Forget(w.now, scanBudget)
 	w.m.pending.Set(float64(w.arrivals.Pending()))
 	w.m.addresses.Set(float64(w.arrivals.Addresses()))

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front/certificate"
+	"github.com/homing/homing/front/fair"
 	"github.com/homing/homing/front/poll"
 	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/front/tlsconn"
@@ -41,24 +42,25 @@ const (
 // secure is what a connection over TLS has on top of others.
 type secure struct {
 	*tlsconn.Conn
-	place    *list.Element // its place in handshakes.queue, then in handshakes.running; nil: in neither
-	begun    bool          // its handshake runs or has run
-	hungUp   bool          // its client has ended its side during the handshake
-	deaf     bool          // what the client sends is not decrypted any more
-	result   string        // of the handshake; empty: it is not over
-	credit   uint32        // records that the client may send now
-	refilled uint32        // tick up to which credit is given
+	turn     *fair.Place[any] // its place in handshakes.queue; nil: it is not in it
+	place    *list.Element    // its place in handshakes.running; nil: it is not in it
+	begun    bool             // its handshake runs or has run
+	hungUp   bool             // its client has ended its side during the handshake
+	deaf     bool             // what the client sends is not decrypted any more
+	result   string           // of the handshake; empty: it is not over
+	credit   uint32           // records that the client may send now
+	refilled uint32           // tick up to which credit is given
 }
 
 // handshakes are the worker's TLS handshakes: connections wait with a complete
 // ClientHello for theirs to begin, and most of those that run wait for their
 // clients. Owned by the loop, but for the first two.
 type handshakes struct {
-	config  *tls.Config        // shared by all connections; nil without TLS
-	certs   *certificate.Store // safe for concurrent use; nil without TLS
-	places  *tlsconn.Places    // held by those who compute
-	queue   list.List          // of *conn: to begin
-	running list.List          // of *conn: begun, the oldest first
+	config  *tls.Config             // shared by all connections; nil without TLS
+	certs   *certificate.Store      // safe for concurrent use; nil without TLS
+	places  *tlsconn.Places         // held by those who compute
+	queue   *fair.Queue[any, *conn] // to begin, by arrival.Guest.Owner: an address that opens many keeps no other one out
+	running list.List               // of *conn: begun, the oldest first
 	buffers tlsconn.Buffers
 }
 
@@ -73,6 +75,7 @@ func (w *Worker) openTLS() error {
 	}
 	h.certs = certificate.New(w.cfg.TLSCert, w.cfg.TLSKey, w.log, w.deps.Registry)
 	h.places = tlsconn.NewPlaces(handshakesAtOnce)
+	h.queue = fair.New[any, *conn]()
 	h.config = &tls.Config{
 		MinVersion:                  tls.VersionTLS12,
 		GetCertificate:              h.certs.Get,
@@ -151,8 +154,8 @@ func (w *Worker) shake(c *conn, t *secure, data []byte) {
 		w.failTLS(c, tlsNotTLS, err)
 	case err != nil:
 		w.failTLS(c, tlsTooLarge, err)
-	case whole && t.place == nil: // for its turn, within the handshake timeout
-		t.place = w.handshakes.queue.PushBack(c)
+	case whole && t.turn == nil: // for its turn, within the handshake timeout
+		t.turn = w.handshakes.queue.Push(w.guest(c).Owner(), c)
 		w.beginHandshakes()
 	}
 }
@@ -161,9 +164,9 @@ func (w *Worker) shake(c *conn, t *secure, data []byte) {
 // for now.
 func (w *Worker) beginHandshakes() {
 	h := &w.handshakes
-	for h.queue.Len() > 0 && h.places.Wanted() < handshakesReady && w.pace.handshake() {
-		c := h.queue.Front().Value.(*conn)
-		w.endPlace(c.tls())
+	for h.queued() > 0 && h.places.Wanted() < handshakesReady && w.pace.handshake() {
+		c := h.queue.Pop()
+		c.tls().turn = nil
 		w.beginHandshake(c, c.tls())
 	}
 }
@@ -189,16 +192,24 @@ func (w *Worker) beginHandshake(c *conn, t *secure) {
 
 var errTLSCrowded = errors.New("too many TLS handshakes are under way")
 
+// queued is how many handshakes wait to begin.
+func (h *handshakes) queued() int {
+	if h.queue == nil {
+		return 0
+	}
+	return h.queue.Len()
+}
+
 // endPlace takes a connection out of the list that it is in.
 func (w *Worker) endPlace(t *secure) {
-	switch {
-	case t.place == nil:
-	case t.begun:
-		w.handshakes.running.Remove(t.place)
-	default:
-		w.handshakes.queue.Remove(t.place)
+	if t.turn != nil {
+		w.handshakes.queue.Remove(t.turn)
+		t.turn = nil
 	}
-	t.place = nil
+	if t.place != nil {
+		w.handshakes.running.Remove(t.place)
+		t.place = nil
+	}
 }
 
 // flushTLS writes what a handshake has to say.

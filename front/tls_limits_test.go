@@ -114,6 +114,31 @@ func TestTLSHandshakesAreAdmitted(t *testing.T) {
 	}
 }
 
+// Addresses have their handshakes in turn: one that opens many keeps no other
+// one out.
+func TestTLSHandshakesAreFairToAddresses(t *testing.T) {
+	r, _ := startTLS(t, func(c *Config) {
+		strangers(c)
+		c.AdmitRate, c.HandshakeTimeout = 5, 5*time.Minute
+	})
+	hello := helloOf(t, clientTLS(nil))
+	const n = 200 // 40 s of them
+	for range n {
+		r.sayHello(hello)
+	}
+	waiting := func() float64 { return r.metric("homing_front_tls_handshakes_waiting") }
+	wait(t, "handshakes that wait", func() bool { return waiting() > n/2 })
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}, Timeout: 20 * time.Second}
+	conn, err := tls.DialWithDialer(&d, "tcp", r.addr, clientTLS(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if waiting() == 0 {
+		t.Error("it has come after all others")
+	}
+}
+
 // No more handshakes run than may, however many clients leave theirs half done,
 // and these keep nobody out.
 func TestTLSHandshakesUnderWayAreBounded(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 )
 
 // Limits bound one share. Every one must be above zero.
@@ -57,11 +58,16 @@ type Share struct {
 	memory  quota
 	conns   quota
 	work    *semaphore.Weighted // first come, first served
+	unpaid  *rate.Limiter
 }
+
+// unpaidRate is how many answers per second a caller gets for nothing, such as
+// refusals, without waiting.
+const unpaidRate = 1000
 
 // NewShare returns a share of which nothing is taken.
 func NewShare(l Limits) *Share {
-	s := &Share{limits: l, work: semaphore.NewWeighted(int64(l.Work))}
+	s := &Share{limits: l, work: semaphore.NewWeighted(int64(l.Work)), unpaid: rate.NewLimiter(unpaidRate, unpaidRate)}
 	s.open.most, s.memory.most, s.conns.most = int64(l.Open), l.Memory, int64(l.Conns)
 	return s
 }
@@ -84,6 +90,9 @@ func (s *Share) TakeConn() bool { return s.conns.take(1) }
 // GiveConn undoes one TakeConn.
 func (s *Share) GiveConn() { s.conns.give(1) }
 
+// Unpaid is how many answers the caller gets for nothing without waiting.
+func (s *Share) Unpaid() *rate.Limiter { return s.unpaid }
+
 // quota is an amount of which at most so much is taken.
 type quota struct {
 	most int64
@@ -104,11 +113,12 @@ func (q *quota) give(n int64) { q.used.Add(-n) }
 type Pass struct {
 	own, all *Share
 	working  bool
+	left     bool
 	held     int64
 }
 
 // Enter lets a request of the caller with the share own in. The error is a
-// *LimitError. Leave must be called once.
+// *LimitError. Leave must be called.
 func Enter(own, all *Share) (*Pass, error) {
 	if !own.open.take(1) {
 		return nil, &LimitError{Limit: LimitOpen, Own: true, Most: own.open.most}
@@ -120,8 +130,13 @@ func Enter(own, all *Share) (*Pass, error) {
 	return &Pass{own: own, all: all}, nil
 }
 
-// Leave ends the request and gives back all that it has.
+// Leave ends the request and gives back all that it has. Only the first call
+// does something.
 func (p *Pass) Leave() {
+	if p.left {
+		return
+	}
+	p.left = true
 	p.Rest()
 	p.Drop()
 	p.all.open.give(1)

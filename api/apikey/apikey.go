@@ -150,6 +150,7 @@ func (s *Spec) limits(fallback Limits) Limits {
 // Key is a known key. It is safe for concurrent use.
 type Key struct {
 	spec   Spec
+	hash   Hash // zero: it is in no file
 	limits Limits
 	budget *budget
 	share  *admit.Share

@@ -49,6 +49,13 @@ func (s *Store) Lookup(key string) (*Key, bool) {
 	return k, ok
 }
 
+// Current is what stands in the place of k now, which Lookup found before: other
+// scopes and limits perhaps. It reports false when k was revoked or rotated.
+func (s *Store) Current(k *Key) (*Key, bool) {
+	now, ok := (*s.keys.Load())[k.hash]
+	return now, ok
+}
+
 // Run reloads the file when it changes, until ctx ends. A file that cannot be
 // used is logged and counted, and the keys before it stay in force.
 func (s *Store) Run(ctx context.Context) error {
@@ -111,7 +118,9 @@ func (s *Store) replace(specs []Spec) {
 	keys := make(map[Hash]*Key, len(specs))
 	for _, spec := range specs {
 		hash, _ := ParseHash(spec.Hash) // Parse has checked it
-		keys[hash] = newKey(spec, s.opts.Limits, before[spec.Name])
+		k := newKey(spec, s.opts.Limits, before[spec.Name])
+		k.hash = hash
+		keys[hash] = k
 	}
 	s.keys.Store(&keys)
 	s.metrics.keys.Set(float64(len(keys)))

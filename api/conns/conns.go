@@ -1,10 +1,15 @@
 // Package conns bounds the connections of an HTTP server: all of them, and
 // those of one address that have not shown an API key yet. Such a caller is a
-// stranger. What a stranger may cost is little: few connections, and few wrong
-// answers per second.
+// stranger. What a stranger may cost is little: few connections, and few
+// answers per second. Answers that no key pays for are also paced for callers
+// who have shown one.
+//
+// Of too many connections the stranger's goes that has been one for longest:
+// whoever has a key shows it at once, and so nobody shuts those out by staying.
 package conns
 
 import (
+	"container/list"
 	"context"
 	"io"
 	"net"
@@ -24,17 +29,18 @@ type Config struct {
 }
 
 const (
-	// refusalRate is how many requests of strangers at one address are refused
-	// per second; further ones wait.
-	refusalRate = 100
-	// refusalDelay is the longest such wait.
-	refusalDelay = time.Second
+	// strangerRate is how many answers per second strangers at one address get
+	// without waiting.
+	strangerRate = 100
+	// restTime is how long an address without connections is remembered: by then
+	// it has made good what it has had.
+	restTime = time.Second
 	// prefix6 is how many bits of an IPv6 address name one caller: a host has a
 	// /64 to itself.
 	prefix6 = 64
 )
 
-// Reason says why a connection was closed at once, as a label of a metric.
+// Reason says why a connection was closed, as a label of a metric.
 type Reason string
 
 // The reasons.
@@ -54,17 +60,26 @@ type Table struct {
 
 	mu        sync.Mutex
 	open      int
-	strangers map[netip.Addr]*address // only those that have connections
+	strangers map[netip.Addr]*address
+	waiting   list.List // of *Conn: all strangers, the oldest first
+	resting   list.List // of departure: addresses whose last stranger has left, first come first
 }
 
 // address is what strangers at one address take up.
 type address struct {
-	conns    int
-	refusals *rate.Limiter
+	waiting list.List // of *Conn, the oldest first
+	unpaid  *rate.Limiter
+	left    time.Time // when the last of them left, while there is none
+}
+
+// departure is when the last stranger of an address left.
+type departure struct {
+	from netip.Addr
+	at   time.Time
 }
 
 // NewTable returns an empty table. refused is told of every connection that is
-// closed at once; it must not block.
+// closed for want of room; it must not block.
 func NewTable(cfg Config, refused func(Reason)) *Table {
 	return &Table{cfg: cfg, refused: refused, strangers: make(map[netip.Addr]*address)}
 }
@@ -73,14 +88,10 @@ func NewTable(cfg Config, refused func(Reason)) *Table {
 func (t *Table) Open() (all, strangers int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, a := range t.strangers {
-		strangers += a.conns
-	}
-	return t.open, strangers
+	return t.open, t.waiting.Len()
 }
 
-// Listener returns ln without the connections that are one too many: they are
-// closed as soon as they are accepted.
+// Listener returns ln, of whose connections those are closed that are too many.
 func (t *Table) Listener(ln net.Listener) net.Listener { return &listener{Listener: ln, table: t} }
 
 type listener struct {
@@ -95,34 +106,64 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if known := l.table.enter(c); known != nil {
+		known, out := l.table.enter(c)
+		if out != nil {
+			_ = out.Close()
+		}
+		if known != nil {
 			return known, nil
 		}
-		_ = c.Close()
 	}
 }
 
-// enter counts c, or returns nil when it is one too many.
-func (t *Table) enter(c net.Conn) *Conn {
+// enter counts c, and returns what is to be closed for it: another, when that has
+// been a stranger for longest, or c itself, which is not counted then.
+func (t *Table) enter(c net.Conn) (in *Conn, out net.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.open >= t.cfg.Most {
-		t.refused(ReasonTotal)
-		return nil
-	}
+	t.forgetLocked(time.Now())
 	from := callerOf(c)
-	a := t.strangers[from]
-	switch {
-	case a == nil:
-		a = &address{refusals: rate.NewLimiter(refusalRate, refusalRate)}
-		t.strangers[from] = a
-	case a.conns >= t.cfg.Strangers:
-		t.refused(ReasonAddress)
-		return nil
+	switch a := t.strangers[from]; {
+	case a != nil && a.waiting.Len() >= t.cfg.Strangers:
+		out = t.pushOutLocked(&a.waiting, ReasonAddress)
+	case t.open >= t.cfg.Most && t.waiting.Len() == 0:
+		t.refused(ReasonTotal)
+		return nil, c
+	case t.open >= t.cfg.Most:
+		out = t.pushOutLocked(&t.waiting, ReasonTotal)
 	}
-	a.conns++
+	a := t.strangers[from]
+	if a == nil {
+		a = &address{unpaid: rate.NewLimiter(strangerRate, strangerRate)}
+		t.strangers[from] = a
+	}
+	in = &Conn{Conn: c, table: t, from: from, stranger: a, unpaid: a.unpaid}
+	in.inAll, in.inOwn = t.waiting.PushBack(in), a.waiting.PushBack(in)
 	t.open++
-	return &Conn{Conn: c, table: t, from: from, stranger: a}
+	return in, out
+}
+
+// forgetLocked forgets the addresses that have rested for long enough at now.
+func (t *Table) forgetLocked(now time.Time) {
+	for e := t.resting.Front(); e != nil; e = t.resting.Front() {
+		d := e.Value.(departure) //nolint:errcheck // the list holds nothing else
+		if now.Sub(d.at) <= restTime {
+			return
+		}
+		t.resting.Remove(e)
+		if a := t.strangers[d.from]; a != nil && a.waiting.Len() == 0 && a.left.Equal(d.at) {
+			delete(t.strangers, d.from)
+		}
+	}
+}
+
+// pushOutLocked takes the first of strangers, which is not empty, out of the
+// table. The caller closes it.
+func (t *Table) pushOutLocked(strangers *list.List, why Reason) net.Conn {
+	t.refused(why)
+	c := strangers.Front().Value.(*Conn)
+	c.leaveLocked()
+	return c.Conn
 }
 
 // callerOf is the address that counts as one caller.
@@ -147,8 +188,11 @@ type Conn struct {
 	from  netip.Addr
 
 	// guarded by table.mu
-	stranger *address // nil once a key was shown
-	owner    Owner    // whose count has the connection; nil: nobody's
+	stranger *address      // nil once a key was shown
+	inAll    *list.Element // of table.waiting, and of stranger's, while it is one
+	inOwn    *list.Element
+	owner    Owner         // whose count has the connection; nil: nobody's
+	unpaid   *rate.Limiter // of the owner, else of the address
 	closed   bool
 
 	hungUp atomic.Bool // nothing more is read
@@ -165,16 +209,22 @@ func (c *Conn) Read(b []byte) (int, error) {
 // Close implements net.Conn.
 func (c *Conn) Close() error {
 	c.table.mu.Lock()
-	if !c.closed {
-		c.closed = true
-		c.table.open--
-		c.table.meetLocked(c)
-		if c.owner != nil {
-			c.owner.GiveConn()
-		}
-	}
+	c.leaveLocked()
 	c.table.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// leaveLocked takes c out of its table, if it is there.
+func (c *Conn) leaveLocked() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.table.open--
+	c.table.meetLocked(c)
+	if c.owner != nil {
+		c.owner.GiveConn()
+	}
 }
 
 // meetLocked takes c off the strangers.
@@ -182,8 +232,10 @@ func (t *Table) meetLocked(c *Conn) {
 	if c.stranger == nil {
 		return
 	}
-	if c.stranger.conns--; c.stranger.conns == 0 {
-		delete(t.strangers, c.from)
+	t.waiting.Remove(c.inAll)
+	if c.stranger.waiting.Remove(c.inOwn); c.stranger.waiting.Len() == 0 {
+		c.stranger.left = time.Now()
+		t.resting.PushBack(departure{c.from, c.stranger.left})
 	}
 	c.stranger = nil
 }
@@ -194,11 +246,13 @@ type Owner interface {
 	TakeConn() bool
 	// GiveConn undoes one TakeConn.
 	GiveConn()
+	// Unpaid is how many answers it gets for nothing without waiting.
+	Unpaid() *rate.Limiter
 }
 
 type connKey struct{}
 
-// Context keeps c for Known and Refuse. It is for http.Server.ConnContext.
+// Context keeps c for Known, Pace and HangUp. It is for http.Server.ConnContext.
 func Context(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
@@ -221,36 +275,37 @@ func Known(r *http.Request, owner Owner) (stay bool) {
 	if !owner.TakeConn() {
 		return false
 	}
-	c.owner = owner
+	c.owner, c.unpaid = owner, owner.Unpaid()
 	return true
 }
 
-// Refuse blocks before the answer to a stranger's request that shows no key,
-// when the address has had many: for up to a second, or until the request ends.
-func Refuse(r *http.Request) {
+// Pace blocks before an answer that no key pays for, when the address, or the
+// owner of the connection, has had many: for up to most, or until the request
+// ends. It reports whether it did. Otherwise requests that cost their sender
+// nothing, one behind the other on a few connections, keep every CPU from the
+// others.
+func Pace(r *http.Request, most time.Duration) (waited bool) {
 	c, ok := r.Context().Value(connKey{}).(*Conn)
 	if !ok {
-		return
+		return false
 	}
 	c.table.mu.Lock()
-	a := c.stranger
+	unpaid := c.unpaid
 	c.table.mu.Unlock()
-	if a == nil {
-		return
-	}
-	turn := a.refusals.Reserve()
+	turn := unpaid.Reserve()
 	wait := turn.Delay()
 	if wait == 0 {
-		return
+		return false
 	}
-	if wait > refusalDelay {
+	if wait > most {
 		turn.Cancel()
-		wait = refusalDelay
+		wait = most
 	}
 	select {
 	case <-r.Context().Done():
 	case <-time.After(wait):
 	}
+	return true
 }
 
 // HangUp has nothing more read from the connection of r, so that it ends with

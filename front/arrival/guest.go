@@ -12,6 +12,16 @@ type Guest[T any] struct {
 	inService  bool
 }
 
+// Owner is whose g is while it is pending, to compare with that of others: those
+// of one address have one owner, and everyone behind a trusted address has its
+// own.
+func (g *Guest[T]) Owner() any {
+	if g.account.trusted {
+		return g
+	}
+	return g.account
+}
+
 // account is one address, or one prefix of IPv6. It is on the list of the level
 // that its number of pending connections names, unless nothing is pending and
 // some are in service.

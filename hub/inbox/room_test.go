@@ -53,6 +53,14 @@ func (b *box) charged(a hub.Account, id string, size int, ttl time.Duration, use
 	return refused
 }
 
+// charge stores for users on the account of a key, which has room.
+func (b *box) charge(a hub.Account, id string, size int, ttl time.Duration, users ...hub.UserID) {
+	b.t.Helper()
+	if refused := b.charged(a, id, size, ttl, users...); refused != nil {
+		b.t.Fatal(refused)
+	}
+}
+
 // held is what an account holds at user's server.
 func (b *box) held(user hub.UserID, name string) (n int) {
 	b.t.Helper()
@@ -231,6 +239,111 @@ func TestAnAccountIsSmall(t *testing.T) {
 	b.on("ann", func(ctx context.Context, c *redis.Client) error {
 		if n := c.HLen(ctx, b.keys.InboxAccounts()+"game").Val(); n > 350 {
 			t.Errorf("%d buckets, want at most 350", n)
+		}
+		return nil
+	})
+}
+
+// used is what user's server uses.
+func (b *box) used(user hub.UserID) (n int) {
+	b.t.Helper()
+	b.on(user, func(ctx context.Context, c *redis.Client) (err error) {
+		n, err = strconv.Atoi(c.InfoMap(ctx, "memory").Val()["Memory"]["used_memory"])
+		return err
+	})
+	return n
+}
+
+// What an inbox remembers of what it held outlives the notifications by far, and
+// takes as much: a key that stores much for moments is charged for it.
+func TestWhatIsRememberedIsCharged(t *testing.T) {
+	b := newBox(t, func(c *Config) { c.MaxCount = 150 })
+	game := hub.Account{Name: "game", Quota: 1 << 40}
+	users := make([]hub.UserID, 100)
+	for i := range users {
+		users[i] = hub.UserID(fmt.Sprint("nobody-", i))
+	}
+	store := func(ids int) {
+		for i := range ids {
+			b.charge(game, fmt.Sprintf("01K%05d%018d", ids, i), 1, time.Millisecond, users...)
+		}
+	}
+	// What is stored is charged for a second or two; then only what is remembered is.
+	settled := func(most int) int {
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			if b.charge(game, "probe", 1, time.Millisecond, "ann"); b.held("ann", "game") < most {
+				break
+			}
+		}
+		return b.held("ann", "game")
+	}
+	const streams = 4096 // bytes that a stream takes at least
+	store(300)           // of which 150 are remembered, in some 20 KB
+	held := settled(len(users) * (20_000 + streams/2))
+	took := b.used("ann")
+	// Who stores too pays for what is its own.
+	shop := hub.Account{Name: "shop", Quota: 1 << 40}
+	b.charge(shop, "s", 1, time.Millisecond, users...)
+	if held := b.held("ann", "shop"); held > len(users)*(streams+1000) {
+		t.Errorf("another key is charged for %d bytes", held)
+	}
+	b.on("ann", func(ctx context.Context, c *redis.Client) error { return c.FlushDB(ctx).Err() })
+	if took -= b.used("ann"); held < took*8/10 || held > took*3/2 {
+		t.Errorf("charged for %d bytes, and it takes %d", held, took)
+	}
+}
+
+// A key that stores as much as is pushed out holds as much as before, and goes on
+// being charged.
+func TestAnAccountThatStaysAsItIsLives(t *testing.T) {
+	b := newBox(t, func(c *Config) { c.MaxCount = 2 })
+	game := hub.Account{Name: "game"}
+	account := b.keys.InboxAccounts() + game.Name
+	for i := range 4 {
+		b.charge(game, fmt.Sprint("old", i), 100, time.Hour, "ann")
+	}
+	held := b.held("ann", "game")
+	b.on("ann", func(ctx context.Context, c *redis.Client) error { return c.Expire(ctx, account, time.Minute).Err() })
+	b.charge(game, "new0", 100, time.Minute, "ann") // it lapses first
+	b.on("ann", func(ctx context.Context, c *redis.Client) error {
+		if left := c.TTL(ctx, account).Val(); left <= time.Minute {
+			t.Errorf("the account is kept for %v", left)
+		}
+		if next, _ := c.HGet(ctx, account, "next").Int64(); time.Until(time.Unix(next, 0)) > 2*time.Minute {
+			t.Errorf("what lapses first does so in %v", time.Until(time.Unix(next, 0)))
+		}
+		return nil
+	})
+	if now := b.held("ann", "game"); now != held {
+		t.Errorf("%d bytes held before, and %d after", held, now)
+	}
+}
+
+// When a stream expires as a whole, the book goes on to say who is charged, and
+// forgets where things stood.
+func TestTheBookKeepsWhoIsCharged(t *testing.T) {
+	b := newBox(t, nil)
+	b.charge(hub.Account{Name: "game"}, "a", 10, time.Millisecond, "ann")
+	b.on("ann", func(ctx context.Context, c *redis.Client) error {
+		for i := range 2500 {
+			c.HSet(ctx, b.keys.InboxBook("ann"), fmt.Sprint("@", i), 1)
+		}
+		return nil
+	})
+	b.on("ann", func(ctx context.Context, c *redis.Client) error {
+		for deadline := time.Now().Add(10 * time.Second); c.Exists(ctx, b.keys.Inbox("ann")).Val() > 0; {
+			if time.Now().After(deadline) {
+				t.Fatal("the stream stays")
+			}
+		}
+		b.charge(hub.Account{Name: "shop"}, "b", 10, time.Hour, "ann")
+		for _, field := range []string{"=game", "=shop"} {
+			if !c.HExists(ctx, b.keys.InboxBook("ann"), field).Val() {
+				t.Errorf("the book has no %s", field)
+			}
+		}
+		if n := c.HLen(ctx, b.keys.InboxBook("ann")).Val(); n != 5 {
+			t.Errorf("the book has %d fields, want bytes, soonest, gone and two accounts", n)
 		}
 		return nil
 	})

@@ -11,6 +11,8 @@
 --               gone     the highest position that was given up
 --               @<id>    the position of an entry of class must that the ids
 --                        have forgotten
+--               =<whose> what an account is charged for the ids and the book, as
+--                        "<bucket> <bytes>"
 -- ARGV[1]     notification id
 -- ARGV[2]     class, as a number
 -- ARGV[3]     services, each followed by a space
@@ -48,9 +50,9 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local must = '0'
 local overhead = 64
--- What Redis 7 takes for a stream's first entry, and for the ids, the book and
--- the names of all three.
-local stream_bytes, inbox_bytes = 4096, 640
+-- What Redis 7 takes for a stream's first entry, for the ids, the book and the
+-- names of all three, and for each of the ids.
+local stream_bytes, inbox_bytes, id_bytes = 4096, 640, 128
 local added, expired, pushed = 0, 0, 0
 -- work is what was read and written of streams, in bytes and per entry; at
 -- work_limit it is enough for one call.
@@ -113,15 +115,15 @@ end
 -- has lapsed was given back with it.
 local function settle()
   for name, buckets in pairs(charges) do
-    local account, sum = accounts .. name, 0
+    local account, sum, touched = accounts .. name, 0, false
     local first = tonumber(redis.call('HGET', account, 'next') or math.huge)
     for bucket, bytes in pairs(buckets) do
       if bytes > 0 or redis.call('HEXISTS', account, bucket) == 1 then
         redis.call('HINCRBY', account, bucket, int(bytes))
-        sum, first = sum + bytes, math.min(first, tonumber(bucket))
+        sum, first, touched = sum + bytes, math.min(first, tonumber(bucket)), true
       end
     end
-    if sum ~= 0 then
+    if touched then -- also when as much was given back
       redis.call('HINCRBY', account, 'held', int(sum))
       redis.call('HSET', account, 'next', int(first))
       redis.call('PEXPIRE', account, int(2 * memory))
@@ -143,7 +145,7 @@ local function refusal()
   if limit == 0 then
     limit = tonumber(ARGV[11])
   end
-  local room, wanted = tonumber(ARGV[10]) * limit, remaining * (need + stream_bytes + inbox_bytes)
+  local room, wanted = tonumber(ARGV[10]) * limit, remaining * (need + stream_bytes + inbox_bytes + id_bytes)
   if limit > 0 and used + wanted > room then
     return redis.error_reply('INBOXFULL ' .. int(used) .. ' of ' .. int(limit) .. ' bytes of memory are used')
   end
@@ -212,26 +214,53 @@ local function trim(stream, ids, book)
   redis.call('ZREMRANGEBYRANK', ids, 0, -max_count - 1)
 end
 
+-- remember charges the account for what the ids and the book take by its doing,
+-- more bytes than before, for as long as they stand from now on. They outlive what
+-- is stored, and are bounded as the ids are. before is what the book says of it.
+local function remember(book, before, more)
+  local bucket, bytes = string.match(before or '', '^(%d+) (%d+)$')
+  if bucket then
+    charge(whose, bucket, -tonumber(bytes))
+  end
+  bytes = math.min((tonumber(bytes) or inbox_bytes) + more, inbox_bytes + max_count * id_bytes)
+  charge(whose, inbox_bucket, bytes)
+  redis.call('HSET', book, '=' .. whose, inbox_bucket .. ' ' .. int(bytes))
+end
+
+-- unnote drops the positions noted in a book whose stream is gone.
+local function unnote(book)
+  local all, noted = redis.call('HGETALL', book), {}
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, 1) == '@' then
+      noted[#noted + 1] = all[i]
+    end
+  end
+  for i = 1, #noted, 1000 do -- unpack takes some thousands
+    redis.call('HDEL', book, unpack(noted, i, math.min(i + 999, #noted)))
+  end
+  work = work + 128 * #all
+end
+
 local function add(stream, ids, book)
   if redis.call('ZSCORE', ids, id) then
+    if whose ~= '' then
+      remember(book, redis.call('HGET', book, '=' .. whose), 0)
+    end
     redis.call('PEXPIRE', ids, memory)
     redis.call('PEXPIRE', book, memory)
     return
   end
-  local b = redis.call('HMGET', book, 'bytes', 'soonest', 'gone')
+  local b = redis.call('HMGET', book, 'bytes', 'soonest', 'gone', '=' .. whose)
   local bytes, soonest, gone = tonumber(b[1] or '0'), tonumber(b[2] or '0'), tonumber(b[3] or '0')
   local last = tonumber(redis.call('ZRANGE', ids, -1, -1, 'WITHSCORES')[2] or '0')
   local count = redis.call('XLEN', stream)
   local cost = need
-  if last == 0 and whose ~= '' then
-    charge(whose, inbox_bucket, inbox_bytes)
-  end
   if last == 0 and count > 0 then -- evicted: Redis was told to throw keys away
     last = position(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1])
   end
   if count == 0 and bytes > 0 then -- the stream expired as a whole
     bytes, gone = 0, last
-    redis.call('DEL', book)
+    unnote(book)
   end
   if count == 0 then
     soonest = math.huge
@@ -255,6 +284,7 @@ local function add(stream, ids, book)
   if whose ~= '' then
     entry[11], entry[12] = 'a', entry_bucket .. ' ' .. int(cost) .. ' ' .. whose
     charge(whose, entry_bucket, cost)
+    remember(book, b[4], id_bytes)
   end
   redis.call('XADD', stream, at .. '-0', unpack(entry))
   redis.call('ZADD', ids, at, id)
