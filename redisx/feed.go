@@ -199,11 +199,11 @@ func (f *feed) left(l *link, reason string, err error) {
 	if err != nil { // none when it leaves of its own accord
 		attrs = append(attrs, slog.Any("err", err))
 	}
-	level := slog.LevelWarn
+	say := f.log.Warn
 	if reason == moveReplica { // nothing is wrong; so begin processes that met the master first
-		level = slog.LevelInfo
+		say = f.log.Info
 	}
-	f.log.Log(context.Background(), level, "subscription leaves", attrs...)
+	say("subscription leaves", attrs...)
 }
 
 // failure is why the last attempt to subscribe failed, or why there was none.
