@@ -66,6 +66,7 @@ func TestRefusedHandshakes(t *testing.T) {
 	}{
 		"wrong path":         {get("/nowhere", ""), 404, "not_found"},
 		"no token":           {get("/ws", ""), 401, "token_missing"},
+		"token in a header":  {get("/ws", "Authorization: Bearer ann\r\n"), 401, "token_missing"},
 		"bad token":          {get("/ws?token=bad", ""), 401, "token_bad_signature"},
 		"expired token":      {get("/ws?token=expired", ""), 401, "token_expired"},
 		"bad bearer":         {get("/ws", "Sec-WebSocket-Protocol: homing.v1, bearer.bad\r\n"), 401, "token_bad_signature"},
@@ -106,6 +107,9 @@ func TestRefusedHandshakes(t *testing.T) {
 			}
 			if problem.Code == "" || tc.code != "" && problem.Code != tc.code {
 				t.Errorf("code %q, want %q", problem.Code, tc.code)
+			}
+			if problem.Code == "token_missing" && !strings.Contains(body, "bearer.TOKEN") {
+				t.Errorf("%s: where does a token go?", body)
 			}
 			if n := r.metric("homing_front_handshakes_total", "result", problem.Code); n == 0 {
 				t.Errorf("handshakes_total{result=%q} is 0", problem.Code)

@@ -199,7 +199,11 @@ func (f *feed) left(l *link, reason string, err error) {
 	if err != nil { // none when it leaves of its own accord
 		attrs = append(attrs, slog.Any("err", err))
 	}
-	f.log.Warn("subscription leaves", attrs...)
+	say := f.log.Warn
+	if reason == moveReplica { // nothing is wrong; so begin processes that met the master first
+		say = f.log.Info
+	}
+	say("subscription leaves", attrs...)
 }
 
 // failure is why the last attempt to subscribe failed, or why there was none.

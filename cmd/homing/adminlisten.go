@@ -26,7 +26,7 @@ func listenAdmin(ctx context.Context, address string, share bool, log *slog.Logg
 	host, text, splitErr := net.SplitHostPort(address)
 	port, portErr := strconv.Atoi(text)
 	if !share || !errors.Is(err, syscall.EADDRINUSE) || splitErr != nil || portErr != nil {
-		return nil, fmt.Errorf("--admin-listen: %w", err)
+		return nil, fmt.Errorf("--admin-listen: %w", withHolder(err, address))
 	}
 	for next := port + 1; next < min(port+adminPorts, 1<<16); next++ {
 		ln, nextErr := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(next)))

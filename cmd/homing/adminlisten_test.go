@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"testing"
 )
@@ -30,7 +32,8 @@ func TestAPIServersShareAConfiguration(t *testing.T) {
 	if got := text.String(); !strings.Contains(got, second.Addr().String()) || !strings.Contains(got, "level=WARN") {
 		t.Errorf("logged %q", got)
 	}
-	if _, err := listenAdmin(t.Context(), address, false, log); err == nil || !strings.Contains(err.Error(), "--admin-listen") {
+	if _, err := listenAdmin(t.Context(), address, false, log); err == nil || !strings.Contains(err.Error(), "--admin-listen") ||
+		!strings.Contains(err.Error(), fmt.Sprintf("process %d (", os.Getpid())) {
 		t.Errorf("alone: %v", err)
 	}
 	if _, err := listenAdmin(t.Context(), "nowhere.invalid:1", true, log); err == nil || !strings.Contains(err.Error(), "--admin-listen") {

@@ -91,15 +91,16 @@ const flushTimeout = 3 * time.Second
 // apiServer is an API server with what ties it to the hub.
 type apiServer struct {
 	*api.Server
-	relay *relay.Relay
-	once  *notify.Once
-	log   *slog.Logger
+	address string // that it listens at
+	relay   *relay.Relay
+	once    *notify.Once
+	log     *slog.Logger
 }
 
 // run serves until ctx ends, then waits until what was accepted is confirmed
 // and remembered.
 func (s *apiServer) run(ctx context.Context) error {
-	err := s.Run(ctx)
+	err := withHolder(s.Run(ctx), s.address)
 	flush(s.relay, s.log)
 	s.flushClaims()
 	return err
@@ -160,5 +161,5 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
 	back.run("inbox bounds", box.WatchBounds)
-	return &apiServer{Server: srv, relay: rl, once: once, log: log}, nil
+	return &apiServer{Server: srv, address: c.API.Listen, relay: rl, once: once, log: log}, nil
 }

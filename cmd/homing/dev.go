@@ -132,7 +132,7 @@ func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *
 	if err != nil {
 		return nil, nil, err
 	}
-	return w, srv, srv.Listen(ctx)
+	return w, srv, withHolder(srv.Listen(ctx), c.APIListen)
 }
 
 // part labels the metrics of one part, since both have the hub's in one process.

@@ -30,7 +30,7 @@ func (e *Error) Code() string { return e.code }
 
 // The reasons to refuse a token; Verify's errors wrap one of them.
 var (
-	ErrMissing      = &Error{"token_missing", "no token"}
+	ErrMissing      = &Error{"token_missing", "no token: offer it as the subprotocol bearer.TOKEN, or as ?token=TOKEN"}
 	ErrMalformed    = &Error{"token_malformed", "not a signed JSON Web Token"}
 	ErrExpired      = &Error{"token_expired", "the token has expired"}
 	ErrNotYetValid  = &Error{"token_not_yet_valid", "the token is not valid yet"}

@@ -40,14 +40,15 @@ func vacant(addr *net.TCPAddr) error {
 	case err == nil:
 		return unix.Close(fd)
 	case errors.Is(err, unix.EADDRINUSE):
-		return holder(addr.Port)
+		return Holder(addr.Port)
 	}
 	return err
 }
 
-// holder finds the process that listens on the port, of several the one with
-// the lowest pid, which is most likely their parent.
-func holder(port int) *InUseError {
+// Holder finds the process that listens on a TCP port of this network namespace,
+// of several the one with the lowest pid, which is most likely their parent. Its
+// PID is 0 when none is found.
+func Holder(port int) *InUseError {
 	sockets := listeners(port)
 	found := &InUseError{}
 	links, _ := filepath.Glob("/proc/[0-9]*/fd/*") // of other users' processes there are none
