@@ -5,6 +5,10 @@
 // its header to its reply, at rest or not. It works while the server does
 // something for it, which is not so while it sends its body, waits for receipts,
 // or is a batch between two lines. And it holds memory, by the bytes of its body.
+//
+// Large requests are worked on a few at a time: each keeps a CPU for milliseconds
+// on end, and who has many under way would have the small ones of others wait
+// for all of them.
 package admit
 
 import (
@@ -22,6 +26,7 @@ type Limits struct {
 	Work   int   // of those, requests that are being worked on
 	Memory int64 // bytes of their bodies
 	Conns  int   // connections
+	Large  int   // large requests that are worked on
 }
 
 // Limit names one of Limits, as labels of metrics do.
@@ -32,6 +37,7 @@ const (
 	LimitOpen   Limit = "open"
 	LimitWork   Limit = "in_flight"
 	LimitMemory Limit = "memory"
+	LimitLarge  Limit = "large"
 )
 
 // LimitError says which limit was reached.
@@ -58,6 +64,7 @@ type Share struct {
 	memory  quota
 	conns   quota
 	work    *semaphore.Weighted // first come, first served
+	large   *semaphore.Weighted // likewise
 	unpaid  *rate.Limiter
 }
 
@@ -67,7 +74,11 @@ const unpaidRate = 1000
 
 // NewShare returns a share of which nothing is taken.
 func NewShare(l Limits) *Share {
-	s := &Share{limits: l, work: semaphore.NewWeighted(int64(l.Work)), unpaid: rate.NewLimiter(unpaidRate, unpaidRate)}
+	s := &Share{
+		limits: l,
+		work:   semaphore.NewWeighted(int64(l.Work)), large: semaphore.NewWeighted(int64(l.Large)),
+		unpaid: rate.NewLimiter(unpaidRate, unpaidRate),
+	}
 	s.open.most, s.memory.most, s.conns.most = int64(l.Open), l.Memory, int64(l.Conns)
 	return s
 }
@@ -113,6 +124,7 @@ func (q *quota) give(n int64) { q.used.Add(-n) }
 type Pass struct {
 	own, all *Share
 	working  bool
+	large    bool
 	left     bool
 	held     int64
 }
@@ -183,9 +195,33 @@ func (p *Pass) begin() {
 	p.all.working.Add(1)
 }
 
+// AwaitLarge waits until one more large request may be worked on, until ctx ends;
+// then the error is a *LimitError. It comes before Work or AwaitWork, and holds
+// until Rest. It reports whether the caller's own limit had it wait.
+func (p *Pass) AwaitLarge(ctx context.Context) (waited bool, err error) {
+	if p.large {
+		return false, nil
+	}
+	waited = !p.own.large.TryAcquire(1)
+	if waited && p.own.large.Acquire(ctx, 1) != nil {
+		return true, &LimitError{Limit: LimitLarge, Own: true, Most: int64(p.own.limits.Large)}
+	}
+	if p.all.large.Acquire(ctx, 1) != nil {
+		p.own.large.Release(1)
+		return waited, &LimitError{Limit: LimitLarge, Most: int64(p.all.limits.Large)}
+	}
+	p.large = true
+	return waited, nil
+}
+
 // Rest says that the request waits for something and is not worked on, if it
 // was.
 func (p *Pass) Rest() {
+	if p.large {
+		p.large = false
+		p.all.large.Release(1)
+		p.own.large.Release(1)
+	}
 	if !p.working {
 		return
 	}
