@@ -503,8 +503,8 @@ func TestABatchDoesNotOutliveItsKey(t *testing.T) {
 func TestLargeRequestsTakeTurns(t *testing.T) {
 	w := newWorld(t)
 	w.hub.block = make(chan struct{})
-	large := strings.Repeat(" ", largeBody) + someone
-	most := w.server.cfg.shareOfKey().Large
+	large := strings.Repeat(" ", largest) + someone
+	most := int(w.server.cfg.shareOfKey().Large / largest)
 	n := most + 2
 	done := make(chan reply, n)
 	for range n {
@@ -514,7 +514,7 @@ func TestLargeRequestsTakeTurns(t *testing.T) {
 	b := w.openBatch()
 	b.write(large + "\n")
 	w.until("all of them are there, and few are worked on", func() bool {
-		return w.server.share.Open() == int64(n)+1 && w.server.share.Memory() > int64(n+1)*largeBody && w.server.share.Working() == int64(most)
+		return w.server.share.Open() == int64(n)+1 && w.server.share.Memory() > int64(n+1)*largest && w.server.share.Working() == int64(most)
 	})
 	small := make(chan reply, 1)
 	r := w.request(http.MethodPost, "/notify", someone)

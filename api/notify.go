@@ -102,7 +102,7 @@ func (s *Server) awaitLarge(ctx context.Context, key *apikey.Key, pass *admit.Pa
 	if body < largeBody {
 		return nil
 	}
-	waited, err := pass.AwaitLarge(ctx)
+	waited, err := pass.AwaitLarge(ctx, int64(min(body, largest)))
 	if waited && err == nil {
 		s.metrics.limited.WithLabelValues(key.Name(), string(admit.LimitLarge)).Inc()
 	}

@@ -6,9 +6,9 @@
 // something for it, which is not so while it sends its body, waits for receipts,
 // or is a batch between two lines. And it holds memory, by the bytes of its body.
 //
-// Large requests are worked on a few at a time: each keeps a CPU for milliseconds
-// on end, and who has many under way would have the small ones of others wait
-// for all of them.
+// Large requests are worked on a few at a time, by the bytes of their bodies: each
+// keeps a CPU for long, and who has many under way would have the small ones of
+// others wait for all of them.
 package admit
 
 import (
@@ -26,7 +26,7 @@ type Limits struct {
 	Work   int   // of those, requests that are being worked on
 	Memory int64 // bytes of their bodies
 	Conns  int   // connections
-	Large  int   // large requests that are worked on
+	Large  int64 // bytes of the bodies of large requests that are worked on
 }
 
 // Limit names one of Limits, as labels of metrics do.
@@ -76,7 +76,7 @@ const unpaidRate = 1000
 func NewShare(l Limits) *Share {
 	s := &Share{
 		limits: l,
-		work:   semaphore.NewWeighted(int64(l.Work)), large: semaphore.NewWeighted(int64(l.Large)),
+		work:   semaphore.NewWeighted(int64(l.Work)), large: semaphore.NewWeighted(l.Large),
 		unpaid: rate.NewLimiter(unpaidRate, unpaidRate),
 	}
 	s.open.most, s.memory.most, s.conns.most = int64(l.Open), l.Memory, int64(l.Conns)
@@ -124,7 +124,7 @@ func (q *quota) give(n int64) { q.used.Add(-n) }
 type Pass struct {
 	own, all *Share
 	working  bool
-	large    bool
+	large    int64 // of Limits.Large
 	left     bool
 	held     int64
 }
@@ -195,32 +195,33 @@ func (p *Pass) begin() {
 	p.all.working.Add(1)
 }
 
-// AwaitLarge waits until one more large request may be worked on, until ctx ends;
-// then the error is a *LimitError. It comes before Work or AwaitWork, and holds
-// until Rest. It reports whether the caller's own limit had it wait.
-func (p *Pass) AwaitLarge(ctx context.Context) (waited bool, err error) {
-	if p.large {
+// AwaitLarge waits until n bytes more of large requests may be worked on, until
+// ctx ends; then the error is a *LimitError. n is at most the limit of either
+// share. It comes before Work or AwaitWork, and holds until Rest. It reports
+// whether the caller's own limit had it wait.
+func (p *Pass) AwaitLarge(ctx context.Context, n int64) (waited bool, err error) {
+	if p.large > 0 {
 		return false, nil
 	}
-	waited = !p.own.large.TryAcquire(1)
-	if waited && p.own.large.Acquire(ctx, 1) != nil {
-		return true, &LimitError{Limit: LimitLarge, Own: true, Most: int64(p.own.limits.Large)}
+	waited = !p.own.large.TryAcquire(n)
+	if waited && p.own.large.Acquire(ctx, n) != nil {
+		return true, &LimitError{Limit: LimitLarge, Own: true, Most: p.own.limits.Large}
 	}
-	if p.all.large.Acquire(ctx, 1) != nil {
-		p.own.large.Release(1)
-		return waited, &LimitError{Limit: LimitLarge, Most: int64(p.all.limits.Large)}
+	if p.all.large.Acquire(ctx, n) != nil {
+		p.own.large.Release(n)
+		return waited, &LimitError{Limit: LimitLarge, Most: p.all.limits.Large}
 	}
-	p.large = true
+	p.large = n
 	return waited, nil
 }
 
 // Rest says that the request waits for something and is not worked on, if it
 // was.
 func (p *Pass) Rest() {
-	if p.large {
-		p.large = false
-		p.all.large.Release(1)
-		p.own.large.Release(1)
+	if n := p.large; n > 0 {
+		p.large = 0
+		p.all.large.Release(n)
+		p.own.large.Release(n)
 	}
 	if !p.working {
 		return

@@ -120,11 +120,11 @@ func TestAwaitWork(t *testing.T) {
 // first, and a wait that failed leaves nothing taken.
 func TestAwaitLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		all := NewShare(Limits{Open: 9, Work: 9, Large: 2})
-		own, other := NewShare(Limits{Open: 9, Work: 9, Large: 1}), NewShare(Limits{Open: 9, Work: 9, Large: 2})
+		all := NewShare(Limits{Open: 9, Work: 9, Large: 20})
+		own, other := NewShare(Limits{Open: 9, Work: 9, Large: 10}), NewShare(Limits{Open: 9, Work: 9, Large: 20})
 		take := func(p *Pass, waits bool) {
 			t.Helper()
-			if waited, err := p.AwaitLarge(t.Context()); err != nil || waited != waits {
+			if waited, err := p.AwaitLarge(t.Context(), 10); err != nil || waited != waits {
 				t.Errorf("waited %t, %v", waited, err)
 			}
 		}
@@ -134,9 +134,9 @@ func TestAwaitLarge(t *testing.T) {
 		take(c, false)
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := b.AwaitLarge(short)
+		_, err := b.AwaitLarge(short, 1)
 		refusal(t, err, LimitLarge, true)
-		_, err = d.AwaitLarge(short)
+		_, err = d.AwaitLarge(short, 1)
 		refusal(t, err, LimitLarge, false)
 		done := make(chan struct{})
 		go func() { defer close(done); take(b, true) }()
