@@ -135,4 +135,4 @@ func (c *Config) timeouts() map[string]time.Duration {
 }
 
 // errNoKeys is the refusal to serve without any way to authorize a caller.
-var errNoKeys = errors.New("api.keys: \"\": want a file of API keys; make a key with: homing token key --name backend")
+var errNoKeys = errors.New("api.keys: \"\": want a file of API keys; make one with: homing token key --name backend --file FILE")

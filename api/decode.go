@@ -128,7 +128,7 @@ func decode(body []byte, v any) error {
 		// The decoder takes null for an empty object.
 		return refuse(CodeWrongType, "null, want object")
 	}
-	err := json.Unmarshal(body, v, strict)
+	err := json.Unmarshal(body, v, optionsFor(body))
 	if err == nil {
 		return nil
 	}
@@ -139,9 +139,12 @@ func decode(body []byte, v any) error {
 }
 
 func decodeError(err error) *Error {
+	var own *Error
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
 	switch {
+	case errors.As(err, &own):
+		return own
 	case errors.As(err, &semantic):
 		field := fieldPath(semantic.JSONPointer)
 		if errors.Is(err, json.ErrUnknownName) {

@@ -139,7 +139,40 @@ func TestDecodeNotifyRefuses(t *testing.T) {
 			if e.Detail == "" {
 				t.Error("no detail")
 			}
+			// With so many commas its lists are bounded as they are read.
+			many := strings.Replace(c.body, `"data":1`, `"data":[0`+strings.Repeat(",0", hub.MaxUsers)+`]`, 1)
+			if _, err := DecodeNotify([]byte(many)); !errors.As(err, &e) || e.Code != c.code || e.Field != c.field {
+				t.Errorf("with more data got %v, want %s of %q", err, c.code, c.field)
+			}
 		})
+	}
+}
+
+// TestListsAreNotReadToTheirEnd: what would take many times its text in memory is
+// refused when it is too long.
+func TestListsAreNotReadToTheirEnd(t *testing.T) {
+	names := make([]string, 200_000)
+	for i := range names {
+		names[i] = fmt.Sprintf(`"u%d"`, i)
+	}
+	list := "[" + strings.Join(names, ",") + "]"
+	for field, body := range map[string]string{
+		"users":    `{"users":` + list + `,"data":1}`,
+		"services": `{"users":["a"],"services":` + list + `,"data":1}`,
+	} {
+		read := func() {
+			_, err := DecodeNotify([]byte(body))
+			var e *Error
+			if !errors.As(err, &e) || e.Code != CodeInvalidField || e.Field != field || e.Detail == "" {
+				t.Errorf("got %v", err)
+			}
+		}
+		if n := testing.AllocsPerRun(1, read); n > 2*hub.MaxUsers+100 {
+			t.Errorf("%v allocations for %s", n, field)
+		}
+	}
+	if users, err := decodeUsers([]byte(`{"users":["u"` + strings.Repeat(`,"u"`, hub.MaxUsers-1) + `]}`)); err != nil || len(users) != hub.MaxUsers {
+		t.Errorf("%d users, %v", len(users), err)
 	}
 }
 

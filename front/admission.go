@@ -63,7 +63,7 @@ func (w *Worker) surplus(user hub.UserID) int {
 func (w *Worker) join(c *conn, id auth.Identity, used usage) {
 	w.users.add(c, id)
 	if c.link != nil {
-		c.link.group.used = used
+		c.link.group.used, c.used = used, usage{} // what the handshake took is in connectCost
 	} else {
 		c.used = used
 	}

@@ -48,7 +48,7 @@ type Config struct {
 	MessageTimeout time.Duration `help:"From the first byte of a message to its last; a connection whose message takes longer is closed with 1008." default:"10s"`
 	MessageRate    int           `help:"Messages per second that a client may send in the long run, pings included; more closes it with 1008. 0: no limit." default:"100"`
 	MessageBurst   int           `help:"Messages that a client may send at once." default:"200"`
-	ByteRate       int           `help:"Bytes per second that a client may send in the long run; more closes it with 1008, before they are looked at. 0: no limit." default:"65536"`
+	ByteRate       int           `help:"Bytes per second that a client may send in the long run, those of TLS included; what is read at a time counts as 128 at least. More closes it with 1008, before they are looked at. 0: no limit." default:"65536"`
 	ByteBurst      int           `help:"Bytes that a client may send at once; never less than one message of --front-max-message." default:"262144"`
 
 	UserShare       int    `help:"All connections of one user to a worker may together send this many times what one may; each connect counts as 16 KiB." default:"4"`
@@ -190,7 +190,7 @@ func (c *Config) checkSizes() error {
 		{"message-rate", c.MessageRate, 0, 1 << 20},
 		{"message-burst", c.MessageBurst, 1, 1 << 15},
 		{"byte-rate", c.ByteRate, 0, maxRate},
-		{"byte-burst", c.ByteBurst, 1, maxRate},
+		{"byte-burst", c.ByteBurst, connectCost, maxRate},
 		{"user-share", c.UserShare, 1, maxShare},
 		{"user-connections", c.UserConnections, 0, 1 << 20},
 		{"inbox-rate", c.InboxRate, 0, 1 << 20},

@@ -151,3 +151,32 @@ func TestDescriptorLimitClosesTheListener(t *testing.T) {
 	r.join("late")
 	all[len(all)-1].quiet(10 * time.Millisecond)
 }
+
+// TestWhoShowsNoTokenIsNotCountedAsRoom has the kernel refuse descriptors while
+// most are taken by connections that have shown no token.
+func TestWhoShowsNoTokenIsNotCountedAsRoom(t *testing.T) {
+	r := start(t, func(c *Config) { c.HandshakeTimeout = time.Minute })
+	ann := r.join("ann")
+	const idle = 79
+	for range idle {
+		r.dialFrom("127.0.0.1")
+	}
+	wait(t, "connections that say nothing", func() bool { return r.metric("homing_front_pending_connections") == idle })
+	lowered := make(chan gate, 1)
+	r.Post(func() {
+		r.acceptFailed(unix.EMFILE)
+		lowered <- r.gate
+	})
+	if g := <-lowered; g.high != 57 || g.pending != 19 { // of 95% of 80
+		t.Errorf("%d connections in service and %d others may be open, want 57 and 19", g.high, g.pending)
+	}
+	if n := r.metric("homing_front_turned_away_total", "reason", "pending"); n != idle-19 {
+		t.Errorf("%v turned away, want %d", n, idle-19)
+	}
+	wait(t, "the listeners to open again", func() bool { return r.metric("homing_front_relistens_total") == 1 })
+	r.join("bob")
+	r.deliver(note(`1`, "ann"))
+	if m := ann.json(); m["t"] != "notify" {
+		t.Errorf("got %v", m)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,10 +41,29 @@ var (
 	errNotFound       = &ws.RequestError{Status: http.StatusNotFound, Code: "not_found", Detail: "There is nothing at this path; WebSocket clients connect to /ws."}
 	errOrigin         = &ws.RequestError{Status: http.StatusForbidden, Code: "origin_not_allowed", Detail: "Pages of this origin may not connect."}
 	errSubprotocol    = &ws.RequestError{Status: http.StatusBadRequest, Code: "unsupported_subprotocol", Detail: "Of the subprotocols offered none is homing.v1."}
-	errBusy           = &ws.RequestError{Status: http.StatusServiceUnavailable, Code: "busy", Detail: "Too many connections are being checked; try again.", Header: "Retry-After: 1"}
 	errTimeout        = &ws.RequestError{Status: http.StatusRequestTimeout, Code: "handshake_timeout", Detail: "The handshake took too long."}
-	errAuth           = &ws.RequestError{Status: http.StatusServiceUnavailable, Code: "auth_unavailable", Detail: "The token cannot be checked now; try again.", Header: "Retry-After: 1"}
 )
+
+// uncheckedFor is the longest time in seconds after which a client comes back
+// whose token could not be checked.
+const uncheckedFor = 4
+
+// unchecked refuses a client whose token cannot be checked now. The time to come
+// back is drawn: the others are told the same, and would be a herd.
+func unchecked(code, detail string) error {
+	return &ws.RequestError{
+		Status: http.StatusServiceUnavailable, Code: code, Detail: detail,
+		Header: fmt.Sprintf("Retry-After: %d", 1+rand.N(uncheckedFor)),
+	}
+}
+
+func authBusy() error {
+	return unchecked("busy", "Too many connections are being checked; try again.")
+}
+
+func authUnavailable() error {
+	return unchecked("auth_unavailable", "The token cannot be checked now; try again.")
+}
 
 // request takes bytes of the request until it is whole, and answers it.
 func (w *Worker) request(c *conn, data []byte) {
@@ -169,7 +190,7 @@ func (w *Worker) authenticate(c *conn, req *ws.Request) error {
 	case w.waiting <- verifyJob{c, token}:
 		return nil
 	default:
-		return errBusy
+		return authBusy()
 	}
 }
 
@@ -224,6 +245,10 @@ func (w *Worker) verified(c *conn, id auth.Identity, err error) {
 	w.deps.Presence.Set(c.user, w.users.counts(c.user), func(err error) {
 		w.Post(func() { w.registered(c, err) })
 	})
+	if exceeded := w.charge(c, useBytes, len(early)); exceeded != "" {
+		w.overspent(c, exceeded)
+		return
+	}
 	w.frames(c, early)
 }
 
@@ -257,11 +282,8 @@ func (w *Worker) switchProtocols(c *conn, next state) (early []byte, ok bool) {
 
 func refusalOf(err error) error {
 	e, ok := errors.AsType[*auth.Error](err)
-	switch {
-	case errors.Is(err, errBusy):
-		return errBusy
-	case !ok:
-		return errAuth
+	if !ok {
+		return authUnavailable()
 	}
 	return &ws.RequestError{
 		Status: http.StatusUnauthorized, Code: e.Code(), Detail: e.Error(),

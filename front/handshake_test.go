@@ -266,3 +266,25 @@ func TestEchoOfLargeAndFragmentedMessages(t *testing.T) {
 	c.write(gws.MaskFrame(gws.NewCloseFrame(gws.NewCloseFrameBody(1000, ""))))
 	c.wantClose(1000)
 }
+
+// TestWhoCannotBeCheckedComesBackSpread has not all clients come at once again
+// while the keys cannot be had.
+func TestWhoCannotBeCheckedComesBackSpread(t *testing.T) {
+	r := start(t, nil)
+	times := make(map[string]int)
+	for range 40 {
+		status, header := r.statusOn(r.dialFrom("127.0.0.1"), joining("broken"))
+		if status != http.StatusServiceUnavailable {
+			t.Fatalf("status %d, want 503", status)
+		}
+		times[header.Get("Retry-After")]++
+	}
+	for at := range times {
+		if n, err := strconv.Atoi(at); err != nil || n < 1 || n > 4 {
+			t.Errorf("Retry-After: %q, want 1 to 4", at)
+		}
+	}
+	if len(times) < 2 {
+		t.Errorf("all are told %v", times)
+	}
+}

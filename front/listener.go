@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/homing/homing/front/arrival"
 	"github.com/homing/homing/front/poll"
 )
 
@@ -167,8 +168,20 @@ func (w *Worker) acceptFailed(err error) {
 	w.m.acceptFailures.Inc()
 	w.log.Error("accept a connection", "err", err)
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		w.gate.lower(w.inService())
+		w.gate.lower(w.table.count)
+		w.shrinkPending()
 		w.shutGate()
+	}
+}
+
+// shrinkPending closes connections that have shown no token, as many as there are
+// more than the gate keeps descriptors for.
+func (w *Worker) shrinkPending() {
+	w.arrivals.Bound(w.gate.pending)
+	for w.arrivals.Pending() > w.gate.pending {
+		oldest := w.arrivals.Oldest()
+		w.turnAway(oldest.Addr, arrival.Pending)
+		w.drop(oldest.Holder, dropClosed)
 	}
 }
 
@@ -263,16 +276,20 @@ func newGate(limit, pending int) (gate, error) {
 	if err != nil {
 		return gate{}, fmt.Errorf("count open descriptors: %w", err)
 	}
-	all := limit - limit/20 - len(used)
-	pending = max(1, min(pending, all/4))
-	high := max(1, all-pending)
-	return gate{high: high, low: high - high/20 - 1, pending: pending}, nil
+	g := gate{high: limit, pending: pending}
+	g.share(limit - limit/20 - len(used))
+	return g, nil
+}
+
+// share has at most all connections be open.
+func (g *gate) share(all int) {
+	g.pending = max(1, min(g.pending, all/4))
+	g.high = max(1, min(g.high, all-g.pending))
+	g.low = g.high - g.high/20 - 1
 }
 
 func (g *gate) full(connections int) bool { return !g.shut && connections >= g.high }
 
-// lower learns from the kernel that there are fewer than was thought.
-func (g *gate) lower(connections int) {
-	g.high = max(1, min(g.high, connections-connections/20))
-	g.low = g.high - g.high/20 - 1
-}
+// lower learns from the kernel that there are fewer than was thought: not more
+// than those of so many connections, pending ones included.
+func (g *gate) lower(connections int) { g.share(connections - connections/20) }

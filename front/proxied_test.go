@@ -14,7 +14,7 @@ import (
 )
 
 // proxyHeader is what a proxy sends first for a client at source.
-func proxyHeaderFor(t *testing.T, source string) []byte {
+func proxyHeaderFor(t testing.TB, source string) []byte {
 	t.Helper()
 	src := net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(source), 4711))
 	b, err := proxyproto.HeaderProxyFromAddrs(2, src, &net.TCPAddr{IP: net.IPv4(198, 51, 100, 1), Port: 443}).Format()

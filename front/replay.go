@@ -116,7 +116,7 @@ func (w *Worker) beginReplay(c *conn, r *resume, missed hub.Missed) {
 		return len(e.Services) > 0 && !slices.Contains(e.Services, service)
 	})
 	w.m.replayed.Add(float64(len(missed.Entries)))
-	r.remember(missed.Entries)
+	w.remember(r, missed.Entries)
 	r.replay.chunks = replayChunks(missed, r)
 	size := 0
 	for _, chunk := range r.replay.chunks {
@@ -128,14 +128,24 @@ func (w *Worker) beginReplay(c *conn, r *resume, missed hub.Missed) {
 	w.feed(c, r)
 }
 
-// remember notes what need not be sent again.
-func (r *resume) remember(entries []hub.Stored) {
-	if len(entries) > 0 {
-		r.replayed = make(map[string]struct{}, len(entries))
-	}
+// remember notes what need not be sent again. As every connection that resumed
+// keeps it for a while, that is a hash of each id, see heard.
+func (w *Worker) remember(r *resume, entries []hub.Stored) {
+	r.replayed = make([]uint64, len(entries))
 	for i := range entries {
-		r.replayed[entries[i].ID] = struct{}{}
+		r.replayed[i] = w.heard.key([]byte(entries[i].ID), nil)
 	}
+	slices.Sort(r.replayed)
+}
+
+// repeats reports whether the notification with the given id, which is only
+// lent, was replayed to r.
+func (w *Worker) repeats(r *resume, id []byte) bool {
+	if len(r.replayed) == 0 {
+		return false
+	}
+	_, known := slices.BinarySearch(r.replayed, w.heard.key(id, nil))
+	return known
 }
 
 // replayChunks builds the frames of a replay.

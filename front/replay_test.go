@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/homing/homing/hub"
 )
@@ -132,6 +133,30 @@ func TestResumesWaitForRoom(t *testing.T) {
 	read.finds("a")
 	bob.next()
 	bob.wantIDs("a")
+}
+
+// TestWhatWasReplayedIsRememberedInLittle looks at what a connection keeps that
+// has resumed.
+func TestWhatWasReplayedIsRememberedInLittle(t *testing.T) {
+	inbox := newFakeInbox()
+	r := startWith(t, inbox, nil)
+	c := r.join("ann")
+	c.text(`{"t":"resume"}`)
+	inbox.next(t).finds("a", "b", "c")
+	c.next()
+	c.wantIDs("a", "b", "c")
+	kept := make(chan uintptr, 1)
+	r.Post(func() {
+		u := r.users.newest["ann"].resuming()
+		kept <- uintptr(cap(u.replayed)) * unsafe.Sizeof(u.replayed[0])
+	})
+	if n := <-kept; n != 3*8 {
+		t.Errorf("%d bytes for 3 notifications, want 8 each", n)
+	}
+	for _, id := range []string{"b", "d"} {
+		r.deliver(stored(id, "ann"))
+	}
+	c.wantIDs("d")
 }
 
 // TestAReplayThatDiesMakesRoom has the inbox of who waits read when the client

@@ -45,9 +45,9 @@ type resume struct {
 	phase    resumePhase
 	ended    bool // with the connection, or in vain
 	held     []held
-	bytes    int                 // of held
-	replayed map[string]struct{} // ids
-	until    uint32              // tick at which the phase ends; not of resumeReading
+	bytes    int      // of held
+	replayed []uint64 // hashes of ids, in order
+	until    uint32   // tick at which the phase ends; not of resumeReading
 	replay   replay
 }
 
@@ -205,17 +205,12 @@ func (w *Worker) release(c *conn, r *resume) {
 		switch m := &waiting[i]; {
 		case c.state != stateOpen:
 			w.m.dropped[dropClosed][m.class].Inc()
-		case r.repeats(m.id):
+		case w.repeats(r, []byte(m.id)):
 			w.m.repeats.Inc()
 		default:
 			w.send(c, &m.message)
 		}
 	}
-}
-
-func (r *resume) repeats(id string) bool {
-	_, ok := r.replayed[id]
-	return ok
 }
 
 // give sends c a message of the hub with the given notification id, which is
@@ -228,7 +223,7 @@ func (w *Worker) give(c *conn, m *message, id []byte) hub.Status {
 	case r.active():
 		return w.hold(c, r, m, id)
 	}
-	if _, ok := r.replayed[string(id)]; ok {
+	if w.repeats(r, id) {
 		w.m.repeats.Inc()
 		return hub.StatusWritten
 	}

@@ -36,8 +36,13 @@ func (w *Worker) read(c *conn) {
 	}
 }
 
-// arrived takes bytes as they came from c's socket, which it may overwrite.
+// arrived takes bytes as they came from c's socket, which it may overwrite. They
+// are charged before they are looked at, whatever they are.
 func (w *Worker) arrived(c *conn, data []byte) {
+	if exceeded := w.charge(c, useBytes, max(len(data), readCost)); exceeded != "" {
+		w.overread(c, exceeded)
+		return
+	}
 	if c.tls() != nil {
 		w.cipher(c, data)
 		return
@@ -68,18 +73,33 @@ func (w *Worker) received(c *conn, data []byte) {
 		w.early(c, data)
 	case stateRegister, stateOpen:
 		w.frames(c, data)
-	case stateClosing:
-		w.discard(c, len(data))
-	case stateProxy, stateGone:
+	case stateProxy, stateClosing, stateGone:
 	}
 }
 
-// discard takes n bytes that a client sends to a connection that is closing. One
-// that goes on for long has not read the close frame, and will not.
-func (w *Worker) discard(c *conn, n int) {
-	if exceeded := w.charge(c, useBytes, n); exceeded != "" {
+// errOverread is why a TLS handshake ends whose client sends it in too many pieces.
+var errOverread = errors.New("too many bytes, or too many pieces, before the end of the TLS handshake")
+
+// overread ends or closes a connection of which more has been read than may be.
+// One that is closing and goes on for long has not read the close frame, and
+// will not.
+func (w *Worker) overread(c *conn, budget string) {
+	t := c.tls()
+	if t != nil {
+		t.deaf = true // a part of its ciphertext is missing now
+	}
+	switch {
+	case c.state >= stateClosing:
 		w.m.overBudget.WithLabelValues("closing").Inc()
 		w.drop(c, dropClosed)
+	case c.state >= stateRegister:
+		w.overspent(c, budget)
+	case t != nil && !t.Open():
+		w.m.overBudget.WithLabelValues("handshake").Inc()
+		w.failTLS(c, tlsTooLarge, errOverread)
+	default:
+		w.m.overBudget.WithLabelValues("handshake").Inc()
+		w.refuse(c, errHeaderTooLarge)
 	}
 }
 
@@ -92,13 +112,8 @@ func (w *Worker) early(c *conn, data []byte) {
 	c.side.head = append(c.side.head, data...)
 }
 
-// frames takes bytes of WebSocket frames, which it unmasks in place. They are
-// charged before they are looked at, whatever they are.
+// frames takes bytes of WebSocket frames, which it unmasks in place.
 func (w *Worker) frames(c *conn, data []byte) {
-	if exceeded := w.charge(c, useBytes, len(data)); exceeded != "" {
-		w.overspent(c, exceeded)
-		return
-	}
 	for len(data) > 0 && (c.state == stateRegister || c.state == stateOpen) {
 		msg, rest, err := c.dec.Next(data, w.cfg.MaxMessage)
 		if err != nil {

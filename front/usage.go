@@ -11,7 +11,7 @@ type resource uint8
 
 const (
 	useMessages resource = iota // messages and control frames
-	useBytes                    // bytes read, whatever they are
+	useBytes                    // bytes read from sockets, whatever they are
 	useInbox                    // work at the inbox, see inboxCost
 	resourceCount
 )
@@ -21,6 +21,9 @@ const (
 	// connectCost is what connecting costs, in bytes read: a handshake takes
 	// about as much work. It keeps a user from connecting all the time.
 	connectCost = 16 << 10
+	// readCost is what each read of a socket costs at least, in bytes read. Else
+	// a client could have us make a system call for every byte of its budget.
+	readCost = 128
 	// resumeCost and ackCost are units of inbox work: one read of the inbox, and
 	// one call that acknowledges, to which each id adds one.
 	resumeCost, ackCost = 50, 1
@@ -42,10 +45,13 @@ func newLimit(rate, burst int) limit {
 // newAllowances returns what one connection may use, and what all connections
 // of one user may use together.
 func newAllowances(c *Config) (conn, user allowance) {
+	longest := c.MaxMessage + ws.MaxHeader
+	longest += longest / 8                     // over TLS, in short records
+	longest = max(longest, 2*c.HandshakeLimit) // which is charged before the client has a token
 	of := func(share int) allowance {
 		return allowance{
 			useMessages: newLimit(share*c.MessageRate, share*c.MessageBurst),
-			useBytes:    newLimit(share*c.ByteRate, share*max(c.ByteBurst, c.MaxMessage+ws.MaxHeader)),
+			useBytes:    newLimit(share*c.ByteRate, share*max(c.ByteBurst, longest)),
 			useInbox:    newLimit(c.InboxRate, c.InboxBurst),
 		}
 	}

@@ -1,6 +1,7 @@
 package redisx_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -29,11 +30,17 @@ func TestAwayAtTheStart(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if _, err := r.Data.Lead().Master(); !errors.Is(err, redisx.ErrNotAsked) {
+				t.Errorf("before it was asked: %v", err)
+			}
 			run(t, r)
 			said := func() int { return log.lines("level=WARN", "redis does not serve", addr, "connection refused") }
 			within(t, 4*time.Second, "a line says that it is away", func() bool { return said() == 1 })
 			if err := r.Err(); err == nil || !strings.Contains(err.Error(), addr) || !strings.Contains(err.Error(), "connection refused") {
 				t.Errorf("%v, want the same", err)
+			}
+			if _, err := r.Data.Lead().Master(); !errors.Is(err, redisx.ErrNoMaster) || errors.Is(err, redisx.ErrNotAsked) {
+				t.Errorf("after it was asked: %v", err)
 			}
 			again := within(t, 15*time.Second, "it is said again", func() bool { return said() == 2 })
 			if again < 3*time.Second {

@@ -357,7 +357,7 @@ func (f *follower) identify(master *member, now time.Time) {
 func (f *follower) conclude(master *member, now time.Time) *state {
 	st := &state{epoch: f.epoch, since: f.since, waiting: f.waiting()}
 	if master == nil {
-		st.err = fmt.Errorf("redis %s: %w: %s", f.shard.Name(), ErrNoMaster, f.whyNoMaster())
+		st.err = f.noMaster()
 	} else {
 		st.master = master.node
 	}
@@ -406,6 +406,14 @@ func (f *follower) note(m *member, n *Node, now time.Time) {
 	if n.Healthy {
 		n.since = m.since
 	}
+}
+
+// noMaster is what callers are told while there is no master.
+func (f *follower) noMaster() error {
+	if !f.questioned() {
+		return fmt.Errorf("redis %s: %w", f.shard.Name(), ErrNotAsked)
+	}
+	return fmt.Errorf("redis %s: %w: %s", f.shard.Name(), ErrNoMaster, f.whyNoMaster())
 }
 
 func (f *follower) whyNoMaster() string {

@@ -20,6 +20,10 @@ var (
 	// ErrNoMaster marks that a shard has no reachable master now. It is an
 	// ErrUnavailable too.
 	ErrNoMaster = fmt.Errorf("%w: no reachable master", ErrUnavailable)
+	// ErrNotAsked marks that whoever must answer first, the master or the
+	// Sentinels, has not been asked yet, as in the first moments of a process.
+	// It says nothing about Redis, and is an ErrNoMaster too.
+	ErrNotAsked = fmt.Errorf("%w: not asked yet", ErrNoMaster)
 	// ErrWrongRole marks a new connection that was given up because the
 	// server is not what discovery believes it to be, a master or a replica.
 	// It is an ErrUnavailable too.

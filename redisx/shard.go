@@ -65,7 +65,7 @@ type Node struct {
 
 func newShard(d *dialect, m *metrics, r *refusalLog) *Shard {
 	s := &Shard{dialect: d, metrics: m, refusals: r, seed: hash(d.name), changed: make(chan struct{})}
-	s.state.Store(&state{err: ErrNoMaster})
+	s.state.Store(&state{err: ErrNotAsked})
 	return s
 }
 

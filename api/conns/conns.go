@@ -161,7 +161,7 @@ func (t *Table) forgetLocked(now time.Time) {
 // table. The caller closes it.
 func (t *Table) pushOutLocked(strangers *list.List, why Reason) net.Conn {
 	t.refused(why)
-	c := strangers.Front().Value.(*Conn) //nolint:errcheck // the lists hold nothing else
+	c := strangers.Front().Value.(*Conn)
 	c.leaveLocked()
 	return c.Conn
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,7 +112,7 @@ func TestConfigFileRefuses(t *testing.T) {
 		"workers: many":                          "--workers: FILE:1: ",
 		"workers: 1.5":                           "--workers: FILE:1: ",
 		"auth-allow-no-expiry: maybe":            "--auth-allow-no-expiry: FILE:1: ",
-		"log-level: loud":                        "--log-level: FILE:1: ",
+		"log-level: loud":                        `--log-level: FILE:1: "loud": want debug, info, warn or error`,
 		"\n\nlog-format: xml":                    "FILE:3",
 		"\nworkers: 2000":                        "--workers: 2000: want 0 to 1024 (--workers is from FILE:2)",
 		"front-ping-interval: -1s":               "(--front-ping-interval is from FILE:1)",
@@ -175,6 +176,7 @@ func TestVariablesThatAreNoOptions(t *testing.T) {
 
 func TestExampleConfiguration(t *testing.T) {
 	const file = "../../deploy/homing.yaml"
+	ports := map[string]int{} // of the admin addresses
 	for _, command := range []string{"api", "front"} {
 		var c cli
 		p, err := kong.New(&c, options(t.Context(), os.Stdout, os.Stderr)...)
@@ -184,5 +186,13 @@ func TestExampleConfiguration(t *testing.T) {
 		if _, err := p.Parse([]string{command, "--config", file}); err != nil {
 			t.Errorf("%s: %v", command, err)
 		}
+		addr, err := netip.ParseAddrPort(map[string]string{"api": c.API.Admin.Listen, "front": c.Front.Admin.Listen}[command])
+		if err != nil {
+			t.Errorf("%s: --admin-listen: %v", command, err)
+		}
+		ports[command] = int(addr.Port())
+	}
+	if apart := ports["front"] - ports["api"]; apart >= 0 && apart < adminPorts {
+		t.Errorf("admin ports %v: a second API server takes the front's", ports)
 	}
 }

@@ -55,8 +55,10 @@ func (c *notifyCmd) Validate() error {
 		return errors.New("name the users to reach, or give --broadcast")
 	case c.PerUser && c.Wait == 0:
 		return errors.New("--per-user: needs --wait")
-	case c.Store < 0 || c.Wait < 0 || c.Wait > hub.MaxWait:
-		return fmt.Errorf("--store: %v, --wait: %v: want 0 or more, and a wait of at most %v", c.Store, c.Wait, hub.MaxWait)
+	case c.Store < 0:
+		return fmt.Errorf("--store: %v: want 0 or more", c.Store)
+	case c.Wait < 0 || c.Wait > hub.MaxWait:
+		return fmt.Errorf("--wait: %v: want 0 to %v", c.Wait, hub.MaxWait)
 	}
 	return nil
 }

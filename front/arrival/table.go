@@ -71,10 +71,23 @@ func (t *Table[T]) Excess(g *Guest[T]) (oldest *Guest[T], why Reason) {
 	case !a.trusted && t.limits.AddressPending > 0 && a.pending > t.limits.AddressPending:
 		return a.first, AddressPending
 	case t.pending > t.limits.Pending:
-		return t.levels[t.heaviest].first.first, Pending
+		return t.Oldest(), Pending
 	}
 	return nil, ""
 }
+
+// Oldest returns the oldest pending connection of the address that has most; nil
+// when there is none.
+func (t *Table[T]) Oldest() *Guest[T] {
+	if t.pending == 0 {
+		return nil
+	}
+	return t.levels[t.heaviest].first.first
+}
+
+// Bound changes Limits.Pending. It is the owner's to close those that are too
+// many already.
+func (t *Table[T]) Bound(pending int) { t.limits.Pending = pending }
 
 // Full reports whether as many connections of g's address are in service as may
 // be.

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -59,6 +60,9 @@ func loadKeys(cfg *Config, log *slog.Logger, m *metrics) (keys, error) {
 
 func readSecret(name string) ([]byte, error) {
 	secret, err := os.ReadFile(name) //nolint:gosec // the operator names the file
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; make one with `homing token secret`", err)
+	}
 	if err != nil {
 		return nil, err
 	}

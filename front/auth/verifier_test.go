@@ -282,6 +282,8 @@ func TestFilesThatCannotServe(t *testing.T) {
 	} {
 		if _, err := New(cfg, discard, prometheus.NewRegistry()); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("missing %s file: %v", name, err)
+		} else if name == "secret" && !strings.Contains(err.Error(), "homing token secret") {
+			t.Errorf("missing secret: %v: how is one made?", err)
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (m *Master) serveWorker(rw http.ResponseWriter, r *http.Request) {
 	}
 	c := m.slots[i].serving.Load()
 	if c == nil {
-		http.Error(rw, fmt.Sprintf("slot %d has no worker at the moment", i), http.StatusServiceUnavailable)
+		reply(rw, http.StatusServiceUnavailable, "application/problem+json", notReady(fmt.Errorf("worker %d has no process at the moment; /readyz says why", i)))
 		return
 	}
 	tr := c.transport()

@@ -463,3 +463,15 @@ func TestHangupReplacesAWorkerThatHangs(t *testing.T) {
 	}
 	r.wait("the end of the worker that hangs", func() bool { return unix.Kill(before[0], 0) != nil })
 }
+
+// TestAWorkerThatIsAwayIsNotReady: a slot between two processes answers as a
+// server that is not ready does.
+func TestAWorkerThatIsAwayIsNotReady(t *testing.T) {
+	m := &Master{slots: []*slot{{}}}
+	rec := httptest.NewRecorder()
+	m.Handler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/workers/0/readyz", nil))
+	if rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Content-Type") != "application/problem+json" ||
+		!strings.Contains(rec.Body.String(), `"code":"not_ready"`) {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}

@@ -45,7 +45,7 @@ type Conn struct {
 	tls       *tls.Conn
 	transport transport
 	fd        int
-	hello     []byte // what came before the handshake began
+	hello     hello  // what came before the handshake began
 	limit     int    // bytes of hello
 	pending   []byte // ciphertext that the kernel did not take
 	records   records
@@ -65,12 +65,11 @@ func New(fd int, cfg *tls.Config, buffers *Buffers, limit int) *Conn {
 // ClientHello: then Begin and Handshake can follow. Errors are ErrNotTLS and
 // ErrTooMuch.
 func (c *Conn) Hello(data []byte) (bool, error) {
-	if len(c.hello)+len(data) > c.limit {
+	if len(c.hello.bytes)+len(data) > c.limit {
 		return false, ErrTooMuch
 	}
 	c.records.count(data)
-	c.hello = append(c.hello, data...)
-	return wholeHello(c.hello)
+	return c.hello.add(data)
 }
 
 // Begin readies c for Handshake, which computes while it holds one of places.
@@ -78,8 +77,8 @@ func (c *Conn) Hello(data []byte) (bool, error) {
 // write; it must not block.
 func (c *Conn) Begin(places *Places, ready func()) {
 	places.want()
-	c.transport.exchange = &exchange{limit: c.limit, places: places, ready: ready, wake: make(chan struct{}, 1), in: c.hello}
-	c.hello = nil
+	c.transport.exchange = &exchange{limit: c.limit, places: places, ready: ready, wake: make(chan struct{}, 1), in: c.hello.bytes}
+	c.hello = hello{}
 }
 
 // Handshake runs the handshake on the goroutine that calls it, once, and

@@ -17,39 +17,57 @@ const (
 // ErrNotTLS says that a connection did not begin with a TLS ClientHello.
 var ErrNotTLS = errors.New("the first bytes are not a TLS ClientHello")
 
-// wholeHello reports whether b, the first bytes of a connection, holds a
-// complete ClientHello, which may be spread over several records.
-func wholeHello(b []byte) (bool, error) {
-	need, have := messageHeader, 0 // bytes of the message
-	var header [messageHeader]byte
-	for len(b) >= recordHeader {
-		n := int(b[recordLengthHigh])<<8 | int(b[recordLengthLow])
-		if b[0] != recordHandshake || b[1] != protocolMajor || n == 0 || n > maxRecord {
+// hello is the ClientHello that is arriving. Each record of it is looked at once
+// it is whole, and then not again: they may be as small as one byte. The zero
+// hello is ready.
+type hello struct {
+	bytes []byte // what came so far
+	at    int    // where the first record begins that is not whole
+	have  int    // bytes of the message in the records before that
+	head  [messageHeader]byte
+}
+
+// add takes the next bytes and reports whether the ClientHello is complete,
+// which may be spread over several records.
+func (h *hello) add(data []byte) (whole bool, err error) {
+	h.bytes = append(h.bytes, data...)
+	for {
+		b := h.bytes[h.at:]
+		if len(b) > 0 && b[0] != recordHandshake {
 			return false, ErrNotTLS
 		}
-		fragment := b[recordHeader:min(len(b), recordHeader+n)]
-		if have < messageHeader {
-			copy(header[have:], fragment)
-		}
-		have += len(fragment)
-		if have >= messageHeader {
-			if header[0] != messageHello {
-				return false, ErrNotTLS
-			}
-			need = messageHeader + (int(header[1])<<16 | int(header[2])<<8 | int(header[3]))
-		}
-		if have >= need && have >= messageHeader {
-			return true, nil
-		}
-		if len(b) < recordHeader+n {
+		if len(b) < recordHeader {
 			return false, nil
 		}
-		b = b[recordHeader+n:]
+		n := int(b[recordLengthHigh])<<8 | int(b[recordLengthLow])
+		if b[1] != protocolMajor || n == 0 || n > maxRecord {
+			return false, ErrNotTLS
+		}
+		record := b[:min(len(b), recordHeader+n)]
+		if whole, err = h.holds(record[recordHeader:]); whole || err != nil {
+			return whole, err
+		}
+		if len(record) < recordHeader+n {
+			return false, nil
+		}
+		h.at += len(record)
+		h.have += n
 	}
-	if len(b) > 0 && b[0] != recordHandshake {
+}
+
+// holds reports whether the message is complete with the next part of it.
+func (h *hello) holds(part []byte) (bool, error) {
+	if h.have < messageHeader {
+		copy(h.head[h.have:], part)
+	}
+	have := h.have + len(part)
+	if have < messageHeader {
+		return false, nil
+	}
+	if h.head[0] != messageHello {
 		return false, ErrNotTLS
 	}
-	return false, nil
+	return have >= messageHeader+(int(h.head[1])<<16|int(h.head[2])<<8|int(h.head[3])), nil
 }
 
 // records counts the records of a stream by their headers.

@@ -37,6 +37,25 @@ func inRecords(message []byte, n int) (out []byte) {
 	return out
 }
 
+// wholeHello adds b in one piece.
+func wholeHello(b []byte) (bool, error) { return new(hello).add(b) }
+
+// TestEachRecordOfAHelloIsLookedAtOnce adds byte after byte of a ClientHello in
+// very many records.
+func TestEachRecordOfAHelloIsLookedAtOnce(t *testing.T) {
+	whole := inRecords(clientHello(t)[recordHeader:], 1)
+	var h hello
+	for i := range whole {
+		ok, err := h.add(whole[i : i+1])
+		if ok != (i == len(whole)-1) || err != nil {
+			t.Fatalf("with byte %d of %d: %v, %v", i, len(whole), ok, err)
+		}
+		if rest := len(h.bytes) - h.at; rest > recordHeader+1 {
+			t.Fatalf("with byte %d, %d are looked at again", i, rest)
+		}
+	}
+}
+
 func TestWholeHello(t *testing.T) {
 	hello := clientHello(t)
 	message := hello[recordHeader:]
@@ -91,6 +110,17 @@ func FuzzHello(f *testing.F) {
 			}
 			if first >= 0 && !ok {
 				t.Fatalf("whole with %d bytes, not with %d", first, n)
+			}
+		}
+		var h hello
+		for n, k := 0, min(max(1, step), 700); n < len(data); n += k {
+			k := min(k, len(data)-n)
+			ok, err := h.add(data[n : n+k])
+			if want, wrong := wholeHello(data[:n+k]); ok != want || !errors.Is(err, wrong) {
+				t.Fatalf("%d bytes in parts: %v, %v; at once: %v, %v", n+k, ok, err, want, wrong)
+			}
+			if err != nil {
+				break
 			}
 		}
 		var all, parts records

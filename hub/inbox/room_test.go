@@ -53,6 +53,14 @@ func (b *box) charged(a hub.Account, id string, size int, ttl time.Duration, use
 	return refused
 }
 
+// charge stores for users on the account of a key, which has room.
+func (b *box) charge(a hub.Account, id string, size int, ttl time.Duration, users ...hub.UserID) {
+	b.t.Helper()
+	if refused := b.charged(a, id, size, ttl, users...); refused != nil {
+		b.t.Fatal(refused)
+	}
+}
+
 // held is what an account holds at user's server.
 func (b *box) held(user hub.UserID, name string) (n int) {
 	b.t.Helper()
@@ -257,15 +265,13 @@ func TestWhatIsRememberedIsCharged(t *testing.T) {
 	}
 	store := func(ids int) {
 		for i := range ids {
-			if refused := b.charged(game, fmt.Sprintf("01K%05d%018d", ids, i), 1, time.Millisecond, users...); refused != nil {
-				t.Fatal(refused)
-			}
+			b.charge(game, fmt.Sprintf("01K%05d%018d", ids, i), 1, time.Millisecond, users...)
 		}
 	}
 	// What is stored is charged for a second or two; then only what is remembered is.
 	settled := func(most int) int {
 		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-			if b.charged(game, "probe", 1, time.Millisecond, "ann"); b.held("ann", "game") < most {
+			if b.charge(game, "probe", 1, time.Millisecond, "ann"); b.held("ann", "game") < most {
 				break
 			}
 		}
@@ -277,9 +283,7 @@ func TestWhatIsRememberedIsCharged(t *testing.T) {
 	took := b.used("ann")
 	// Who stores too pays for what is its own.
 	shop := hub.Account{Name: "shop", Quota: 1 << 40}
-	if refused := b.charged(shop, "s", 1, time.Millisecond, users...); refused != nil {
-		t.Fatal(refused)
-	}
+	b.charge(shop, "s", 1, time.Millisecond, users...)
 	if held := b.held("ann", "shop"); held > len(users)*(streams+1000) {
 		t.Errorf("another key is charged for %d bytes", held)
 	}
@@ -296,11 +300,11 @@ func TestAnAccountThatStaysAsItIsLives(t *testing.T) {
 	game := hub.Account{Name: "game"}
 	account := b.keys.InboxAccounts() + game.Name
 	for i := range 4 {
-		b.charged(game, fmt.Sprint("old", i), 100, time.Hour, "ann")
+		b.charge(game, fmt.Sprint("old", i), 100, time.Hour, "ann")
 	}
 	held := b.held("ann", "game")
 	b.on("ann", func(ctx context.Context, c *redis.Client) error { return c.Expire(ctx, account, time.Minute).Err() })
-	b.charged(game, "new0", 100, time.Minute, "ann") // it lapses first
+	b.charge(game, "new0", 100, time.Minute, "ann") // it lapses first
 	b.on("ann", func(ctx context.Context, c *redis.Client) error {
 		if left := c.TTL(ctx, account).Val(); left <= time.Minute {
 			t.Errorf("the account is kept for %v", left)
@@ -315,21 +319,31 @@ func TestAnAccountThatStaysAsItIsLives(t *testing.T) {
 	}
 }
 
-// When a stream expires as a whole, the book goes on to say who is charged.
+// When a stream expires as a whole, the book goes on to say who is charged, and
+// forgets where things stood.
 func TestTheBookKeepsWhoIsCharged(t *testing.T) {
 	b := newBox(t, nil)
-	b.charged(hub.Account{Name: "game"}, "a", 10, time.Millisecond, "ann")
+	b.charge(hub.Account{Name: "game"}, "a", 10, time.Millisecond, "ann")
+	b.on("ann", func(ctx context.Context, c *redis.Client) error {
+		for i := range 2500 {
+			c.HSet(ctx, b.keys.InboxBook("ann"), fmt.Sprint("@", i), 1)
+		}
+		return nil
+	})
 	b.on("ann", func(ctx context.Context, c *redis.Client) error {
 		for deadline := time.Now().Add(10 * time.Second); c.Exists(ctx, b.keys.Inbox("ann")).Val() > 0; {
 			if time.Now().After(deadline) {
 				t.Fatal("the stream stays")
 			}
 		}
-		b.charged(hub.Account{Name: "shop"}, "b", 10, time.Hour, "ann")
+		b.charge(hub.Account{Name: "shop"}, "b", 10, time.Hour, "ann")
 		for _, field := range []string{"=game", "=shop"} {
 			if !c.HExists(ctx, b.keys.InboxBook("ann"), field).Val() {
 				t.Errorf("the book has no %s", field)
 			}
+		}
+		if n := c.HLen(ctx, b.keys.InboxBook("ann")).Val(); n != 5 {
+			t.Errorf("the book has %d fields, want bytes, soonest, gone and two accounts", n)
 		}
 		return nil
 	})

@@ -48,6 +48,7 @@ type lane struct {
 	// owned by run
 	round    round
 	failures int       // in a row
+	warned   bool      // of them
 	renewAt  time.Time // when the next renewal is due
 	stood    bool      // the lease has been taken
 	pending  int       // this lane's share of the gauge
@@ -108,13 +109,14 @@ func (l *lane) run(ctx context.Context) {
 // outcome counts failures in a row and returns how long to wait.
 func (l *lane) outcome(wait time.Duration, err error) time.Duration {
 	if err == nil {
-		if l.failures > 0 {
+		if l.warned {
 			l.g.log.Info("index: registering works again", "shard", l.shard.Name(), "failures", l.failures)
 		}
-		l.failures = 0
+		l.failures, l.warned = 0, false
 		return wait
 	}
-	if l.failures == 0 {
+	if !l.warned && !errors.Is(err, redisx.ErrNotAsked) {
+		l.warned = true
 		l.g.log.Warn("index: registering fails; trying again", "shard", l.shard.Name(), "err", err)
 	}
 	for _, done := range l.ledger.giveUp(maxWaiting) {

@@ -87,7 +87,7 @@ func (c *Census) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if failing != (err != nil) {
+		if !errors.Is(err, redisx.ErrNotAsked) && failing != (err != nil) {
 			failing = err != nil
 			c.logReading(err)
 		}

@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -222,6 +223,25 @@ func (w *town) another(t *testing.T) *phone {
 	})
 	eventually(t, "the census is steady", p.census.Steady)
 	return p
+}
+
+// TestRedisThatHasNotBeenAskedIsNotWarnedOf: every process begins like that,
+// and nothing is wrong yet.
+func TestRedisThatHasNotBeenAskedIsNotWarnedOf(t *testing.T) {
+	r, err := redisx.New(redistest.Config(t, "redis://127.0.0.1:1"), quiet, nil) // it does not run: nobody asks
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder // written by Run alone
+	c := NewCensus(r, hub.NewKeys("t"), quick, slog.New(slog.NewTextHandler(&log, nil)), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	eventually(t, "readings fail", func() bool { return testutil.ToFloat64(c.met.failures) >= 2 })
+	cancel()
+	if err := <-done; err != nil || log.Len() > 0 {
+		t.Errorf("%v, %s", err, log.String())
+	}
 }
 
 // renew takes or renews the lease of a process, once.

@@ -229,13 +229,16 @@ end
 
 -- unnote drops the positions noted in a book whose stream is gone.
 local function unnote(book)
-  local all = redis.call('HGETALL', book)
+  local all, noted = redis.call('HGETALL', book), {}
   for i = 1, #all, 2 do
     if string.sub(all[i], 1, 1) == '@' then
-      redis.call('HDEL', book, all[i])
+      noted[#noted + 1] = all[i]
     end
   end
-  work = work + 64 * #all
+  for i = 1, #noted, 1000 do -- unpack takes some thousands
+    redis.call('HDEL', book, unpack(noted, i, math.min(i + 999, #noted)))
+  end
+  work = work + 128 * #all
 end
 
 local function add(stream, ids, book)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"math"
 	"reflect"
 	"strconv"
@@ -18,6 +19,7 @@ func Values() kong.Option {
 	return kong.OptionFunc(func(k *kong.Kong) error {
 		for _, o := range []kong.Option{
 			kong.TypeMapper(reflect.TypeFor[time.Duration](), reader("duration", setDuration)),
+			kong.TypeMapper(reflect.TypeFor[slog.Level](), reader("level", setLevel)),
 			kong.KindMapper(reflect.Int, reader("int", setInt)),
 			kong.KindMapper(reflect.Int64, reader("int", setInt)),
 			kong.KindMapper(reflect.Float64, reader("float", setFloat)),
@@ -47,6 +49,15 @@ func setDuration(text string, target reflect.Value) error {
 		return fmt.Errorf("%q: want a duration with its unit, such as 25s, 500ms or 1h30m", text)
 	}
 	target.SetInt(int64(d))
+	return nil
+}
+
+func setLevel(text string, target reflect.Value) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("%q: want debug, info, warn or error", text)
+	}
+	target.SetInt(int64(level))
 	return nil
 }
 
