@@ -497,3 +497,38 @@ func TestABatchDoesNotOutliveItsKey(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeRequestsTakeTurns: of one key's large requests, and lines, few are
+// worked on, so that the CPUs are not all theirs.
+func TestLargeRequestsTakeTurns(t *testing.T) {
+	w := newWorld(t)
+	w.hub.block = make(chan struct{})
+	large := strings.Repeat(" ", largest) + someone
+	most := int(w.server.cfg.shareOfKey().Large / largest)
+	n := most + 2
+	done := make(chan reply, n)
+	for range n {
+		r := w.request(http.MethodPost, "/notify", large)
+		go func() { done <- w.send(r) }()
+	}
+	b := w.openBatch()
+	b.write(large + "\n")
+	w.until("all of them are there, and few are worked on", func() bool {
+		return w.server.share.Open() == int64(n)+1 && w.server.share.Memory() > int64(n+1)*largest && w.server.share.Working() == int64(most)
+	})
+	small := make(chan reply, 1)
+	r := w.request(http.MethodPost, "/notify", someone)
+	go func() { small <- w.send(r) }()
+	w.until("a small one is worked on", func() bool { return w.server.share.Working() == int64(most)+1 })
+	close(w.hub.block)
+	wantOK(t, <-small)
+	for range n {
+		wantOK(t, <-done)
+	}
+	if l := b.answer(); parseLine(t, l).Code != "" {
+		t.Errorf("the line: %s", l)
+	}
+	if waited := testutil.ToFloat64(w.server.metrics.limited.WithLabelValues("backend", "large")); waited < 2 {
+		t.Errorf("%v have waited", waited)
+	}
+}

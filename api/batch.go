@@ -176,19 +176,27 @@ func (b *batch) serve(ctx context.Context, refused error) error {
 func (b *batch) prepareLine(ctx context.Context) (*job, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
 	defer cancel()
-	if err := b.pass.AwaitWork(ctx); err != nil {
-		return nil, b.limited(b.key, err)
+	if err := b.work(ctx); err != nil {
+		return nil, err
 	}
 	defer b.pass.Rest()
 	return b.prepare(b.key, b.notifyOperation(), b.line)
+}
+
+// work begins to work on the present line when its turn has come.
+func (b *batch) work(ctx context.Context) error {
+	if err := b.awaitLarge(ctx, b.key, b.pass, len(b.line)); err != nil {
+		return err
+	}
+	return b.limited(b.key, b.pass.AwaitWork(ctx))
 }
 
 // finish does the job of the present line and writes the reply.
 func (b *batch) finish(ctx context.Context, j *job) error {
 	ctx, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
 	defer cancel()
-	if err := b.pass.AwaitWork(ctx); err != nil {
-		return b.limited(b.key, err)
+	if err := b.work(ctx); err != nil {
+		return err
 	}
 	defer b.pass.Rest()
 	j.notification.Sent = b.pass.Rest

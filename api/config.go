@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"time"
 
 	"github.com/homing/homing/api/admit"
@@ -103,14 +104,23 @@ func (c *Config) counts() map[string]int {
 // keyShare is the part of the memory that one key gets: one in so many.
 const keyShare = 4
 
-// shareOfAll is what all callers together may take up.
+const (
+	// largeBody is from how many bytes on a body makes its request a large one.
+	largeBody = 4 << 10
+	// largest is what a large request counts for at most, in bytes: it has a CPU to
+	// itself.
+	largest = 64 << 10
+)
+
+// shareOfAll is what all callers together may take up. Large requests leave a CPU
+// to the others, and one key's leave some of that to those of other keys.
 func (c *Config) shareOfAll() admit.Limits {
-	return admit.Limits{Open: c.MaxOpen, Work: c.MaxInFlight, Memory: c.BodyMemory, Conns: c.MaxConnections}
+	return admit.Limits{Open: c.MaxOpen, Work: c.MaxInFlight, Memory: c.BodyMemory, Conns: c.MaxConnections, Large: int64(max(2, runtime.GOMAXPROCS(0)-1)) * largest}
 }
 
 // shareOfKey is what a key may take up that says nothing else.
 func (c *Config) shareOfKey() admit.Limits {
-	return admit.Limits{Open: c.KeyOpen, Work: c.KeyInFlight, Memory: c.BodyMemory / keyShare, Conns: c.KeyConnections}
+	return admit.Limits{Open: c.KeyOpen, Work: c.KeyInFlight, Memory: c.BodyMemory / keyShare, Conns: c.KeyConnections, Large: int64(max(1, runtime.GOMAXPROCS(0)/2)) * largest}
 }
 
 func (c *Config) timeouts() map[string]time.Duration {

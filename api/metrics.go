@@ -88,7 +88,7 @@ func newMetrics(reg prometheus.Registerer, share *admit.Share) metrics {
 		}, []string{"code"}),
 		limited: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_api_key_limited_total",
-			Help: "Requests, and lines of batches, that a limit of their key refused or slowed down, by key and limit (rate, open, in_flight, memory).",
+			Help: "Requests, and lines of batches, that a limit of their key refused or slowed down, by key and limit (rate, open, in_flight, memory, large).",
 		}, []string{"key", "limit"}),
 		turned: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_api_connections_closed_total",

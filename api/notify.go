@@ -10,6 +10,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/homing/homing/api/admit"
 	"github.com/homing/homing/api/apikey"
 	"github.com/homing/homing/hub"
 )
@@ -89,7 +90,23 @@ func (s *Server) takeBody(w http.ResponseWriter, r *http.Request, into *bytes.Bu
 	if err := s.payMore(key, costOfBody(into.Len())); err != nil {
 		return err
 	}
+	if err := s.awaitLarge(r.Context(), key, pass, into.Len()); err != nil {
+		return err
+	}
 	return s.limited(key, pass.Work())
+}
+
+// awaitLarge has a request with a body of so many bytes wait for its turn if it
+// is a large one.
+func (s *Server) awaitLarge(ctx context.Context, key *apikey.Key, pass *admit.Pass, body int) error {
+	if body < largeBody {
+		return nil
+	}
+	waited, err := pass.AwaitLarge(ctx, int64(min(body, largest)))
+	if waited && err == nil {
+		s.metrics.limited.WithLabelValues(key.Name(), string(admit.LimitLarge)).Inc()
+	}
+	return s.limited(key, err)
 }
 
 // job is one request that was read, and may be done if its key can pay for it.

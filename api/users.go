@@ -90,7 +90,9 @@ func (s *Server) queryUsers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, usersOf(ps))
+	reply := mustJSON(usersOf(ps))
+	passOf(r.Context()).Rest() // the caller may read slowly
+	writeBody(w, http.StatusOK, "application/json", reply)
 	return nil
 }
 

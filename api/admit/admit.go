@@ -5,6 +5,10 @@
 // its header to its reply, at rest or not. It works while the server does
 // something for it, which is not so while it sends its body, waits for receipts,
 // or is a batch between two lines. And it holds memory, by the bytes of its body.
+//
+// Large requests are worked on a few at a time, by the bytes of their bodies: each
+// keeps a CPU for long, and who has many under way would have the small ones of
+// others wait for all of them.
 package admit
 
 import (
@@ -22,6 +26,7 @@ type Limits struct {
 	Work   int   // of those, requests that are being worked on
 	Memory int64 // bytes of their bodies
 	Conns  int   // connections
+	Large  int64 // bytes of the bodies of large requests that are worked on
 }
 
 // Limit names one of Limits, as labels of metrics do.
@@ -32,6 +37,7 @@ const (
 	LimitOpen   Limit = "open"
 	LimitWork   Limit = "in_flight"
 	LimitMemory Limit = "memory"
+	LimitLarge  Limit = "large"
 )
 
 // LimitError says which limit was reached.
@@ -58,6 +64,7 @@ type Share struct {
 	memory  quota
 	conns   quota
 	work    *semaphore.Weighted // first come, first served
+	large   *semaphore.Weighted // likewise
 	unpaid  *rate.Limiter
 }
 
@@ -67,7 +74,11 @@ const unpaidRate = 1000
 
 // NewShare returns a share of which nothing is taken.
 func NewShare(l Limits) *Share {
-	s := &Share{limits: l, work: semaphore.NewWeighted(int64(l.Work)), unpaid: rate.NewLimiter(unpaidRate, unpaidRate)}
+	s := &Share{
+		limits: l,
+		work:   semaphore.NewWeighted(int64(l.Work)), large: semaphore.NewWeighted(l.Large),
+		unpaid: rate.NewLimiter(unpaidRate, unpaidRate),
+	}
 	s.open.most, s.memory.most, s.conns.most = int64(l.Open), l.Memory, int64(l.Conns)
 	return s
 }
@@ -113,6 +124,7 @@ func (q *quota) give(n int64) { q.used.Add(-n) }
 type Pass struct {
 	own, all *Share
 	working  bool
+	large    int64 // of Limits.Large
 	left     bool
 	held     int64
 }
@@ -183,9 +195,34 @@ func (p *Pass) begin() {
 	p.all.working.Add(1)
 }
 
+// AwaitLarge waits until n bytes more of large requests may be worked on, until
+// ctx ends; then the error is a *LimitError. n is at most the limit of either
+// share. It comes before Work or AwaitWork, and holds until Rest. It reports
+// whether the caller's own limit had it wait.
+func (p *Pass) AwaitLarge(ctx context.Context, n int64) (waited bool, err error) {
+	if p.large > 0 {
+		return false, nil
+	}
+	waited = !p.own.large.TryAcquire(n)
+	if waited && p.own.large.Acquire(ctx, n) != nil {
+		return true, &LimitError{Limit: LimitLarge, Own: true, Most: p.own.limits.Large}
+	}
+	if p.all.large.Acquire(ctx, n) != nil {
+		p.own.large.Release(n)
+		return waited, &LimitError{Limit: LimitLarge, Most: p.all.limits.Large}
+	}
+	p.large = n
+	return waited, nil
+}
+
 // Rest says that the request waits for something and is not worked on, if it
 // was.
 func (p *Pass) Rest() {
+	if n := p.large; n > 0 {
+		p.large = 0
+		p.all.large.Release(n)
+		p.own.large.Release(n)
+	}
 	if !p.working {
 		return
 	}

@@ -115,3 +115,37 @@ func TestAwaitWork(t *testing.T) {
 		}
 	})
 }
+
+// TestAwaitLarge: of large requests few are worked on, first those who came
+// first, and a wait that failed leaves nothing taken.
+func TestAwaitLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := NewShare(Limits{Open: 9, Work: 9, Large: 20})
+		own, other := NewShare(Limits{Open: 9, Work: 9, Large: 10}), NewShare(Limits{Open: 9, Work: 9, Large: 20})
+		take := func(p *Pass, waits bool) {
+			t.Helper()
+			if waited, err := p.AwaitLarge(t.Context(), 10); err != nil || waited != waits {
+				t.Errorf("waited %t, %v", waited, err)
+			}
+		}
+		a, b, c, d := enter(t, own, all), enter(t, own, all), enter(t, other, all), enter(t, other, all)
+		take(a, false)
+		take(a, false) // has its place already
+		take(c, false)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := b.AwaitLarge(short, 1)
+		refusal(t, err, LimitLarge, true)
+		_, err = d.AwaitLarge(short, 1)
+		refusal(t, err, LimitLarge, false)
+		done := make(chan struct{})
+		go func() { defer close(done); take(b, true) }()
+		synctest.Wait()
+		a.Rest()
+		<-done
+		b.Leave()
+		c.Leave()
+		take(a, false)
+		take(d, false)
+	})
+}

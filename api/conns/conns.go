@@ -146,7 +146,7 @@ func (t *Table) enter(c net.Conn) (in *Conn, out net.Conn) {
 // forgetLocked forgets the addresses that have rested for long enough at now.
 func (t *Table) forgetLocked(now time.Time) {
 	for e := t.resting.Front(); e != nil; e = t.resting.Front() {
-		d := e.Value.(departure) //nolint:errcheck // the list holds nothing else
+		d := e.Value.(departure)
 		if now.Sub(d.at) <= restTime {
 			return
 		}
