@@ -481,7 +481,15 @@ func (m *model) wake(w *modelWorker) {
 	}
 }
 
+// handOver has the senders hand over what a dead worker did not confirm, and
+// look once more a lease later, as the dispatcher does in every round: a Send
+// that was under way may have come after the first look.
 func (m *model) handOver(dead *modelWorker) {
+	m.handOverOnce(dead)
+	time.AfterFunc(modelLease, func() { m.handOverOnce(dead) })
+}
+
+func (m *model) handOverOnce(dead *modelWorker) {
 	for _, s := range m.senders {
 		m.mu.Lock()
 		to, alive := m.spots[dead.spot].worker, s.alive
