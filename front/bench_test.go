@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/netip"
@@ -214,7 +215,7 @@ func heap() int64 {
 // BenchmarkHandshake connects, reads hello and leaves; user and system time of
 // this process, both ends, are reported per connect.
 func BenchmarkHandshake(b *testing.B) {
-	r := start(b, nil)
+	r := start(b, func(c *Config) { c.AdmitRate, c.ByteRate = 0, 0 }) // one user comes as fast as it can
 	request := []byte("GET /ws?token=ann HTTP/1.1\r\n" + upgradeHead + "\r\n")
 	before := cpu(b)
 	for b.Loop() {
@@ -230,6 +231,9 @@ func BenchmarkHandshake(b *testing.B) {
 			n, err := conn.Read(buf[:])
 			if err != nil {
 				b.Fatal(err)
+			}
+			if got == 0 && !bytes.HasPrefix(buf[:n], []byte("HTTP/1.1 101")) {
+				b.Fatalf("refused: %s", buf[:n])
 			}
 			got += n
 		}
