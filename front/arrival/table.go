@@ -69,7 +69,7 @@ func (t *Table[T]) Excess(g *Guest[T]) (oldest *Guest[T], why Reason) {
 	a := g.account
 	switch {
 	case !a.trusted && t.limits.AddressPending > 0 && a.pending > t.limits.AddressPending:
-		return a.first, AddressPending
+		return a.guests.first, AddressPending
 	case t.pending > t.limits.Pending:
 		return t.Oldest(), Pending
 	}
@@ -82,7 +82,7 @@ func (t *Table[T]) Oldest() *Guest[T] {
 	if t.pending == 0 {
 		return nil
 	}
-	return t.levels[t.heaviest].first.first
+	return t.levels[t.heaviest].first.guests.first
 }
 
 // Bound changes Limits.Pending. It is the owner's to close those that are too
@@ -189,14 +189,15 @@ func (t *Table[T]) forget(a *account[T]) {
 // enter makes g pending at a.
 func (t *Table[T]) enter(a *account[T], g *Guest[T]) {
 	t.move(a, a.pending+1)
-	a.append(g)
+	g.account = a
+	a.guests.append(g)
 	t.pending++
 }
 
 // exit ends that g is pending.
 func (t *Table[T]) exit(g *Guest[T]) {
 	a := g.account
-	a.remove(g)
+	a.guests.remove(g)
 	g.account = nil
 	t.move(a, a.pending-1)
 	t.pending--

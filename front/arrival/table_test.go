@@ -221,13 +221,13 @@ func check(table *Table[int]) error {
 	pending, resting, heaviest := 0, 0, 0
 	listed := map[*account[int]]bool{}
 	for n, l := range table.levels {
-		for a := l.first; a != nil; a = a.next {
+		for a := l.first; a != nil; a = a.links.next {
 			if a.pending != n || listed[a] || table.accounts[a.key] != a || n == 0 && a.open > 0 {
 				return fmt.Errorf("account %+v on level %d", a, n)
 			}
 			listed[a] = true
 			count := 0
-			for g := a.first; g != nil; g = g.next {
+			for g := a.guests.first; g != nil; g = g.links.next {
 				count++
 			}
 			if count != n {
