@@ -1,38 +1,14 @@
 package main
 
 import (
-	"errors"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/alecthomas/kong"
-
-	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/redisx/redistest"
 )
 
 // TestNotifySays sends in every way that the command has, and reads what it
 // says of the reply.
 func TestNotifySays(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "keys.yaml")
-	ok, key, stderr := keys(t, "--name", "shop", "--file", file)
-	if !ok {
-		t.Fatal(stderr)
-	}
-	s := &stack{secret: []byte(newSecret())}
-	var ac apiConfig
-	fc := frontConfig{Auth: auth.Config{Secret: s.secret}}
-	if err := errors.Join(kong.ApplyDefaults(&ac), kong.ApplyDefaults(&fc)); err != nil {
-		t.Fatal(err)
-	}
-	ac.Redis = redistest.Config(t, redistest.Server(t))
-	fc.Redis = ac.Redis
-	ac.API.Listen, ac.API.ReusePort, ac.API.Keys = "127.0.0.1:0", false, file
-	fc.Front.Listen, fc.Front.DrainWindow, fc.Front.DrainTimeout = "127.0.0.1:0", 0, time.Second
-	s.startFront(t, fc)
-	s.startAPI(t, ac)
+	s, key := stackWithKey(t)
 	s.hear(t, "alice")
 
 	for _, c := range []struct{ args, reply, words string }{

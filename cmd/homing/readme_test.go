@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -13,12 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
-
-	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/redisx/redistest"
 )
 
 // snippets returns the README's code below a heading, by its language.
@@ -43,19 +38,7 @@ func snippets(t *testing.T, heading string) map[string]string {
 // TestReadmeSends runs what the README tells callers to type, against an API
 // server that asks for its key, and hears it as the player.
 func TestReadmeSends(t *testing.T) {
-	keys, key := keysFile(t)
-	s := &stack{secret: []byte(newSecret())}
-	var ac apiConfig
-	fc := frontConfig{Auth: auth.Config{Secret: s.secret}}
-	if err := errors.Join(kong.ApplyDefaults(&ac), kong.ApplyDefaults(&fc)); err != nil {
-		t.Fatal(err)
-	}
-	ac.Redis = redistest.Config(t, redistest.Server(t))
-	fc.Redis = ac.Redis
-	ac.API.Listen, ac.API.ReusePort, ac.API.Keys = "127.0.0.1:0", false, keys
-	fc.Front.Listen, fc.Front.DrainWindow, fc.Front.DrainTimeout = "127.0.0.1:0", 0, time.Second
-	s.startFront(t, fc)
-	s.startAPI(t, ac)
+	s, key := stackWithKey(t)
 	heard := s.hear(t, "alice")
 
 	found := snippets(t, "Send from your backend")

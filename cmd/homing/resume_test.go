@@ -56,17 +56,28 @@ type stack struct {
 	fronts []string
 }
 
+// stackWithKey starts a front and an API server that asks for a key, and returns
+// that.
+func stackWithKey(t *testing.T) (s *stack, key string) {
+	t.Helper()
+	file, key := keysFile(t)
+	s = &stack{}
+	s.start(t, redistest.Config(t, redistest.Server(t)), 1, file)
+	return s, key
+}
+
 func newStack(t *testing.T) *stack {
 	t.Helper()
 	s := &stack{inbox: redistest.Process(t, redisproc.ServerOptions{})}
 	cfg := redistest.Config(t, redistest.Server(t))
 	cfg.Inbox = []string{"redis://" + s.inbox.Addr()}
-	s.start(t, cfg, 2)
+	s.start(t, cfg, 2, "")
 	return s
 }
 
-// start starts as many front workers and API servers on the Redis that cfg names.
-func (s *stack) start(t *testing.T, cfg redisx.Config, pairs int) {
+// start starts as many front workers and API servers on the Redis that cfg
+// names. keys is the file of keys that callers are asked for; empty: of none.
+func (s *stack) start(t *testing.T, cfg redisx.Config, pairs int, keys string) {
 	t.Helper()
 	s.secret = []byte(newSecret())
 	var ac apiConfig
@@ -75,7 +86,7 @@ func (s *stack) start(t *testing.T, cfg redisx.Config, pairs int) {
 		t.Fatal(err)
 	}
 	ac.Redis, fc.Redis = cfg, cfg
-	ac.API.Listen, ac.API.ReusePort, ac.API.AllowLoopback = "127.0.0.1:0", false, true
+	ac.API.Listen, ac.API.ReusePort, ac.API.Keys, ac.API.AllowLoopback = "127.0.0.1:0", false, keys, keys == ""
 	fc.Front.Listen, fc.Front.DrainWindow, fc.Front.DrainTimeout = "127.0.0.1:0", 0, time.Second
 	for range pairs {
 		s.startFront(t, fc)

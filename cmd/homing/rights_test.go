@@ -202,7 +202,7 @@ func TestWithTheRightsThatAreListed(t *testing.T) {
 		}
 	})
 	s := &stack{}
-	s.start(t, g.config(t), 1)
+	s.start(t, g.config(t), 1, "")
 	here := s.newPlayer(t, "ann")
 	eventually(t, "ann is here", func() bool { return here.up.Load() > 0 })
 	s.exercise(t, here, "before")
