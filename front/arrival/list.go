@@ -4,7 +4,7 @@ package arrival
 // allocates nothing. An element is on one such list at a time.
 type list[E any, P linked[E]] struct{ first, last P }
 
-// links are an element's neighbours.
+// links are the elements before and after one.
 type links[E any] struct{ prev, next *E }
 
 // linked is a pointer to an element that knows its links.
