@@ -56,7 +56,7 @@ func scenarios() []scenario {
 		{
 			name: "abuse", measure: (*run).abuse,
 			own:      Options{Conns: 5_000, Rate: abuseRate, Duration: abuseTime, AdmitRate: stormAdmits},
-			headline: []string{"kinds", "harmed", "worst_p99_ratio", "refused", "newcomers_failed", "failovers"},
+			headline: []string{"kinds", "harmed", "worst_p99_ratio", "refused_in_attacks", "newcomers_failed", "failovers"},
 		},
 		{
 			name: "soak", measure: (*run).soak,

@@ -85,6 +85,9 @@ func TestAbuse(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &flat); err != nil {
 		t.Fatalf("%v: %s", err, stdout.String())
 	}
+	if _, ok := flat["refused_in_attacks"]; !ok || flat["refused"] < flat["refused_in_attacks"] {
+		t.Errorf("refused: %v", flat)
+	}
 	want(t, flat, "kinds", "pings_p99_ms", "presence_p99_ms", "silent_p99_ms", "silent_redis_mib")
 	if flat["kinds"] != 3 || flat["lost"]+flat["duplicated"]+flat["misdelivered"]+flat["failovers"] != 0 {
 		t.Errorf("abuse: %v", flat)

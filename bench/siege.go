@@ -253,7 +253,7 @@ func (s *siege) add(ctx context.Context, o Options, all []endured) error {
 	r.Add("kinds", float64(len(all)), "attacks made")
 	r.Add("harmed", float64(harmed), "of those, others noticed more than they may")
 	r.Add("worst_p99_ratio", worst, "the others' p99 as a multiple of before, in the worst attack")
-	r.Add("refused", float64(refused), "calls of another key that were refused in attacks")
+	r.Add("refused_in_attacks", float64(refused), "calls of another key that were refused meanwhile")
 	r.Add("newcomers_failed", float64(failed), "well-behaved players who were not let in")
 	r.Add("failovers", float64(failovers), "Redis masters replaced")
 	for i := range all {
