@@ -325,9 +325,9 @@ func (f *follower) startNode(ctx context.Context, addr string) *member {
 func (f *follower) expectRoles() {
 	for addr, m := range f.members {
 		if addr == f.master {
-			m.expect(roleMaster)
+			m.expect(wanted{role: roleMaster})
 		} else {
-			m.expect(roleReplica)
+			m.expect(wanted{role: roleReplica, life: m.known.runID})
 		}
 	}
 }
@@ -381,7 +381,7 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 		f.note(m, &n, now)
 		switch {
 		case n.Role != Replica:
-		case n.Healthy:
+		case n.Healthy && now.Sub(m.since) >= readSettle:
 			st.replicas = append(st.replicas, m.node)
 		case m.answersAs(roleReplica):
 			st.stale = append(st.stale, m.node)

@@ -29,7 +29,7 @@ type member struct {
 	lastErr error // of the last look
 
 	healthy bool      // as last judged
-	since   time.Time // when healthy last became true
+	since   time.Time // when healthy last became true, or the present life was first seen
 
 	// Of the present life of the process.
 	met     time.Time // when it first answered
@@ -48,6 +48,7 @@ func (m *member) take(p probe) {
 	}
 	if p.runID != m.known.runID || m.met.IsZero() {
 		m.met, m.copied, m.lagging, m.memory = p.at, time.Time{}, false, nil
+		m.since = p.at
 	}
 	if p.memory != nil {
 		m.memory = p.memory

@@ -117,7 +117,10 @@ func (f *feed) open(ctx context.Context, n *Node) *link {
 	if n.Role == Master {
 		want = roleMaster
 	}
-	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error { return d.checkRole(ctx, cn, want) }
+	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
+		_, err := d.checkRole(ctx, cn, want)
+		return err
+	}
 	l, err := openLink(ctx, o, f.channels)
 	if err != nil {
 		if ctx.Err() == nil {

@@ -35,14 +35,14 @@ type node struct {
 	addr    string
 	witness *witness
 	current atomic.Pointer[clients]
-	want    atomic.Pointer[string] // the role that new connections must find
+	want    atomic.Pointer[wanted] // what new connections must find
 	urgent  atomic.Bool            // look every probeUrgent
 	kick    chan struct{}          // holds 1: look now
 }
 
 func newNode(d *dialect, addr string, r *refusalLog) *node {
 	n := &node{d: d, addr: addr, witness: &witness{r, d.name, addr}, kick: make(chan struct{}, 1)}
-	n.expect(roleReplica)
+	n.expect(wanted{role: roleReplica})
 	n.current.Store(n.connect())
 	return n
 }
@@ -75,7 +75,11 @@ func (n *node) dataClient(poolSize int) *redis.Client {
 	o := n.d.options(n.addr)
 	o.PoolSize = poolSize
 	o.OnConnect = func(ctx context.Context, cn *redis.Conn) error {
-		err := n.d.checkRole(ctx, cn, *n.want.Load())
+		want := n.want.Load()
+		p, err := n.d.checkRole(ctx, cn, want.role)
+		if err == nil {
+			err = want.check(&p)
+		}
 		if errors.Is(err, ErrWrongRole) {
 			n.hurry()
 		}
@@ -98,8 +102,28 @@ func (n *node) renew() {
 	n.current.Swap(n.connect()).close() // what they had under way failed long ago
 }
 
-// expect sets the role that connections opened from now on must find.
-func (n *node) expect(role string) { n.want.Store(&role) }
+// wanted is what a new connection must find, or it is given up.
+type wanted struct {
+	role string
+	life string // a replica's run id when it was judged; "": not known
+}
+
+// check reports whether p, which has the role, may be talked to. A replica that
+// was restarted holds nothing, or what it held long ago, until it has been
+// synchronized, and nobody has judged it yet.
+func (w *wanted) check(p *probe) error {
+	if w.role == roleReplica && w.life != "" && p.runID != "" && p.runID != w.life && !p.linked {
+		return fmt.Errorf("%w: restarted, and its link to the master is down", ErrWrongRole)
+	}
+	return nil
+}
+
+// expect sets what connections opened from now on must find.
+func (n *node) expect(w wanted) {
+	if old := n.want.Load(); old == nil || *old != w {
+		n.want.Store(&w)
+	}
+}
 
 // hurry asks for a look at the node soon. It never blocks.
 func (n *node) hurry() {

@@ -48,7 +48,7 @@ func TestWrongRole(t *testing.T) {
 	if len(n.kick) != 1 {
 		t.Error("nobody looks at the node")
 	}
-	n.expect(roleMaster)
+	n.expect(wanted{role: roleMaster})
 	if err := n.client().Ping(t.Context()).Err(); err != nil {
 		t.Error(err)
 	}

@@ -104,21 +104,26 @@ func (d *dialect) answersOtherwise(err error) bool {
 	return ok && d.master == "" && !unavailable(err)
 }
 
-// checkRole asks a new connection what its server is. It asks by INFO, which a
-// user needs in any case, and not by ROLE, which many may not run.
-func (d *dialect) checkRole(ctx context.Context, cn *redis.Conn, want string) error {
-	info, err := cn.Info(ctx, "replication").Result()
-	if err != nil {
+// checkRole asks a new connection what its server is, and returns what it said.
+// It asks by INFO, which a user needs in any case, and not by ROLE, which many
+// may not run.
+func (d *dialect) checkRole(ctx context.Context, cn *redis.Conn, want string) (probe, error) {
+	pipe := cn.Pipeline()
+	infos := [...]*redis.StringCmd{pipe.Info(ctx, "server"), pipe.Info(ctx, "replication")}
+	if _, err := pipe.Exec(ctx); err != nil {
 		if d.answersOtherwise(err) {
-			return nil
+			return probe{role: want}, nil
 		}
 		// go-redis takes the outermost wrapping off, and by what is left the
 		// witness knows that this was no answer to the caller's command.
-		return fmt.Errorf("open a connection: %w", fmt.Errorf("ask for the role: %w", err))
+		return probe{}, fmt.Errorf("open a connection: %w", fmt.Errorf("ask for the role: %w", err))
 	}
 	p := probe{}
-	if p.parse(info); p.role != want {
-		return fmt.Errorf("%w: want %s", ErrWrongRole, want)
+	for _, i := range infos {
+		p.parse(i.Val())
 	}
-	return nil
+	if p.role != want {
+		return p, fmt.Errorf("%w: want %s", ErrWrongRole, want)
+	}
+	return p, nil
 }

@@ -306,3 +306,55 @@ func TestSlowReplicas(t *testing.T) {
 	}
 	writers.Wait()
 }
+
+// What one process wrote and waited for, another one reads at once, while
+// replicas are restarted empty, one after the other.
+func TestReadsWhatWasCopied(t *testing.T) {
+	t.Parallel()
+	top, r := one(t, 2)
+	writer := r.Data.Shards()[0]
+	readers := []*redisx.Shard{
+		redistest.Open(t, redistest.TopologyConfig(t, top)).Data.Shards()[0],
+		redistest.Open(t, redistest.TopologyConfig(t, top)).Data.Shards()[0],
+	}
+	within(t, 3*time.Second, "two copies", func() bool { return writer.Copies() == 2 })
+	var looks sync.WaitGroup
+	done := make(chan struct{})
+	written, missed := 0, 0
+	looks.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			key := fmt.Sprint(i)
+			if _, err := writer.WriteCopied(t.Context(), 300*time.Millisecond, func(p redis.Pipeliner) { p.Set(t.Context(), key, "v", 0) }); err != nil {
+				continue // nothing was promised
+			}
+			written++
+			for _, s := range readers {
+				err := s.Read(t.Context(), func(ctx context.Context, c *redis.Client) error { return c.Get(ctx, key).Err() })
+				if errors.Is(err, redis.Nil) {
+					missed++
+				}
+			}
+		}
+	})
+	for i := range 4 {
+		replica := top.Groups[0].Replicas[i%2]
+		replica.Crash()
+		time.Sleep(time.Duration(i) * 400 * time.Millisecond) // noticed or not
+		if err := replica.Restart(t.Context(), top.Groups[0].Master.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		within(t, 5*time.Second, "two copies again", func() bool { return writer.Copies() == 2 })
+		time.Sleep(2500 * time.Millisecond)
+	}
+	close(done)
+	looks.Wait()
+	if missed > 0 || written < 1000 {
+		t.Errorf("%d of %d writes that were waited for were not found, want none of 1,000 and more", missed, written)
+	}
+	t.Logf("%d written, each looked for twice", written)
+}

@@ -94,6 +94,7 @@ func TestBusy(t *testing.T) {
 	r, log, reg := open(t, redistest.TopologyConfig(t, top))
 	s := r.Data.Shards()[0]
 	within(t, 3*time.Second, "two replicas", func() bool { return healthy(s) == 3 })
+	time.Sleep(2500 * time.Millisecond) // so long a replica that was found is not read from
 	replica := top.Groups[0].Replicas[0]
 	read := func() {
 		t.Helper()

@@ -29,8 +29,8 @@ type Shard struct {
 // state is what is known of a shard at one moment. It does not change.
 type state struct {
 	master   *node   // nil when none is reachable
-	replicas []*node // the healthy ones
-	stale    []*node // replicas that answer but are not healthy: the last resort of reads
+	replicas []*node // those that are read from: healthy for readSettle
+	stale    []*node // others that answer: the last resort of reads
 	all      []*node // every one
 	nodes    []Node  // all, by address
 	copies   int     // see Copies
@@ -59,7 +59,7 @@ type Node struct {
 	Lag      time.Duration // how long it had lacked some, in steps of a second
 
 	answers bool      // as what it is taken for
-	since   time.Time // healthy since
+	since   time.Time // healthy since, or restarted then
 	memory  *memory   // as last told; nil before
 }
 
@@ -163,9 +163,16 @@ func (s *Shard) failed(verb, addr string, err error) error {
 // drop their clients one after the other as they are given another role.
 const readPause = 25 * time.Millisecond
 
-// Read runs f with a client of a healthy replica chosen at random. When that
+// readSettle is how long a replica must be healthy before it is read from. So
+// long others may take to learn that it is back: until then what they write and
+// wait for (WriteCopied) may not be there. It is a look's interval, a look, and
+// half a second for the replica to have what was acknowledged without it.
+const readSettle = 2 * time.Second
+
+// Read runs f with a client of a replica chosen at random among those that have
+// been healthy for two seconds. When that
 // cannot be reached or cannot serve it runs f again on another, then on the
-// master. When no replica is healthy it goes on with those that answer at
+// master. When there is none it goes on with those that answer at
 // least, twice: while a master is being replaced they are all cut off from it,
 // and what they hold is what there is. So f must bear repetition. Read returns
 // the last run's error, wrapped as Write does. Replies, redis.Nil among them,

@@ -68,7 +68,7 @@ func TestWitness(t *testing.T) {
 	d := testDialect(p.Addr())
 	d.user, d.password = "u", "pw"
 	n := newNode(d, p.Addr(), l)
-	n.expect(roleMaster)
+	n.expect(wanted{role: roleMaster})
 	defer n.current.Load().close()
 	if err := n.client().Get(t.Context(), "k").Err(); classify(err) != classMisconfigured {
 		t.Errorf("a command on a connection without INFO: %v", err)
