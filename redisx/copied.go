@@ -25,7 +25,7 @@ const (
 	fedFor = 10 * time.Second
 )
 
-// copies counts the servers that may be the next master: the healthy replicas,
+// copies counts the servers that may be the next master: the fit replicas,
 // those that may be under promotion, and those that the master feeds, if we
 // know nothing worse of them. A replica that is gone, was restarted or lags is
 // not counted once that was noticed: the Sentinels choose the one that has
@@ -47,10 +47,11 @@ func (f *follower) copies(master *member, now time.Time) int {
 		if m.answersAs(roleReplica) {
 			f.fed = now
 		}
-		if m.healthy {
+		fit := m.fit(master)
+		if fit {
 			m.copied = now
 		}
-		if m.healthy || m.mayLead(master, now) || m.usable(now) && slices.Contains(master.known.replicas, addr) {
+		if fit || m.mayLead(master, now) || m.usable(now) && slices.Contains(master.known.replicas, addr) {
 			n++
 		}
 	}
@@ -59,6 +60,13 @@ func (f *follower) copies(master *member, now time.Time) int {
 		return 1
 	}
 	return n
+}
+
+// fit reports whether the node was a replica without fault when we looked last.
+// What the Sentinels say of it does not count: a replica that is being promoted
+// loses its connections, and is down for them before we see what it has become.
+func (m *member) fit(master *member) bool {
+	return judge(m, master, false, 0) == ""
 }
 
 // usable reports whether nothing is known against the node that would keep it

@@ -176,14 +176,17 @@ func TestCopies(t *testing.T) {
 		other *member
 		want  int
 	}{
-		"healthy":             {replica(nil), 2},
-		"lags":                {sick(func(m *member) { m.lagging = true }), 1},
-		"its link is down":    {sick(func(m *member) { m.known.linked = false }), 1},
-		"synchronizes":        {sick(func(m *member) { m.known.replID, m.copied = "new", time.Time{} }), 1},
-		"promoted":            {sick(func(m *member) { m.known.role, m.known.replID = roleMaster, "new" }), 2},
-		"promoted, and dead":  {sick(func(m *member) { m.known.role, m.known.replID, m.health.failures = roleMaster, "new", 2 }), 1},
-		"promoted long ago":   {sick(func(m *member) { m.known.role, m.known.replID, m.copied = roleMaster, "new", ago(11*time.Second) }), 1},
-		"before we came":      {sick(promotedAlready), 2},
+		"healthy":            {replica(nil), 2},
+		"lags":               {sick(func(m *member) { m.lagging = true }), 1},
+		"its link is down":   {sick(func(m *member) { m.known.linked = false }), 1},
+		"synchronizes":       {sick(func(m *member) { m.known.replID, m.copied = "new", time.Time{} }), 1},
+		"promoted":           {sick(func(m *member) { m.known.role, m.known.replID = roleMaster, "new" }), 2},
+		"promoted, and dead": {sick(func(m *member) { m.known.role, m.known.replID, m.health.failures = roleMaster, "new", 2 }), 1},
+		"promoted long ago":  {sick(func(m *member) { m.known.role, m.known.replID, m.copied = roleMaster, "new", ago(11*time.Second) }), 1},
+		"before we came":     {sick(promotedAlready), 2},
+		// The Sentinels saw it lose its connections before we looked.
+		"down for the Sentinels, not fed any more": {sick(func(*member) {}), 2},
+
 		"follows another yet": {sick(func(m *member) { m.known.replID = "before" }), 2},
 	} {
 		master := answering(roleMaster)

@@ -33,7 +33,7 @@ type member struct {
 
 	// Of the present life of the process.
 	met     time.Time // when it first answered
-	copied  time.Time // when it was last a healthy replica; zero: never, or it has been the master since
+	copied  time.Time // when it was last a fit replica; zero: never, or it has been the master since
 	lagging bool      // see catchUp
 	lags    time.Time // since when it was seen to
 	memory  *memory   // as last told; nil before
