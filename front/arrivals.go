@@ -7,7 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/homing/homing/front/arrival"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/front/ws"
 )
 
@@ -49,7 +49,7 @@ func (w *Worker) welcome(fd int, from netip.Addr, overTLS bool) {
 	}
 	if g == nil {
 		w.turnAway(from, why)
-		_ = poll.Close(fd) // nobody is left to tell
+		_ = epoll.Close(fd) // nobody is left to tell
 		return
 	}
 	w.table.add(c, g)
@@ -61,7 +61,7 @@ func (w *Worker) welcome(fd int, from netip.Addr, overTLS bool) {
 	if overTLS && !proxied {
 		w.startTLS(c)
 	}
-	if err := w.poller.Add(fd, c.token(), poll.ForRead); err != nil {
+	if err := w.poller.Add(fd, c.token(), epoll.ForRead); err != nil {
 		w.log.Error("poll a connection", "err", err)
 		w.drop(c, dropLost)
 		return

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
@@ -80,7 +80,7 @@ func (c *crowd) connectAs(tb testing.TB, user hub.UserID) {
 	_ = unix.SetNonblock(peer, true)
 	var fd int
 	wait(tb, "the connection", func() bool {
-		fd, _, err = poll.Accept(c.listener)
+		fd, _, err = epoll.Accept(c.listener)
 		return err == nil
 	})
 	c.users = append(c.users, user)
@@ -166,7 +166,7 @@ func BenchmarkDeliver(b *testing.B) {
 			frame := ws.Frame(ws.OpText, d.Payload)
 			for i := range 150 {
 				conn := c.table.conns[(start+i*7919)%len(c.users)]
-				if _, err := poll.Write(int(conn.fd), frame); err != nil {
+				if _, err := epoll.Write(int(conn.fd), frame); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,7 +1,7 @@
 package front
 
 import (
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
@@ -53,7 +53,7 @@ type side struct {
 	resume *resume // nil unless the client resumes or has just done so
 }
 
-func (c *conn) token() poll.Token { return poll.MakeToken(int(c.id), c.generation) }
+func (c *conn) token() epoll.Token { return epoll.MakeToken(int(c.id), c.generation) }
 
 func (c *conn) tls() *secure {
 	if c.side == nil {
@@ -115,7 +115,7 @@ func (t *table) remove(c *conn) {
 }
 
 // get returns the connection that an event is for, or nil when it is gone.
-func (t *table) get(token poll.Token) *conn {
+func (t *table) get(token epoll.Token) *conn {
 	id := token.FD()
 	if id >= len(t.conns) {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front/arrival"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 )
 
 // Listener is a listening socket that a worker serves.
@@ -41,10 +41,10 @@ func Listen(cfg *Config) ([]Listener, error) {
 		if at.addr == "" {
 			continue
 		}
-		fd, err := poll.Listen(at.addr, cfg.SocketOptions())
+		fd, err := epoll.Listen(at.addr, cfg.SocketOptions())
 		if err != nil {
 			for _, ln := range out {
-				_ = poll.Close(ln.FD)
+				_ = epoll.Close(ln.FD)
 			}
 			return nil, fmt.Errorf("%s: %w", ListenOption(at.tls), err)
 		}
@@ -54,8 +54,8 @@ func Listen(cfg *Config) ([]Listener, error) {
 }
 
 // SocketOptions are the options of the listeners that cfg names.
-func (c *Config) SocketOptions() poll.Options {
-	return poll.Options{
+func (c *Config) SocketOptions() epoll.Options {
+	return epoll.Options{
 		Backlog:     c.Backlog,
 		SendBuffer:  c.SendBuffer,
 		KeepAlive:   4 * c.PingInterval,             // the pings come first; this is for what they miss
@@ -66,7 +66,7 @@ func (c *Config) SocketOptions() poll.Options {
 // listener is a Listener as the loop sees it.
 type listener struct {
 	Listener
-	token poll.Token
+	token epoll.Token
 	open  bool // listening and polled
 	gone  bool // closed for good
 }
@@ -78,10 +78,10 @@ func (w *Worker) listen(ln *listener) error {
 	if w.mustStayClosed(ln) {
 		return nil
 	}
-	if err := poll.Relisten(ln.FD, w.cfg.Backlog); err != nil {
+	if err := epoll.Relisten(ln.FD, w.cfg.Backlog); err != nil {
 		return fmt.Errorf("listener on descriptor %d: %w", ln.FD, err)
 	}
-	if err := w.poller.Add(ln.FD, ln.token, poll.ForRead); err != nil {
+	if err := w.poller.Add(ln.FD, ln.token, epoll.ForRead); err != nil {
 		return fmt.Errorf("listener on descriptor %d: %w", ln.FD, err)
 	}
 	ln.open = true
@@ -98,7 +98,7 @@ func (w *Worker) unlisten(ln *listener) {
 	if err := w.poller.Remove(ln.FD); err != nil {
 		w.log.Error("stop polling a listener", "err", err)
 	}
-	err := poll.Unlisten(ln.FD, func(fd int, from netip.AddrPort) { w.welcome(fd, from.Addr(), ln.TLS) })
+	err := epoll.Unlisten(ln.FD, func(fd int, from netip.AddrPort) { w.welcome(fd, from.Addr(), ln.TLS) })
 	if err != nil { // out of descriptors: what still waits is reset, the rest goes elsewhere
 		w.log.Error("close a listener", "err", errors.Join(err, unix.Shutdown(ln.FD, unix.SHUT_RD)))
 	}
@@ -118,7 +118,7 @@ func (w *Worker) leave(ln *listener) {
 		}
 	}
 	ln.gone = true
-	if err := poll.Close(ln.FD); err != nil {
+	if err := epoll.Close(ln.FD); err != nil {
 		w.log.Error("close a listener", "err", err)
 	}
 }
@@ -134,14 +134,14 @@ func (w *Worker) closeListeners() {
 	for _, ln := range w.listeners {
 		if !ln.gone {
 			ln.open, ln.gone = false, true
-			_ = poll.Close(ln.FD) // nobody is left to tell
+			_ = epoll.Close(ln.FD) // nobody is left to tell
 		}
 	}
 }
 
 // accept takes a limited number of waiting connections; the rest makes the
 // listener ready again.
-func (w *Worker) accept(ln *listener, ev *poll.Event) {
+func (w *Worker) accept(ln *listener, ev *epoll.Event) {
 	if !ln.open {
 		return
 	}
@@ -152,7 +152,7 @@ func (w *Worker) accept(ln *listener, ev *poll.Event) {
 		return
 	}
 	for range acceptBudget {
-		fd, from, err := poll.Accept(ln.FD)
+		fd, from, err := epoll.Accept(ln.FD)
 		if err != nil {
 			w.acceptFailed(err)
 			return
@@ -162,7 +162,7 @@ func (w *Worker) accept(ln *listener, ev *poll.Event) {
 }
 
 func (w *Worker) acceptFailed(err error) {
-	if errors.Is(err, poll.ErrWouldBlock) {
+	if errors.Is(err, epoll.ErrWouldBlock) {
 		return
 	}
 	w.m.acceptFailures.Inc()

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/front/arrival"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/hub"
 )
 
@@ -50,7 +50,7 @@ type loop struct {
 	standing   standing
 	dismissal  dismissal
 
-	events     [eventBudget]poll.Event
+	events     [eventBudget]epoll.Event
 	buf        [readBufferSize]byte // what every socket is read into
 	vector     [][]byte
 	batch      []parcel  // envelopes taken from the inbox
@@ -69,7 +69,7 @@ type loop struct {
 // open prepares the loop on listeners, which it closes when it fails.
 func (w *Worker) open(listeners []Listener) (err error) {
 	for i, ln := range listeners {
-		w.listeners = append(w.listeners, &listener{Listener: ln, token: poll.MakeToken(-2-i, 0)})
+		w.listeners = append(w.listeners, &listener{Listener: ln, token: epoll.MakeToken(-2-i, 0)})
 	}
 	defer func() {
 		if err != nil {
@@ -84,7 +84,7 @@ func (w *Worker) open(listeners []Listener) (err error) {
 	if w.gate, err = newGate(w.cfg.MaxDescriptors, w.cfg.Pending); err != nil {
 		return err
 	}
-	if w.poller, err = poll.New(); err != nil {
+	if w.poller, err = epoll.New(); err != nil {
 		return err
 	}
 	w.pace = newPace(w.cfg.AdmitRate)
@@ -122,7 +122,7 @@ func (w *Worker) serve() error {
 
 // attend does everything but deliver: it advances the clock, reads, writes and
 // accepts what is ready, takes what was posted, and looks at what is due.
-func (w *Worker) attend(ready []poll.Event, now time.Time) {
+func (w *Worker) attend(ready []epoll.Event, now time.Time) {
 	w.now = 1 + uint32(now.Sub(w.started)/tickLength)
 	if !w.wakeAt.After(now) {
 		w.wakeAt = now.Add(tickLength)
@@ -140,7 +140,7 @@ func (w *Worker) attend(ready []poll.Event, now time.Time) {
 	w.scan()
 }
 
-func (w *Worker) handle(ev *poll.Event) {
+func (w *Worker) handle(ev *epoll.Event) {
 	if id := ev.Token.FD(); id < 0 {
 		w.accept(w.listeners[-2-id], ev)
 		return

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/homing/homing/front/forwarded"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 )
 
 // readProxyHeader reads the PROXY protocol header that c begins with, and not a
@@ -13,12 +13,12 @@ import (
 func (w *Worker) readProxyHeader(c *conn) {
 	missing, err := forwarded.Missing(c.side.head)
 	if err == nil && missing > 0 {
-		n, err := poll.Read(int(c.fd), w.buf[:missing])
+		n, err := epoll.Read(int(c.fd), w.buf[:missing])
 		switch {
 		case err == nil:
 			w.m.receivedBytes.Add(float64(n))
 			c.side.head = append(c.side.head, w.buf[:n]...)
-		case !errors.Is(err, poll.ErrWouldBlock):
+		case !errors.Is(err, epoll.ErrWouldBlock):
 			w.hungUp(c, err)
 		}
 		if n < missing {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/front/ws"
 )
 
@@ -27,11 +27,11 @@ func (w *Worker) read(c *conn) {
 		w.readProxyHeader(c)
 		return
 	}
-	n, err := poll.Read(int(c.fd), w.buf[:])
+	n, err := epoll.Read(int(c.fd), w.buf[:])
 	switch {
 	case err == nil:
 		w.arrived(c, w.buf[:n])
-	case !errors.Is(err, poll.ErrWouldBlock) && !w.endsInHandshake(c):
+	case !errors.Is(err, epoll.ErrWouldBlock) && !w.endsInHandshake(c):
 		w.hungUp(c, err)
 	}
 }

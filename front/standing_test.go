@@ -16,7 +16,7 @@ import (
 	gws "github.com/gobwas/ws"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/hub"
 )
 
@@ -337,7 +337,7 @@ func TestALostWorkerWritesNothingBeforeItSendsAway(t *testing.T) {
 	c.drain()
 	standing.set(hub.StandingLost)
 	c.mayDeliver()
-	c.handle(&poll.Event{Token: conn.token(), Writable: true})
+	c.handle(&epoll.Event{Token: conn.token(), Writable: true})
 	if conn.out == nil || conn.out.bytes != waiting {
 		t.Error("what waited was written")
 	}

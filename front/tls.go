@@ -12,7 +12,7 @@ import (
 
 	"github.com/homing/homing/front/certificate"
 	"github.com/homing/homing/front/fair"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/front/tlsconn"
 )
@@ -109,7 +109,7 @@ func (w *Worker) mustStayClosed(ln *listener) bool {
 	if !ln.TLS || w.handshakes.certs.Usable() {
 		return false
 	}
-	err := poll.Unlisten(ln.FD, func(fd int, _ netip.AddrPort) { _ = poll.Close(fd) })
+	err := epoll.Unlisten(ln.FD, func(fd int, _ netip.AddrPort) { _ = epoll.Close(fd) })
 	if err != nil && !errors.Is(err, unix.EINVAL) { // which says that it did not listen
 		w.log.Error("close the TLS listener", "err", err)
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/front/forwarded"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/hub"
 )
 
@@ -71,7 +71,7 @@ type Worker struct {
 	bounds           bounds
 	perConn, perUser allowance
 	started          time.Time
-	poller           *poll.Poller // the loop's, but for Wake
+	poller           *epoll.Poller // the loop's, but for Wake
 
 	// Shared; each is safe for concurrent use.
 	inbox      inbox
@@ -130,7 +130,7 @@ func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, 
 func (w *Worker) Addresses() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, ln := range w.listeners {
-		if addr, err := poll.LocalAddr(ln.FD); err == nil {
+		if addr, err := epoll.LocalAddr(ln.FD); err == nil {
 			out = append(out, addr)
 		}
 	}
@@ -216,9 +216,9 @@ func (w *Worker) beginLeaving() {
 // at a listener of this worker. It may be called from any goroutine; a worker
 // that has stopped closes the descriptor.
 func (w *Worker) Adopt(fd int, overTLS bool) {
-	from, _ := poll.PeerAddr(fd) // of a peer that has gone: it shows when the connection is read
+	from, _ := epoll.PeerAddr(fd) // of a peer that has gone: it shows when the connection is read
 	if !w.Post(func() { w.welcome(fd, from.Addr(), overTLS) }) {
-		_ = poll.Close(fd) // nobody is left to serve it
+		_ = epoll.Close(fd) // nobody is left to serve it
 	}
 }
 

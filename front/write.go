@@ -3,7 +3,7 @@ package front
 import (
 	"errors"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
@@ -23,7 +23,7 @@ func (w *Worker) send(c *conn, m *message) hub.Status {
 		}
 		w.pend(c)
 		return hub.StatusWritten
-	case err != nil && !errors.Is(err, poll.ErrWouldBlock):
+	case err != nil && !errors.Is(err, epoll.ErrWouldBlock):
 		if !m.control {
 			w.m.dropped[dropLost][m.class].Inc()
 		}
@@ -43,7 +43,7 @@ func (w *Worker) write(c *conn, p []byte) (int, error) {
 	if t := c.tls(); t != nil {
 		return t.Write(p)
 	}
-	return poll.Write(int(c.fd), p)
+	return epoll.Write(int(c.fd), p)
 }
 
 // outbox returns c's outbox, a new one when nothing waited so far.
@@ -82,13 +82,13 @@ func (w *Worker) await(c *conn) {
 		return
 	}
 	if !c.polling {
-		w.poll(c, poll.ForRead|poll.ForWrite)
+		w.poll(c, epoll.ForRead|epoll.ForWrite)
 		c.polling = true
 	}
 	w.arm(c)
 }
 
-func (w *Worker) poll(c *conn, what poll.Interest) {
+func (w *Worker) poll(c *conn, what epoll.Interest) {
 	if err := w.poller.Modify(int(c.fd), c.token(), what); err != nil {
 		w.log.Error("poll a connection", "err", err)
 	}
@@ -110,7 +110,7 @@ func (w *Worker) flush(c *conn) {
 			w.m.written.Add(float64(c.out.wrote(n)))
 			continue
 		}
-		if errors.Is(err, poll.ErrWouldBlock) {
+		if errors.Is(err, epoll.ErrWouldBlock) {
 			w.await(c)
 			return
 		}
@@ -129,9 +129,9 @@ func (w *Worker) writeQueue(c *conn) (int, error) {
 		return t.Writev(bufs)
 	}
 	if len(bufs) == 1 {
-		return poll.Write(int(c.fd), bufs[0])
+		return epoll.Write(int(c.fd), bufs[0])
 	}
-	return poll.Writev(int(c.fd), bufs)
+	return epoll.Writev(int(c.fd), bufs)
 }
 
 // flushed drops the outbox when the last byte in it is written.
@@ -146,7 +146,7 @@ func (w *Worker) flushed(c *conn) {
 	}
 	if c.polling {
 		c.polling = false
-		w.poll(c, poll.ForRead)
+		w.poll(c, epoll.ForRead)
 	}
 	if c.state == stateClosing {
 		w.endWriting(c)
@@ -219,7 +219,7 @@ func (w *Worker) endWriting(c *conn) {
 			return
 		}
 	}
-	if err := poll.CloseWrite(int(c.fd)); err != nil {
+	if err := epoll.CloseWrite(int(c.fd)); err != nil {
 		w.drop(c, dropLost)
 	}
 }
@@ -256,7 +256,7 @@ func (w *Worker) drop(c *conn, why reason) {
 	if t := c.tls(); t != nil {
 		w.endTLS(t)
 	}
-	if err := poll.Close(int(c.fd)); err != nil {
+	if err := epoll.Close(int(c.fd)); err != nil {
 		w.log.Error("close a connection", "err", err)
 	}
 }

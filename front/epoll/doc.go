@@ -1,4 +1,4 @@
-// Package poll waits for readiness of raw socket descriptors and holds the
+// Package epoll waits for readiness of raw socket descriptors and holds the
 // few system calls that an event loop over them needs. It knows nothing of
 // protocols.
 //
@@ -7,4 +7,4 @@
 // except Poller.Wait. Errors are unix.Errno, wrapped where a caller gains from
 // knowing what failed, bare on the hot path (Read, Write, Accept), where
 // ErrWouldBlock says that the kernel has nothing to give or no room to take.
-package poll
+package epoll
