@@ -1,4 +1,4 @@
-package ws
+package http1
 
 import (
 	"bytes"
@@ -14,9 +14,8 @@ import (
 // more and parse again.
 var ErrIncomplete = errors.New("incomplete request")
 
-// A RequestError is a request that is refused, with what to answer. Problem
-// renders it.
-type RequestError struct {
+// Error is why a request is refused, with what to answer. Problem renders it.
+type Error struct {
 	Status int    // HTTP status
 	Code   string // stable, lower case with underscores, for clients and metrics
 	Detail string // for people; may quote the request
@@ -24,32 +23,32 @@ type RequestError struct {
 }
 
 // Error says what was wrong.
-func (e *RequestError) Error() string { return e.Code + ": " + e.Detail }
+func (e *Error) Error() string { return e.Code + ": " + e.Detail }
 
-func badRequest(format string, args ...any) *RequestError {
-	return &RequestError{Status: http.StatusBadRequest, Code: "bad_request", Detail: fmt.Sprintf(format, args...)}
+// BadRequest is an Error with the status 400.
+func BadRequest(format string, args ...any) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: "bad_request", Detail: fmt.Sprintf(format, args...)}
 }
 
 // Request is the head of an HTTP/1.1 request, or of one of HTTP/1.0, as some
 // health checks still send. It holds a copy of the bytes it
 // was parsed from.
 type Request struct {
-	Method    string
-	Path      string   // decoded; begins with "/", or is "*"
-	RawQuery  string   // as sent, without "?"
-	Host      string   // as sent
-	Origin    string   // as sent; empty when absent, as from anything but a browser
-	Protocols []string // the subprotocols offered (RFC 6455 §11.3.4), in the client's order
+	Method   string
+	Path     string // decoded; begins with "/", or is "*"
+	RawQuery string // as sent, without "?"
+	Host     string // as sent
+	Origin   string // as sent; empty when absent, as from anything but a browser
+	HTTP10   bool   // the client speaks HTTP/1.0
 
 	headers []header
-	old     bool // HTTP/1.0
 }
 
 type header struct{ name, value string }
 
 // ParseRequest reads the head of a request at the front of buf (RFC 9112 §2).
 // n is its length; what follows belongs to the protocol that the request leads
-// to. The error is ErrIncomplete or a *RequestError. The caller bounds
+// to. The error is ErrIncomplete or a *Error. The caller bounds
 // len(buf): the work is linear in it.
 //
 // It takes no liberties that another parser on the way might take differently:
@@ -79,10 +78,10 @@ func ParseRequest(buf []byte) (req *Request, n int, err error) {
 // that it need not wait for a blank line that will not come.
 func checkStart(buf []byte) error {
 	if len(buf) > 0 && !isTokenByte(buf[0]) {
-		return badRequest("byte %#02x where an HTTP method should begin", buf[0])
+		return BadRequest("byte %#02x where an HTTP method should begin", buf[0])
 	}
 	if i := bytes.IndexByte(buf, '\n'); i == 0 || i > 0 && buf[i-1] != '\r' {
-		return badRequest("line feed without carriage return")
+		return BadRequest("line feed without carriage return")
 	}
 	return ErrIncomplete
 }
@@ -90,25 +89,25 @@ func checkStart(buf []byte) error {
 func (r *Request) parseLine(line string) error {
 	method, rest, _ := strings.Cut(line, " ")
 	target, version, ok := strings.Cut(rest, " ")
-	if !ok || !isToken(method) || !strings.HasPrefix(version, "HTTP/") {
-		return badRequest("%.80q is not a request line", line)
+	if !ok || !IsToken(method) || !strings.HasPrefix(version, "HTTP/") {
+		return BadRequest("%.80q is not a request line", line)
 	}
-	if r.old = version == "HTTP/1.0"; !r.old && version != "HTTP/1.1" {
-		return &RequestError{
+	if r.HTTP10 = version == "HTTP/1.0"; !r.HTTP10 && version != "HTTP/1.1" {
+		return &Error{
 			Status: http.StatusHTTPVersionNotSupported, Code: "http_version_not_supported",
 			Detail: fmt.Sprintf("%.80q, want HTTP/1.1", version),
 		}
 	}
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
-		return badRequest("request target: %v", err)
+		return BadRequest("request target: %v", err)
 	}
 	switch u.Scheme {
 	case "":
 	case "http", "https", "ws", "wss": // the absolute form, RFC 9112 §3.2.2
 		r.Host = u.Host
 	default:
-		return badRequest("request target: scheme %q", u.Scheme)
+		return BadRequest("request target: scheme %q", u.Scheme)
 	}
 	r.Method, r.Path, r.RawQuery = method, u.Path, u.RawQuery
 	if r.Path == "" {
@@ -123,12 +122,12 @@ func (r *Request) parseFields(fields string) error {
 	for fields != "" {
 		line, rest, _ := strings.Cut(fields, "\r\n")
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) {
-			return badRequest("%.80q is not a header line", line)
+		if !ok || !IsToken(name) {
+			return BadRequest("%.80q is not a header line", line)
 		}
 		value = strings.Trim(value, " \t")
 		if strings.ContainsFunc(value, isControl) {
-			return badRequest("control character in header %s", name)
+			return BadRequest("control character in header %s", name)
 		}
 		r.headers = append(r.headers, header{name, value})
 		fields = rest
@@ -144,7 +143,7 @@ func (r *Request) pick() error {
 		switch name := http.CanonicalHeaderKey(h.name); name {
 		case "Host", "Origin", "Content-Length", "Sec-Websocket-Key", "Sec-Websocket-Version":
 			if seen[name] {
-				return badRequest("more than one %s header", name)
+				return BadRequest("more than one %s header", name)
 			}
 			seen[name] = true
 			if name == "Host" && r.Host == "" {
@@ -153,17 +152,10 @@ func (r *Request) pick() error {
 			if name == "Origin" {
 				r.Origin = h.value
 			}
-		case "Sec-Websocket-Protocol":
-			for p := range elements(h.value) {
-				if !isToken(p) {
-					return badRequest("%.80q is not a subprotocol", p)
-				}
-				r.Protocols = append(r.Protocols, p)
-			}
 		}
 	}
-	if !seen["Host"] && !r.old {
-		return badRequest("no Host header")
+	if !seen["Host"] && !r.HTTP10 {
+		return BadRequest("no Host header")
 	}
 	return nil
 }
@@ -190,17 +182,17 @@ func (r *Request) Values(name string) (values []string) {
 	return values
 }
 
-// lists reports whether want is, in any case, an element of the list that the
+// Lists reports whether want is, in any case, an element of the list that the
 // headers of that name are together (RFC 9110 §5.6.1), and all of its elements
 // are tokens.
-func (r *Request) lists(name, want string) bool {
+func (r *Request) Lists(name, want string) bool {
 	found := false
 	for _, h := range r.headers {
 		if !strings.EqualFold(h.name, name) {
 			continue
 		}
-		for e := range elements(h.value) {
-			if !isToken(e) {
+		for e := range Elements(h.value) {
+			if !IsToken(e) {
 				return false
 			}
 			found = found || strings.EqualFold(e, want)
@@ -209,9 +201,9 @@ func (r *Request) lists(name, want string) bool {
 	return found
 }
 
-// elements yields the elements of a list. Empty ones do not count (RFC 9110
+// Elements yields the elements of a list. Empty ones do not count (RFC 9110
 // §5.6.1.2).
-func elements(list string) iter.Seq[string] {
+func Elements(list string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for e := range strings.SplitSeq(list, ",") {
 			if e = strings.Trim(e, " \t"); e != "" && !yield(e) {
@@ -228,7 +220,8 @@ func (r *Request) Query(name string) string {
 	return values.Get(name)
 }
 
-func isToken(s string) bool {
+// IsToken reports whether s is a token (RFC 9110 §5.6.2).
+func IsToken(s string) bool {
 	for i := range len(s) {
 		if !isTokenByte(s[i]) {
 			return false

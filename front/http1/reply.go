@@ -1,4 +1,4 @@
-package ws
+package http1
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ func Reply(status int, contentType string, body []byte, headers ...string) []byt
 
 // StatusOf is the HTTP status that Problem answers err with.
 func StatusOf(err error) int {
-	if refused, ok := errors.AsType[*RequestError](err); ok {
+	if refused, ok := errors.AsType[*Error](err); ok {
 		return refused.Status
 	}
 	return http.StatusInternalServerError
@@ -49,12 +49,12 @@ func Bodiless(reply []byte) []byte {
 }
 
 // Problem returns the reply to a refused request: an RFC 9457 problem document
-// with the status, code and detail of the *RequestError that err wraps; for
+// with the status, code and detail of the *Error that err wraps; for
 // any other error a bare 500, whose details stay with us.
 func Problem(err error) []byte {
-	refused, ok := errors.AsType[*RequestError](err)
+	refused, ok := errors.AsType[*Error](err)
 	if !ok {
-		refused = &RequestError{Status: http.StatusInternalServerError, Code: "internal", Detail: "the request could not be served"}
+		refused = &Error{Status: http.StatusInternalServerError, Code: "internal", Detail: "the request could not be served"}
 	}
 	body, _ := json.Marshal(struct { // strings and a number always marshal
 		Type   string `json:"type"`

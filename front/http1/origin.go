@@ -1,13 +1,13 @@
-package front
+package http1
 
 import (
 	"net/url"
 	"strings"
 )
 
-// origins decides which web pages may connect (RFC 6454, RFC 6455 §10.2). A
+// Origins decides which web pages may connect (RFC 6454, RFC 6455 §10.2). A
 // request without an Origin header comes from no browser and always may.
-type origins struct {
+type Origins struct {
 	any      bool
 	exact    map[string]bool
 	suffixes []wildcard
@@ -23,9 +23,9 @@ var defaultPorts = map[string]string{"http": ":80", "https": ":443"}
 // behind them, and any such page sends the same.
 var opaqueOrigins = map[string]bool{"null": true, "file://": true}
 
-// newOrigins reads patterns that Config.Validate has accepted.
-func newOrigins(patterns []string) origins {
-	o := origins{exact: make(map[string]bool)}
+// NewOrigins reads patterns that are all ValidOrigin.
+func NewOrigins(patterns []string) Origins {
+	o := Origins{exact: make(map[string]bool)}
 	for _, p := range patterns {
 		p = strings.ToLower(p)
 		scheme, host, _ := splitOrigin(p)
@@ -43,9 +43,9 @@ func newOrigins(patterns []string) origins {
 	return o
 }
 
-// allow reports whether a page of origin may connect to host, which is the
+// Allow reports whether a page of origin may connect to host, which is the
 // request's Host header.
-func (o *origins) allow(origin, host string) bool {
+func (o *Origins) Allow(origin, host string) bool {
 	if origin == "" || o.any {
 		return true
 	}
@@ -89,9 +89,9 @@ func withoutDefaultPort(scheme, host string) string {
 	return strings.TrimSuffix(host, defaultPorts[scheme])
 }
 
-// validOrigin reports whether an operator may write pattern: "*", null, file://,
+// ValidOrigin reports whether an operator may write pattern: "*", null, file://,
 // or an origin (RFC 6454 §7) whose host may begin with "*.".
-func validOrigin(pattern string) bool {
+func ValidOrigin(pattern string) bool {
 	pattern = strings.ToLower(pattern)
 	if pattern == "*" || opaqueOrigins[pattern] {
 		return true

@@ -1,4 +1,4 @@
-package front
+package http1
 
 import "testing"
 
@@ -53,8 +53,8 @@ func TestAcceptedOrigins(t *testing.T) {
 		{[]string{"file://"}, host, "file://evil", false},
 		{[]string{"capacitor://localhost"}, host, "capacitor://localhost", true},
 	} {
-		o := newOrigins(tc.allowed)
-		if got := o.allow(tc.origin, tc.host); got != tc.ok {
+		o := NewOrigins(tc.allowed)
+		if got := o.Allow(tc.origin, tc.host); got != tc.ok {
 			t.Errorf("allowed %v, host %q, origin %q: %v", tc.allowed, tc.host, tc.origin, got)
 		}
 	}
@@ -68,7 +68,7 @@ func TestOriginsThatAnOperatorMayWrite(t *testing.T) {
 		"https://a b": false, "https://a.*.example": false, "https://*": false, "https://a.example:": false,
 		"https://a.example:port": false, "https://user@a.example": false, "https://a.example?x": false, "file:///": false, "https://**.example": false,
 	} {
-		if validOrigin(pattern) != ok {
+		if ValidOrigin(pattern) != ok {
 			t.Errorf("%q: %v", pattern, !ok)
 		}
 	}
