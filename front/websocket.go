@@ -163,19 +163,24 @@ func earlier(a, b loop.Tick) loop.Tick {
 	return a
 }
 
-// pingAt is when c is pinged, or given up when it was. The first ping comes at
-// any time up to the interval, by place, so that connections that came together
-// are not pinged together from then on; later ones come up to a tenth early, in
-// case that something made all clients speak at once.
+// pingAt is when c is pinged, or given up when it was.
 func (f *framing) pingAt(c *conn) loop.Tick {
 	if c.State.pinged != 0 {
 		return c.State.pinged + f.pongTime
 	}
-	spread := f.pingAfter / 10
-	if c.Heard() <= c.State.opened {
-		spread = f.pingAfter - 1
+	return firstPing(c.Place(), c.Heard(), c.State.opened, f.pingAfter)
+}
+
+// firstPing is when a connection that was heard of last at a tick is pinged. The
+// first ping comes at any time up to the interval, by place, so that connections
+// that came together are not pinged together from then on; later ones come up to
+// a tenth early, in case that something made all clients speak at once.
+func firstPing(place int, heard, opened, interval loop.Tick) loop.Tick {
+	spread := interval / 10
+	if heard <= opened {
+		spread = interval - 1
 	}
-	return c.Heard() + f.pingAfter - loop.Tick(c.Place())%(spread+1)
+	return heard + interval - loop.Tick(place)%(spread+1)
 }
 
 func (f *framing) check(c *conn) {

@@ -42,7 +42,8 @@ type Loop[S any] struct {
 
 // New prepares a loop on listeners, which it owns from now on, also when it
 // fails. handshakes counts connections by what became of their handshake; the
-// loop counts those whose TLS handshake failed, as "tls".
+// loop counts those whose TLS handshake failed, as "tls", and those whose PROXY
+// header did not come, as "handshake_timeout".
 func New[S any](cfg Config, given []Listener, log *slog.Logger, reg prometheus.Registerer, handshakes *prometheus.CounterVec) (*Loop[S], error) {
 	l, err := assemble[S](&cfg, given, log, reg, handshakes)
 	if err != nil {
@@ -95,32 +96,54 @@ func (l *Loop[S]) Adopt(fd int, overTLS bool) {
 	}
 }
 
-// Run serves until h.Stopped, or until the poller fails. Then it calls what was
-// posted, drops every connection, closes the listeners, waits for what it has
-// started and returns. It may be called once.
+// Run serves until h.Stopped, or until the poller fails, and closes the loop. It
+// may be called once.
 func (l *Loop[S]) Run(h Handler[S]) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	l.core.h = h
 	l.watch(ctx, l.certificateRead)
-	err := l.serve()
+	l.core.h = h
+	l.wakeAt = time.Now().Add(TickLength)
+	var err error
+	for err == nil && !h.Stopped() {
+		err = l.step(l.timers.next(l.wakeAt))
+	}
 	cancel()
-	l.shutDown()
-	l.handshakes.helpers.Wait()
-	if err = errors.Join(err, l.poller.Close()); err != nil {
+	return errors.Join(err, l.Close())
+}
+
+// Step runs one turn with what is ready, and does not wait for anything. It is
+// for whoever drives a loop without Run, as tests and measurements do, and then
+// closes it.
+func (l *Loop[S]) Step(h Handler[S]) error {
+	l.core.h = h
+	l.poller.Wake()
+	return l.step(l.wakeAt)
+}
+
+// step waits until something is ready, at most until a moment, and runs a turn.
+func (l *Loop[S]) step(until time.Time) error {
+	n, err := l.poller.Wait(l.events[:], until)
+	if err != nil {
 		return fmt.Errorf("event loop: %w", err)
 	}
+	l.turn(l.events[:n], time.Now())
+	l.m.turns.Observe(time.Since(l.clock).Seconds())
 	return nil
 }
 
-func (l *Loop[S]) serve() error {
-	l.wakeAt = time.Now().Add(TickLength)
-	for !l.h.Stopped() {
-		n, err := l.poller.Wait(l.events[:], l.timers.next(l.wakeAt))
-		if err != nil {
-			return err
+// Close calls what was posted, drops every connection, closes the listeners and
+// waits for what the loop has started. Run does it.
+func (l *Loop[S]) Close() error {
+	l.posts.close()
+	for _, c := range l.table.conns {
+		if c != nil {
+			l.Drop(c, drop.Closed)
 		}
-		l.turn(l.events[:n], time.Now())
-		l.m.turns.Observe(time.Since(l.clock).Seconds())
+	}
+	l.listeners.close()
+	l.handshakes.helpers.Wait()
+	if err := l.poller.Close(); err != nil {
+		return fmt.Errorf("event loop: %w", err)
 	}
 	return nil
 }
@@ -221,7 +244,11 @@ func (l *Loop[S]) check(c *Conn[S]) {
 // expire ends the time that c had.
 func (l *Loop[S]) expire(c *Conn[S]) {
 	switch {
-	case c.state >= stateEnding, c.state == stateProxy:
+	case c.state >= stateEnding:
+		l.Drop(c, drop.Closed)
+	case c.state == stateProxy:
+		l.m.handshakes.WithLabelValues("handshake_timeout").Inc()
+		l.trace(c, "no PROXY header in time")
 		l.Drop(c, drop.Closed)
 	case c.Handshaking():
 		l.fail(c, tlsTimeout, errTLSTimeout) // it could not read a reply
@@ -229,15 +256,4 @@ func (l *Loop[S]) expire(c *Conn[S]) {
 		c.setDeadline(0)
 		l.h.Expired(c)
 	}
-}
-
-// shutDown ends whatever the loop still holds, after its last turn.
-func (l *Loop[S]) shutDown() {
-	l.posts.close()
-	for _, c := range l.table.conns {
-		if c != nil {
-			l.Drop(c, drop.Closed)
-		}
-	}
-	l.listeners.close()
 }

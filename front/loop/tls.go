@@ -316,4 +316,3 @@ func (h *handshakes[S]) closed() error {
 	}
 	return h.certs.Problem()
 }
-
