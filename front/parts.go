@@ -81,7 +81,7 @@ func newResumes(cfg *Config, p *parts, deps *Deps, trace tracer) *resumes {
 	return &resumes{
 		tracer: trace, loop: p.loop, sessions: p.sessions, m: p.m, inbox: deps.Inbox, budget: p.sessions.replays,
 		cfg: resumeConfig{
-			workers: cfg.ResumeWorkers, queue: cfg.ResumeQueue,
+			workers: cfg.ResumeWorkers, queue: cfg.ResumeQueue, timeout: cfg.ResumeTimeout,
 			wait: loop.Ticks(cfg.ResumeTimeout), memory: loop.Ticks(cfg.ResumeMemory), replay: loop.Ticks(cfg.ReplayTimeout),
 		},
 		reads: make(chan inboxJob, cfg.ResumeWorkers),

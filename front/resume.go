@@ -3,6 +3,7 @@ package front
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -81,6 +82,7 @@ type resumes struct {
 // resumeConfig are the bounds of resumes.
 type resumeConfig struct {
 	workers, queue       int
+	timeout              time.Duration // of one job
 	wait, memory, replay loop.Tick
 }
 
@@ -88,15 +90,15 @@ type resumeConfig struct {
 // back by Post; when that is refused, the resume times out.
 type inboxJob func(ctx context.Context)
 
-// work does jobs until there are no more, reads first. It gives each a context
-// of its own from newCtx.
-func (r *resumes) work(newCtx func() (context.Context, context.CancelFunc)) {
+// work does jobs until there are no more, reads first. ctx ends what takes too
+// long.
+func (r *resumes) work(ctx context.Context) {
 	for {
 		job, ok := r.nextJob()
 		if !ok {
 			return
 		}
-		ctx, cancel := newCtx()
+		ctx, cancel := context.WithTimeout(ctx, r.cfg.timeout)
 		job(ctx)
 		cancel()
 	}

@@ -180,11 +180,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	if w.resumes.inbox != nil {
 		for range w.cfg.ResumeWorkers {
-			w.helpers.Go(func() {
-				w.resumes.work(func() (context.Context, context.CancelFunc) {
-					return context.WithTimeout(helpers, w.cfg.ResumeTimeout)
-				})
-			})
+			w.helpers.Go(func() { w.resumes.work(helpers) })
 		}
 	}
 	stop := context.AfterFunc(ctx, w.Drain)

@@ -3,7 +3,6 @@ package ws
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -13,6 +12,8 @@ import (
 	"unsafe"
 
 	"github.com/gobwas/ws"
+
+	"github.com/homing/homing/front/http1"
 )
 
 // FuzzDecoder feeds a stream at once and cut at random: both must mean the
