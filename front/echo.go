@@ -22,7 +22,7 @@ func (e *echo) upgrade(c *conn, req *http1.Request) error {
 		return err
 	}
 	c.State.request().reply = reply
-	early, ok := e.entry.switchProtocols(c, stageOpen)
+	early, ok := e.entry.switchProtocols(c, stageOpen, 0)
 	if !ok {
 		return nil
 	}

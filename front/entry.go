@@ -128,12 +128,11 @@ func (e *entry) verified(c *conn, id auth.Identity, err error) {
 		return
 	}
 	e.trace(c, "token accepted", "sub", id.User)
-	early, ok := e.switchProtocols(c, stageRegister)
+	early, ok := e.switchProtocols(c, stageRegister, e.loop.Now()+e.registerTime)
 	if !ok {
 		return
 	}
 	e.loop.Cork(c)
-	e.loop.SetDeadline(c, e.loop.Now()+e.registerTime)
 	e.sessions.register(c, id, used, func(err error) {
 		e.loop.Post(func() { e.registered(c, err) }) // refused: the registration times out
 	})
@@ -160,9 +159,10 @@ func (e *entry) admit(c *conn, user hub.UserID) (used usage, err error) {
 }
 
 // switchProtocols sends the reply that gives c its protocol and returns what the
-// client sent after its request, or false when the connection broke.
-func (e *entry) switchProtocols(c *conn, next stage) (early []byte, ok bool) {
-	e.loop.TakeIn(c)
+// client sent after its request, or false when the connection broke. c is in the
+// next stage then, until the deadline; 0: it has none.
+func (e *entry) switchProtocols(c *conn, next stage, deadline loop.Tick) (early []byte, ok bool) {
+	e.loop.TakeIn(c, deadline)
 	req := c.State.request()
 	c.State.extra.request = nil
 	c.State.spare()

@@ -182,10 +182,10 @@ func (a *arrivals[S]) AddressFull(c *Conn[S]) bool {
 	return true
 }
 
-// serve ends that c is pending.
-func (a *arrivals[S]) serve(c *Conn[S]) {
+// serve ends that c is pending, and sets its next deadline.
+func (a *arrivals[S]) serve(c *Conn[S], deadline Tick) {
 	a.account.Serve(c.guest())
-	c.aux.deadline = 0
+	c.aux.deadline = deadline
 	if a.cfg.AddressConnections == 0 {
 		c.aux.guest = nil // it need not be counted any more
 	}

@@ -219,9 +219,9 @@ func (ls *listeners[S]) reopen(ln *listener) {
 }
 
 // TakeIn ends that c is pending: it has shown a valid token, and nobody refuses
-// it. Its deadline is cleared.
-func (ls *listeners[S]) TakeIn(c *Conn[S]) {
-	ls.arrivals.serve(c)
+// it. deadline is its next one; 0: none.
+func (ls *listeners[S]) TakeIn(c *Conn[S], deadline Tick) {
+	ls.arrivals.serve(c, deadline)
 	ls.Arm(c)
 	if ls.limit.full(ls.arrivals.inService()) {
 		ls.shut()

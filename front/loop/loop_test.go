@@ -32,7 +32,7 @@ func TestIdleConnectionsHaveNothingBesides(t *testing.T) {
 	r.say(conn, "x", 2)
 	r.on(func() {
 		c := r.only()
-		r.TakeIn(c)
+		r.TakeIn(c, 0)
 		if c.aux != nil || c.out != nil {
 			t.Errorf("aux %+v, queue %+v", c.aux, c.out)
 		}
@@ -312,7 +312,7 @@ func TestWhoIsPendingIsNotCountedAsRoom(t *testing.T) {
 	r := start(t, func(cfg *Config, _ *lines) { cfg.HandshakeTimeout = time.Minute })
 	served := r.dial()
 	r.say(served, "x", 2)
-	r.on(func() { r.TakeIn(r.only()) })
+	r.on(func() { r.TakeIn(r.only(), 0) })
 	const idle = 79
 	for range idle {
 		r.dial()
