@@ -1,6 +1,9 @@
 package front
 
-import "github.com/homing/homing/hub"
+import (
+	"github.com/homing/homing/front/loop"
+	"github.com/homing/homing/hub"
+)
 
 // absentLimit is how many users are remembered for what they had used when
 // they left: about 4 MB.
@@ -17,19 +20,19 @@ type absentees struct {
 
 type departure struct {
 	used usage
-	left uint32 // tick
+	left loop.Tick
 }
 
 type departed struct {
 	user hub.UserID
-	left uint32 // tick; the user has come back since if it is not that of its departure
+	left loop.Tick // the user has come back since if it is not that of its departure
 }
 
 func newAbsentees() absentees { return absentees{users: make(map[hub.UserID]departure)} }
 
 // add remembers that a user has left. It returns how many others were forgotten
 // early because there are too many.
-func (a *absentees) add(user hub.UserID, used usage, now uint32) (evicted int) {
+func (a *absentees) add(user hub.UserID, used usage, now loop.Tick) (evicted int) {
 	if used.used == [resourceCount]uint32{} {
 		return 0
 	}
@@ -71,7 +74,7 @@ func (a *absentees) take(user hub.UserID) (used usage, ok bool) {
 }
 
 // age forgets who has made good what it had used, at most budget users.
-func (a *absentees) age(now uint32, of *allowance, budget int) {
+func (a *absentees) age(now loop.Tick, of *allowance, budget int) {
 	for ; budget > 0 && a.head < len(a.order); budget-- {
 		first := a.order[a.head]
 		if d := a.users[first.user]; a.away(first) && !d.used.none(now, of) {

@@ -9,14 +9,14 @@ import (
 
 // ack takes a client's acknowledgement. One without a reference is answered
 // only when it failed.
-func (w *Worker) ack(c *conn, in *incoming) {
+func (r *resumes) ack(c *conn, in *incoming) {
 	switch {
-	case w.deps.Inbox == nil:
-		w.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
+	case r.inbox == nil:
+		r.sessions.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
 	case in.ack.faulty || len(in.ack.ids) == 0:
-		w.answer(c, `{"t":"error","code":"bad_json"`, in.ref)
+		r.sessions.answer(c, `{"t":"error","code":"bad_json"`, in.ref)
 	default:
-		w.beginAck(c, in.ack.ids, in.ref)
+		r.beginAck(c, in.ack.ids, in.ref)
 	}
 }
 
@@ -27,26 +27,26 @@ var (
 	errInboxBudget = errors.New("too much work at the inbox for this user")
 )
 
-func (w *Worker) beginAck(c *conn, ids []string, ref jsontext.Value) {
-	if exceeded := w.charge(c, useInbox, ackCost+len(ids)); exceeded != "" {
-		w.m.overBudget.WithLabelValues(exceeded).Inc()
-		w.acked(c, len(ids), ref, errInboxBudget)
+func (r *resumes) beginAck(c *conn, ids []string, ref jsontext.Value) {
+	if exceeded := r.sessions.charge(c, useInbox, ackCost+len(ids)); exceeded != "" {
+		r.m.overBudget.WithLabelValues(exceeded).Inc()
+		r.acked(c, len(ids), ref, errInboxBudget)
 		return
 	}
-	user := c.user
+	user := c.State.user
 	job := func(ctx context.Context) {
-		err := w.deps.Inbox.Ack(ctx, user, ids)
-		w.Post(func() { w.acked(c, len(ids), ref, err) })
+		err := r.inbox.Ack(ctx, user, ids)
+		r.loop.Post(func() { r.acked(c, len(ids), ref, err) })
 	}
 	select {
-	case w.ackJobs <- job:
+	case r.acks <- job:
 	default:
-		w.acked(c, len(ids), ref, errAckQueue)
+		r.acked(c, len(ids), ref, errAckQueue)
 	}
 }
 
 // acked answers an acknowledgement of n ids.
-func (w *Worker) acked(c *conn, n int, ref jsontext.Value, err error) {
+func (r *resumes) acked(c *conn, n int, ref jsontext.Value, err error) {
 	result, answer := "ok", `{"t":"ok"`
 	switch {
 	case errors.Is(err, errInboxBudget):
@@ -55,10 +55,10 @@ func (w *Worker) acked(c *conn, n int, ref jsontext.Value, err error) {
 		result, answer = "busy", `{"t":"error","of":"ack","code":"unavailable"`
 	case err != nil:
 		result, answer = "unavailable", `{"t":"error","of":"ack","code":"unavailable"`
-		w.trace(c, "acknowledge failed", "err", err)
+		r.trace(c, "acknowledge failed", "err", err)
 	}
-	w.m.acks.WithLabelValues(result).Add(float64(n))
-	if c.state < stateClosing && (err != nil || len(ref) > 0) {
-		w.answer(c, answer, ref)
+	r.m.acks.WithLabelValues(result).Add(float64(n))
+	if c.State.stage < stageClosing && (err != nil || len(ref) > 0) {
+		r.sessions.answer(c, answer, ref)
 	}
 }

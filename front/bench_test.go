@@ -4,54 +4,64 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
-	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
 
-// crowd is a worker whose loop is not running, with connections over loopback
-// that somebody drains: for measuring what the loop does, step by step.
+// crowd is a worker whose loop the test drives turn by turn, with connections
+// over loopback that somebody drains: for measuring what the loop does.
 type crowd struct {
 	*Worker
+	tb    testing.TB
+	reg   *prometheus.Registry
 	peers []int // the clients' descriptors
 	users []hub.UserID
+	conns []*conn
 
-	listener int
-	address  unix.Sockaddr
+	address unix.Sockaddr
 }
 
 func newCrowd(tb testing.TB, n int) *crowd {
 	tb.Helper()
+	return newCrowdOf(tb, n, nil)
+}
+
+// newCrowdOf is newCrowd of a worker with the given standing; nil: a good one.
+func newCrowdOf(tb testing.TB, n int, standing func() hub.Standing) *crowd {
+	tb.Helper()
 	cfg := testConfig(tb)
-	cfg.MaxDescriptors = 1 << 20
+	cfg.MaxDescriptors, cfg.AdmitRate, cfg.AddressRate, cfg.PingInterval = 1<<20, 0, 0, time.Hour
+	cfg.UserConnections, cfg.ByteRate = 0, 0
 	listeners, err := Listen(&cfg)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	w, err := NewWorker(cfg, listeners, Deps{Log: testLog(tb), Registry: newRegistry(), Presence: absent{}})
+	reg := newRegistry()
+	w, err := NewWorker(cfg, listeners, Deps{
+		Log: testLog(tb), Registry: reg, Presence: nobody{}, Auth: fakeAuth{}, Standing: standing,
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	c := &crowd{Worker: w}
+	c := &crowd{Worker: w, tb: tb, reg: reg}
 	tb.Cleanup(func() {
-		w.shut()
-		_ = w.poller.Close()
+		_ = w.loop.Close()
 		for _, fd := range c.peers {
 			_ = unix.Close(fd)
 		}
 	})
-	c.listener = listeners[0].FD
-	if c.address, err = unix.Getsockname(c.listener); err != nil {
+	if c.address, err = unix.Getsockname(listeners[0].FD); err != nil {
 		tb.Fatal(err)
 	}
 	for range n {
@@ -59,6 +69,20 @@ func newCrowd(tb testing.TB, n int) *crowd {
 	}
 	return c
 }
+
+// step runs one turn of the loop.
+func (c *crowd) step() { c.stepAs(&c.turns) }
+
+func (c *crowd) stepAs(h loop.Handler[client]) {
+	if err := c.loop.Step(h); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
+// arriving is the worker but for its deliveries, which wait.
+type arriving struct{ *turns }
+
+func (arriving) EndTurn() {}
 
 // connect has one more client connect and be greeted.
 func (c *crowd) connect(tb testing.TB) {
@@ -77,23 +101,33 @@ func (c *crowd) connectAs(tb testing.TB, user hub.UserID) {
 	if err := unix.Connect(peer, c.address); err != nil {
 		tb.Fatal(err)
 	}
-	_ = unix.SetNonblock(peer, true)
-	var fd int
-	wait(tb, "the connection", func() bool {
-		fd, _, err = poll.Accept(c.listener)
-		return err == nil
-	})
-	c.users = append(c.users, user)
-	place := len(c.table.conns)
-	if free := c.table.free; len(free) > 0 {
-		place = int(free[len(free)-1])
+	if _, err := unix.Write(peer, []byte(joining(string(user)+"@chess"))); err != nil {
+		tb.Fatal(err)
 	}
-	c.welcome(fd, netip.MustParseAddr("127.0.0.1"), false)
-	conn := c.table.conns[place]
-	c.takeIn(conn)
-	conn.state = stateRegister
-	c.Worker.users.add(conn, auth.Identity{User: user, Service: "chess"})
-	c.registered(conn, nil)
+	_ = unix.SetNonblock(peer, true)
+	c.users = append(c.users, user)
+	joined := c.sessions.users.joined
+	var buf [1024]byte
+	wait(tb, "hello", func() bool {
+		c.stepAs(arriving{&c.turns})
+		n, _ := unix.Read(peer, buf[:])
+		return n > 0 && bytes.Contains(buf[:n], []byte(`"hello"`))
+	})
+	if c.sessions.users.joined != joined+1 {
+		tb.Fatal("more than one connection came")
+	}
+	c.conns = append(c.conns, c.sessions.users.newest[user])
+}
+
+// written is how many messages were written since the last call.
+func (c *crowd) written() func() int {
+	count := func() float64 { return metricOf(c.tb, c.reg, "homing_front_written_messages_total") }
+	last := count()
+	return func() int {
+		n := count() - last
+		last += n
+		return int(n)
+	}
 }
 
 // deliver has the loop deliver one envelope, in as many turns as it takes.
@@ -104,8 +138,8 @@ func (c *crowd) deliver(body []byte) {
 // deliverTo is deliver with somebody who is told of its outcome.
 func (c *crowd) deliverTo(body []byte, done func(hub.Outcome)) {
 	c.Deliver(body, false, done)
-	for first := true; first || c.delivery.begun || len(c.closings) > 0; first = false {
-		c.deliverWaiting()
+	for first := true; first || c.deliveries.current.begun || len(c.deliveries.closings) > 0; first = false {
+		c.step()
 	}
 }
 
@@ -165,8 +199,8 @@ func BenchmarkDeliver(b *testing.B) {
 			}
 			frame := ws.Frame(ws.OpText, d.Payload)
 			for i := range 150 {
-				conn := c.table.conns[(start+i*7919)%len(c.users)]
-				if _, err := poll.Write(int(conn.fd), frame); err != nil {
+				conn := c.conns[(start+i*7919)%len(c.users)]
+				if _, err := epoll.Write(conn.Place(), frame); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/homing/homing/front/forwarded"
+	"github.com/homing/homing/front/http1"
+	"github.com/homing/homing/front/loop"
 )
 
 // Config is what an operator can choose about a worker. The zero value is not
@@ -110,7 +112,7 @@ func (c *Config) checkProxies() error {
 		return err
 	case len(trusted) == 0 && (c.ProxyProtocol || c.TLSProxyProtocol):
 		return fmt.Errorf("front.trusted-proxies: %v: want the addresses that send PROXY protocol headers", c.TrustedProxies)
-	case c.AddressRate > 0 && c.AddressBurst*int(ticksPerSecond) < c.AddressRate:
+	case c.AddressRate > 0 && c.AddressBurst*int(loop.TicksPerSecond) < c.AddressRate:
 		return fmt.Errorf("front.address-burst: %d: want at least a tenth of front.address-rate, %d", c.AddressBurst, c.AddressRate)
 	}
 	return nil
@@ -126,7 +128,7 @@ func parseTrusted(list []string) (forwarded.Trusted, error) {
 
 func (c *Config) checkOrigins() error {
 	for _, o := range c.Origins {
-		if !validOrigin(o) {
+		if !http1.ValidOrigin(o) {
 			return fmt.Errorf("front.origins: %q: want scheme://host[:port], scheme://*.domain, file://, null or *", o)
 		}
 	}
@@ -176,7 +178,7 @@ func (c *Config) checkSizes() error {
 		name        string
 		v, low, top int
 	}{
-		{"handshake-limit", c.HandshakeLimit, 256, readBufferSize},
+		{"handshake-limit", c.HandshakeLimit, 256, loop.ReadBuffer},
 		{"tls-handshakes", c.TLSHandshakes, 1, 1 << 16},
 		{"pending", c.Pending, 1, 1 << 20},
 		{"address-prefix", c.AddressPrefix, 1, 128},

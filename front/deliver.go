@@ -2,14 +2,38 @@ package front
 
 import (
 	"errors"
+	"log/slog"
 
-	"github.com/homing/homing/front/ws"
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
 )
 
+// turnBudget is how many targets are written to before the loop looks at its
+// sockets again: about 10 ms of work.
+const turnBudget = 1000
+
+// deliveries brings envelopes to the connections that they are for. The loop
+// owns it, but for queue.
+type deliveries struct {
+	loop       *loop.Loop[client]
+	sessions   *sessions
+	m          *metrics
+	log        *slog.Logger
+	queue      envelopeQueue
+	mayDeliver func() bool // whether the worker is in good standing at this moment
+
+	batch      []parcel  // envelopes taken from the queue
+	batchAt    int       // the next of them
+	current    delivery  // what is being delivered
+	wire       wire      // its bytes
+	closings   []closing // what is being disconnected
+	heard      *heard
+	budget     int // targets until the loop looks at its sockets again
+	closesLeft int // connections to disconnect until then
+}
+
 // delivery is one envelope on its way to the sockets. A long one takes several
-// turns of the loop: it is left and continued between two targets. Owned by the
-// loop.
+// turns of the loop: it is left and continued between two targets.
 type delivery struct {
 	parcel
 
@@ -17,10 +41,9 @@ type delivery struct {
 	refused bool // nothing of the envelope can be done
 	what    hub.Delivery
 	users   hub.Cursor  // whose turn it is; not of a broadcast
-	at      int         // place in the table whose turn it is; of a broadcast
+	at      int         // place in the loop whose turn it is; of a broadcast
 	to      audience    // of a broadcast
 	target  target      // the user whose turn it is; not of a broadcast
-	message message     // shared by all targets; its bytes are this delivery's until it ends
 	outcome hub.Outcome // so far
 }
 
@@ -35,39 +58,89 @@ type target struct {
 	best   hub.Status
 }
 
-// deliverWaiting delivers what waits in the inbox, about turnBudget targets of
-// it; the rest in the next turn. It looks at the worker's standing right before
-// each envelope and when it goes on with one: in doubt everything stays where
-// it is, in order, until a later turn.
-func (w *Worker) deliverWaiting() {
-	w.budget, w.closesLeft = turnBudget, closeBudget
-	if len(w.closings) > 0 && w.mayDeliver() {
-		w.disconnectWaiting()
+// wire is the message of the current delivery as each protocol has it. It is
+// encoded when the first connection of the protocol is met. The bytes are the
+// delivery's until it ends; the memory is used again by the next one unless
+// some connection keeps it.
+type wire [maxProtocols]struct {
+	loop.Message
+
+	encoded bool
+	kept    bool // a connection keeps the bytes
+}
+
+// message is the current delivery as c's protocol has it.
+func (d *deliveries) message(c *conn) *loop.Message {
+	m := &d.wire[c.State.protocol]
+	if !m.encoded {
+		x := &d.current.what
+		m.encoded = true
+		m.Key, m.Class = x.Key, classOf(x.Class)
+		m.Data = d.sessions.protocols.of(c).appendMessage(m.Data[:0], outgoing{body: x.Payload})
 	}
-	for w.mayDeliver() && w.nextDelivery() {
-		if !w.advance(&w.delivery) {
-			w.poller.Wake() // so that the next turn begins at once
+	return &m.Message
+}
+
+// classOf is the class of the write queue that a notification's class is.
+func classOf(c hub.Class) loop.Class { return loop.Must + loop.Class(c) }
+
+// clear makes the wire ready for the next delivery.
+func (w *wire) clear() {
+	for i := range w {
+		m := &w[i]
+		if m.kept {
+			m.Data = nil
+		}
+		m.Key, m.encoded, m.kept = nil, false, false
+	}
+}
+
+// deliver hands over one envelope, see Worker.Deliver. Any goroutine may call it.
+func (d *deliveries) deliver(p parcel) bool {
+	first, ok := d.queue.put(p)
+	if !ok {
+		d.m.refusedEnvelopes.Inc()
+		return false
+	}
+	if first {
+		d.loop.Wake()
+	}
+	return true
+}
+
+// turn delivers what waits in the queue, about turnBudget targets of it; the
+// rest in the next turn. It looks at the worker's standing right before each
+// envelope and when it goes on with one: in doubt everything stays where it is,
+// in order, until a later turn.
+func (d *deliveries) turn() {
+	d.budget, d.closesLeft = turnBudget, closeBudget
+	if len(d.closings) > 0 && d.mayDeliver() {
+		d.disconnectWaiting()
+	}
+	for d.mayDeliver() && d.next() {
+		if !d.advance(&d.current) {
+			d.loop.Wake() // so that the next turn begins at once
 			return
 		}
 	}
 }
 
-// nextDelivery begins the next envelope unless one has begun, and reports
-// whether there is any.
-func (w *Worker) nextDelivery() bool {
-	if w.delivery.begun {
+// next begins the next envelope unless one has begun, and reports whether there
+// is any.
+func (d *deliveries) next() bool {
+	if d.current.begun {
 		return true
 	}
-	if w.batchAt == len(w.batch) {
-		w.batch, w.batchAt = w.inbox.take(w.batch), 0
+	if d.batchAt == len(d.batch) {
+		d.batch, d.batchAt = d.queue.take(d.batch), 0
 	}
-	if len(w.batch) == 0 {
+	if len(d.batch) == 0 {
 		return false
 	}
-	p := &w.batch[w.batchAt]
-	w.begin(*p)
+	p := &d.batch[d.batchAt]
+	d.begin(*p)
 	*p = parcel{}
-	w.batchAt++
+	d.batchAt++
 	return true
 }
 
@@ -75,123 +148,126 @@ func (w *Worker) nextDelivery() bool {
 var errNotForWorkers = errors.New("an envelope of missed users at a worker")
 
 // begin prepares the delivery of p.
-func (w *Worker) begin(p parcel) {
-	w.delivery = delivery{parcel: p, begun: true}
-	x := &w.delivery
+func (d *deliveries) begin(p parcel) {
+	d.current = delivery{parcel: p, begun: true}
+	x := &d.current
 	var err error
 	if x.what, err = hub.ParseEnvelope(p.body); err == nil && x.what.Kind == hub.KindMissed {
 		err = errNotForWorkers
 	}
 	if err != nil {
 		x.refused = true
-		w.m.lostEnvelopes.WithLabelValues("malformed").Inc()
-		w.log.Error("read an envelope", "err", err)
+		d.m.lostEnvelopes.WithLabelValues("malformed").Inc()
+		d.log.Error("read an envelope", "err", err)
 		return
 	}
-	w.m.envelopes[x.what.Kind].Inc()
+	d.m.envelopes[x.what.Kind].Inc()
 	x.users = x.what.Cursor()
 	if x.what.Kind == hub.KindBroadcast {
-		x.to = w.audienceOf(x)
-		w.noteTold(x, nil, w.users.joined)
-	}
-	if x.what.Kind != hub.KindDisconnect {
-		w.frame = ws.AppendFrame(w.frame[:0], ws.OpText, x.what.Payload)
-		w.retained = false
-		x.message = message{data: w.frame, key: x.what.Key, class: x.what.Class}
+		x.to = d.audienceOf(x)
+		d.noteTold(x, nil, d.sessions.users.joined)
 	}
 }
 
 // advance goes on with x until it is done or the budget is used up, and reports
 // whether some of the budget is left.
-func (w *Worker) advance(x *delivery) bool {
+func (d *deliveries) advance(x *delivery) bool {
 	done := true
 	if !x.refused {
 		switch x.what.Kind {
 		case hub.KindNotify:
-			done = w.notify(x)
+			done = d.notify(x)
 		case hub.KindBroadcast:
-			done = w.broadcast(x)
+			done = d.broadcast(x)
 		case hub.KindDisconnect:
-			w.beginDisconnect(x)
-			return w.spend()
+			d.beginDisconnect(x)
+			return d.spend()
 		case hub.KindMissed: // refused
 		}
 	}
 	if done {
-		w.finish(x)
+		d.wire.clear()
+		d.finish(x)
 	}
-	return w.spend()
+	return d.spend()
 }
 
-// finish confirms x. The memory of its frame is used again unless some outbox
-// holds it.
-func (w *Worker) finish(x *delivery) {
-	if w.retained {
-		w.frame = nil
-	}
+// finish confirms x.
+func (d *deliveries) finish(x *delivery) {
 	ended := *x
 	*x = delivery{}
-	w.inbox.done(ended.body)
+	d.queue.done(ended.body)
 	if ended.done != nil {
 		ended.done(ended.outcome)
 	}
 }
 
 // spend takes one target off the turn's budget and reports whether any is left.
-func (w *Worker) spend() bool {
-	w.budget--
-	return w.budget > 0
+func (d *deliveries) spend() bool {
+	d.budget--
+	return d.budget > 0
 }
 
 // notify writes to the connections of the users that are held here.
-func (w *Worker) notify(x *delivery) (done bool) {
+func (d *deliveries) notify(x *delivery) (done bool) {
 	for x.target.within || x.users.Left > 0 {
 		if !x.target.within {
-			w.beginTarget(x)
+			d.beginTarget(x)
 		}
-		if !w.notifyTarget(x) {
+		if !d.notifyTarget(x) {
 			return false
 		}
-		w.endTarget(x)
-		if !w.spend() && x.users.Left > 0 {
+		d.endTarget(x)
+		if !d.spend() && x.users.Left > 0 {
 			return false
 		}
 	}
-	w.m.targets.Add(float64(x.what.UserCount()))
-	w.m.missed.Add(float64(len(x.outcome.Missed)))
+	d.m.targets.Add(float64(x.what.UserCount()))
+	d.m.missed.Add(float64(len(x.outcome.Missed)))
 	return true
 }
 
 // beginTarget goes on to the next user of x.
-func (w *Worker) beginTarget(x *delivery) {
+func (d *deliveries) beginTarget(x *delivery) {
+	users := &d.sessions.users
 	shared := x.users.Left <= x.what.Shared
 	user := x.users.Next()
-	x.target = target{within: true, shared: shared, user: user, told: w.toldBefore(x, user), joined: w.users.joined}
-	w.users.delivery.begin(&w.users, user)
+	x.target = target{within: true, shared: shared, user: user, told: d.toldBefore(x, user), joined: users.joined}
+	users.delivery.begin(users, user)
 }
 
 // notifyTarget writes x to those connections of its present user that it is
 // meant for, but for those that have heard it. It reports false when the budget
 // is used up and some are left.
-func (w *Worker) notifyTarget(x *delivery) (done bool) {
-	t := &x.target
-	for c := w.users.delivery.next(); c != nil; c = w.users.delivery.next() {
+func (d *deliveries) notifyTarget(x *delivery) (done bool) {
+	t, walk := &x.target, &d.sessions.users.delivery
+	for c := walk.next(); c != nil; c = walk.next() {
 		switch {
-		case !matches(c.service, x.what.Services):
-		case c.joined <= t.told:
+		case !matches(c.State.service, x.what.Services):
+		case c.State.joined <= t.told:
 			t.best = max(t.best, hub.StatusWritten)
 		default:
-			t.best = max(t.best, w.give(c, &x.message, x.what.ID)) // may close c
+			t.best = max(t.best, d.give(c, x)) // may end c
 		}
-		if w.users.delivery.at != nil && !w.spend() {
+		if walk.at != nil && !d.spend() {
 			return false
 		}
 	}
 	return true
 }
 
+// give brings x to c.
+func (d *deliveries) give(c *conn, x *delivery) hub.Status {
+	protocol := c.State.protocol
+	status := d.sessions.give(c, d.message(c), x.what.ID)
+	if status == hub.StatusQueued {
+		d.wire[protocol].kept = true
+	}
+	return status
+}
+
 // endTarget notes what became of x for its present user.
-func (w *Worker) endTarget(x *delivery) {
+func (d *deliveries) endTarget(x *delivery) {
 	t := &x.target
 	t.within = false
 	if t.best == hub.StatusMissed {
@@ -200,28 +276,28 @@ func (w *Worker) endTarget(x *delivery) {
 			x.outcome.Shared++
 		}
 	} else if t.shared || x.what.Age > 0 {
-		w.noteTold(x, t.user, t.joined) // it may come again
+		d.noteTold(x, t.user, t.joined) // it may come again
 	}
 	if x.report {
 		x.outcome.Statuses = append(x.outcome.Statuses, byte(t.best))
 	}
 }
 
-// broadcast writes to every connection of its audience. The table may change
-// between two turns: whoever is in it throughout keeps its place and is met
+// broadcast writes to every connection of its audience. Connections may come and
+// go between two turns: whoever is there throughout keeps its place and is met
 // once.
-func (w *Worker) broadcast(x *delivery) (done bool) {
-	for x.at < len(w.table.conns) {
-		c := w.table.conns[x.at]
+func (d *deliveries) broadcast(x *delivery) (done bool) {
+	for x.at < d.loop.Places() {
+		c := d.loop.At(x.at)
 		x.at++
-		if c == nil || c.user == "" {
+		if c == nil || c.State.user == "" {
 			continue
 		}
-		if x.to.has(c) && matches(c.service, x.what.Services) {
-			w.give(c, &x.message, x.what.ID)
+		if x.to.has(c) && matches(c.State.service, x.what.Services) {
+			d.give(c, x)
 			x.outcome.Heard++
 		}
-		if !w.spend() {
+		if !d.spend() {
 			return false
 		}
 	}

@@ -37,14 +37,13 @@ func TestALongEnvelopeKeepsItsBytes(t *testing.T) {
 	long.Users = append(long.Users, c.users[1])
 	short := note(`"next"`, c.users...)
 	var order []string
-	c.Deliver(wire(long), false, func(hub.Outcome) { order = append(order, "long") })
-	c.deliverWaiting()
+	c.Deliver(onWire(long), false, func(hub.Outcome) { order = append(order, "long") })
+	c.step()
 	turns := 1
-	c.Deliver(wire(short), false, func(hub.Outcome) { order = append(order, "next") })
+	c.Deliver(onWire(short), false, func(hub.Outcome) { order = append(order, "next") })
 	for ; len(order) < 2; turns++ {
-		c.answer(c.table.conns[0], `{"t":"ok"`, nil)
-		c.attend(nil, c.started)
-		c.deliverWaiting()
+		c.sessions.answer(c.conns[0], `{"t":"ok"`, nil)
+		c.step()
 	}
 	if turns != 3 || order[0] != "long" {
 		t.Errorf("confirmed in the order %q after %d turns", order, turns)
@@ -67,7 +66,7 @@ func TestLongDeliveriesMeetEveryTargetOnce(t *testing.T) {
 	c := newCrowd(t, n)
 	for i := range n {
 		if i%2 == 1 {
-			c.table.conns[i].service = newServiceName("poker")
+			c.conns[i].State.service = newServiceName("poker")
 		}
 	}
 	for name, tc := range map[string]struct {
@@ -79,21 +78,21 @@ func TestLongDeliveriesMeetEveryTargetOnce(t *testing.T) {
 		"to all of a service":   {hub.Envelope{Kind: hub.KindBroadcast, Services: []hub.Service{"poker"}, Payload: []byte("{}")}, n / 2},
 		"to users of a service": {hub.Envelope{Kind: hub.KindNotify, Users: c.users, Services: []hub.Service{"poker"}, Payload: []byte("{}")}, n / 2},
 	} {
-		c.wrote = 0
+		written := c.written()
 		heard := -1
-		c.deliverTo(wire(tc.envelope), func(o hub.Outcome) { heard = o.Heard })
+		c.deliverTo(onWire(tc.envelope), func(o hub.Outcome) { heard = o.Heard })
 		if tc.envelope.Kind == hub.KindBroadcast && heard != tc.want {
 			t.Errorf("%s: %d heard it, want %d", name, heard, tc.want)
 		}
-		if c.wrote != tc.want {
-			t.Errorf("%s: %d were written, want %d", name, c.wrote, tc.want)
+		if n := written(); n != tc.want {
+			t.Errorf("%s: %d were written, want %d", name, n, tc.want)
 		}
 		c.drain()
 	}
 	gone := 0
-	c.deliver(wire(hub.Envelope{Kind: hub.KindDisconnect, Users: c.users}))
-	for _, conn := range c.table.conns {
-		if conn.state == stateClosing {
+	c.deliver(onWire(hub.Envelope{Kind: hub.KindDisconnect, Users: c.users}))
+	for _, conn := range c.conns {
+		if conn.Ending() {
 			gone++
 		}
 	}

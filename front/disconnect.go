@@ -13,40 +13,42 @@ type closing struct {
 
 // beginDisconnect goes on with x apart from the deliveries, which need not wait
 // for it: at once when nothing else is being disconnected.
-func (w *Worker) beginDisconnect(x *delivery) {
-	w.closings = append(w.closings, closing{delivery: *x})
+func (d *deliveries) beginDisconnect(x *delivery) {
+	d.closings = append(d.closings, closing{delivery: *x})
 	*x = delivery{}
-	if len(w.closings) == 1 {
-		w.disconnectWaiting()
+	if len(d.closings) == 1 {
+		d.disconnectWaiting()
 	}
 }
 
 // disconnectWaiting closes connections of the users to be disconnected, as many
 // as one turn may.
-func (w *Worker) disconnectWaiting() {
-	for len(w.closings) > 0 {
-		x := &w.closings[0]
-		if !w.disconnect(x) {
-			w.poller.Wake()
+func (d *deliveries) disconnectWaiting() {
+	for len(d.closings) > 0 {
+		x := &d.closings[0]
+		if !d.disconnect(x) {
+			d.loop.Wake()
 			return
 		}
-		w.finish(&x.delivery)
-		w.closings[0] = closing{}
-		w.closings = w.closings[1:]
+		d.finish(&x.delivery)
+		d.closings[0] = closing{}
+		d.closings = d.closings[1:]
 	}
-	w.closings = nil
+	d.closings = nil
 }
 
 // disconnect closes every connection that the users had when it came to them.
-func (w *Worker) disconnect(x *closing) (done bool) {
+func (d *deliveries) disconnect(x *closing) (done bool) {
+	users := &d.sessions.users
+	walk := &users.closing
 	for x.within || x.users.Left > 0 {
 		if !x.within {
-			w.users.closing.begin(&w.users, x.users.Next())
+			walk.begin(users, x.users.Next())
 			x.within = true
 		}
-		for c := w.users.closing.next(); c != nil; c = w.users.closing.next() {
-			w.close(c, closeDisconnected, string(x.what.Payload))
-			if w.closesLeft--; w.closesLeft <= 0 {
+		for c := walk.next(); c != nil; c = walk.next() {
+			d.sessions.close(c, closeDisconnected, string(x.what.Payload))
+			if d.closesLeft--; d.closesLeft <= 0 {
 				return false
 			}
 		}

@@ -3,67 +3,91 @@ package front
 import (
 	"math/rand/v2"
 
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/drop"
 )
 
 // dismissal is how far a disowned worker has come with sending everybody away.
 // The others may have handed over what waits here, so nothing is written any
-// more but when to come back. Owned by the loop.
+// more but when to come back.
 type dismissal struct {
 	begun bool
-	told  int    // place up to which connections have been sent away
-	until uint32 // tick at which what is left is cut off; 0: not everybody was sent away yet
+	told  int       // place up to which connections have been sent away
+	until loop.Tick // when what is left is cut off; 0: not everybody was sent away yet
+}
+
+// mayDeliver reports whether the worker is in good standing at this moment. A
+// process that was stopped goes on anywhere, so it is asked right before each
+// envelope, not once per turn.
+func (d *shutdown) mayDeliver() bool {
+	s := d.standing.now()
+	if s != d.seen {
+		d.changed(s)
+	}
+	return s == hub.StandingGood
+}
+
+// changed takes note of another standing.
+func (d *shutdown) changed(now hub.Standing) {
+	before := d.seen
+	d.seen = now
+	d.m.standing.Set(float64(now))
+	switch now {
+	case hub.StandingGood:
+		d.log.Warn("in good standing again: delivery goes on", "inbox_bytes", d.waiting())
+		d.entry.greetRegistered()
+	case hub.StandingDoubt:
+		d.m.doubts.Inc()
+		d.log.Warn("in doubt whether the others think this process alive: nothing is delivered and nobody let in", "connections", d.loop.Len())
+	case hub.StandingLost:
+		d.log.Error("taken for dead by the others: everybody is sent away", "connections", d.loop.Len(), "before", before.String())
+		d.loop.Withhold()
+		d.beginLeaving()
+		d.loop.Wake() // the next turn begins the dismissal
+	}
 }
 
 // dismissTurn goes on with a dismissal: it stops accepting, then sends the
 // connections away, a limited number per turn.
-func (w *Worker) dismissTurn() {
-	d := &w.dismissal
-	if !d.begun {
-		d.begun = true
-		w.leaveListeners()
+func (d *shutdown) dismissTurn() {
+	x := &d.dismissal
+	if !x.begun {
+		x.begun = true
+		d.loop.LeaveListeners()
 	}
-	for budget := scanBudget; d.told < len(w.table.conns); d.told++ {
-		c := w.table.conns[d.told]
-		if c == nil || c.state >= stateClosing {
+	for budget := turnedTo; x.told < d.loop.Places(); x.told++ {
+		c := d.loop.At(x.told)
+		if c == nil || c.State.stage >= stageClosing {
 			continue
 		}
 		if budget--; budget < 0 {
-			w.poller.Wake()
+			d.loop.Wake()
 			return
 		}
-		w.sendAway(c)
+		d.sendAway(c)
 	}
-	if d.until == 0 {
-		d.until = w.now + w.limits.close
+	if x.until == 0 {
+		x.until = d.loop.Now() + d.closeTime
 	}
 }
 
 // sendAway tells c to come back after a time of its own, and closes it in the
-// same write. What waited for it is given up, but for a frame that has begun.
-func (w *Worker) sendAway(c *conn) {
-	if c.state < stateRegister {
-		w.refuse(c, unreachable())
+// same write. What waited for it is given up, but for a message that has begun.
+func (d *shutdown) sendAway(c *conn) {
+	if c.State.stage < stageRegister {
+		d.entry.refuse(c, errUnreachable())
 		return
 	}
-	var data []byte
-	if c.state == stateOpen { // before hello a client understands nothing but a close frame
-		data = w.protocols[c.protocol].farewell(rand.Uint32N(w.limits.window + 1))
+	var last []byte
+	if c.State.stage == stageOpen { // before hello a client understands nothing but the end
+		last = d.reconnect(c, nil, loop.Tick(rand.Uint32N(uint32(d.window)+1)))
 	}
-	w.m.dismissed.Inc()
-	w.m.closed(ws.CloseServiceRestart)
-	w.giveUpHeld(c, dropDisowned)
-	w.abandon(c, dropDisowned)
-	w.endWith(c, append(data, ws.CloseFrame(ws.CloseServiceRestart, comeBack)...))
-}
-
-// banished reports whether c will be sent away and is written nothing before.
-func (w *Worker) banished(c *conn) bool {
-	return w.standing.seen == hub.StandingLost && c.state < stateClosing
-}
-
-// over reports whether the dismissal has come to its end.
-func (d *dismissal) over(now uint32, connections int) bool {
-	return d.until != 0 && (connections == 0 || now >= d.until)
+	d.m.dismissed.Inc()
+	d.m.closed(ws.CloseServiceRestart)
+	d.sessions.giveUpHeld(c, drop.Disowned)
+	d.loop.Abandon(c, drop.Disowned)
+	last = append(last, d.sessions.protocols.of(c).farewell(ws.CloseServiceRestart, comeBack)...)
+	d.sessions.finish(c, last, false)
 }

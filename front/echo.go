@@ -1,28 +1,41 @@
 package front
 
-import "github.com/homing/homing/front/ws"
+import (
+	"github.com/homing/homing/front/http1"
+	"github.com/homing/homing/front/loop"
+	"github.com/homing/homing/front/ws"
+)
 
 // echo sends every message back.
-type echo struct{}
+type echo struct {
+	framing
 
-func (echo) upgrade(w *Worker, c *conn, req *ws.Request) error {
-	accept, err := req.Accept("")
+	entry *entry
+}
+
+func (e *echo) upgrade(c *conn, req *http1.Request) error {
+	if err := ws.CheckUpgrade(req); err != nil {
+		return err
+	}
+	reply, err := ws.Accept(req, "")
 	if err != nil {
 		return err
 	}
-	c.side.accept = accept
-	early, ok := w.switchProtocols(c, stateOpen)
+	c.State.request().reply = reply
+	early, ok := e.entry.switchProtocols(c, stageOpen, 0)
 	if !ok {
 		return nil
 	}
-	c.deadline = 0
-	w.opened(c)
-	w.frames(c, early)
+	e.entry.opened(c)
+	e.loop.Arm(c)
+	e.received(c, early)
 	return nil
 }
 
-func (echo) message(w *Worker, c *conn, msg *ws.Message) {
-	w.send(c, &message{data: ws.Frame(msg.Op, msg.Payload)})
+func (e *echo) received(c *conn, data []byte) { e.frames(c, data, e.message) }
+
+func (e *echo) message(c *conn, msg *ws.Message) {
+	e.sessions.send(c, &loop.Message{Data: ws.Frame(msg.Op, msg.Payload), Class: loop.Must})
 }
 
-func (echo) farewell(uint32) []byte { return nil }
+func (e *echo) appendMessage(b []byte, _ outgoing) []byte { return b }

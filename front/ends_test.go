@@ -220,30 +220,28 @@ func (m *mortals) left() string {
 	m.Post(func() {
 		w := m.Worker
 		var out []string
+		users, budget := &w.sessions.users, w.sessions.replays
 		for _, x := range []struct {
 			what string
 			n    int
 		}{
-			{"connections", w.table.count},
-			{"pending connections", w.arrivals.Pending()},
-			{"addresses", w.arrivals.Addresses()},
-			{"TLS handshakes that wait", w.handshakes.queue.Len()},
-			{"TLS handshakes that run", w.handshakes.running.Len()},
-			{"bytes of replays", w.replays.used},
-			{"inboxes being read", w.replays.reading},
-			{"resumes that wait", w.replays.waiting.Len()},
-			{"replays", w.replays.sending.Len()},
-			{"users", len(w.users.newest)},
-			{"users that were here", len(w.users.absent.users)},
-			{"users that were here, in order", len(w.users.absent.order) - w.users.absent.head},
-			{"connections with an outbox", int(m.metric("homing_front_waiting_connections"))},
+			{"connections", w.loop.Len()},
+			{"pending connections", int(m.metric("homing_front_pending_connections"))},
+			{"addresses", int(m.metric("homing_front_known_addresses"))},
+			{"TLS handshakes that wait", int(m.metric("homing_front_tls_handshakes_waiting"))},
+			{"TLS handshakes that run", int(m.metric("homing_front_tls_handshakes_running"))},
+			{"bytes of replays", budget.used},
+			{"inboxes being read", budget.reading},
+			{"resumes that wait", budget.waiting.Len()},
+			{"replays", budget.sending.Len()},
+			{"users", len(users.newest)},
+			{"users that were here", len(users.absent.users)},
+			{"users that were here, in order", len(users.absent.order) - users.absent.head},
+			{"connections with a write queue", int(m.metric("homing_front_waiting_connections"))},
 		} {
 			if x.n != 0 {
 				out = append(out, fmt.Sprint(x.n, " ", x.what))
 			}
-		}
-		if p := w.handshakes.places; p != nil && p.Wanted() != 0 {
-			out = append(out, fmt.Sprint(p.Wanted(), " that compute"))
 		}
 		found <- out
 	})

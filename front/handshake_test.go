@@ -209,10 +209,10 @@ func TestTokensThatWaitForKeysKeepNobodyElseWaiting(t *testing.T) {
 		t.Cleanup(func() { _ = conn.Close() })
 		_, _ = io.WriteString(conn, request)
 		wait(t, "the token to be taken", func() bool {
-			return i == 1 || len(r.waiting) == 0 && r.metric("homing_front_accepted_connections_total") == 1
+			return i == 1 || len(r.entry.waiting) == 0 && r.metric("homing_front_accepted_connections_total") == 1
 		})
 	}
-	wait(t, "the queue to fill", func() bool { return len(r.waiting) == 1 })
+	wait(t, "the queue to fill", func() bool { return len(r.entry.waiting) == 1 })
 	if res, body := r.raw(request); res.StatusCode != 503 || !strings.Contains(body, `"busy"`) {
 		t.Errorf("got %d %s", res.StatusCode, body)
 	}

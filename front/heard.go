@@ -3,6 +3,8 @@ package front
 import (
 	"hash/maphash"
 	"time"
+
+	"github.com/homing/homing/front/loop"
 )
 
 const (
@@ -28,25 +30,30 @@ const (
 //
 // Owned by the loop.
 type heard struct {
-	seed  maphash.Seed
+	hash  idHash
 	limit int // of deliveries in one part
 	parts [heardParts]heardPart
-	began uint32 // tick at which the first part was begun
+	began loop.Tick // when the first part was begun
 }
 
 // heardPart is what was delivered in one stretch of time; the first part is
 // the present one.
 type heardPart struct {
 	joined map[uint64]uint64 // nil: nothing was
-	ended  uint32            // tick
+	ended  loop.Tick
 }
 
-func newHeard() heard {
-	return heard{seed: maphash.MakeSeed(), limit: heardLimit / heardParts}
+func newHeard() *heard {
+	return &heard{hash: newIDHash(), limit: heardLimit / heardParts}
 }
 
-// key hashes a notification's id and a user. No user stands for everybody.
-func (h *heard) key(id, user []byte) uint64 {
+// idHash hashes notifications' ids under a seed of this worker.
+type idHash struct{ seed maphash.Seed }
+
+func newIDHash() idHash { return idHash{maphash.MakeSeed()} }
+
+// of hashes a notification's id and a user. No user stands for everybody.
+func (h idHash) of(id, user []byte) uint64 {
 	var sum maphash.Hash
 	sum.SetSeed(h.seed)
 	_, _ = sum.Write(id)   // never fails
@@ -57,21 +64,21 @@ func (h *heard) key(id, user []byte) uint64 {
 
 // tell notes that a notification was told to those of user's connections that
 // have joined by now. It returns how many deliveries it forgot too early.
-func (h *heard) tell(id, user []byte, joined uint64, now uint32) (evicted int) {
+func (h *heard) tell(id, user []byte, joined uint64, now loop.Tick) (evicted int) {
 	if len(h.parts[0].joined) >= h.limit {
 		evicted = h.rotate(now)
 	}
 	if h.parts[0].joined == nil {
 		h.parts[0].joined = make(map[uint64]uint64)
 	}
-	h.parts[0].joined[h.key(id, user)] = joined
+	h.parts[0].joined[h.hash.of(id, user)] = joined
 	return evicted
 }
 
 // told returns how far users.joined had come when user was told a notification
 // last, and whether that is known.
 func (h *heard) told(id, user []byte) (joined uint64, known bool) {
-	key := h.key(id, user)
+	key := h.hash.of(id, user)
 	for i := range h.parts {
 		if joined, known = h.parts[i].joined[key]; known {
 			return joined, true
@@ -82,8 +89,8 @@ func (h *heard) told(id, user []byte) (joined uint64, known bool) {
 
 // age forgets what is older than heardTime. It returns how many deliveries were
 // younger, because the parts filled up early.
-func (h *heard) age(now uint32) (evicted int) {
-	const stretch = uint32(heardTime/tickLength) / (heardParts - 1)
+func (h *heard) age(now loop.Tick) (evicted int) {
+	const stretch = loop.Tick(heardTime/loop.TickLength) / (heardParts - 1)
 	if now-h.began >= stretch {
 		return h.rotate(now)
 	}
@@ -92,9 +99,9 @@ func (h *heard) age(now uint32) (evicted int) {
 
 // rotate forgets the oldest part and begins a new one. It returns how many
 // deliveries were forgotten too early.
-func (h *heard) rotate(now uint32) (evicted int) {
+func (h *heard) rotate(now loop.Tick) (evicted int) {
 	oldest := &h.parts[heardParts-1]
-	if now-oldest.ended < uint32(heardTime/tickLength) {
+	if now-oldest.ended < loop.Tick(heardTime/loop.TickLength) {
 		evicted = len(oldest.joined)
 	}
 	h.parts[0].ended = now
@@ -110,56 +117,4 @@ func (h *heard) size() (n int) {
 		n += len(h.parts[i].joined)
 	}
 	return n
-}
-
-// toldBefore returns how far users.joined had come when user was told x; 0: it
-// was not, as far as is known. Only what is handed over can have been told.
-func (w *Worker) toldBefore(x *delivery, user []byte) uint64 {
-	if x.what.Age == 0 || len(x.what.ID) == 0 {
-		return 0
-	}
-	joined, _ := w.heard.told(x.what.ID, user)
-	return joined
-}
-
-// noteTold has the worker remember that those of user's connections that had
-// joined by then were told x. Without an id there is nothing to know it by.
-func (w *Worker) noteTold(x *delivery, user []byte, joined uint64) {
-	if len(x.what.ID) == 0 {
-		return
-	}
-	if n := w.heard.tell(x.what.ID, user, joined, w.now); n > 0 {
-		w.m.heardEvicted.Add(float64(n))
-	}
-}
-
-// audience says which connections a broadcast is for.
-type audience struct {
-	above, upTo uint64 // of their places in the order of joining
-	opened      uint32 // tick at which they opened, or a later one
-}
-
-// ageSlack is how long a message may be on its way without its age telling.
-const ageSlack = time.Second
-
-// audienceOf returns which connections broadcast x is for: those there are, and
-// when it is handed over only those that have not heard it. A worker that was
-// never sent it takes those that have opened since then.
-func (w *Worker) audienceOf(x *delivery) audience {
-	a := audience{upTo: w.users.joined}
-	if x.what.Age == 0 {
-		return a
-	}
-	joined, known := w.heard.told(x.what.ID, nil)
-	if known {
-		a.above = joined
-	} else if ago := ticks(x.what.Age + ageSlack); ago < w.now {
-		a.opened = w.now - ago
-	}
-	return a
-}
-
-// has reports whether c belongs to the audience.
-func (a *audience) has(c *conn) bool {
-	return c.joined > a.above && c.joined <= a.upTo && c.opened >= a.opened
 }

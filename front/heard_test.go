@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/drop"
 )
 
 // handOver delivers e as one that is handed over, and returns what became of
@@ -21,11 +23,11 @@ func (r *rig) handOver(e hub.Envelope) []byte {
 		e.Age = time.Millisecond
 	}
 	outcome := make(chan hub.Outcome, 1)
-	r.Deliver(wire(e), true, func(o hub.Outcome) { outcome <- o })
+	r.Deliver(onWire(e), true, func(o hub.Outcome) { outcome <- o })
 	return (<-outcome).Statuses
 }
 
-func (c *client) silent(others ...*client) {
+func (c *peer) silent(others ...*peer) {
 	c.t.Helper()
 	for _, each := range append(others, c) {
 		each.quiet(20 * time.Millisecond)
@@ -57,7 +59,7 @@ func TestHandedOverIsHeardOncePerConnection(t *testing.T) {
 	last.wantIDs("1")
 	before.silent(after, last)
 	r.handOver(numbered(2, "ann")) // another notification
-	for _, c := range []*client{before, after, last} {
+	for _, c := range []*peer{before, after, last} {
 		c.wantIDs("2")
 	}
 }
@@ -87,9 +89,9 @@ func TestHandedOverToUsersWhomTheWorkerNeverTold(t *testing.T) {
 	e.Shared = 2
 	e.Services = []hub.Service{"poker"}
 	r.deliver(e) // which is for none of them
-	time.Sleep(3 * tickLength)
+	time.Sleep(3 * loop.TickLength)
 	e.Services = nil
-	e.Age = tickLength // they were here long before it was sent
+	e.Age = loop.TickLength // they were here long before it was sent
 	r.handOver(e)
 	c.wantIDs("1")
 	other.wantIDs("1")
@@ -108,7 +110,7 @@ func TestAConnectionThatHadNotJoinedHasNotHeardIt(t *testing.T) {
 	e := numbered(1, "ann")
 	e.Shared = 1
 	r.deliver(e)
-	for _, c := range []*client{first, last} {
+	for _, c := range []*peer{first, last} {
 		c.wantIDs("1")
 	}
 	if _, err := io.WriteString(conn, "GET /ws?token=ann HTTP/1.1\r\n"+upgradeHead+"\r\n"); err != nil {
@@ -179,10 +181,10 @@ func TestBroadcastThatIsHandedOver(t *testing.T) {
 func TestBroadcastThatTheWorkerNeverHad(t *testing.T) {
 	r := start(t, nil)
 	before := r.join("ann")
-	time.Sleep(ageSlack + 6*tickLength)
+	time.Sleep(ageSlack + 6*loop.TickLength)
 	after := r.join("bob")
 	cast := numbered(1)
-	cast.Kind, cast.Age = hub.KindBroadcast, 2*tickLength
+	cast.Kind, cast.Age = hub.KindBroadcast, 2*loop.TickLength
 	for range 2 {
 		r.handOver(cast)
 	}
@@ -199,57 +201,56 @@ func TestWhoComesDuringABroadcastIsNotTakenForTold(t *testing.T) {
 	c := newCrowd(t, turnBudget+10)
 	cast := numbered(1)
 	cast.Kind = hub.KindBroadcast
-	c.Deliver(wire(cast), false, nil)
-	c.deliverWaiting()
-	if !c.delivery.begun || c.delivery.at > turnBudget {
-		t.Fatalf("after a turn the broadcast is at %d", c.delivery.at)
+	c.Deliver(onWire(cast), false, nil)
+	c.step()
+	x := &c.deliveries.current
+	if !x.begun || x.at > c.conns[turnBudget].Place() {
+		t.Fatalf("after a turn the broadcast is at %d", x.at)
 	}
-	early := c.table.conns[0]
-	c.Worker.drop(early, dropLost)
+	c.loop.Drop(c.conns[0], drop.Lost)
 	c.connect(t) // takes the place before those who are still to come
 	c.connect(t) // takes one after them
-	c.wrote = 0
-	c.deliverWaiting()
-	if c.delivery.begun || c.wrote != 10 {
-		t.Errorf("%d were written in the second turn, want the 10 that were left", c.wrote)
+	written := c.written()
+	c.step()
+	if n := written(); x.begun || n != 10 {
+		t.Errorf("%d were written in the second turn, want the 10 that were left", n)
 	}
-	c.wrote = 0
 	cast.Age = time.Millisecond
-	c.deliver(wire(cast))
-	if c.wrote != 2 {
-		t.Errorf("handed over to %d, want the 2 who came meanwhile", c.wrote)
+	c.deliver(onWire(cast))
+	if n := written(); n != 2 {
+		t.Errorf("handed over to %d, want the 2 who came meanwhile", n)
 	}
 }
 
 func TestNothingIsRememberedOfWhatCannotComeAgain(t *testing.T) {
 	c := newCrowd(t, 10)
-	c.deliver(wire(numbered(1, c.users...)))
+	c.deliver(onWire(numbered(1, c.users...)))
 	nameless := note(`1`, c.users...)
 	nameless.ID, nameless.Shared, nameless.Age = "", 10, time.Second
-	c.deliver(wire(nameless))
-	if n := c.heard.size(); n != 0 {
+	c.deliver(onWire(nameless))
+	if n := c.deliveries.heard.size(); n != 0 {
 		t.Errorf("%d deliveries are remembered", n)
 	}
 	shared := numbered(2, c.users...)
 	shared.Shared = 3
-	c.deliver(wire(shared))
-	if n := c.heard.size(); n != 3 {
+	c.deliver(onWire(shared))
+	if n := c.deliveries.heard.size(); n != 3 {
 		t.Errorf("%d deliveries are remembered, want 3", n)
 	}
 }
 
 // The memory is compared with a plain list that forgets nothing.
 func TestHeardRemembersAllOfItsTime(t *testing.T) {
-	const keys, least, most = 500, uint32(heardTime / tickLength), uint32(heardTime/tickLength) * 4 / 3
+	const keys, least, most = 500, loop.Tick(heardTime / loop.TickLength), loop.Tick(heardTime/loop.TickLength) * 4 / 3
 	type told struct {
 		joined uint64
-		at     uint32
+		at     loop.Tick
 	}
 	h := newHeard()
 	all := make(map[int]told)
-	now := uint32(1)
+	now := loop.Tick(1)
 	for step := range 30_000 {
-		now += rand.Uint32N(10)
+		now += loop.Tick(rand.Uint32N(10))
 		if n := h.age(now); n != 0 {
 			t.Fatalf("%d deliveries were evicted", n)
 		}
@@ -279,7 +280,7 @@ func TestHeardIsBounded(t *testing.T) {
 	evicted, n := 0, 1000
 	id := func(i int) []byte { return fmt.Append(nil, i) }
 	for i := range n {
-		evicted += h.tell(id(i), []byte("ann"), uint64(i), uint32(i/100))
+		evicted += h.tell(id(i), []byte("ann"), uint64(i), loop.Tick(i/100))
 	}
 	if h.size() > heardParts*h.limit || h.size()+evicted != n {
 		t.Errorf("%d are remembered and %d were evicted, of %d", h.size(), evicted, n)
@@ -296,7 +297,7 @@ func TestHeardIsBounded(t *testing.T) {
 	if d := cmp.Diff(h.size(), len(known)); d != "" || known[0] != n-h.size() {
 		t.Errorf("the oldest that is known is %d of %d", known[0], len(known))
 	}
-	late := uint32(n/100) + uint32(heardTime/tickLength)/3
+	late := loop.Tick(n/100) + loop.Tick(heardTime/loop.TickLength)/3
 	if got := h.age(late); got == 0 || h.size()+evicted+got != n { // a part whose time had not come
 		t.Errorf("%d were forgotten early, %d are left", got, h.size())
 	}

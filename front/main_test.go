@@ -152,6 +152,12 @@ func start(tb testing.TB, change func(*Config)) *rig {
 // startWith runs a worker whose clients resume from inbox.
 func startWith(tb testing.TB, inbox Inbox, change func(*Config)) *rig {
 	tb.Helper()
+	return startLogging(tb, testLog(tb), inbox, change)
+}
+
+// startLogging is startWith of a worker that logs to log.
+func startLogging(tb testing.TB, log *slog.Logger, inbox Inbox, change func(*Config)) *rig {
+	tb.Helper()
 	r := &rig{
 		t: tb, reg: newRegistry(),
 		presence: &fakePresence{users: make(map[hub.UserID][]hub.ServiceCount)},
@@ -169,7 +175,7 @@ func startWith(tb testing.TB, inbox Inbox, change func(*Config)) *rig {
 		tb.Fatal(err)
 	}
 	r.Worker, err = NewWorker(cfg, listeners, Deps{
-		Process: "process-abc", Auth: r.auth, Presence: r.presence, Inbox: inbox, Standing: r.standing.now, Log: testLog(tb), Registry: r.reg,
+		Process: "process-abc", Auth: r.auth, Presence: r.presence, Inbox: inbox, Standing: r.standing.now, Log: log, Registry: r.reg,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -222,9 +228,14 @@ func testLog(tb testing.TB) *slog.Logger {
 // given as name, value, name, value and so on.
 func (r *rig) metric(name string, labels ...string) float64 {
 	r.t.Helper()
-	families, err := r.reg.Gather()
+	return metricOf(r.t, r.reg, name, labels...)
+}
+
+func metricOf(tb testing.TB, reg *prometheus.Registry, name string, labels ...string) float64 {
+	tb.Helper()
+	families, err := reg.Gather()
 	if err != nil {
-		r.t.Fatal(err)
+		tb.Fatal(err)
 	}
 	sum := 0.0
 	for _, f := range families {
@@ -232,20 +243,25 @@ func (r *rig) metric(name string, labels ...string) float64 {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			match := true
-			for i := 0; i < len(labels); i += 2 {
-				found := false
-				for _, l := range m.GetLabel() {
-					found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
-				}
-				match = match && found
-			}
-			if match {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			if hasLabels(m, labels) {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}
 	return sum
+}
+
+func hasLabels(m *dto.Metric, labels []string) bool {
+	for i := 0; i < len(labels); i += 2 {
+		found := false
+		for _, l := range m.GetLabel() {
+			found = found || l.GetName() == labels[i] && l.GetValue() == labels[i+1]
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
 }
 
 // wait polls until ok reports true.
@@ -258,8 +274,8 @@ func wait(tb testing.TB, what string, ok func() bool) {
 	}
 }
 
-// client is one WebSocket connection of somebody else's code.
-type client struct {
+// peer is one WebSocket connection of somebody else's code.
+type peer struct {
 	net.Conn
 	t  testing.TB
 	br io.Reader
@@ -276,7 +292,7 @@ func readFrame(r io.Reader) (gws.Frame, error) {
 }
 
 // dial connects without waiting for hello. query is appended to /ws.
-func (r *rig) dial(query string) *client {
+func (r *rig) dial(query string) *peer {
 	r.t.Helper()
 	conn, br, _, err := (gws.Dialer{Timeout: 5 * time.Second}).Dial(context.Background(), "ws://"+r.addr+"/ws"+query)
 	if err != nil {
@@ -285,9 +301,9 @@ func (r *rig) dial(query string) *client {
 	return newClient(r.t, conn, br)
 }
 
-func newClient(tb testing.TB, conn net.Conn, br *bufio.Reader) *client {
+func newClient(tb testing.TB, conn net.Conn, br *bufio.Reader) *peer {
 	tb.Cleanup(func() { _ = conn.Close() })
-	c := &client{Conn: conn, t: tb, br: conn}
+	c := &peer{Conn: conn, t: tb, br: conn}
 	if br != nil {
 		c.br = io.MultiReader(io.LimitReader(br, int64(br.Buffered())), conn)
 	}
@@ -295,7 +311,7 @@ func newClient(tb testing.TB, conn net.Conn, br *bufio.Reader) *client {
 }
 
 // join connects as user (or user@service) and reads hello.
-func (r *rig) join(token string) *client {
+func (r *rig) join(token string) *peer {
 	r.t.Helper()
 	c := r.dial("?token=" + token)
 	hello := c.json()
@@ -306,13 +322,13 @@ func (r *rig) join(token string) *client {
 }
 
 // frame reads one frame within five seconds.
-func (c *client) frame() (gws.Frame, error) {
+func (c *peer) frame() (gws.Frame, error) {
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	return readFrame(c.br)
 }
 
 // next reads one frame and fails the test when there is none.
-func (c *client) next() gws.Frame {
+func (c *peer) next() gws.Frame {
 	c.t.Helper()
 	f, err := c.frame()
 	if err != nil {
@@ -322,7 +338,7 @@ func (c *client) next() gws.Frame {
 }
 
 // skipReply reads the reply to a handshake.
-func (c *client) skipReply() {
+func (c *peer) skipReply() {
 	c.t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	var reply []byte
@@ -336,7 +352,7 @@ func (c *client) skipReply() {
 }
 
 // json reads one text message.
-func (c *client) json() map[string]any {
+func (c *peer) json() map[string]any {
 	c.t.Helper()
 	f := c.next()
 	if f.Header.OpCode != gws.OpText {
@@ -350,7 +366,7 @@ func (c *client) json() map[string]any {
 }
 
 // closed reads until the close frame and returns its code and reason.
-func (c *client) closed() (int, string) {
+func (c *peer) closed() (int, string) {
 	c.t.Helper()
 	for {
 		f := c.next()
@@ -362,7 +378,7 @@ func (c *client) closed() (int, string) {
 }
 
 // wantClose reads until the close frame, checks it, and that EOF follows.
-func (c *client) wantClose(code int) {
+func (c *peer) wantClose(code int) {
 	c.t.Helper()
 	if got, reason := c.closed(); got != code {
 		c.t.Fatalf("closed with %d %q, want %d", got, reason, code)
@@ -372,12 +388,12 @@ func (c *client) wantClose(code int) {
 	}
 }
 
-func (c *client) text(s string) {
+func (c *peer) text(s string) {
 	c.t.Helper()
 	c.write(gws.MaskFrame(gws.NewTextFrame([]byte(s))))
 }
 
-func (c *client) write(f gws.Frame) {
+func (c *peer) write(f gws.Frame) {
 	c.t.Helper()
 	if err := gws.WriteFrame(c.Conn, f); err != nil {
 		c.t.Fatalf("write a frame: %v", err)
@@ -385,7 +401,7 @@ func (c *client) write(f gws.Frame) {
 }
 
 // quiet fails the test when something arrives within d.
-func (c *client) quiet(d time.Duration) {
+func (c *peer) quiet(d time.Duration) {
 	c.t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(d))
 	if f, err := readFrame(c.br); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -403,7 +419,7 @@ func (r *rig) deliver(e hub.Envelope) { r.Deliver(e.Append(nil), false, nil) }
 
 func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
 
-func counter(tb testing.TB, c prometheus.Counter) float64 {
+func valueOf(tb testing.TB, c prometheus.Counter) float64 {
 	tb.Helper()
 	var m dto.Metric
 	if err := c.Write(&m); err != nil {

@@ -2,11 +2,12 @@ package front
 
 import (
 	"context"
-	"slices"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
 )
 
@@ -38,153 +39,171 @@ const (
 // resume is a connection's catching up. It begins with the client's request.
 // Until the replay has been sent, what arrives for the connection is held. What
 // comes later and was replayed already is left out, for as long as it may still
-// come. Owned by the loop.
+// come. The loop owns it.
 type resume struct {
 	ref      jsontext.Value
 	after    string
 	phase    resumePhase
 	ended    bool // with the connection, or in vain
 	held     []held
-	bytes    int      // of held
-	replayed []uint64 // hashes of ids, in order
-	until    uint32   // tick at which the phase ends; not of resumeReading
+	bytes    int       // of held
+	replayed []uint64  // hashes of ids, in order
+	until    loop.Tick // when the phase ends; not of resumeReading
 	replay   replay
 }
 
 // active reports whether live messages must wait for the replay to go first.
 func (r *resume) active() bool { return r != nil && r.phase < resumeDone }
 
-// held is a live message that waits for the replay to go first.
-type held struct {
-	message
-
-	id string
+// due is when the phase ends; 0: it does not by itself.
+func (r *resume) due() loop.Tick {
+	if r == nil || r.phase == resumeReading {
+		return 0
+	}
+	return r.until
 }
 
-// resuming returns c's resume, or nil.
-func (c *conn) resuming() *resume {
-	if c.side == nil {
-		return nil
-	}
-	return c.side.resume
+// resumes serves what clients ask of their inboxes: it replays what they have
+// missed, and takes acknowledgements. The loop owns it, but for the jobs.
+type resumes struct {
+	tracer
+
+	loop     *loop.Loop[client]
+	sessions *sessions
+	m        *metrics
+	inbox    Inbox // nil: clients cannot resume
+	budget   *replayBudget
+	cfg      resumeConfig
+
+	reads chan inboxJob // to be done before acks
+	acks  chan inboxJob
 }
 
-// forgetResume ends c's resume.
-func (w *Worker) forgetResume(c *conn, r *resume) {
-	r.ended = true
-	w.leaveReplays(c, r)
-	c.side.resume = nil
-	if c.side.tls == nil {
-		c.side = nil
-	}
+// resumeConfig are the bounds of resumes.
+type resumeConfig struct {
+	workers, queue       int
+	timeout              time.Duration // of one job
+	wait, memory, replay loop.Tick
 }
 
 // inboxJob is something for the goroutines that talk to the inbox. It calls
-// back by post.
+// back by Post; when that is refused, the resume times out.
 type inboxJob func(ctx context.Context)
 
-// tendInbox does jobs until there are no more, resumes first. ctx ends what
-// takes too long.
-func (w *Worker) tendInbox(ctx context.Context) {
+// work does jobs until there are no more, reads first. ctx ends what takes too
+// long.
+func (r *resumes) work(ctx context.Context) {
 	for {
-		job, ok := w.nextInboxJob()
+		job, ok := r.nextJob()
 		if !ok {
 			return
 		}
-		ctx, cancel := context.WithTimeout(ctx, w.cfg.ResumeTimeout)
+		ctx, cancel := context.WithTimeout(ctx, r.cfg.timeout)
 		job(ctx)
 		cancel()
 	}
 }
 
-// nextInboxJob waits for a job; none: the worker has stopped.
-func (w *Worker) nextInboxJob() (job inboxJob, ok bool) {
+// nextJob waits for a job; none: the worker has stopped.
+func (r *resumes) nextJob() (job inboxJob, ok bool) {
 	select {
-	case job, ok = <-w.resumeJobs:
+	case job, ok = <-r.reads:
 		return job, ok
 	default:
 	}
 	select {
-	case job, ok = <-w.resumeJobs:
-	case job, ok = <-w.ackJobs:
+	case job, ok = <-r.reads:
+	case job, ok = <-r.acks:
 	}
 	return job, ok
 }
 
+// close ends the work once what was asked is done. Only after the loop.
+func (r *resumes) close() {
+	close(r.reads)
+	close(r.acks)
+}
+
 // resume takes a client's request to be told what it missed.
-func (w *Worker) resume(c *conn, in *incoming) {
+func (r *resumes) resume(c *conn, in *incoming) {
 	switch {
-	case w.deps.Inbox == nil:
-		w.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
+	case r.inbox == nil:
+		r.sessions.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
 	case in.after.faulty:
-		w.answer(c, `{"t":"error","code":"bad_json"`, in.ref)
-	case c.state != stateOpen:
-		w.answer(c, `{"t":"error","of":"resume","code":"too_early"`, in.ref)
-	case c.resuming() != nil:
-		w.answer(c, `{"t":"error","of":"resume","code":"already_resumed"`, in.ref)
+		r.sessions.answer(c, `{"t":"error","code":"bad_json"`, in.ref)
+	case c.State.stage != stageOpen:
+		r.sessions.answer(c, `{"t":"error","of":"resume","code":"too_early"`, in.ref)
+	case c.State.resuming() != nil:
+		r.sessions.answer(c, `{"t":"error","of":"resume","code":"already_resumed"`, in.ref)
 	default:
-		w.beginResume(c, in.after.value, in.ref)
+		r.begin(c, in.after.value, in.ref)
 	}
 }
 
-func (w *Worker) beginResume(c *conn, after string, ref jsontext.Value) {
-	if exceeded := w.charge(c, useInbox, resumeCost); exceeded != "" {
-		w.m.overBudget.WithLabelValues(exceeded).Inc()
-		w.m.resumes.WithLabelValues("rate_limited").Inc()
-		w.answer(c, `{"t":"error","of":"resume","code":"rate_limited"`, ref)
+// begin has what c has missed since after be replayed, in its turn.
+func (r *resumes) begin(c *conn, after string, ref jsontext.Value) {
+	if exceeded := r.sessions.charge(c, useInbox, resumeCost); exceeded != "" {
+		r.m.overBudget.WithLabelValues(exceeded).Inc()
+		r.m.resumes.WithLabelValues("rate_limited").Inc()
+		r.sessions.answer(c, `{"t":"error","of":"resume","code":"rate_limited"`, ref)
 		return
 	}
-	if w.replays.waiting.Len() >= w.cfg.ResumeQueue || c.link != nil && c.link.group.resuming >= maxUserResumes {
-		w.m.resumes.WithLabelValues("busy").Inc()
-		w.answer(c, resumeFailed, ref)
+	if g := c.State.group(); r.budget.waiting.Len() >= r.cfg.queue || g != nil && g.resuming >= maxUserResumes {
+		r.m.resumes.WithLabelValues("busy").Inc()
+		r.sessions.answer(c, resumeFailed, ref)
 		return
 	}
-	if c.side == nil {
-		c.side = &side{}
-	}
-	c.side.resume = &resume{ref: ref, after: after, until: w.now + w.limits.resumeWait}
-	w.joinReplays(c)
-	w.arm(c)
+	c.State.more().resume = &resume{ref: ref, after: after, until: r.loop.Now() + r.cfg.wait}
+	r.budget.join(c)
+	r.startReads()
+	r.loop.Arm(c)
 }
 
 const resumeFailed = `{"t":"error","of":"resume","code":"unavailable"`
 
-// readInbox has the inbox read for c, whose turn has come.
-func (w *Worker) readInbox(c *conn) {
-	r := c.resuming()
-	r.phase = resumeReading
-	user := c.user
-	w.resumeJobs <- func(ctx context.Context) {
-		missed, err := w.deps.Inbox.Read(ctx, user, r.after)
-		w.Post(func() { w.resumed(c, r, missed, err) })
+// startReads has inboxes read for those who wait, as far as there is room.
+func (r *resumes) startReads() {
+	for r.budget.waiting.Len() > 0 && r.budget.reading < r.cfg.workers && r.budget.hasRoom() {
+		r.read(r.budget.next())
 	}
-	w.arm(c)
+}
+
+// read has the inbox read for c, whose turn has come.
+func (r *resumes) read(c *conn) {
+	x := c.State.resuming()
+	x.phase = resumeReading
+	user := c.State.user
+	r.reads <- func(ctx context.Context) {
+		missed, err := r.inbox.Read(ctx, user, x.after)
+		r.loop.Post(func() { r.resumed(c, x, missed, err) })
+	}
+	r.loop.Arm(c)
 }
 
 // resumed goes on with a connection whose inbox has been read.
-func (w *Worker) resumed(c *conn, r *resume, missed hub.Missed, err error) {
-	w.replays.reading--
+func (r *resumes) resumed(c *conn, x *resume, missed hub.Missed, err error) {
+	r.budget.reading--
 	switch {
-	case r.ended:
-		w.m.resumes.WithLabelValues("abandoned").Inc()
-		w.replays.giveBack(r, r.replay.reserved)
+	case x.ended:
+		r.m.resumes.WithLabelValues("abandoned").Inc()
+		r.budget.giveBack(x, x.replay.reserved)
 	case err != nil:
-		w.m.resumes.WithLabelValues("unavailable").Inc()
-		w.trace(c, "resume failed", "err", err)
-		w.replays.giveBack(r, r.replay.reserved)
-		w.resumeInVain(c, r)
+		r.m.resumes.WithLabelValues("unavailable").Inc()
+		r.trace(c, "resume failed", "err", err)
+		r.budget.giveBack(x, x.replay.reserved)
+		r.inVain(c, x)
 	default:
-		w.beginReplay(c, r, missed)
+		r.beginReplay(c, x, missed)
 	}
-	w.arm(c)
-	w.startReads()
+	r.loop.Arm(c)
+	r.startReads()
 }
 
-// resumeInVain tells c that it cannot be told what it missed now.
-func (w *Worker) resumeInVain(c *conn, r *resume) {
-	w.forgetResume(c, r)
-	w.answer(c, resumeFailed, r.ref)
-	w.release(c, r)
+// inVain tells c that it cannot be told what it missed now.
+func (r *resumes) inVain(c *conn, x *resume) {
+	r.sessions.forgetResume(c, x)
+	r.sessions.answer(c, resumeFailed, x.ref)
+	r.sessions.release(c, x)
 }
 
 func resumedText(count int, missed hub.Missed, ref jsontext.Value) []byte {
@@ -197,98 +216,19 @@ func resumedText(count int, missed hub.Missed, ref jsontext.Value) []byte {
 	return appendRef(b, ref)
 }
 
-// release sends what was held, as far as the connection lives.
-func (w *Worker) release(c *conn, r *resume) {
-	waiting := r.held
-	r.held, r.bytes = nil, 0
-	for i := range waiting {
-		switch m := &waiting[i]; {
-		case c.state != stateOpen:
-			w.m.dropped[dropClosed][m.class].Inc()
-		case w.repeats(r, []byte(m.id)):
-			w.m.repeats.Inc()
-		default:
-			w.send(c, &m.message)
-		}
-	}
-}
-
-// give sends c a message of the hub with the given notification id, which is
-// only lent: at once, or after the replay, or not at all if it was in that.
-func (w *Worker) give(c *conn, m *message, id []byte) hub.Status {
-	r := c.resuming()
-	switch {
-	case r == nil:
-		return w.send(c, m)
-	case r.active():
-		return w.hold(c, r, m, id)
-	}
-	if w.repeats(r, id) {
-		w.m.repeats.Inc()
-		return hub.StatusWritten
-	}
-	return w.send(c, m)
-}
-
-// hold keeps m until the replay has gone. A connection for which too much
-// arrives meanwhile is closed as a slow consumer, and resumes again.
-func (w *Worker) hold(c *conn, r *resume, m *message, id []byte) hub.Status {
-	if m.replaces() && r.remove(m) {
-		w.m.dropped[dropReplaced][m.class].Inc()
-	}
-	if r.bytes+len(m.data) > w.bounds.bytes || len(r.held) >= w.bounds.count {
-		w.m.dropped[dropSlow][m.class].Inc()
-		w.cut(c, dropSlow, closeSlowConsumer, "slow consumer")
-		return hub.StatusDropped
-	}
-	r.held = append(r.held, held{*m, string(id)})
-	r.bytes += len(m.data)
-	w.retained = true
-	return hub.StatusQueued
-}
-
-// remove takes out the held message that m makes obsolete, if there is one.
-func (r *resume) remove(m *message) bool {
-	i := slices.IndexFunc(r.held, func(h held) bool { return h.obsoleteBy(m) })
-	if i < 0 {
-		return false
-	}
-	r.bytes -= len(r.held[i].data)
-	r.held = slices.Delete(r.held, i, i+1)
-	return true
-}
-
-// endResume ends the resume of a connection that ends.
-func (w *Worker) endResume(c *conn) {
-	if r := c.resuming(); r != nil {
-		w.giveUpHeld(c, dropClosed)
-		w.forgetResume(c, r)
-	}
-}
-
-// giveUpHeld counts as given up what waits for a replay to go first.
-func (w *Worker) giveUpHeld(c *conn, why reason) {
-	if r := c.resuming(); r != nil {
-		for i := range r.held {
-			w.m.dropped[why][r.held[i].class].Inc()
-		}
-		r.held, r.bytes = nil, 0
-	}
-}
-
-// expireResume ends the phase that a resume has been in for too long. What was
+// expire ends the phase that a resume has been in for too long. What was
 // replayed is forgotten once none of it can come again, so that the client may
 // resume anew; one that has not read all that followed the replay waits.
-func (w *Worker) expireResume(c *conn, r *resume) {
+func (r *resumes) expire(c *conn, x *resume) {
 	switch {
-	case r.phase == resumeWaiting:
-		w.m.resumes.WithLabelValues("busy").Inc()
-		w.resumeInVain(c, r)
-	case r.phase == resumeSending:
-		w.cutReplay(c)
-	case c.out != nil:
-		r.until = w.now + w.limits.resume
+	case x.phase == resumeWaiting:
+		r.m.resumes.WithLabelValues("busy").Inc()
+		r.inVain(c, x)
+	case x.phase == resumeSending:
+		r.cut(c)
+	case c.Waiting():
+		x.until = r.loop.Now() + r.cfg.memory
 	default:
-		w.forgetResume(c, r)
+		r.sessions.forgetResume(c, x)
 	}
 }

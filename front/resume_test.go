@@ -1,6 +1,7 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 
 	gws "github.com/gobwas/ws"
 
-	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
 
@@ -101,7 +101,7 @@ func stored(id string, users ...hub.UserID) hub.Envelope {
 }
 
 // wantIDs reads notifications and compares their ids.
-func (c *client) wantIDs(ids ...string) {
+func (c *peer) wantIDs(ids ...string) {
 	c.t.Helper()
 	var got []string
 	for range ids {
@@ -116,7 +116,7 @@ func (c *client) wantIDs(ids ...string) {
 	}
 }
 
-func (c *client) wantText(want string) {
+func (c *peer) wantText(want string) {
 	c.t.Helper()
 	if f := c.next(); string(f.Payload) != want {
 		c.t.Fatalf("got %s, want %s", f.Payload, want)
@@ -266,7 +266,7 @@ func TestHeldLatestKeepsToTheBounds(t *testing.T) {
 	r := startWith(t, newFakeInbox(), func(c *Config) { c.OutboxBytes = 2000 })
 	c := r.join("ann")
 	c.text(`{"t":"resume"}`)
-	wait(t, "the resume", func() bool { return len(r.deps.Inbox.(*fakeInbox).reads) == 1 })
+	wait(t, "the resume", func() bool { return len(r.resumes.inbox.(*fakeInbox).reads) == 1 })
 	for i := range 10 { // of which one is held
 		r.deliver(classNote(hub.ClassLatest, "k", i, "ann"))
 	}
@@ -321,7 +321,7 @@ func TestResumeBeforeHello(t *testing.T) {
 func TestResumesAndAcksBeyondTheQueuesAreRefused(t *testing.T) {
 	inbox := newFakeInbox()
 	r := startWith(t, inbox, func(c *Config) { c.ResumeWorkers, c.ResumeQueue = 1, 1 })
-	clients := []*client{r.join("a"), r.join("b"), r.join("c")}
+	clients := []*peer{r.join("a"), r.join("b"), r.join("c")}
 	clients[0].text(`{"t":"resume"}`)
 	first := inbox.next(t)
 	clients[1].text(`{"t":"resume"}`)
@@ -422,20 +422,20 @@ func TestResumeEndsWithTheConnection(t *testing.T) {
 	c.text(`{"t":"resume"}`)
 	inbox.next(t).finds()
 	c.wantText(resumedNothing)
-	var sides int
+	var resumes int
 	wait(t, "the resume to be forgotten", func() bool {
 		done := make(chan struct{})
 		r.Post(func() {
-			sides = 0
-			for _, c := range r.table.conns {
-				if c != nil && c.side != nil {
-					sides++
+			resumes = 0
+			for place := range r.loop.Places() {
+				if c := r.loop.At(place); c != nil && c.State.resuming() != nil {
+					resumes++
 				}
 			}
 			close(done)
 		})
 		<-done
-		return sides == 0
+		return resumes == 0
 	})
 }
 
@@ -447,21 +447,23 @@ func FuzzMessage(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	w := &Worker{deps: Deps{Inbox: newFakeInbox(), Log: testLog(f)}, ackJobs: make(chan inboxJob, 1)}
-	w.m = newMetrics(newRegistry(), func() int { return 0 })
-	w.users = newUsers()
-	w.bounds = bounds{1 << 20, 1 << 20}
+	r := startWith(f, newFakeInbox(), func(c *Config) { c.MessageRate, c.ByteRate, c.InboxRate = 0, 0, 0 })
 	f.Fuzz(func(t *testing.T, text []byte) {
-		// Held, so that answers wait in the outbox and can be looked at.
-		c := &conn{user: "ann", fd: -1, state: stateRegister}
-		homing{}.message(w, c, &ws.Message{Op: ws.OpText, Payload: text})
-		select {
-		case <-w.ackJobs: // an acknowledgement
-			return
-		default:
-		}
-		if c.out == nil || len(c.out.queue) != 1 {
-			t.Fatalf("%q got no answer, or several", text)
+		c := (&rig{Worker: r.Worker, t: t, addr: r.addr}).join("ann")
+		defer c.Close()
+		c.write(gws.MaskFrame(gws.NewTextFrame(text)))
+		c.text(`{"t":"ping","ref":"last"}`)
+		for answers := 0; ; answers++ {
+			f := c.next()
+			if f.Header.OpCode == gws.OpClose {
+				return // no text
+			}
+			if bytes.Equal(f.Payload, []byte(`{"t":"ok","ref":"last"}`)) {
+				if answers > 1 {
+					t.Fatalf("%q got %d answers", text, answers)
+				}
+				return
+			}
 		}
 	})
 }

@@ -14,9 +14,8 @@ import (
 	"time"
 
 	gws "github.com/gobwas/ws"
-	dto "github.com/prometheus/client_model/go"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
 )
 
@@ -34,7 +33,7 @@ func (r *rig) turn(to hub.Standing) {
 }
 
 // wire is the wire form of an envelope.
-func wire(e hub.Envelope) []byte { return e.Append(nil) }
+func onWire(e hub.Envelope) []byte { return e.Append(nil) }
 
 // numbered builds an envelope whose notification has a number for its id.
 func numbered(n int, users ...hub.UserID) hub.Envelope {
@@ -47,7 +46,7 @@ func TestInDoubtEnvelopesWaitInOrder(t *testing.T) {
 	c := r.join("ann")
 	done := make(chan int, 20)
 	give := func(n int) bool {
-		return r.Deliver(wire(numbered(n, "ann")), false, func(hub.Outcome) {
+		return r.Deliver(onWire(numbered(n, "ann")), false, func(hub.Outcome) {
 			if done <- n; n == 0 {
 				r.standing.set(hub.StandingDoubt) // between two envelopes of one turn, as after a stop of the process
 			}
@@ -61,7 +60,7 @@ func TestInDoubtEnvelopesWaitInOrder(t *testing.T) {
 	for n := 10; n < 15; n++ {
 		give(n)
 	}
-	c.quiet(3 * tickLength)
+	c.quiet(3 * loop.TickLength)
 	if len(done) != 1 {
 		t.Errorf("%d envelopes were confirmed, want the first only", len(done))
 	}
@@ -83,7 +82,7 @@ func TestInDoubtTheInboxStaysBounded(t *testing.T) {
 	c := r.join("ann")
 	r.turn(hub.StandingDoubt)
 	taken := 0
-	for taken < 1000 && r.Deliver(wire(numbered(taken, "ann")), false, nil) {
+	for taken < 1000 && r.Deliver(onWire(numbered(taken, "ann")), false, nil) {
 		taken++
 	}
 	if taken == 0 || taken == 1000 || r.metric("homing_front_refused_envelopes_total") != 1 {
@@ -97,9 +96,8 @@ func TestInDoubtTheInboxStaysBounded(t *testing.T) {
 
 // A long envelope is left where it is, and gone on with there.
 func TestDoubtInTheMiddleOfAnEnvelope(t *testing.T) {
-	c := newCrowd(t, 1)
 	var standing fakeStanding
-	c.deps.Standing = standing.now
+	c := newCrowdOf(t, 1, standing.now)
 	long := note(`1`)
 	for i := range 2*turnBudget + turnBudget/2 {
 		long.Users = append(long.Users, hub.UserID(fmt.Sprint("nobody-", i)))
@@ -107,17 +105,17 @@ func TestDoubtInTheMiddleOfAnEnvelope(t *testing.T) {
 	long.Users = append(long.Users, c.users...)
 	outcomes := make(chan hub.Outcome, 1)
 	c.Deliver(long.Append(nil), true, func(o hub.Outcome) { outcomes <- o })
-	left := func() int { return c.delivery.users.Left }
-	c.deliverWaiting()
+	left := func() int { return c.deliveries.current.users.Left }
+	c.step()
 	before := left()
 	standing.set(hub.StandingDoubt)
-	c.deliverWaiting()
+	c.step()
 	if left() != before || before == 0 {
 		t.Errorf("%d users were left, in doubt %d", before, left())
 	}
 	standing.set(hub.StandingGood)
 	for len(outcomes) == 0 {
-		c.deliverWaiting()
+		c.step()
 	}
 	o := <-outcomes
 	if len(o.Statuses) != len(long.Users) || o.Statuses[len(o.Statuses)-1] != byte(hub.StatusWritten) || len(o.Missed) != len(long.Users)-1 {
@@ -135,17 +133,11 @@ func TestInDoubtTheLoopDoesNotSpin(t *testing.T) {
 	r.turn(hub.StandingDoubt)
 	r.deliver(long)
 	r.deliver(numbered(2, "ann"))
-	turns := func() uint64 {
-		var m dto.Metric
-		if err := r.m.turns.Write(&m); err != nil {
-			t.Fatal(err)
-		}
-		return m.GetHistogram().GetSampleCount()
-	}
+	turns := func() int { return int(r.metric("homing_front_loop_turn_seconds")) }
 	before := turns()
-	time.Sleep(5 * tickLength)
+	time.Sleep(5 * loop.TickLength)
 	if n := turns() - before; n < 2 || n > 12 {
-		t.Errorf("%d turns in %v, want about one per tick", n, 5*tickLength)
+		t.Errorf("%d turns in %v, want about one per tick", n, 5*loop.TickLength)
 	}
 	r.standing.set(hub.StandingGood)
 	c.wantIDs("2")
@@ -193,7 +185,7 @@ func TestInDoubtHelloWaits(t *testing.T) {
 	c := r.dial("?token=ann")
 	r.turn(hub.StandingDoubt)
 	r.presence.back(nil)
-	c.quiet(2 * tickLength)
+	c.quiet(2 * loop.TickLength)
 	r.standing.set(hub.StandingGood)
 	if m := c.json(); m["t"] != "hello" {
 		t.Errorf("got %v, want hello", m)
@@ -201,7 +193,7 @@ func TestInDoubtHelloWaits(t *testing.T) {
 }
 
 func TestInDoubtHelloWaitsNoLongerThanARegistrationMayTake(t *testing.T) {
-	r := start(t, func(c *Config) { c.RegisterTimeout = 3 * tickLength })
+	r := start(t, func(c *Config) { c.RegisterTimeout = 3 * loop.TickLength })
 	r.presence.goAway()
 	c := r.dial("?token=ann")
 	r.turn(hub.StandingDoubt)
@@ -213,7 +205,7 @@ func TestInDoubtHelloWaitsNoLongerThanARegistrationMayTake(t *testing.T) {
 
 // sentAway reads a connection to its end: what came before the time to come
 // back, and that time. The close frame must follow.
-func (c *client) sentAway() (before []string, after float64) {
+func (c *peer) sentAway() (before []string, after float64) {
 	c.t.Helper()
 	for {
 		f := c.next()
@@ -235,12 +227,12 @@ func (c *client) sentAway() (before []string, after float64) {
 func TestALostWorkerSendsEverybodyAwayAtOnce(t *testing.T) {
 	const window = 10 * time.Second
 	r := start(t, func(c *Config) { c.DrainWindow, c.CloseTimeout = window, 5*time.Second })
-	var all []*client
-	for i := range scanBudget + 50 { // more than one turn's
+	var all []*peer
+	for i := range turnedTo + 50 { // more than one turn's
 		all = append(all, r.join(fmt.Sprint("user", i)))
 	}
 	r.turn(hub.StandingDoubt)
-	if !r.Deliver(wire(numbered(1, "user0", "user9")), false, func(hub.Outcome) { t.Error("an envelope was confirmed") }) {
+	if !r.Deliver(onWire(numbered(1, "user0", "user9")), false, func(hub.Outcome) { t.Error("an envelope was confirmed") }) {
 		t.Fatal("no room")
 	}
 	select {
@@ -320,25 +312,29 @@ func TestALostWorkerWritesNothingThatWaited(t *testing.T) {
 	}
 }
 
+// lingering is a worker whose turn to send everybody away has not come.
+type lingering struct{ *turns }
+
+func (lingering) BeginTurn() {}
+
 // What the kernel has room for only now goes no more, although its connection's
 // turn to be sent away has not come.
 func TestALostWorkerWritesNothingBeforeItSendsAway(t *testing.T) {
-	c := newCrowd(t, 1)
 	var standing fakeStanding
-	c.deps.Standing = standing.now
-	conn := c.table.conns[0]
-	for i := 0; conn.out == nil; i++ {
-		c.deliver(wire(classNote(hub.ClassMust, "", i, c.users...)))
+	c := newCrowdOf(t, 1, standing.now)
+	conn := c.conns[0]
+	for i := 0; !conn.Waiting(); i++ {
+		c.deliver(onWire(classNote(hub.ClassMust, "", i, c.users...)))
 	}
 	for range 5 {
-		c.deliver(wire(classNote(hub.ClassMust, "", 0, c.users...)))
+		c.deliver(onWire(classNote(hub.ClassMust, "", 0, c.users...)))
 	}
-	waiting := conn.out.bytes
 	c.drain()
 	standing.set(hub.StandingLost)
-	c.mayDeliver()
-	c.handle(&poll.Event{Token: conn.token(), Writable: true})
-	if conn.out == nil || conn.out.bytes != waiting {
+	before := metricOf(t, c.reg, "homing_front_written_bytes_total")
+	c.shutdown.mayDeliver()
+	c.stepAs(lingering{&c.turns}) // the socket is ready to be written to
+	if now := metricOf(t, c.reg, "homing_front_written_bytes_total"); !conn.Waiting() || now != before {
 		t.Error("what waited was written")
 	}
 }

@@ -212,7 +212,8 @@ func TestTLSKeepsSocketOptions(t *testing.T) {
 	got := make(chan [4]int, 1)
 	r.Post(func() {
 		var o [4]int
-		for _, c := range r.table.conns {
+		for place := range r.loop.Places() {
+			c := r.loop.At(place)
 			if c == nil {
 				continue
 			}
@@ -222,7 +223,7 @@ func TestTLSKeepsSocketOptions(t *testing.T) {
 				{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
 				{unix.SOL_SOCKET, unix.SO_SNDBUF},
 			} {
-				o[i], _ = unix.GetsockoptInt(int(c.fd), opt[0], opt[1])
+				o[i], _ = unix.GetsockoptInt(c.Place(), opt[0], opt[1])
 			}
 		}
 		got <- o

@@ -65,7 +65,7 @@ func startTLS(tb testing.TB, change func(*Config)) (*rig, string) {
 	}), dir
 }
 
-func (r *rig) joinTLS(token string) *client {
+func (r *rig) joinTLS(token string) *peer {
 	r.t.Helper()
 	d := gws.Dialer{Timeout: 5 * time.Second, TLSConfig: &tls.Config{InsecureSkipVerify: true}}
 	conn, br, _, err := d.Dial(context.Background(), "wss://"+r.addr+"/ws?token="+token)
@@ -184,7 +184,7 @@ func TestTLSListenerNeedsACertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	listeners[0].TLS = true
-	_, err = NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}, NeedCertificate: true})
+	_, err = NewWorker(cfg, listeners, Deps{Log: testLog(t), Registry: newRegistry(), Presence: nobody{}, NeedCertificate: true})
 	if err == nil || !strings.Contains(err.Error(), "front.tls-cert") {
 		t.Errorf("got %v, want an error that names front.tls-cert", err)
 	}

@@ -34,17 +34,16 @@ func (l *logText) has(parts ...string) bool {
 	return false
 }
 
+func (l *logText) count(part string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), part)
+}
+
 // TestLogNamesConnectionsAsHelloDoes holds docs/protocol.md to its word.
 func TestLogNamesConnectionsAsHelloDoes(t *testing.T) {
-	r := start(t, nil)
 	var log logText
-	done := make(chan struct{})
-	r.Post(func() { // the loop owns it
-		r.tracing = true
-		r.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		close(done)
-	})
-	<-done
+	r := startLogging(t, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), nil, nil)
 	c := r.dial("?token=ann")
 	conn, _ := c.json()["conn"].(string)
 	if conn == "" {

@@ -3,6 +3,7 @@ package front
 import (
 	"math"
 
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
 )
 
@@ -21,9 +22,6 @@ const (
 	// connectCost is what connecting costs, in bytes read: a handshake takes
 	// about as much work. It keeps a user from connecting all the time.
 	connectCost = 16 << 10
-	// readCost is what each read of a socket costs at least, in bytes read. Else
-	// a client could have us make a system call for every byte of its budget.
-	readCost = 128
 	// resumeCost and ackCost are units of inbox work: one read of the inbox, and
 	// one call that acknowledges, to which each id adds one.
 	resumeCost, ackCost = 50, 1
@@ -62,12 +60,12 @@ func newAllowances(c *Config) (conn, user allowance) {
 // tenths of a unit, so that each tick lets go of whole numbers. The zero usage
 // has used nothing.
 type usage struct {
-	at   uint32 // tick up to which used has leaked
+	at   loop.Tick // up to which used has leaked
 	used [resourceCount]uint32
 }
 
 // leak lets go of what the time since the last call has made good.
-func (u *usage) leak(now uint32, of *allowance) {
+func (u *usage) leak(now loop.Tick, of *allowance) {
 	ago := uint64(now - u.at)
 	u.at = now
 	if ago == 0 {
@@ -75,14 +73,14 @@ func (u *usage) leak(now uint32, of *allowance) {
 	}
 	for i := range u.used {
 		if rate := uint64(of[i].rate); rate > 0 {
-			u.used[i] -= uint32(min(uint64(u.used[i]), ago*rate*10/ticksPerSecond))
+			u.used[i] -= uint32(min(uint64(u.used[i]), ago*rate*10/uint64(loop.TicksPerSecond)))
 		}
 	}
 }
 
 // take uses n units of a resource, or reports false and uses nothing when that
 // is more than is allowed.
-func (u *usage) take(now uint32, of *allowance, what resource, n int) bool {
+func (u *usage) take(now loop.Tick, of *allowance, what resource, n int) bool {
 	l := of[what]
 	if l.rate == 0 {
 		return true
@@ -97,21 +95,9 @@ func (u *usage) take(now uint32, of *allowance, what resource, n int) bool {
 }
 
 // none reports whether all that was used has been made good.
-func (u *usage) none(now uint32, of *allowance) bool {
+func (u *usage) none(now loop.Tick, of *allowance) bool {
 	u.leak(now, of)
 	return u.used == [resourceCount]uint32{}
-}
-
-// charge uses n units of a resource for c and for its user, or returns the name
-// of the budget that has too little left. The name is a label of a metric.
-func (w *Worker) charge(c *conn, what resource, n int) (exceeded string) {
-	if !c.used.take(w.now, &w.perConn, what, n) {
-		return budgetNames[what].conn
-	}
-	if c.link != nil && !c.link.group.used.take(w.now, &w.perUser, what, n) {
-		return budgetNames[what].user
-	}
-	return ""
 }
 
 // budgetNames are the labels of what is exceeded.
@@ -128,9 +114,9 @@ var budgetCloses = map[string]struct {
 	code   ws.CloseCode
 	reason string
 }{
-	"messages":      {ws.ClosePolicyViolation, "too many messages"},
-	"user_messages": {ws.CloseTryAgainLater, "too many messages of this user"},
-	"bytes":         {ws.ClosePolicyViolation, "too many bytes"},
-	"user_bytes":    {ws.CloseTryAgainLater, "too many bytes of this user"},
-	budgetRecords:   {ws.ClosePolicyViolation, "too many TLS records"},
+	"messages":              {ws.ClosePolicyViolation, "too many messages"},
+	"user_messages":         {ws.CloseTryAgainLater, "too many messages of this user"},
+	"bytes":                 {ws.ClosePolicyViolation, "too many bytes"},
+	"user_bytes":            {ws.CloseTryAgainLater, "too many bytes of this user"},
+	string(loop.TLSRecords): {ws.ClosePolicyViolation, "too many TLS records"},
 }

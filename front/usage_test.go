@@ -10,6 +10,7 @@ import (
 
 	gws "github.com/gobwas/ws"
 
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
 )
 
@@ -96,7 +97,7 @@ func TestHalfAMessageIsChargedBeforeItIsKept(t *testing.T) {
 func TestAUserSharesABudget(t *testing.T) {
 	r := start(t, func(c *Config) { c.MessageRate, c.MessageBurst, c.UserShare = 1, 10, 2 })
 	a, b, c := r.join("ann"), r.join("ann"), r.join("ann")
-	for _, one := range []*client{a, b} {
+	for _, one := range []*peer{a, b} {
 		for range 10 {
 			one.text(`{"t":"ping"}`)
 			one.wantText(`{"t":"ok"}`)
@@ -142,7 +143,7 @@ func TestToConnectAgainIsNoWayToAFullBudget(t *testing.T) {
 }
 
 // dialRaw sends a request and reads nothing.
-func (r *rig) dialRaw(token string) *client {
+func (r *rig) dialRaw(token string) *peer {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", r.addr)
 	if err != nil {
@@ -157,7 +158,7 @@ func (r *rig) dialRaw(token string) *client {
 }
 
 // status reads the status of the reply to a handshake.
-func (c *client) status() (status int) {
+func (c *peer) status() (status int) {
 	c.t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := fmt.Fscanf(c.br, "HTTP/1.1 %d ", &status); err != nil {
@@ -215,7 +216,7 @@ func TestInboxWorkIsCharged(t *testing.T) {
 	c.text(`{"t":"ack","ids":[` + strings.Join(ids, ",") + `],"ref":1}`)
 	c.wantText(`{"t":"ok","ref":1}`)
 	d := r.join("ann")
-	for _, one := range []*client{c, d} {
+	for _, one := range []*peer{c, d} {
 		one.text(`{"t":"ack","ids":["a","b","c","d","e","f","g","h"],"ref":2}`)
 		one.wantText(`{"t":"error","of":"ack","code":"rate_limited","ref":2}`)
 	}
@@ -260,7 +261,7 @@ func TestAbsenteesAreBounded(t *testing.T) {
 	evicted := 0
 	const n = 3 * absentLimit
 	for i := range n {
-		evicted += a.add(hub.UserID(fmt.Sprint(i)), used, uint32(i+1))
+		evicted += a.add(hub.UserID(fmt.Sprint(i)), used, loop.Tick(i+1))
 	}
 	if len(a.users) != absentLimit || evicted != n-absentLimit || len(a.order) > 2*absentLimit+1 {
 		t.Errorf("%d are remembered and %d evicted, order of %d", len(a.users), evicted, len(a.order))

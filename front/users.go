@@ -6,6 +6,7 @@ import (
 	"unique"
 
 	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
 )
 
@@ -18,12 +19,6 @@ type users struct {
 	absent absentees // what users who have left had used
 
 	delivery, closing walk
-}
-
-// link ties a connection to the others of its user.
-type link struct {
-	newer, older *conn
-	group        *group
 }
 
 // group is what the connections of a user have in common: of one that has
@@ -64,59 +59,67 @@ func newUsers() users {
 
 // count is how many connections a user has.
 func (u *users) count(user hub.UserID) int {
-	switch c := u.newest[user]; {
-	case c == nil:
+	c := u.newest[user]
+	if c == nil {
 		return 0
-	case c.link == nil:
-		return 1
-	default:
-		return c.link.group.size
 	}
+	if g := c.State.group(); g != nil {
+		return g.size
+	}
+	return 1
 }
 
 // oldest is the connection of a user that was added first; nil: it has none.
 func (u *users) oldest(user hub.UserID) *conn {
 	c := u.newest[user]
-	if c == nil || c.link == nil {
+	if c == nil || c.State.group() == nil {
 		return c
 	}
-	return c.link.group.oldest
+	return c.State.group().oldest
 }
 
 // add registers c under the identity of its token, whose strings it does not
 // keep alive: they are parts of the token.
 func (u *users) add(c *conn, id auth.Identity) {
-	c.service = newServiceName(id.Service)
+	s := &c.State.session
+	s.service = newServiceName(id.Service)
 	u.joined++
-	c.joined = u.joined
+	s.joined = u.joined
 	if newest := u.newest[id.User]; newest != nil {
-		c.user = newest.user
+		s.user = newest.State.user
 		u.join(c, newest)
 		return
 	}
-	c.user = hub.UserID(strings.Clone(string(id.User)))
-	if used, ok := u.absent.take(c.user); ok {
-		c.link = &link{group: &group{size: 1, oldest: c, used: used}}
-		c.link.group.count(c.service, 1)
+	s.user = hub.UserID(strings.Clone(string(id.User)))
+	if used, ok := u.absent.take(s.user); ok {
+		s.more().group = newGroup(c, used)
 	}
-	u.newest[c.user] = c
+	u.newest[s.user] = c
+}
+
+// newGroup is the group of c alone, whose user has used so much.
+func newGroup(c *conn, used usage) *group {
+	g := &group{size: 1, oldest: c, used: used}
+	g.count(c.State.service, 1)
+	return g
 }
 
 // join adds c to the group of newest, which may not have one yet.
 func (u *users) join(c, newest *conn) {
-	if newest.link == nil {
-		newest.link = &link{group: &group{size: 1, oldest: newest, used: newest.used}}
-		newest.link.group.count(newest.service, 1)
-		if newest.resuming().active() {
-			newest.link.group.resuming = 1
+	g := newest.State.group()
+	if g == nil {
+		g = newGroup(newest, newest.State.used)
+		newest.State.more().group = g
+		if newest.State.resuming().active() {
+			g.resuming = 1
 		}
 	}
-	g := newest.link.group
 	g.size++
-	g.count(c.service, 1)
-	c.link = &link{older: newest, group: g}
-	newest.link.newer = c
-	u.newest[c.user] = c
+	g.count(c.State.service, 1)
+	e := c.State.more()
+	e.older, e.group = newest, g
+	newest.State.extra.newer = c
+	u.newest[c.State.user] = c
 }
 
 // count adds n to the connections of a service.
@@ -133,45 +136,50 @@ func (g *group) count(service serviceName, n int) {
 
 // used is what a user has used, whether it is connected or has left lately.
 func (u *users) used(user hub.UserID) usage {
-	switch c := u.newest[user]; {
-	case c == nil:
+	c := u.newest[user]
+	if c == nil {
 		return u.absent.users[user].used
-	case c.link == nil:
-		return c.used
-	default:
-		return c.link.group.used
 	}
+	if g := c.State.group(); g != nil {
+		return g.used
+	}
+	return c.State.used
 }
 
 // remove undoes add. What the user had used is remembered when c was its last
 // connection; evicted is how many others that were away are forgotten for it.
-func (u *users) remove(c *conn, now uint32) (evicted int) {
+func (u *users) remove(c *conn, now loop.Tick) (evicted int) {
 	u.delivery.skip(c)
 	u.closing.skip(c)
-	if c.link != nil && c.link.group.size > 1 {
+	s := &c.State.session
+	if g := s.group(); g != nil && g.size > 1 {
 		u.leave(c)
 	} else {
-		evicted = u.absent.add(c.user, u.used(c.user), now)
-		delete(u.newest, c.user)
+		evicted = u.absent.add(s.user, u.used(s.user), now)
+		delete(u.newest, s.user)
 	}
-	c.link, c.user = nil, ""
+	s.user = ""
+	if e := s.extra; e != nil {
+		e.newer, e.older, e.group = nil, nil, nil
+		s.spare()
+	}
 	return evicted
 }
 
 // leave takes c out of a group that has others.
 func (u *users) leave(c *conn) {
-	l := c.link
-	l.group.size--
-	l.group.count(c.service, -1)
-	if l.newer != nil {
-		l.newer.link.older = l.older
+	e := c.State.extra
+	e.group.size--
+	e.group.count(c.State.service, -1)
+	if e.newer != nil {
+		e.newer.State.extra.older = e.older
 	} else {
-		u.newest[c.user] = l.older
+		u.newest[c.State.user] = e.older
 	}
-	if l.older != nil {
-		l.older.link.newer = l.newer
+	if e.older != nil {
+		e.older.State.extra.newer = e.newer
 	} else {
-		l.group.oldest = l.newer
+		e.group.oldest = e.newer
 	}
 }
 
@@ -182,10 +190,11 @@ func (u *users) counts(user hub.UserID) []hub.ServiceCount {
 	if c == nil {
 		return nil
 	}
-	if c.link == nil {
-		return []hub.ServiceCount{{Service: c.service.name(), Count: 1}}
+	g := c.State.group()
+	if g == nil {
+		return []hub.ServiceCount{{Service: c.State.service.name(), Count: 1}}
 	}
-	services := c.link.group.services
+	services := g.services
 	out := make([]hub.ServiceCount, 0, len(services))
 	for _, s := range services {
 		out = append(out, hub.ServiceCount{Service: s.service.name(), Count: s.count})
@@ -214,8 +223,5 @@ func (v *walk) skip(c *conn) {
 	if c == nil || v.at != c {
 		return
 	}
-	v.at = nil
-	if c.link != nil {
-		v.at = c.link.older
-	}
+	v.at = c.State.older()
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/drop"
 )
 
 // TestUsersAgainstAList does the same with users and with a plain list.
@@ -28,7 +29,7 @@ func TestUsersAgainstAList(t *testing.T) {
 		} else {
 			i := rnd.IntN(len(all))
 			c := all[i]
-			user := c.user
+			user := c.State.user
 			all = slices.Delete(all, i, i+1)
 			list[user] = slices.DeleteFunc(list[user], func(o *conn) bool { return o == c })
 			u.remove(c, 1)
@@ -55,7 +56,7 @@ func compareUser(t *testing.T, step int, u *users, user hub.UserID, want []*conn
 		if i == 0 {
 			oldest = c
 		}
-		counts[c.service.name()]++
+		counts[c.State.service.name()]++
 	}
 	if u.oldest(user) != oldest {
 		t.Fatalf("step %d: not the oldest of %s", step, user)
@@ -106,7 +107,7 @@ func TestTheOldestConnectionOfAUserMakesRoom(t *testing.T) {
 		t.Errorf("the index has %v", got)
 	}
 	r.deliver(note(`1`, "ann", "bob"))
-	for _, c := range []*client{second, third, bob} {
+	for _, c := range []*peer{second, third, bob} {
 		if m := c.json(); m["t"] != "notify" {
 			t.Errorf("got %v", m)
 		}
@@ -150,22 +151,24 @@ func TestADisconnectOfManyHoldsNobodyUp(t *testing.T) {
 	c := crowdOf(t, "ann", n)
 	c.connectAs(t, "bob")
 	finished := false
-	c.Deliver(wire(hub.Envelope{Kind: hub.KindDisconnect, Users: []hub.UserID{"nobody", "ann"}, Payload: []byte("bye")}), false,
+	c.Deliver(onWire(hub.Envelope{Kind: hub.KindDisconnect, Users: []hub.UserID{"nobody", "ann"}, Payload: []byte("bye")}), false,
 		func(hub.Outcome) { finished = true })
-	c.Deliver(wire(note(`1`, "bob")), false, nil)
-	c.deliverWaiting()
-	if left := c.Worker.users.count("ann"); c.wrote != 1 || finished || left < n-closeBudget {
-		t.Errorf("after a turn bob was written %d messages, and %d connections of ann are left", c.wrote, left)
+	c.Deliver(onWire(note(`1`, "bob")), false, nil)
+	written := c.written()
+	c.step()
+	users := &c.sessions.users
+	if wrote, left := written(), users.count("ann"); wrote != 1 || finished || left < n-closeBudget {
+		t.Errorf("after a turn bob was written %d messages, and %d connections of ann are left", wrote, left)
 	}
 	c.connectAs(t, "ann") // who comes meanwhile stays
 	for turns := 0; !finished; turns++ {
 		if turns > n {
 			t.Fatal("the disconnection does not end")
 		}
-		c.deliverWaiting()
+		c.step()
 	}
-	if left := c.Worker.users.count("ann"); left != 1 || c.inbox.size() != 0 {
-		t.Errorf("%d connections of ann are left, want 1; %d bytes of envelopes", left, c.inbox.size())
+	if left := users.count("ann"); left != 1 || c.deliveries.queue.size() != 0 {
+		t.Errorf("%d connections of ann are left, want 1; %d bytes of envelopes", left, c.deliveries.queue.size())
 	}
 }
 
@@ -176,18 +179,20 @@ func TestADeliveryToManyOfOneUserYields(t *testing.T) {
 	c := crowdOf(t, "ann", n)
 	var outcome hub.Outcome
 	finished := false
-	c.Deliver(wire(note(`1`, "ann", "nobody")), true, func(o hub.Outcome) { outcome, finished = o, true })
-	c.deliverWaiting()
-	if c.wrote >= n || finished {
-		t.Fatalf("%d were written in one turn", c.wrote)
+	c.Deliver(onWire(note(`1`, "ann", "nobody")), true, func(o hub.Outcome) { outcome, finished = o, true })
+	written := c.written()
+	c.step()
+	wrote := written()
+	if wrote >= n || finished {
+		t.Fatalf("%d were written in one turn", wrote)
 	}
-	c.drop(c.table.conns[0], dropLost) // the oldest, which would be last
+	c.loop.Drop(c.sessions.users.oldest("ann"), drop.Lost) // which would be last
 	c.connectAs(t, "ann")
 	for !finished {
-		c.deliverWaiting()
+		c.step()
 	}
-	if c.wrote != n-1 {
-		t.Errorf("%d were written, want %d", c.wrote, n-1)
+	if wrote += written(); wrote != n-1 {
+		t.Errorf("%d were written, want %d", wrote, n-1)
 	}
 	if want := []byte{byte(hub.StatusWritten), byte(hub.StatusMissed)}; !slices.Equal(outcome.Statuses, want) {
 		t.Errorf("statuses %v, want %v", outcome.Statuses, want)

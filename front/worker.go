@@ -2,19 +2,16 @@ package front
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/front/forwarded"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/loop"
+	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/hub"
 )
 
@@ -54,51 +51,25 @@ type Deps struct {
 	Registry        prometheus.Registerer
 }
 
-// Worker holds connections and writes to them what it is told to deliver.
+// Worker holds connections and writes to them what it is told to deliver. It is
+// one goroutine, that of Run, around an event loop.
 type Worker struct {
-	// Static.
-	cfg              Config
-	deps             Deps
-	log              *slog.Logger
-	tracing          bool // the log takes the level debug: see trace
-	m                *metrics
-	origins          origins
-	trusted          forwarded.Trusted // proxies that say whose connection it is
-	protocols        []protocol
-	paths            map[string]uint8 // path to index of protocols
-	anyPath          bool             // every other path leads to the first protocol; else: 404
-	limits           limits
-	bounds           bounds
-	perConn, perUser allowance
-	started          time.Time
-	poller           *poll.Poller // the loop's, but for Wake
+	*parts
 
-	// Shared; each is safe for concurrent use.
-	inbox      inbox
-	posts      posts
-	disowned   atomic.Bool   // the worker has lost its standing for good
-	draining   atomic.Bool   // the worker stops
-	leaving    chan struct{} // closed with draining
-	leaveOnce  sync.Once
-	waiting    chan verifyJob
-	resumeJobs chan inboxJob
-	ackJobs    chan inboxJob
-	helpers    sync.WaitGroup // verifiers, readers of the inbox, TLS handshakes, the certificate's watcher
-
-	// Owned by the loop.
-	loop
+	cfg     Config
+	helpers sync.WaitGroup // verifiers, readers of the inbox
 }
 
 // NewWorker prepares a worker on listeners, which it owns from now on. It
 // serves once Run is called.
 func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
-	w, err := newWorker(cfg, listeners, deps)
+	p, err := assemble(&cfg, listeners, deps)
 	if err != nil {
 		return nil, err
 	}
-	w.protocols = []protocol{homing{}}
-	w.paths = map[string]uint8{"/ws": 0}
-	return w, nil
+	p.protocols[0] = &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes}}
+	p.door.paths = map[string]protocolID{"/ws": 0}
+	return &Worker{parts: p, cfg: cfg}, nil
 }
 
 // NewEcho opens cfg's listeners and prepares a worker that sends every text and
@@ -107,6 +78,7 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 // a client may send and receive only MaxMessage holds.
 func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
 	cfg.Origins = []string{"*"}
+	cfg.Health = false
 	cfg.MessageRate, cfg.ByteRate = 0, 0
 	cfg.AdmitRate, cfg.AddressRate, cfg.AddressPending, cfg.AddressConnections = 0, 0, 0, 0
 	cfg.SendBuffer = 0
@@ -116,66 +88,28 @@ func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, 
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWorker(cfg, listeners, Deps{Log: log, Registry: reg, Presence: absent{}})
+	p, err := assemble(&cfg, listeners, Deps{Log: log, Registry: reg, Presence: nobody{}})
 	if err != nil {
 		return nil, err
 	}
-	w.protocols = []protocol{echo{}}
-	w.anyPath = true
-	return w, nil
+	p.protocols[0] = &echo{framing: p.framing(&cfg), entry: p.entry}
+	p.door.anyPath = true
+	return &Worker{parts: p, cfg: cfg}, nil
 }
 
-// Addresses returns what the worker listens on, in the order of its listeners.
-// Only before Run.
-func (w *Worker) Addresses() []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, ln := range w.listeners {
-		if addr, err := poll.LocalAddr(ln.FD); err == nil {
-			out = append(out, addr)
-		}
-	}
-	return out
-}
+// nobody is the Presence of a worker that nobody looks up.
+type nobody struct{}
 
-// absent is the Presence of a worker that nobody looks up.
-type absent struct{}
-
-func (absent) Set(_ hub.UserID, _ []hub.ServiceCount, done func(error)) {
+func (nobody) Set(_ hub.UserID, _ []hub.ServiceCount, done func(error)) {
 	if done != nil {
 		done(nil)
 	}
 }
-func (absent) SetConnections(int) {}
+func (nobody) SetConnections(int) {}
 
-func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
-	if deps.Standing == nil {
-		deps.Standing = func() hub.Standing { return hub.StandingGood }
-	}
-	trusted, err := parseTrusted(cfg.TrustedProxies)
-	if err != nil {
-		return nil, err
-	}
-	w := &Worker{
-		cfg: cfg, deps: deps, log: deps.Log,
-		tracing:    deps.Log.Enabled(context.Background(), slog.LevelDebug),
-		origins:    newOrigins(cfg.Origins),
-		trusted:    trusted,
-		limits:     newLimits(&cfg),
-		bounds:     bounds{cfg.OutboxBytes, cfg.OutboxMessages},
-		started:    time.Now(),
-		inbox:      inbox{limit: cfg.InboxBytes},
-		leaving:    make(chan struct{}),
-		waiting:    make(chan verifyJob, cfg.AuthQueue),
-		resumeJobs: make(chan inboxJob, cfg.ResumeWorkers),
-		ackJobs:    make(chan inboxJob, cfg.ResumeQueue),
-	}
-	w.perConn, w.perUser = newAllowances(&cfg)
-	if err := w.open(listeners); err != nil {
-		return nil, err
-	}
-	w.m = newMetrics(deps.Registry, w.inbox.size)
-	return w, nil
-}
+// Addresses returns what the worker listens on, in the order of its listeners.
+// Only before Run.
+func (w *Worker) Addresses() []netip.AddrPort { return w.loop.Addresses() }
 
 // Deliver hands over one envelope, which belongs to the worker from now on,
 // and reports whether there was room for it; one that was refused may come
@@ -186,52 +120,52 @@ func newWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 // envelopes wait. One that still waits when the worker has stopped or is
 // disowned is never done.
 func (w *Worker) Deliver(body []byte, report bool, done func(hub.Outcome)) bool {
-	first, ok := w.inbox.put(parcel{body: body, report: report, done: done})
-	if !ok {
-		w.m.refusedEnvelopes.Inc()
-		return false
-	}
-	if first {
-		w.poller.Wake()
-	}
-	return true
+	return w.deliveries.deliver(parcel{body: body, report: report, done: done})
 }
+
+// Standing is what the worker may assume of what the others think of it now.
+// Once it was hub.StandingLost it stays that. It may be called from any
+// goroutine and does not block.
+func (w *Worker) Standing() hub.Standing { return w.standing.now() }
 
 // Drain begins the graceful stop that the end of Run's context begins as well.
 func (w *Worker) Drain() {
-	w.beginLeaving()
-	w.poller.Wake()
+	w.shutdown.beginLeaving()
+	w.loop.Wake()
 }
 
 // Leaving is closed when the worker begins to stop accepting for good, whatever
 // the reason: it was told to, it was disowned, or its loop failed.
-func (w *Worker) Leaving() <-chan struct{} { return w.leaving }
-
-func (w *Worker) beginLeaving() {
-	w.draining.Store(true)
-	w.leaveOnce.Do(func() { close(w.leaving) })
-}
+func (w *Worker) Leaving() <-chan struct{} { return w.shutdown.leaving }
 
 // Adopt hands over an accepted, non-blocking connection, as if it had arrived
 // at a listener of this worker. It may be called from any goroutine; a worker
-// that has stopped closes the descriptor.
-func (w *Worker) Adopt(fd int, overTLS bool) {
-	from, _ := poll.PeerAddr(fd) // of a peer that has gone: it shows when the connection is read
-	if !w.Post(func() { w.welcome(fd, from.Addr(), overTLS) }) {
-		_ = poll.Close(fd) // nobody is left to serve it
-	}
-}
+// that cannot take it closes the descriptor.
+func (w *Worker) Adopt(fd int, overTLS bool) { w.loop.Adopt(fd, overTLS) }
 
 // Post has f called by the loop, which must not be held up. It never blocks and
-// may be called from any goroutine. It reports false when the loop has ended
-// and f will not be called.
-func (w *Worker) Post(f func()) bool {
-	first, ok := w.posts.put(f)
-	if first {
-		w.poller.Wake()
-	}
-	return ok
-}
+// may be called from any goroutine. It reports false when f will not be called:
+// the loop has ended, or too many wait.
+func (w *Worker) Post(f func()) bool { return w.loop.Post(f) }
+
+// Mute has the worker stop accepting from its shared listeners, without shutting
+// them down: whoever shares them does that, and sees to their queues. It never
+// blocks and may be called from any goroutine.
+func (w *Worker) Mute() { w.loop.Mute() }
+
+// Listen ends what Mute began, and has the worker's listeners listen whatever
+// state others have left them in. One that is short of descriptors, or stops,
+// keeps them closed. It never blocks and may be called from any goroutine.
+func (w *Worker) Listen() { w.loop.Listen() }
+
+// SetTicketKeys has TLS sessions sealed and resumed with k from now on. Before
+// that they can be resumed at this worker only. It may be called from any
+// goroutine and does not block.
+func (w *Worker) SetTicketKeys(k tickets.Keys) { w.loop.SetTicketKeys(k) }
+
+// TLSClosed says why the TLS listeners are closed for want of a certificate;
+// nil when they are not. It may be called from any goroutine.
+func (w *Worker) TLSClosed() error { return w.loop.TLSClosed() }
 
 // Run serves until ctx ends, then drains: it stops accepting, tells every
 // client to come back, spread over the drain window, closes them and returns
@@ -242,27 +176,25 @@ func (w *Worker) Post(f func()) bool {
 func (w *Worker) Run(ctx context.Context) error {
 	helpers, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	for range w.cfg.AuthWorkers {
-		w.helpers.Go(func() { w.verifyPatiently(helpers) })
+		w.helpers.Go(func() { w.entry.verifyPatiently(helpers) })
 	}
-	if w.deps.Inbox != nil {
+	if w.resumes.inbox != nil {
 		for range w.cfg.ResumeWorkers {
-			w.helpers.Go(func() { w.tendInbox(helpers) })
+			w.helpers.Go(func() { w.resumes.work(helpers) })
 		}
 	}
-	if certs := w.handshakes.certs; certs != nil {
-		w.helpers.Go(func() { certs.Watch(helpers, func() { w.Post(w.certificateRead) }) })
-	}
 	stop := context.AfterFunc(ctx, w.Drain)
-	err := w.serve() //nolint:contextcheck // the loop ends what it began, TLS handshakes too
+	err := w.loop.Run(&w.turns)
 	stop()
-	w.beginLeaving() // when the loop has failed
+	w.shutdown.beginLeaving() // when the loop has failed
 	cancel()
-	w.shut()
-	close(w.resumeJobs)
-	close(w.ackJobs)
+	w.sessions.presence.SetConnections(0)
+	w.resumes.close()
 	w.helpers.Wait()
-	if err = errors.Join(err, w.poller.Close()); err != nil {
+	if err != nil {
 		return fmt.Errorf("front worker: %w", err)
 	}
 	return nil
 }
+
+var _ loop.Handler[client] = (*turns)(nil)

@@ -11,6 +11,7 @@ import (
 	gws "github.com/gobwas/ws"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
 )
 
@@ -31,7 +32,7 @@ func TestNotifyReachesEveryDeviceAndNobodyElse(t *testing.T) {
 		t.Error(diff)
 	}
 	r.deliver(note(`{"x":1}`, "ann", "nobody"))
-	for _, c := range []*client{phone, tablet} {
+	for _, c := range []*peer{phone, tablet} {
 		if m := c.json(); m["t"] != "notify" || m["id"] != "n1" {
 			t.Errorf("got %v", m)
 		}
@@ -48,20 +49,33 @@ func TestNotifyReachesEveryDeviceAndNobodyElse(t *testing.T) {
 }
 
 // A long delivery looks after the sockets in between, which takes the wake-up
-// of an envelope that has just come. The loop must not sleep on that envelope.
+// of an envelope that has just come. The loop must not sleep on that envelope
+// until the next tick.
 func TestEnvelopeThatComesDuringALongDeliveryIsNotSleptOn(t *testing.T) {
 	r := start(t, nil)
 	ann := r.join("ann")
 	first, second := note(`1`, "ann"), note(`2`, "ann")
-	r.Deliver(first.Append(nil), false, func(hub.Outcome) { // on the loop, between two envelopes
-		r.budget = 1
-		r.wakeAt = time.Now().Add(time.Hour) // nothing but a wake-up ends the loop's wait
-		r.deliver(second)
-	})
-	for want := 1.0; want <= 2; want++ {
-		if m := ann.json(); m["data"] != want {
-			t.Errorf("got %v, want %v", m["data"], want)
+	const rounds = 15
+	prompt := 0
+	for range rounds {
+		time.Sleep(7 * time.Millisecond) // at another time of the tick
+		came := make(chan time.Time, 1)
+		r.Deliver(first.Append(nil), false, func(hub.Outcome) { // on the loop, between two envelopes
+			r.deliveries.budget = 1
+			came <- time.Now()
+			r.deliver(second)
+		})
+		for want := 1.0; want <= 2; want++ {
+			if m := ann.json(); m["data"] != want {
+				t.Errorf("got %v, want %v", m["data"], want)
+			}
 		}
+		if time.Since(<-came) < loop.TickLength/10 {
+			prompt++
+		}
+	}
+	if prompt <= rounds/3 {
+		t.Errorf("%d of %d came before a tenth of a tick had passed", prompt, rounds)
 	}
 }
 
@@ -69,22 +83,22 @@ func TestEnvelopeThatComesDuringALongDeliveryIsNotSleptOn(t *testing.T) {
 // opened in one tick, before and after they first answered one.
 func TestPingsOfThoseThatCameTogetherSpread(t *testing.T) {
 	cfg := testConfig(t)
-	w := &Worker{limits: newLimits(&cfg)}
+	interval := loop.Ticks(cfg.PingInterval)
 	const came = 1000
 	for name, c := range map[string]struct {
-		heard uint32
-		least uint32 // how early the first of them is pinged, as a part of the interval in tenths
+		heard loop.Tick
+		least loop.Tick // how early the first of them is pinged, as a part of the interval in tenths
 	}{"first ping": {came, 9}, "later pings": {came + 7, 1}} {
-		pinged := make(map[uint32]int)
-		for id := range int32(w.limits.ping * 10) {
-			pinged[w.lively(&conn{id: id, opened: came, heard: c.heard})-c.heard]++
+		pinged := make(map[loop.Tick]int)
+		for place := range int(interval) * 10 {
+			pinged[firstPing(place, c.heard, came, interval)-c.heard]++
 		}
-		if n := uint32(len(pinged)); n < w.limits.ping*c.least/10 || pinged[0] > 0 || pinged[w.limits.ping] == 0 {
-			t.Errorf("%s: at %d ticks of %d, or at once", name, n, w.limits.ping)
+		if n := loop.Tick(len(pinged)); n < interval*c.least/10 || pinged[0] > 0 || pinged[interval] == 0 {
+			t.Errorf("%s: at %d ticks of %d, or at once", name, n, interval)
 		}
 		for at, n := range pinged {
-			if n > 2*int(w.limits.ping)*10/len(pinged) {
-				t.Errorf("%s: %d of %d together after %d ticks", name, n, w.limits.ping*10, at)
+			if n > 2*int(interval)*10/len(pinged) {
+				t.Errorf("%s: %d of %d together after %d ticks", name, n, interval*10, at)
 			}
 		}
 	}
@@ -92,7 +106,7 @@ func TestPingsOfThoseThatCameTogetherSpread(t *testing.T) {
 
 func TestBroadcastReachesAll(t *testing.T) {
 	r := start(t, nil)
-	var all []*client
+	var all []*peer
 	for i := range 50 {
 		all = append(all, r.join(fmt.Sprintf("user%d@s%d", i, i%2)))
 	}
@@ -115,7 +129,7 @@ func TestDisconnectClosesAllOfAUser(t *testing.T) {
 	r := start(t, nil)
 	a, b, other := r.join("ann"), r.join("ann"), r.join("bob")
 	r.deliver(hub.Envelope{Kind: hub.KindDisconnect, Users: []hub.UserID{"ann"}, Payload: []byte("banned")})
-	for _, c := range []*client{a, b} {
+	for _, c := range []*peer{a, b} {
 		if code, reason := c.closed(); code != 4003 || reason != "banned" {
 			t.Errorf("closed with %d %q", code, reason)
 		}
@@ -259,16 +273,16 @@ func TestIndexAwayTooLong(t *testing.T) {
 func TestInboxOverflowIsCounted(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.InboxBytes = 1 << 16
-	w, err := newWorker(cfg, nil, Deps{Log: testLog(t), Registry: newRegistry(), Presence: absent{}})
+	w, err := NewWorker(cfg, nil, Deps{Log: testLog(t), Registry: newRegistry(), Presence: nobody{}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.poller.Close()
+	defer w.loop.Close()
 	body := make([]byte, 1<<15)
 	for range 3 {
 		w.Deliver(body, false, nil)
 	}
-	if n := counter(t, w.m.refusedEnvelopes); n != 2 {
+	if n := valueOf(t, w.m.refusedEnvelopes); n != 2 {
 		t.Errorf("%v envelopes counted as refused, want 2", n)
 	}
 }

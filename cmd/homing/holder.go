@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"syscall"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 )
 
 // withHolder adds to an error of listening at address, host:port, which process
@@ -21,5 +21,5 @@ func withHolder(err error, address string) error {
 	if splitErr != nil || portErr != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", err, poll.Holder(port))
+	return fmt.Errorf("%w: %w", err, epoll.Holder(port))
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 )
 
 // Address is one address that every worker listens on.
@@ -44,7 +44,7 @@ type Master struct {
 // New opens the sockets of every slot with options o, and fails where another
 // process listens already, which would take a part of the connections. No worker runs before
 // Run is called. Metrics go to reg, which Handler serves with the workers'.
-func New(cfg Config, addrs []Address, o poll.Options, log *slog.Logger, reg *prometheus.Registry) (*Master, error) {
+func New(cfg Config, addrs []Address, o epoll.Options, log *slog.Logger, reg *prometheus.Registry) (*Master, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = cpus()
 	}

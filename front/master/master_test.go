@@ -30,7 +30,7 @@ import (
 
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/hub"
 )
 
@@ -63,7 +63,7 @@ func masterMain() {
 		Workers: 2, ReadyTimeout: time.Minute, StopTimeout: time.Minute, UnlistenAfter: time.Minute, BackoffMax: time.Minute,
 		HeartbeatTimeout: heartbeat, HungTimeout: 4 * heartbeat, DoubtTimeout: time.Minute,
 	}
-	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, epoll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		panic(err)
 	}
@@ -201,7 +201,7 @@ func launch(t *testing.T, change func(*Config)) *rig {
 	if os.Getenv("HOMING_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, poll.Options{}, log, prometheus.NewRegistry())
+	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}}, epoll.Options{}, log, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -610,10 +610,10 @@ func TestWorkersEndWithAKilledMaster(t *testing.T) {
 func TestASecondMasterIsRefusedUntilTheFirstStopsListening(t *testing.T) {
 	r := start(t, func(c *Config) { c.Workers = 2 })
 	second := func() (*Master, error) {
-		return New(r.cfg, []Address{{Addr: r.addr}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		return New(r.cfg, []Address{{Addr: r.addr}}, epoll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	}
 	_, err := second()
-	used, ok := errors.AsType[*poll.InUseError](err)
+	used, ok := errors.AsType[*epoll.InUseError](err)
 	if !ok || used.PID != os.Getpid() || !strings.Contains(err.Error(), "front.listen") || !strings.Contains(err.Error(), r.addr) {
 		t.Errorf("a second master on the port: %v", err)
 	}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front"
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/hub"
 )
 
@@ -67,14 +67,14 @@ const (
 	firstBackoff = 100 * time.Millisecond
 )
 
-func newSlot(m *Master, index int, addrs []Address, o poll.Options) (*slot, error) {
+func newSlot(m *Master, index int, addrs []Address, o epoll.Options) (*slot, error) {
 	s := &slot{
 		master: m, index: index, log: m.log.With("slot", index),
 		events: make(chan event), renewals: make(chan chan error),
 	}
 	s.state.Store(&state{vacant, time.Now()})
 	for _, a := range addrs {
-		fd, err := poll.Listen(a.Addr, o)
+		fd, err := epoll.Listen(a.Addr, o)
 		if err != nil {
 			s.close()
 			return nil, fmt.Errorf("%s: %w", front.ListenOption(a.TLS), err)
@@ -88,7 +88,7 @@ func newSlot(m *Master, index int, addrs []Address, o poll.Options) (*slot, erro
 func (s *slot) addresses() []Address {
 	var out []Address
 	for _, l := range s.listeners {
-		addr, err := poll.LocalAddr(l.fd)
+		addr, err := epoll.LocalAddr(l.fd)
 		if err != nil {
 			continue // of a socket of our own: cannot happen
 		}
@@ -272,7 +272,7 @@ func (s *slot) exited(c *child) {
 // empty stops the sockets listening and gives away what waits in their queues.
 func (s *slot) empty(give func(fd int, overTLS bool) bool) {
 	for _, l := range s.listeners {
-		err := poll.Unlisten(l.fd, func(fd int, _ netip.AddrPort) {
+		err := epoll.Unlisten(l.fd, func(fd int, _ netip.AddrPort) {
 			if !give(fd, l.tls) {
 				s.master.m.lost.Inc()
 			}

@@ -23,7 +23,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/front/tickets"
 )
 
@@ -64,7 +64,7 @@ func startTLS(t *testing.T, source TicketKeys) (r *rig, plain, secure, cert stri
 		t.Fatal(err)
 	}
 	cfg.Workers = 2
-	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: true}}, poll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	m, err := New(cfg, []Address{{Addr: "127.0.0.1:0"}, {Addr: "127.0.0.1:0", TLS: true}}, epoll.Options{}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}

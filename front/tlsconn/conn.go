@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 )
 
 const (
@@ -154,7 +154,7 @@ func (c *Conn) Next() ([]byte, error) {
 
 // Write encrypts a front part of p and writes it to the socket; what the kernel
 // does not take of the ciphertext is pending. It takes nothing, and returns
-// poll.ErrWouldBlock, while something is.
+// epoll.ErrWouldBlock, while something is.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	if !c.open {
 		return 0, errNotOpen
@@ -173,7 +173,7 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		}
 	}
 	if n == 0 && len(p) > 0 {
-		return 0, poll.ErrWouldBlock
+		return 0, epoll.ErrWouldBlock
 	}
 	return n, nil
 }
@@ -251,8 +251,8 @@ func (c *Conn) push() error {
 
 // writeSome writes what the kernel takes, which may be nothing.
 func writeSome(fd int, p []byte) (int, error) {
-	n, err := poll.Write(fd, p)
-	if errors.Is(err, poll.ErrWouldBlock) {
+	n, err := epoll.Write(fd, p)
+	if errors.Is(err, epoll.ErrWouldBlock) {
 		return 0, nil
 	}
 	return n, err

@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
-	"github.com/homing/homing/front/poll"
+	"github.com/homing/homing/front/epoll"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -109,8 +109,8 @@ func (p *pipe) shake() {
 // tryRaw reads some ciphertext, if there is any.
 func (p *pipe) tryRaw() []byte {
 	buf := make([]byte, p.step)
-	n, err := poll.Read(p.fd, buf)
-	if errors.Is(err, poll.ErrWouldBlock) {
+	n, err := epoll.Read(p.fd, buf)
+	if errors.Is(err, epoll.ErrWouldBlock) {
 		time.Sleep(100 * time.Microsecond)
 	}
 	return buf[:n]
@@ -169,7 +169,7 @@ func (p *pipe) wantEcho(want []byte) {
 	}()
 	for rest := want; len(rest) > 0; {
 		n, err := p.Writev([][]byte{rest[:1], rest[1:]})
-		if errors.Is(err, poll.ErrWouldBlock) {
+		if errors.Is(err, epoll.ErrWouldBlock) {
 			time.Sleep(time.Millisecond)
 			continue
 		}
@@ -192,7 +192,7 @@ func TestAClientThatDoesNotReadHoldsLittle(t *testing.T) {
 	for taken := 0; ; {
 		n, err := p.Write(message)
 		taken += n
-		if errors.Is(err, poll.ErrWouldBlock) {
+		if errors.Is(err, epoll.ErrWouldBlock) {
 			break
 		}
 		if err != nil || taken > 16<<20 {
@@ -202,7 +202,7 @@ func TestAClientThatDoesNotReadHoldsLittle(t *testing.T) {
 	if len(p.pending) == 0 || len(p.pending) > maxPending {
 		t.Errorf("%d bytes pending", len(p.pending))
 	}
-	if n, err := p.Write([]byte("x")); n != 0 || !errors.Is(err, poll.ErrWouldBlock) {
+	if n, err := p.Write([]byte("x")); n != 0 || !errors.Is(err, epoll.ErrWouldBlock) {
 		t.Errorf("Write while ciphertext waits: %d, %v", n, err)
 	}
 	p.transport.buffers.out = make([]byte, maxPending) // what it asks TLS to answer

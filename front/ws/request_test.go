@@ -4,16 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
+
+	"github.com/homing/homing/front/http1"
 )
 
 // handshake is a browser's request, with header lines changed ("Name: value"),
@@ -117,13 +117,17 @@ func TestSubprotocolsOfSeveralLines(t *testing.T) {
 		{[]string{"Sec-WebSocket-Protocol: , ,"}, nil},
 		{[]string{"Sec-WebSocket-Protocol: homing.v1", "sec-websocket-protocol: bearer.a,b"}, []string{"homing.v1", "bearer.a", "b"}},
 	} {
-		req, _, err := ParseRequest([]byte(handshake("/ws", c.lines...)))
-		if err != nil || !slices.Equal(req.Protocols, c.want) {
-			t.Errorf("%q: %q, %v; want %q", c.lines, req.Protocols, err, c.want)
+		req, _, err := http1.ParseRequest([]byte(handshake("/ws", c.lines...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		offered, err := Subprotocols(req)
+		if err != nil || !slices.Equal(offered, c.want) {
+			t.Errorf("%q: %q, %v; want %q", c.lines, offered, err, c.want)
 			continue
 		}
 		if len(c.want) > 0 {
-			reply, err := req.Accept(c.want[0])
+			reply, err := Accept(req, c.want[0])
 			if err != nil || !bytes.Contains(reply, []byte("Sec-WebSocket-Protocol: "+c.want[0]+"\r\n")) {
 				t.Errorf("%q: %q, %v", c.lines, reply, err)
 			}
@@ -133,13 +137,13 @@ func TestSubprotocolsOfSeveralLines(t *testing.T) {
 
 // answer is what a server on any path would reply.
 func answer(request string) ([]byte, error) {
-	req, _, err := ParseRequest([]byte(request))
+	req, _, err := http1.ParseRequest([]byte(request))
 	if err != nil {
-		return Problem(err), err
+		return http1.Problem(err), err
 	}
-	reply, err := req.Accept("")
+	reply, err := Accept(req, "")
 	if err != nil {
-		return Problem(err), err
+		return http1.Problem(err), err
 	}
 	return reply, nil
 }
@@ -183,57 +187,13 @@ func checkProblem(t *testing.T, name string, resp *http.Response, code string) {
 	}
 }
 
-func TestRequestsArriveInPieces(t *testing.T) {
-	for _, c := range requests {
-		whole, n, wholeErr := ParseRequest([]byte(c.request))
-		for i := range len(c.request) {
-			got, m, err := ParseRequest([]byte(c.request[:i]))
-			switch {
-			case errors.Is(err, ErrIncomplete) && (wholeErr != nil || i < n):
-			case err != nil && wholeErr != nil:
-			case err == nil && i >= n && m == n && reflect.DeepEqual(got, whole):
-			default:
-				t.Errorf("%s: at %d of %d bytes: %v, %v", c.name, i, n, got, err)
-			}
-		}
-	}
-}
-
-func TestRequestSaysWhatWasAsked(t *testing.T) {
-	in := handshake("/a%20b/ws?token=x%2Ey&token=second&bad=%zz&empty", "Sec-WebSocket-Protocol: homing.v1,bearer.a.b-_c",
-		"sec-websocket-protocol: third", "X-Game:  chess \t")
-	req, n, err := ParseRequest([]byte(in + "more"))
-	if err != nil || n != len(in) {
-		t.Fatal(n, err)
-	}
-	if req.Method != "GET" || req.Path != "/a b/ws" || req.Host != "game.example" || req.Origin != "https://game.example" ||
-		strings.Join(req.Protocols, "|") != "homing.v1|bearer.a.b-_c|third" {
-		t.Errorf("%+v", req)
-	}
-	for name, want := range map[string]string{"token": "x.y", "bad": "", "empty": "", "none": ""} {
-		if got := req.Query(name); got != want {
-			t.Errorf("Query(%q) = %q, want %q", name, got, want)
-		}
-	}
-	if v, ok := req.Header("x-gAME"); !ok || v != "chess" {
-		t.Errorf("Header: %q, %v", v, ok)
-	}
-	if v, ok := req.Header("X-Gam"); ok || v != "" {
-		t.Errorf("Header of none: %q, %v", v, ok)
-	}
-	absolute, _, err := ParseRequest([]byte("GET http://other.example HTTP/1.1\r\nHost: game.example\r\n\r\n"))
-	if err != nil || absolute.Host != "other.example" || absolute.Path != "/" || absolute.Origin != "" {
-		t.Errorf("absolute form: %+v, %v", absolute, err)
-	}
-}
-
 func TestAcceptSelectsWhatWasOffered(t *testing.T) {
-	req, _, err := ParseRequest([]byte(handshake("/ws", "Sec-WebSocket-Protocol: bearer.abc, homing.v1")))
+	req, _, err := http1.ParseRequest([]byte(handshake("/ws", "Sec-WebSocket-Protocol: bearer.abc, homing.v1")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for protocol, want := range map[string]string{"homing.v1": "homing.v1", "": ""} {
-		reply, err := req.Accept(protocol)
+		reply, err := Accept(req, protocol)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -242,14 +202,14 @@ func TestAcceptSelectsWhatWasOffered(t *testing.T) {
 			t.Errorf("Accept(%q): %v, %q", protocol, err, reply)
 		}
 	}
-	if _, err := req.Accept("homing"); err == nil {
+	if _, err := Accept(req, "homing"); err == nil {
 		t.Error("a subprotocol that was not offered: want an error")
 	}
 }
 
 // TestDialerAcceptsTheReply lets another implementation's client judge.
 func TestDialerAcceptsTheReply(t *testing.T) {
-	c := &loop{}
+	c := &loopback{}
 	d := ws.Dialer{Protocols: []string{"homing.v1", "bearer.a.b.c"}}
 	_, hs, err := d.Upgrade(c, &url.URL{Scheme: "ws", Host: "game.example", Path: "/ws", RawQuery: "x=1"})
 	if err != nil || hs.Protocol != "homing.v1" {
@@ -257,18 +217,18 @@ func TestDialerAcceptsTheReply(t *testing.T) {
 	}
 }
 
-// loop answers a client in its own memory.
-type loop struct{ in, out bytes.Buffer }
+// loopback answers a client in its own memory.
+type loopback struct{ in, out bytes.Buffer }
 
-func (l *loop) Write(p []byte) (int, error) { return l.in.Write(p) }
+func (l *loopback) Write(p []byte) (int, error) { return l.in.Write(p) }
 
-func (l *loop) Read(p []byte) (int, error) {
+func (l *loopback) Read(p []byte) (int, error) {
 	if l.out.Len() == 0 {
-		req, _, err := ParseRequest(l.in.Bytes())
+		req, _, err := http1.ParseRequest(l.in.Bytes())
 		if err != nil {
 			return 0, err
 		}
-		reply, err := req.Accept("homing.v1")
+		reply, err := Accept(req, "homing.v1")
 		if err != nil {
 			return 0, err
 		}
@@ -277,26 +237,15 @@ func (l *loop) Read(p []byte) (int, error) {
 	return l.out.Read(p)
 }
 
-func TestProblemOfAnUnforeseenErrorKeepsItsDetails(t *testing.T) {
-	reply := Problem(errors.New("secret detail"))
-	if !bytes.HasPrefix(reply, []byte("HTTP/1.1 500 ")) || bytes.Contains(reply, []byte("secret")) {
-		t.Errorf("%s", reply)
-	}
-	reply = Problem(badRequest("quoted \r\n %q", "\x00"))
-	if !bytes.HasPrefix(reply, []byte("HTTP/1.1 400 ")) || bytes.Count(reply, []byte("\r\n\r\n")) != 1 {
-		t.Errorf("%s", reply)
-	}
-}
-
 func BenchmarkHandshake(b *testing.B) {
 	in := []byte(handshake("/ws", "Sec-WebSocket-Protocol: homing.v1, bearer."+strings.Repeat("a", 180)))
 	b.ReportAllocs()
 	for b.Loop() {
-		req, _, err := ParseRequest(in)
+		req, _, err := http1.ParseRequest(in)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := req.Accept("homing.v1"); err != nil {
+		if _, err := Accept(req, "homing.v1"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,41 +9,43 @@ import (
 	"strings"
 
 	"github.com/gobwas/ws"
+
+	"github.com/homing/homing/front/http1"
 )
 
 // upgradeHeader goes with every 426 (RFC 9110 §15.5.22, RFC 6455 §4.2.2).
 const upgradeHeader = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
 
 // CheckUpgrade reports why r is not a WebSocket opening handshake that we can
-// accept (RFC 6455 §4.2.1), as a *RequestError, or nil. Path, origin and
-// subprotocol are the caller's to judge.
-func (r *Request) CheckUpgrade() error {
+// accept (RFC 6455 §4.2.1), as a *http1.Error, or nil. Path, origin and
+// subprotocols are the caller's to judge.
+func CheckUpgrade(r *http1.Request) error {
 	version, hasVersion := r.Header("Sec-WebSocket-Version")
 	key, _ := r.Header("Sec-WebSocket-Key")
 	length, hasLength := r.Header("Content-Length")
 	_, hasEncoding := r.Header("Transfer-Encoding")
 	switch {
 	case r.Method != http.MethodGet:
-		return &RequestError{
+		return &http1.Error{
 			Status: http.StatusMethodNotAllowed, Code: "method_not_allowed",
 			Detail: fmt.Sprintf("%.20s, want GET", r.Method), Header: "Allow: GET",
 		}
-	case r.old, !r.lists("Upgrade", "websocket"), !r.lists("Connection", "upgrade"):
+	case r.HTTP10, !r.Lists("Upgrade", "websocket"), !r.Lists("Connection", "upgrade"):
 		return upgradeRequired("upgrade_required", "this address speaks WebSocket only")
 	case !hasVersion:
-		return badRequest("no Sec-WebSocket-Version header")
+		return http1.BadRequest("no Sec-WebSocket-Version header")
 	case version != "13":
 		return upgradeRequired("websocket_version_not_supported", fmt.Sprintf("version %.20q, want 13", version))
 	case !isKey(key):
-		return badRequest("Sec-WebSocket-Key: want 16 bytes in base64")
+		return http1.BadRequest("Sec-WebSocket-Key: want 16 bytes in base64")
 	case hasLength && length != "0", hasEncoding:
-		return badRequest("a body where the first frame should begin")
+		return http1.BadRequest("a body where the first frame should begin")
 	}
 	return nil
 }
 
-func upgradeRequired(code, detail string) *RequestError {
-	return &RequestError{Status: http.StatusUpgradeRequired, Code: code, Detail: detail, Header: upgradeHeader}
+func upgradeRequired(code, detail string) *http1.Error {
+	return &http1.Error{Status: http.StatusUpgradeRequired, Code: code, Detail: detail, Header: upgradeHeader}
 }
 
 func isKey(v string) bool {
@@ -55,44 +57,62 @@ func isKey(v string) bool {
 	return err == nil && n == 16
 }
 
+// Subprotocols returns what the client offers in Sec-WebSocket-Protocol (RFC
+// 6455 §11.3.4), in its order. The error is a *http1.Error.
+func Subprotocols(r *http1.Request) (offered []string, err error) {
+	for _, v := range r.Values("Sec-WebSocket-Protocol") {
+		for p := range http1.Elements(v) {
+			if !http1.IsToken(p) {
+				return nil, http1.BadRequest("%.80q is not a subprotocol", p)
+			}
+			offered = append(offered, p)
+		}
+	}
+	return offered, nil
+}
+
 // Accept returns the bytes of the 101 response (RFC 6455 §4.2.2) that selects
-// protocol, which is one of r.Protocols, or empty to select none. Extensions
-// are not negotiated. The error is a *RequestError.
+// protocol, which is one of Subprotocols, or empty to select none. Extensions
+// are not negotiated. The error is a *http1.Error.
 //
 // The response is gobwas/ws's, which is given the request in its plainest form:
 // one line for each header that counts.
-func (r *Request) Accept(protocol string) ([]byte, error) {
-	if err := r.CheckUpgrade(); err != nil {
+func Accept(r *http1.Request, protocol string) ([]byte, error) {
+	if err := CheckUpgrade(r); err != nil {
 		return nil, err
 	}
-	head := r.plain()
+	offered, err := Subprotocols(r)
+	if err != nil {
+		return nil, err
+	}
+	head := plain(r, offered)
 	up := ws.Upgrader{ReadBufferSize: max(ws.DefaultServerReadBufferSize, len(head))}
 	if protocol != "" {
-		if !slices.Contains(r.Protocols, protocol) {
-			return nil, badRequest("subprotocol %.80q was not offered", protocol)
+		if !slices.Contains(offered, protocol) {
+			return nil, http1.BadRequest("subprotocol %.80q was not offered", protocol)
 		}
 		up.Protocol = func(offered []byte) bool { return string(offered) == protocol }
 	}
 	x := exchange{in: strings.NewReader(head)}
 	hs, err := up.Upgrade(&x)
 	if err != nil {
-		return nil, badRequest("%v", err)
+		return nil, http1.BadRequest("%v", err)
 	}
 	if hs.Protocol != protocol {
-		return nil, badRequest("subprotocols: %.80q found, want %.80q", hs.Protocol, protocol)
+		return nil, http1.BadRequest("subprotocols: %.80q found, want %.80q", hs.Protocol, protocol)
 	}
 	return x.out.Bytes(), nil
 }
 
 // plain writes the headers of a handshake that CheckUpgrade has accepted.
-func (r *Request) plain() string {
+func plain(r *http1.Request, offered []string) string {
 	key, _ := r.Header("Sec-WebSocket-Key")
 	var b strings.Builder
 	b.WriteString("GET / HTTP/1.1\r\nHost: \r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ")
 	b.WriteString(key)
-	if len(r.Protocols) > 0 {
+	if len(offered) > 0 {
 		b.WriteString("\r\nSec-WebSocket-Protocol: ")
-		b.WriteString(strings.Join(r.Protocols, ", "))
+		b.WriteString(strings.Join(offered, ", "))
 	}
 	b.WriteString("\r\n\r\n")
 	return b.String()

@@ -1,0 +1,67 @@
+package http1
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// Reply returns an HTTP response that ends the connection. Each of headers is
+// a line such as "Allow: GET"; empty ones are left out. Nothing is escaped: neither they nor the
+// content type may come from outside.
+func Reply(status int, contentType string, body []byte, headers ...string) []byte {
+	b := make([]byte, 0, 256+len(body))
+	b = append(b, "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(status)...)
+	b = append(b, "\r\nContent-Type: "...)
+	b = append(b, contentType...)
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(body)), 10)
+	for _, h := range headers {
+		if h != "" {
+			b = append(b, "\r\n"...)
+			b = append(b, h...)
+		}
+	}
+	b = append(b, "\r\nConnection: close\r\n\r\n"...)
+	return append(b, body...)
+}
+
+// StatusOf is the HTTP status that Problem answers err with.
+func StatusOf(err error) int {
+	if refused, ok := errors.AsType[*Error](err); ok {
+		return refused.Status
+	}
+	return http.StatusInternalServerError
+}
+
+// Bodiless returns the part of a reply that answers a HEAD request: all but the
+// body (RFC 9110 §9.3.2).
+func Bodiless(reply []byte) []byte {
+	if i := bytes.Index(reply, []byte("\r\n\r\n")); i >= 0 {
+		return reply[:i+len("\r\n\r\n")]
+	}
+	return reply
+}
+
+// Problem returns the reply to a refused request: an RFC 9457 problem document
+// with the status, code and detail of the *Error that err wraps; for
+// any other error a bare 500, whose details stay with us.
+func Problem(err error) []byte {
+	refused, ok := errors.AsType[*Error](err)
+	if !ok {
+		refused = &Error{Status: http.StatusInternalServerError, Code: "internal", Detail: "the request could not be served"}
+	}
+	body, _ := json.Marshal(struct { // strings and a number always marshal
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Code   string `json:"code"`
+		Detail string `json:"detail"`
+	}{"about:blank", http.StatusText(refused.Status), refused.Status, refused.Code, refused.Detail})
+	return Reply(refused.Status, "application/problem+json", body, refused.Header)
+}

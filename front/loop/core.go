@@ -1,0 +1,166 @@
+package loop
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/homing/homing/front/epoll"
+	"github.com/homing/homing/hub/drop"
+)
+
+// Tick is the coarse clock: tenths of a second since the loop was made; the
+// first is 1. Where a Tick is a deadline, 0 is none.
+type Tick uint32
+
+// TickLength is the grain of the coarse clock.
+const TickLength = 100 * time.Millisecond
+
+// TicksPerSecond is how many ticks a second has.
+const TicksPerSecond = Tick(time.Second / TickLength)
+
+// Ticks rounds d up to whole ticks.
+func Ticks(d time.Duration) Tick { return Tick((d + TickLength - 1) / TickLength) }
+
+// core is what all parts of a loop share: the connections, the clock, and the
+// way to the loop's goroutine, which owns everything but posts and poller.Wake.
+type core[S any] struct {
+	h       Handler[S]
+	log     *slog.Logger
+	tracing bool // the log takes the level debug
+	m       *metrics
+	limits  limits
+
+	poller  *epoll.Poller
+	table   table[S]
+	posts   posts
+	timers  timers
+	started time.Time
+	clock   time.Time // when the present turn began
+	now     Tick
+
+	dropped func(*Conn[S]) // what the parts above give back of a connection
+}
+
+// limits are the durations of Config in ticks.
+type limits struct{ handshake, write, close Tick }
+
+func newCore[S any](cfg *Config, log *slog.Logger, m *metrics) (*core[S], error) {
+	poller, err := epoll.New()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	return &core[S]{
+		log: log, tracing: log.Enabled(context.Background(), slog.LevelDebug), m: m,
+		limits:  limits{Ticks(cfg.HandshakeTimeout), Ticks(cfg.WriteTimeout), Ticks(cfg.CloseTimeout)},
+		poller:  poller,
+		started: now, clock: now, now: 1,
+	}, nil
+}
+
+// Post has f called by the loop in one of its next turns. It never blocks and
+// may be called from any goroutine. It reports false when f will not be called:
+// the loop has ended, or maxPosts wait already.
+func (k *core[S]) Post(f func()) bool {
+	first, ok := k.posts.put(f)
+	if first {
+		k.poller.Wake()
+	}
+	if !ok {
+		k.m.refusedPosts.Inc()
+	}
+	return ok
+}
+
+// Wake has the loop begin another turn soon. It may be called from any goroutine.
+func (k *core[S]) Wake() { k.poller.Wake() }
+
+// Now is the present tick.
+func (k *core[S]) Now() Tick { return k.now }
+
+// Clock is when the present turn began.
+func (k *core[S]) Clock() time.Time { return k.clock }
+
+// AfterFunc has f called by the loop after d, exact to about a millisecond and
+// the length of a turn. Only the loop's goroutine may call it. A loop without
+// timers pays nothing for them.
+func (k *core[S]) AfterFunc(d time.Duration, f func()) *Timer {
+	return k.timers.add(time.Now().Add(d), f)
+}
+
+// Len is how many connections there are, in whatever state.
+func (k *core[S]) Len() int { return k.table.count }
+
+// Places is the end of the places: At is asked for those below. A connection
+// keeps its place as long as it lives.
+func (k *core[S]) Places() int { return len(k.table.conns) }
+
+// At returns the connection at a place; nil: there is none.
+func (k *core[S]) At(place int) *Conn[S] { return k.table.conns[place] }
+
+// SetDeadline has Expired be called at a tick; 0: never.
+func (k *core[S]) SetDeadline(c *Conn[S], at Tick) {
+	c.setDeadline(at)
+	k.Arm(c)
+}
+
+// Arm notes when c must be looked at next, as Due says now. Being heard of does
+// not move that: Check finds out that nothing was due after all.
+func (k *core[S]) Arm(c *Conn[S]) {
+	if c.state == stateGone {
+		return
+	}
+	due := never
+	if at := c.deadline(); at != 0 {
+		due = at
+	}
+	if c.out != nil && !c.corked {
+		due = min(due, c.out.progress+k.limits.write)
+	}
+	if c.state == stateOpen {
+		if at := k.h.Due(c); at != 0 {
+			due = min(due, at)
+		}
+	}
+	k.table.due[c.fd] = due
+}
+
+// Drop ends c at once. What waits is given up for why.
+func (k *core[S]) Drop(c *Conn[S], why drop.Reason) {
+	if c.state == stateGone {
+		return
+	}
+	c.state = stateGone
+	if c.out != nil {
+		k.discarded(why, c.out.abandon(c.out.head))
+		k.m.waiting.Dec()
+		c.out = nil
+	}
+	k.h.Ended(c, why)
+	k.table.remove(c)
+	k.dropped(c)
+	if err := epoll.Close(int(c.fd)); err != nil {
+		k.log.Error("close a connection", "err", err)
+	}
+}
+
+func (k *core[S]) discarded(why drop.Reason, lost Lost) {
+	if lost.any() {
+		k.h.Discarded(why, lost)
+	}
+}
+
+func (k *core[S]) poll(c *Conn[S], what epoll.Interest) {
+	if err := k.poller.Modify(int(c.fd), c.token(), what); err != nil {
+		k.log.Error("poll a connection", "err", err)
+	}
+}
+
+// trace logs what became of a connection that the handler has not met yet, at
+// the level debug. It costs next to nothing while that is not logged.
+func (k *core[S]) trace(c *Conn[S], what string, args ...any) {
+	if k.tracing {
+		k.log.Debug(what, append([]any{"serial", c.generation, "address", c.Addr()}, args...)...) //nolint:sloglint // the callers give constants
+	}
+}

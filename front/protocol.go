@@ -1,0 +1,60 @@
+package front
+
+import (
+	"github.com/homing/homing/front/http1"
+	"github.com/homing/homing/front/loop"
+	"github.com/homing/homing/front/ws"
+)
+
+// protocol is what the clients of one path speak. One value serves all of its
+// connections; the loop calls its methods. What a protocol is told of a session
+// and tells it are the JSON messages of homing.v1 (docs/protocol.md): a protocol
+// says how they look on its wire, and what else is on it.
+type protocol interface {
+	// upgrade answers a request for the protocol's path: it begins the admission
+	// of c, or returns why not, as a *http1.Error.
+	upgrade(c *conn, req *http1.Request) error
+	// received takes bytes that the client sent after its request. They are only
+	// lent, and may be overwritten.
+	received(c *conn, data []byte)
+	// due returns when check wants to see c, which is not closing, on the
+	// protocol's account; 0: never. A silent connection is due for a sign of life.
+	due(c *conn) loop.Tick
+	check(c *conn)
+
+	// appendMessage appends a message to b as it goes over the wire.
+	appendMessage(b []byte, m outgoing) []byte
+	// farewell is what ends a connection: code and reason are those of
+	// docs/protocol.md. It may be empty.
+	farewell(code ws.CloseCode, reason string) []byte
+}
+
+// kind is what a message to a client is.
+type kind uint8
+
+const (
+	kindNotification kind = iota
+	kindHello
+	kindAnswer    // to something that the client sent
+	kindReconnect // when to come back
+)
+
+// outgoing is a message to a client.
+type outgoing struct {
+	kind kind
+	id   string // of a notification from the inbox that is replayed; else empty
+	body []byte // JSON
+}
+
+// protocolID is the place of a protocol in protocols.
+type protocolID uint8
+
+// maxProtocols is how many there may be: a delivery has a place for the bytes of
+// each.
+const maxProtocols = 4
+
+// protocols are what a worker speaks.
+type protocols [maxProtocols]protocol
+
+// of is what c speaks.
+func (p *protocols) of(c *conn) protocol { return p[c.State.protocol] }
