@@ -13,7 +13,7 @@ import (
 
 	"github.com/homing/homing/bench/abuse"
 	"github.com/homing/homing/bench/bare"
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 )
 
 // scenario is one way to measure.
@@ -132,7 +132,7 @@ const (
 func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
 	switch role {
 	case helperBee:
-		return bees.Serve(ctx, os.Stdin, stdout)
+		return clients.Serve(ctx, os.Stdin, stdout)
 	case helperBare:
 		return bare.Serve(ctx, os.Stdin, stdout)
 	case helperAbuse:

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 )
 
 // Options say what to measure and on what: every group of flags. Zero means the
@@ -60,8 +60,8 @@ func (o Options) or(own own) Options {
 }
 
 // plan is whom the notifications name.
-func (o Options) plan() bees.Plan {
-	return bees.Plan{Seed: 1, Conns: o.Conns, Targets: o.Targets, Online: min(o.Online, o.Conns)}
+func (o Options) plan() clients.Plan {
+	return clients.Plan{Seed: 1, Conns: o.Conns, Targets: o.Targets, Online: min(o.Online, o.Conns)}
 }
 
 // workers is how many worker processes hold the connections.

@@ -1,4 +1,4 @@
-package bees
+package clients
 
 // share is the run of clients that one process holds.
 type share struct {

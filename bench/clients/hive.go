@@ -1,4 +1,4 @@
-package bees
+package clients
 
 import (
 	"errors"
