@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"github.com/homing/homing/bench/agent"
-	"github.com/homing/homing/bench/bees"
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/clients"
 )
 
 // AgentOptions are those of an agent, which runs clients on a machine of its
@@ -32,7 +32,7 @@ func (o *AgentOptions) Validate() error {
 	if o.MaxProcesses < 1 || o.MaxProcesses > 1024 {
 		return fmt.Errorf("--max-processes: %d: want 1 to 1024", o.MaxProcesses)
 	}
-	if _, err := bees.ParseSources(strings.Join(o.Source, ",")); err != nil {
+	if _, err := clients.ParseSources(strings.Join(o.Source, ",")); err != nil {
 		return fmt.Errorf("--source: %w", err)
 	}
 	return nil
@@ -72,7 +72,7 @@ func (o *AgentOptions) serving(stderr io.Writer) (agent.Options, error) {
 	if err != nil {
 		return agent.Options{}, err
 	}
-	env = append(env, bees.SourceVar+"="+strings.Join(o.Source, ","))
+	env = append(env, clients.SourceVar+"="+strings.Join(o.Source, ","))
 	return agent.Options{
 		Secret: bytes.TrimSpace(secret), MaxProcesses: o.MaxProcesses, Stderr: child.Shared(stderr),
 		Helpers: map[string]agent.Helper{helperBee: {Argv: argv, Env: env}},

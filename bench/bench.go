@@ -13,14 +13,14 @@ import (
 
 	"github.com/homing/homing/bench/abuse"
 	"github.com/homing/homing/bench/bare"
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 )
 
 // scenario is one way to measure.
 type scenario struct {
 	name     string
 	measure  func(r *run, ctx context.Context) error
-	own      Options  // what its zero options mean
+	own      own      // what its zero options mean
 	headline []string // the figures that its page shows large; none: the first
 }
 
@@ -28,62 +28,62 @@ func scenarios() []scenario {
 	return []scenario{
 		{
 			name: "idle", measure: (*run).idle,
-			own: Options{Duration: idleTime},
+			own: own{duration: idleTime},
 		},
 		{
 			name: "connect", measure: (*run).connect,
 		},
 		{
 			name: "notify", measure: (*run).notify,
-			own:      Options{Rate: 100},
+			own:      own{rate: 100},
 			headline: []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "peak_deliveries_per_s"},
 		},
 		{
 			name: "broadcast", measure: (*run).broadcast,
-			own:      Options{Rate: 2},
+			own:      own{rate: 2},
 			headline: []string{"deliveries_per_s", "front_us_per_delivery", "front_to_limit", "p50_ms", "p99_ms", "lost"},
 		},
 		{
 			name: "storm", measure: (*run).storm,
-			own:      Options{Conns: 60_000, Apart: 50_000, Rate: 100, Duration: stormTime, AdmitRate: stormAdmits},
+			own:      own{conns: 60_000, apart: 50_000, rate: 100, duration: stormTime, admitRate: stormAdmits},
 			headline: []string{"thrown", "back_s", "told_to_wait", "failed_handshakes", "storm_p99_ms", "p99_ratio"},
 		},
 		{
 			name: "slow", measure: (*run).slow,
-			own:      Options{Rate: 100, Payload: 2048, Duration: slowTime},
+			own:      own{rate: 100, payload: 2048, duration: slowTime},
 			headline: []string{"slow_conns", "slow_closed", "p99_ms", "p99_ratio", "front_mib_before", "front_mib_most"},
 		},
 		{
 			name: "abuse", measure: (*run).abuse,
-			own:      Options{Conns: 5_000, Rate: abuseRate, Duration: abuseTime, AdmitRate: stormAdmits},
+			own:      own{conns: 5_000, rate: abuseRate, duration: abuseTime, admitRate: stormAdmits},
 			headline: []string{"kinds", "harmed", "worst_p99_ratio", "refused_in_attacks", "newcomers_failed", "failovers"},
 		},
 		{
 			name: "soak", measure: (*run).soak,
-			own:      Options{Rate: 260, Duration: soakTime},
+			own:      own{rate: 260, duration: soakTime},
 			headline: []string{"deliveries", "lost", "p99_ms", "front_mib_per_hour", "first_p99_ms", "last_p99_ms"},
 		},
 		{
 			name: "limit", measure: (*run).limitAlone,
-			own: Options{Rate: 100},
+			own: own{rate: 100},
 		},
 		{
 			name: "relay", measure: (*run).relay,
-			own:      Options{Rate: 100},
+			own:      own{rate: 100},
 			headline: []string{"reliable_us_per_delivery", "cpu_ratio", "commands_ratio", "reliable_p50_ms", "reliable_p99_ms"},
 		},
 		{
 			name: "growth", measure: (*run).growth,
-			own: Options{Rate: 100},
+			own: own{rate: 100},
 		},
 		{
 			name: "peers", measure: (*run).peers,
-			own:      Options{Rate: 100},
+			own:      own{rate: 100},
 			headline: []string{"homing_us_per_delivery", "socketio_us_per_delivery", "centrifuge_us_per_delivery", "homing_peak_deliveries_per_s", "socketio_peak_deliveries_per_s", "centrifuge_peak_deliveries_per_s"},
 		},
 		{
 			name: "homing-2014", measure: (*run).reference,
-			own:      Options{Duration: idleTime},
+			own:      own{duration: idleTime},
 			headline: []string{"conns", "connects_per_s", "kib_per_conn", "kernel_kib_per_conn", "idle_cores", "peak_deliveries_per_s"},
 		},
 	}
@@ -132,7 +132,7 @@ const (
 func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
 	switch role {
 	case helperBee:
-		return bees.Serve(ctx, os.Stdin, stdout)
+		return clients.Serve(ctx, os.Stdin, stdout)
 	case helperBare:
 		return bare.Serve(ctx, os.Stdin, stdout)
 	case helperAbuse:

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -12,9 +11,6 @@ import (
 // growth measures systems that differ in one size: how cost grows with it,
 // and what runs out first.
 func (r *run) growth(ctx context.Context) error {
-	if r.opts.API != "" {
-		return errors.New("--api: growth measures systems that it starts itself")
-	}
 	steps := r.opts.Steps
 	if len(steps) == 0 {
 		steps = map[string][]int{"conns": {1_000, 10_000, 50_000, 200_000}, "shards": {1, 2, 4}, "workers": {1, 2, 4, 8, 16}}[r.opts.By]

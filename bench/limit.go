@@ -6,7 +6,7 @@ import (
 	"math"
 
 	"github.com/homing/homing/bench/bare"
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/rig"
 )
 
@@ -47,9 +47,9 @@ func (r *run) limit(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-func (r *run) flood(ctx context.Context, o Options, server *bare.Limit, hive *bees.Hive) (res bare.Result, v bees.Verdict, err error) {
+func (r *run) flood(ctx context.Context, o Options, server *bare.Limit, hive *clients.Hive) (res bare.Result, v clients.Verdict, err error) {
 	r.say("connecting %d clients to the bare program", o.Conns)
-	if _, err := hive.Connect(ctx, bees.Target{Fronts: server.URLs(), Conns: o.Conns}, nil); err != nil {
+	if _, err := hive.Connect(ctx, clients.Target{Fronts: server.URLs(), Conns: o.Conns}, nil); err != nil {
 		return res, v, err
 	}
 	l := bare.Load{Plan: o.plan(), Broadcast: r.toAll, Rate: o.Rate, Duration: o.Duration, Payload: o.Payload}
@@ -60,6 +60,6 @@ func (r *run) flood(ctx context.Context, o Options, server *bare.Limit, hive *be
 	if _, err := rig.Drain(ctx, hive); err != nil {
 		return res, v, err
 	}
-	v, err = hive.Verify(ctx, l.Plan, bees.Sent{N: res.Notifications})
+	v, err = hive.Verify(ctx, l.Plan, clients.Sent{N: res.Notifications})
 	return res, v, err
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/rig"
 )
@@ -84,7 +84,7 @@ func (r *run) addVerdict(ctx context.Context, g *rig.Rig) error {
 	return nil
 }
 
-func (r *run) addExactness(v bees.Verdict) {
+func (r *run) addExactness(v clients.Verdict) {
 	r.Add("expected", float64(v.Expected), "deliveries due, warm-up included")
 	r.Add("lost", float64(v.Lost), "of those, never seen")
 	r.Add("duplicated", float64(v.Duplicated), "seen more often than once")

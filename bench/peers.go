@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 
@@ -16,9 +15,6 @@ const homingName = "homing"
 // peers measures Homing and its peers under the same load on this machine,
 // one after the other.
 func (r *run) peers(ctx context.Context) error {
-	if r.opts.API != "" {
-		return errors.New("--api: peers compares systems that it starts itself")
-	}
 	for _, name := range r.opts.Peers {
 		if err := peers.Prepare(ctx, name, "", r.stderr); err != nil {
 			return err

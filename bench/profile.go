@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/usage"
@@ -21,7 +21,7 @@ type profile struct {
 	after   rig.Memory
 	load    rig.Load // at the rate asked for
 	peak    rig.Peak
-	verdict bees.Verdict // of everything sent
+	verdict clients.Verdict // of everything sent
 }
 
 // profileRest is how long a runtime may take to give handshakes' memory back,

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -31,9 +30,6 @@ const (
 
 // reference does on this machine what the system of 2014 did, or a share of it.
 func (r *run) reference(ctx context.Context) error {
-	if r.opts.API != "" {
-		return errors.New("--api: homing-2014 measures a system that it starts itself")
-	}
 	o := r.opts
 	o.Conns = max(1, int(refUsers*o.Scale))
 	o.Targets, o.Online = refTargets, min(refOnline, o.Conns)

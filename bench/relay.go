@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/stack"
@@ -23,9 +22,6 @@ type relayCost struct {
 // relay measures what it costs that messages between processes are confirmed
 // and kept until they are: the scenario notify with it and without it, in turn.
 func (r *run) relay(ctx context.Context) error {
-	if r.opts.API != "" {
-		return errors.New("--api: the relay is compared on systems that the scenario starts itself")
-	}
 	ways := map[bool]*relayCost{true: {}, false: {}}
 	for range relayRounds {
 		for _, atMostOnce := range []bool{false, true} {

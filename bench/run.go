@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/agent"
-	"github.com/homing/homing/bench/bees"
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/rig"
 )
@@ -103,14 +103,14 @@ func (r *run) on(ctx context.Context, name string, o Options, sys rig.System, f 
 }
 
 // hive starts the client processes, here or on the agents' machines.
-func (r *run) hive(ctx context.Context, o Options) (*bees.Hive, error) {
-	n := max(o.Bees, bees.Processes(o.Conns, o.Apart))
+func (r *run) hive(ctx context.Context, o Options) (*clients.Hive, error) {
+	n := max(o.Bees, clients.Processes(o.Conns, o.Apart))
 	if len(o.Agents) == 0 {
 		argv, env, err := helperCommand(helperBee)
 		if err != nil {
 			return nil, err
 		}
-		return bees.Start(argv, append(env, r.sources()...), n, o.Conns, r.stderr)
+		return clients.Start(argv, append(env, r.sources()...), n, o.Conns, r.stderr)
 	}
 	secret, err := os.ReadFile(o.AgentSecretFile)
 	if err != nil {
@@ -121,7 +121,7 @@ func (r *run) hive(ctx context.Context, o Options) (*bees.Hive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return bees.Over(processes), nil
+	return clients.Over(processes), nil
 }
 
 // sources is the variable that tells client processes where to come from.
@@ -133,5 +133,5 @@ func (r *run) sources() []string {
 	if len(all) == 0 {
 		return nil
 	}
-	return []string{bees.SourceVar + "=" + strings.Join(all, ",")}
+	return []string{clients.SourceVar + "=" + strings.Join(all, ",")}
 }

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/homing/homing/bench/abuse"
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/stack"
@@ -123,7 +123,7 @@ func (s *siege) target(k abuse.Kind) (t abuse.Target, err error) {
 		Front: strings.TrimSuffix(strings.TrimPrefix(s.system.Front(), "ws://"), "/ws"), TLS: s.system.TLSAddr(), API: s.system.APIs()[0],
 		User: hostileKey + "-" + k.Name, Key: s.system.KeyOf(hostileKey), From: hostileFrom,
 	}
-	t.Token, err = bees.Token(s.system.Secret(), t.User, "")
+	t.Token, err = clients.Token(s.system.Secret(), t.User, "")
 	return t, err
 }
 
@@ -180,7 +180,7 @@ func come(ctx context.Context, front string, secret []byte, name string) (n newc
 	for ; ctx.Err() == nil; n.came++ {
 		start := time.Now()
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 77, byte(n.came/250), byte(n.came%250+1))}}
-		token, err := bees.Token(secret, fmt.Sprintf("newcomer-%s-%d", name, n.came), "")
+		token, err := clients.Token(secret, fmt.Sprintf("newcomer-%s-%d", name, n.came), "")
 		if err == nil {
 			err = visit(context.WithoutCancel(ctx), dialer, front, token)
 		}

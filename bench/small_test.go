@@ -27,8 +27,8 @@ func TestSmallLoadsAreNoted(t *testing.T) {
 		}
 	}
 	r := newRun("idle", Options{}, &bytes.Buffer{})
-	r.noteFewConns(Options{Conns: leastConns})
-	if r.noteFewConns(Options{Conns: 10}); len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "Few connections, 10") {
+	r.noteFewConns(Options{ConnsFlag: ConnsFlag{Conns: leastConns}})
+	if r.noteFewConns(Options{ConnsFlag: ConnsFlag{Conns: 10}}); len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "Few connections, 10") {
 		t.Errorf("%q", r.Notes)
 	}
 }

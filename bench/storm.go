@@ -10,7 +10,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/rig"
 )
@@ -62,11 +62,11 @@ type stormed struct {
 	before rig.Load
 	during *hdrhistogram.Histogram // the others' latencies from the cut until all were back
 	after  rig.Load
-	back   bees.Comeback
+	back   clients.Comeback
 }
 
 // breakLoose runs the load, and the storm in its course.
-func (r *run) breakLoose(ctx context.Context, g *rig.Rig, o Options) (lag *hdrhistogram.Histogram, back bees.Comeback, err error) {
+func (r *run) breakLoose(ctx context.Context, g *rig.Rig, o Options) (lag *hdrhistogram.Histogram, back clients.Comeback, err error) {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error {
 		_, err := g.Load(ctx, o.Rate, o.Duration)
@@ -81,7 +81,7 @@ func (r *run) breakLoose(ctx context.Context, g *rig.Rig, o Options) (lag *hdrhi
 		}
 		r.say("%d clients are thrown off", o.Apart)
 		told := time.Now()
-		back, err = g.Hive().Storm(ctx, func(c bees.Counts) {
+		back, err = g.Hive().Storm(ctx, func(c clients.Counts) {
 			if time.Since(told) > time.Second {
 				told = time.Now()
 				r.say("  %d are connected again", c.Open)

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/bare"
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 )
 
 func TestBeesOfTwoAgentsServeOneRun(t *testing.T) {
@@ -32,12 +32,12 @@ func TestBeesOfTwoAgentsServeOneRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hive := bees.Over(procs)
+	hive := clients.Over(procs)
 	const conns = 90
-	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: server.URLs(), Conns: conns}, nil); err != nil {
+	if _, err := hive.Connect(t.Context(), clients.Target{Fronts: server.URLs(), Conns: conns}, nil); err != nil {
 		t.Fatal(err)
 	}
-	plan := bees.Plan{Seed: 1, Conns: conns, Online: 30}
+	plan := clients.Plan{Seed: 1, Conns: conns, Online: 30}
 	res, err := server.Flood(t.Context(), bare.Load{Plan: plan, Rate: 50, Duration: 400 * time.Millisecond, Payload: 120})
 	if err != nil || res.Written != 600 {
 		t.Fatalf("Flood = %+v, %v", res, err)
@@ -45,9 +45,9 @@ func TestBeesOfTwoAgentsServeOneRun(t *testing.T) {
 	if pids := hive.PIDs(); len(pids) != 0 {
 		t.Errorf("PIDs = %v, want none of other machines", pids)
 	}
-	want := bees.Verdict{Expected: 600}
+	want := clients.Verdict{Expected: 600}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		v, err := hive.Verify(t.Context(), plan, bees.Sent{N: res.Notifications})
+		v, err := hive.Verify(t.Context(), plan, clients.Sent{N: res.Notifications})
 		if err != nil || v == want {
 			break
 		}

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/homing/homing/bench/bare"
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 )
 
 // The test binary is its own helper, or an agent, when the variable names one.
@@ -26,7 +26,7 @@ var secret = bytes.Repeat([]byte("s"), MinSecret)
 
 func TestMain(m *testing.M) {
 	serve := map[string]func() error{
-		"bee":      func() error { return bees.Serve(context.Background(), os.Stdin, os.Stdout) },
+		"bee":      func() error { return clients.Serve(context.Background(), os.Stdin, os.Stdout) },
 		"bare":     func() error { return bare.Serve(context.Background(), os.Stdin, os.Stdout) },
 		"deaf":     func() error { time.Sleep(time.Hour); return nil },
 		"agent":    serveAgent,

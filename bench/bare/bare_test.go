@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 )
 
 // The test binary is its own helper when the variable names one.
@@ -20,7 +20,7 @@ const helper = "HOMING_TEST_HELPER"
 
 func TestMain(m *testing.M) {
 	serve := map[string]func() error{
-		"bee":  func() error { return bees.Serve(context.Background(), os.Stdin, os.Stdout) },
+		"bee":  func() error { return clients.Serve(context.Background(), os.Stdin, os.Stdout) },
 		"bare": func() error { return Serve(context.Background(), os.Stdin, os.Stdout) },
 	}[os.Getenv(helper)]
 	if serve == nil {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // startAll starts bare processes and clients for them.
-func startAll(t *testing.T, procs, conns int) (*Limit, *bees.Hive) {
+func startAll(t *testing.T, procs, conns int) (*Limit, *clients.Hive) {
 	t.Helper()
 	limit, err := Start(t.Context(), []string{os.Args[0]}, []string{helper + "=bare"}, procs, os.Stderr)
 	if err != nil {
@@ -45,7 +45,7 @@ func startAll(t *testing.T, procs, conns int) (*Limit, *bees.Hive) {
 			t.Error(err)
 		}
 	})
-	hive, err := bees.Start([]string{os.Args[0]}, []string{helper + "=bee"}, 2, conns, os.Stderr)
+	hive, err := clients.Start([]string{os.Args[0]}, []string{helper + "=bee"}, 2, conns, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,8 +62,8 @@ func TestFloodReachesEveryClientOfEveryProcess(t *testing.T) {
 	if len(limit.URLs()) != 3 || len(limit.PIDs()) != 3 {
 		t.Fatalf("%v, %v: want three processes", limit.URLs(), limit.PIDs())
 	}
-	load := Load{Plan: bees.Plan{Seed: 1, Conns: 200, Online: 50}, Rate: 40, Duration: 500 * time.Millisecond, Payload: 100}
-	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: limit.URLs(), Conns: 200}, nil); err != nil {
+	load := Load{Plan: clients.Plan{Seed: 1, Conns: 200, Online: 50}, Rate: 40, Duration: 500 * time.Millisecond, Payload: 100}
+	if _, err := hive.Connect(t.Context(), clients.Target{Fronts: limit.URLs(), Conns: 200}, nil); err != nil {
 		t.Fatal(err)
 	}
 	res, err := limit.Flood(t.Context(), load)
@@ -75,10 +75,10 @@ func TestFloodReachesEveryClientOfEveryProcess(t *testing.T) {
 
 func TestBroadcastReachesAll(t *testing.T) {
 	limit, hive := startAll(t, 2, 60)
-	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: limit.URLs(), Conns: 60}, nil); err != nil {
+	if _, err := hive.Connect(t.Context(), clients.Target{Fronts: limit.URLs(), Conns: 60}, nil); err != nil {
 		t.Fatal(err)
 	}
-	plan := bees.Plan{Conns: 60, Online: 60}
+	plan := clients.Plan{Conns: 60, Online: 60}
 	res, err := limit.Flood(t.Context(), Load{Plan: plan, Broadcast: true, Rate: 50, Duration: 200 * time.Millisecond, Payload: 100})
 	if err != nil || res.Notifications != 10 || res.Written != 600 {
 		t.Errorf("result = %+v, %v", res, err)
@@ -87,11 +87,11 @@ func TestBroadcastReachesAll(t *testing.T) {
 }
 
 // verify waits for what was written and compares it with the plan.
-func verify(t *testing.T, hive *bees.Hive, p bees.Plan, sent uint32) {
+func verify(t *testing.T, hive *clients.Hive, p clients.Plan, sent uint32) {
 	t.Helper()
-	want := bees.Verdict{Expected: int(sent) * p.Online}
+	want := clients.Verdict{Expected: int(sent) * p.Online}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		v, err := hive.Verify(t.Context(), p, bees.Sent{N: sent})
+		v, err := hive.Verify(t.Context(), p, clients.Sent{N: sent})
 		switch {
 		case err != nil:
 			t.Fatal(err)
@@ -105,10 +105,10 @@ func verify(t *testing.T, hive *bees.Hive, p bees.Plan, sent uint32) {
 
 func TestFloodCountsWhoIsMissing(t *testing.T) {
 	limit, hive := startAll(t, 2, 30)
-	if _, err := hive.Connect(t.Context(), bees.Target{Fronts: limit.URLs(), Conns: 30}, nil); err != nil {
+	if _, err := hive.Connect(t.Context(), clients.Target{Fronts: limit.URLs(), Conns: 30}, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err := limit.Flood(t.Context(), Load{Plan: bees.Plan{Conns: 37, Online: 5}, Rate: 10, Duration: time.Second, Payload: 100})
+	_, err := limit.Flood(t.Context(), Load{Plan: clients.Plan{Conns: 37, Online: 5}, Rate: 10, Duration: time.Second, Payload: 100})
 	if !errors.Is(err, errMissing) || !strings.Contains(err.Error(), "7 of 37 clients") {
 		t.Errorf("error = %v, want one that counts 7 of 37", err)
 	}

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/homing/homing/bench/bees"
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/clients"
 )
 
 // ProcessConns is how many clients one process holds at most: it stays under
@@ -19,7 +19,7 @@ const ProcessConns = 18_000
 
 // Load is what to write.
 type Load struct {
-	Plan      bees.Plan     // Plan.Conns clients are connected; only Online matters of the rest
+	Plan      clients.Plan  // Plan.Conns clients are connected; only Online matters of the rest
 	Broadcast bool          // every notification goes to all clients, whatever the plan says
 	Rate      float64       // notifications a second, more than 0
 	Duration  time.Duration // of the writing

@@ -14,8 +14,8 @@ import (
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
-	"github.com/homing/homing/bench/bees"
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/clients"
 )
 
 // The calls that a process answers.
@@ -159,7 +159,7 @@ func duplicate(c *net.TCPConn) (fd int, err error) {
 func clientOf(uri string) (int, error) {
 	u, err := url.ParseRequestURI(uri)
 	if err == nil {
-		if n, ok := bees.Number(u.Query().Get("token")); ok {
+		if n, ok := clients.Number(u.Query().Get("token")); ok {
 			return n, nil
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/usage"
 )
 
@@ -30,7 +30,7 @@ func prepare(l Load, fds []int32) *turns {
 		t.fds = slices.DeleteFunc(fds, func(fd int32) bool { return fd == absent })
 		return t
 	}
-	picker, users := bees.NewPicker(l.Plan), []int32(nil)
+	picker, users := clients.NewPicker(l.Plan), []int32(nil)
 	t.end = make([]int, t.n)
 	for n := range t.n {
 		users = picker.Online(n, users[:0])
@@ -111,6 +111,6 @@ func send(fd int32, p []byte) bool {
 // length of id, one frame.
 func render(due time.Time, n uint32, payload int) []byte {
 	text := []byte(`{"t":"notify","id":"01BX5ZZKBKACTAV9WEVGEMMVRZ","type":"bench","data":`)
-	text = bees.AppendData(text, due.UnixNano(), n, payload)
+	text = clients.AppendData(text, due.UnixNano(), n, payload)
 	return ws.MustCompileFrame(ws.NewTextFrame(append(text, '}')))
 }

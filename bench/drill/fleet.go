@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/ledger"
 	"github.com/homing/homing/bench/usage"
 	client "github.com/homing/homing/client/go"
@@ -198,7 +198,7 @@ func dialAs(ctx context.Context, front string, secret []byte, d *device) (*clien
 	o := client.Options{
 		URL: front,
 		Token: func(context.Context) (string, error) {
-			return bees.Token(secret, string(d.user), string(d.service))
+			return clients.Token(secret, string(d.user), string(d.service))
 		},
 		HandshakeTimeout: 5 * time.Second,
 	}

@@ -5,7 +5,7 @@ import "github.com/homing/homing/bench/proc"
 // Name is the one of Options.
 func (s *System) Name() string { return s.peer.name }
 
-// Dialect names the protocol that clients speak: a bees.Dialect.
+// Dialect names the protocol that clients speak: a clients.Dialect.
 func (s *System) Dialect() string { return s.peer.dialect }
 
 // Fronts returns the WebSocket URL of every front process.

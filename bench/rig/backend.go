@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/load"
 	"github.com/homing/homing/hub"
 )
@@ -19,13 +19,13 @@ const (
 
 // backend is the game backends: it makes the calls of the plan, each once.
 type backend struct {
-	plan      bees.Plan
+	plan      clients.Plan
 	broadcast bool
 	payload   int
 	posters   []*load.Poster
 
 	// Owned by the schedule.
-	picker *bees.Picker
+	picker *clients.Picker
 	users  []hub.UserID // scratch
 
 	mu      sync.Mutex
@@ -35,7 +35,7 @@ type backend struct {
 }
 
 func newBackend(o Options) *backend {
-	b := &backend{plan: o.Plan, broadcast: o.Broadcast, payload: o.Payload, picker: bees.NewPicker(o.Plan)}
+	b := &backend{plan: o.Plan, broadcast: o.Broadcast, payload: o.Payload, picker: clients.NewPicker(o.Plan)}
 	for _, u := range o.System.APIs() {
 		b.posters = append(b.posters, load.NewPoster(u, o.System.Key(), postTimeout))
 	}
@@ -96,7 +96,7 @@ func (b *backend) render(n uint32, due time.Time) ([]byte, error) {
 		Users []hub.UserID    `json:"users,omitempty"`
 		Type  string          `json:"type"`
 		Data  json.RawMessage `json:"data"`
-	}{b.users, "bench", bees.AppendData(nil, due.UnixNano(), n, b.payload)})
+	}{b.users, "bench", clients.AppendData(nil, due.UnixNano(), n, b.payload)})
 	if err != nil {
 		return nil, fmt.Errorf("render notification %d: %w", n, err)
 	}
@@ -111,10 +111,10 @@ func (b *backend) perCall() int {
 	return b.plan.Online
 }
 
-func (b *backend) sent() bees.Sent {
+func (b *backend) sent() clients.Sent {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return bees.Sent{N: b.next, Refused: b.refused}
+	return clients.Sent{N: b.next, Refused: b.refused}
 }
 
 func (b *backend) failures() (int, error) {

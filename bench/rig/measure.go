@@ -6,7 +6,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/usage"
 )
 
@@ -87,9 +87,9 @@ func (g *Rig) load(ctx context.Context, rate float64, d time.Duration) (l Load, 
 // mark is where the accounts stood at one instant.
 type mark struct {
 	at      time.Time
-	counts  bees.Counts
+	counts  clients.Counts
 	clients time.Duration // CPU of the client processes, wherever they run
-	sent    bees.Sent
+	sent    clients.Sent
 	used    usage.Reading
 }
 
@@ -129,7 +129,7 @@ func (g *Rig) behind(ctx context.Context, l Load, before mark, d time.Duration) 
 
 // Drain waits until clients have stopped reading deliveries, and returns when
 // the last one was seen; after ten seconds it waits no longer.
-func Drain(ctx context.Context, hive *bees.Hive) (last time.Time, err error) {
+func Drain(ctx context.Context, hive *clients.Hive) (last time.Time, err error) {
 	start := time.Now()
 	last = start
 	for seen := -1; time.Since(last) < quiet && time.Since(start) < drained; {

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/usage"
 )
 
@@ -18,7 +18,7 @@ type System interface {
 	APIs() []string   // base URLs
 	Key() string      // the API key
 	Secret() []byte   // signs players' tokens; empty: a token is the user's name
-	Dialect() string  // a bees.Dialect
+	Dialect() string  // a clients.Dialect
 
 	FrontPIDs() ([]int, error)
 	APIPIDs() []int
@@ -40,15 +40,15 @@ const (
 // Options say what is on the bench.
 type Options struct {
 	System System
-	Hive   *bees.Hive
+	Hive   *clients.Hive
 	Say    func(format string, args ...any) // a line of progress
 
-	Plan      bees.Plan // whom notifications name; Plan.Conns clients are held
-	Broadcast bool      // instead of notifications to the plan's users, broadcasts
-	Payload   int       // bytes of a notification's data
+	Plan      clients.Plan // whom notifications name; Plan.Conns clients are held
+	Broadcast bool         // instead of notifications to the plan's users, broadcasts
+	Payload   int          // bytes of a notification's data
 
-	Apart      int // see bees.Target
-	SlowBuffer int // see bees.Target
+	Apart      int // see clients.Target
+	SlowBuffer int // see clients.Target
 }
 
 // Rig is a system with its clients. Its methods block and are not to be called
@@ -113,10 +113,10 @@ func (g *Rig) Connect(ctx context.Context, rate float64) (used usage.Interval, e
 	return used, err
 }
 
-func (g *Rig) connect(ctx context.Context, t bees.Target) error {
+func (g *Rig) connect(ctx context.Context, t clients.Target) error {
 	g.opts.Say("connecting %d clients", t.Conns)
 	told := time.Now()
-	_, err := g.opts.Hive.Connect(ctx, t, func(c bees.Counts) {
+	_, err := g.opts.Hive.Connect(ctx, t, func(c clients.Counts) {
 		if time.Since(told) > time.Second {
 			told = time.Now()
 			g.opts.Say("  %d connected", c.Open)
@@ -144,16 +144,16 @@ func (g *Rig) during(f func() error) (used usage.Interval, err error) {
 	return after.Since(before), err
 }
 
-func (g *Rig) target() bees.Target {
-	return bees.Target{
-		Fronts: g.opts.System.Fronts(), Dialect: bees.Dialect(g.opts.System.Dialect()),
+func (g *Rig) target() clients.Target {
+	return clients.Target{
+		Fronts: g.opts.System.Fronts(), Dialect: clients.Dialect(g.opts.System.Dialect()),
 		Secret: g.opts.System.Secret(), Conns: g.opts.Plan.Conns,
 		Apart: g.opts.Apart, SlowBuffer: g.opts.SlowBuffer,
 	}
 }
 
 // Hive returns the clients.
-func (g *Rig) Hive() *bees.Hive { return g.opts.Hive }
+func (g *Rig) Hive() *clients.Hive { return g.opts.Hive }
 
 // read returns what every group has used so far.
 func (g *Rig) read() (usage.Reading, error) {
@@ -187,7 +187,7 @@ func (g *Rig) Memory() (m Memory, err error) {
 }
 
 // Verify compares what clients have read with all that was sent.
-func (g *Rig) Verify(ctx context.Context) (bees.Verdict, error) {
+func (g *Rig) Verify(ctx context.Context) (clients.Verdict, error) {
 	g.opts.Say("checking every delivery")
 	return g.opts.Hive.Verify(ctx, g.opts.Plan, g.backend.sent())
 }

@@ -8,17 +8,17 @@ import (
 	"sync"
 	"time"
 
-	"github.com/homing/homing/bench/bees"
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/usage"
 )
 
 // Moment is what happened in about one second.
 type Moment struct {
-	At        time.Duration // since the rig was opened, at the end of the second
-	Counts    bees.Counts   // running totals
-	PerSecond float64       // deliveries
-	P50, P99  float64       // latency in ms; 0: nothing was delivered
+	At        time.Duration  // since the rig was opened, at the end of the second
+	Counts    clients.Counts // running totals
+	PerSecond float64        // deliveries
+	P50, P99  float64        // latency in ms; 0: nothing was delivered
 	Used      usage.Interval
 	Held      usage.Reading
 }

@@ -77,12 +77,12 @@ bench: {conns: 70, notify: {conns: 80}}
 notify: {timeout: 9s}
 `
 	c, err := parseWithConfig(t, text, "bench", "notify")
-	if err != nil || c.Bench.Notify.Conns != 80 {
-		t.Errorf("bench notify: %d conns, %v", c.Bench.Notify.Conns, err)
+	if err != nil || c.Bench.Notify.Flags.Conns != 80 {
+		t.Errorf("bench notify: %d conns, %v", c.Bench.Notify.Flags.Conns, err)
 	}
 	c, err = parseWithConfig(t, text, "bench", "idle")
-	if err != nil || c.Bench.Idle.Conns != 70 {
-		t.Errorf("bench idle: %d conns, %v", c.Bench.Idle.Conns, err)
+	if err != nil || c.Bench.Idle.Flags.Conns != 70 {
+		t.Errorf("bench idle: %d conns, %v", c.Bench.Idle.Flags.Conns, err)
 	}
 }
 

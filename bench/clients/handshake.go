@@ -1,0 +1,57 @@
+package clients
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// appendRequest appends a WebSocket handshake's request.
+func (s speech) appendRequest(dst []byte, host, path, token string) []byte {
+	dst = fmt.Appendf(dst, "GET %s%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", path, s.query(token), host)
+	if s.protocol != "" {
+		dst = append(append(append(dst, "Sec-WebSocket-Protocol: "...), s.protocol...), "\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+var (
+	switching = []byte("HTTP/1.1 101")
+	accepted  = []byte("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") // proves that our key was read (RFC 6455 §1.3)
+	blankLine = []byte("\r\n\r\n")
+)
+
+var errRefused = errors.New("handshake refused")
+
+// readReply reads the answer to a handshake. Whatever follows it is rest;
+// whole is false while there is not enough of it.
+func readReply(in []byte) (rest []byte, whole bool, err error) {
+	head, rest, whole := bytes.Cut(in, blankLine)
+	if !whole {
+		return in, false, nil
+	}
+	if bytes.HasPrefix(head, switching) && bytes.Contains(head, accepted) {
+		return rest, true, nil
+	}
+	return nil, true, refusal(in[:len(head)+len(blankLine)])
+}
+
+// refusal is why a front does not switch protocols; a waitError when it says
+// when to come back.
+func refusal(head []byte) error {
+	reply, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errRefused, err)
+	}
+	reply.Body.Close()
+	seconds, err := strconv.Atoi(reply.Header.Get("Retry-After"))
+	if reply.StatusCode == http.StatusServiceUnavailable && err == nil && seconds >= 0 {
+		return &waitError{wait: time.Duration(seconds) * time.Second, why: fmt.Sprintf("%v: %s", errRefused, reply.Status)}
+	}
+	return fmt.Errorf("%w: %s", errRefused, reply.Status)
+}

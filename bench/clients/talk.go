@@ -1,0 +1,163 @@
+package clients
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+)
+
+// upgrade sends the handshake's request on a fresh connection.
+func (e *engine) upgrade(i int) error {
+	fd, number := int(e.bees[i].fd), e.swarm.First+i
+	if err := connected(fd); err != nil {
+		return err
+	}
+	e.out = e.speech.appendRequest(e.out[:0], e.swarm.front(number).String(), e.swarm.Path, e.tokens[i])
+	if err := send(fd, e.out); err != nil {
+		return err
+	}
+	e.bees[i].state = upgrading
+	return e.watch(unix.EPOLL_CTL_MOD, i, unix.EPOLLIN)
+}
+
+// read takes what the socket has and serves the whole frames in it.
+func (e *engine) read(i int) error {
+	b := &e.bees[i]
+	n, err := unix.Read(int(b.fd), e.in)
+	switch {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read: %w", err)
+	case n == 0:
+		return fmt.Errorf("read: %w", io.EOF)
+	}
+	in := e.in[:n]
+	if len(b.partial) > 0 {
+		in = append(b.partial, in...)
+	}
+	rest, err := e.consume(i, in)
+	if err != nil {
+		return err
+	}
+	b.partial = bytes.Clone(rest)
+	if len(rest) == 0 {
+		b.partial = nil
+	}
+	return nil
+}
+
+// consume serves all that is whole in in and returns what is left.
+func (e *engine) consume(i int, in []byte) ([]byte, error) {
+	if e.bees[i].state == upgrading {
+		rest, whole, err := readReply(in)
+		if err != nil || !whole {
+			return rest, err
+		}
+		if err := e.greet(i); err != nil {
+			return nil, err
+		}
+		in = rest
+	}
+	now := time.Now()
+	for {
+		f, n, err := parseFrame(in)
+		if err != nil || n == 0 {
+			return in, err
+		}
+		if err := e.frame(i, f, now); err != nil {
+			return nil, err
+		}
+		in = in[n:]
+	}
+}
+
+// greet begins the dialect's part, on a connection just upgraded.
+func (e *engine) greet(i int) error {
+	e.bees[i].state = greeting
+	if e.speech.login == nil || e.speech.invited {
+		return nil
+	}
+	return e.say(i, ws.OpText, e.speech.login(e.tokens[i]))
+}
+
+// say sends one frame.
+func (e *engine) say(i int, op ws.OpCode, payload []byte) error {
+	f, err := masked(op, payload)
+	if err != nil {
+		return err
+	}
+	return send(int(e.bees[i].fd), f)
+}
+
+func (e *engine) frame(i int, f frame, now time.Time) error {
+	switch f.op {
+	case ws.OpText:
+		return e.text(i, f.payload, now)
+	case ws.OpPing:
+		return e.say(i, ws.OpPong, f.payload)
+	case ws.OpClose:
+		return closed(f.payload)
+	case ws.OpPong:
+		return nil
+	default:
+		return errBadFrame
+	}
+}
+
+func (e *engine) text(i int, text []byte, now time.Time) error {
+	one, more := text, e.speech.lines
+	for {
+		if more {
+			one, text, more = bytes.Cut(text, []byte("\n"))
+		}
+		if err := e.message(i, e.speech.read(one), now); err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (e *engine) message(i int, m message, now time.Time) error {
+	state := e.bees[i].state
+	switch {
+	case m.kind == notification && state == open:
+		e.deliver(i, m.stamp, now)
+	case m.kind == hello && state == greeting:
+		e.register(i)
+	case m.kind == invitation && state == greeting:
+		return e.say(i, ws.OpText, e.speech.login(e.tokens[i]))
+	case m.kind == ping:
+		return e.say(i, ws.OpText, e.speech.pong)
+	case m.kind == goodbye:
+		return m.end
+	case m.kind == noise:
+	default:
+		e.count.Violations++
+	}
+	return nil
+}
+
+func (e *engine) deliver(i int, s stamp, now time.Time) {
+	b := &e.bees[i]
+	b.got = append(b.got, s.n)
+	e.count.Deliveries++
+	if e.swarm.Apart {
+		return
+	}
+	lag := now.UnixNano() - e.swarm.Ahead.Nanoseconds() - s.at
+	_ = e.recent.RecordValue(max(1, lag/1000)) // out of range: over three minutes, and verify sees it
+}
+
+func (e *engine) register(i int) {
+	e.bees[i].state = open
+	e.under--
+	e.count.Open++
+	if e.storm != nil {
+		e.storm.isBack(i)
+	}
+}

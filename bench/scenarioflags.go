@@ -1,0 +1,198 @@
+package bench
+
+import "reflect"
+
+// The flags of each scenario.
+type (
+	// IdleFlags are what idle reads.
+	IdleFlags struct {
+		ResultFlags
+		ConnsFlag
+		RateFlag
+		DurationFlag
+		ProcessFlags
+		SystemFlags
+		RunningFlags
+	}
+
+	// ConnectFlags are what connect reads.
+	ConnectFlags struct {
+		ResultFlags
+		ConnsFlag
+		RateFlag
+		ProcessFlags
+		SystemFlags
+		RunningFlags
+	}
+
+	// NotifyFlags are what notify reads.
+	NotifyFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		PeakFlag
+		MaxRateFlag
+		LimitFlag
+		ProcessFlags
+		SystemFlags
+		RunningFlags
+	}
+
+	// LimitFlags are what limit reads.
+	LimitFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		ProcessFlags
+	}
+
+	// BroadcastFlags are what broadcast reads.
+	BroadcastFlags struct {
+		ResultFlags
+		ConnsFlag
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		LimitFlag
+		ProcessFlags
+		SystemFlags
+		RunningFlags
+	}
+
+	// StormFlags are what storm reads.
+	StormFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		ApartFlag
+		ProcessFlags
+		SystemFlags
+		RunningFlags
+	}
+
+	// SlowFlags are what slow reads.
+	SlowFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		ApartFlag
+		ProcessFlags
+		SystemFlags
+		RunningFlags
+	}
+
+	// AbuseFlags are what abuse reads.
+	AbuseFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		KindsFlag
+		ProcessFlags
+		SystemFlags
+	}
+
+	// SoakFlags are what soak reads.
+	SoakFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		ProcessFlags
+		SystemFlags
+		RunningFlags
+	}
+
+	// GrowthFlags are what growth reads.
+	GrowthFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		MaxRateFlag
+		SizesFlags
+		ProcessFlags
+		SystemFlags
+	}
+
+	// PeersFlags are what peers reads.
+	PeersFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		MaxRateFlag
+		PeersFlag
+		ProcessFlags
+		SystemFlags
+	}
+
+	// Homing2014Flags are what homing-2014 reads.
+	Homing2014Flags struct {
+		ResultFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		MaxRateFlag
+		ReferenceFlags
+		ProcessFlags
+		SystemFlags
+	}
+
+	// RelayFlags are what relay reads.
+	RelayFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		ProcessFlags
+		SystemFlags
+	}
+)
+
+// OptionsOf completes a scenario's flags to Options: groups that the scenario
+// does not have are as their flags' defaults say. flags is a struct of groups,
+// such as NotifyFlags; a group that Options lack is a panic.
+func OptionsOf(flags any) Options {
+	o := defaultOptions()
+	from, to := reflect.ValueOf(flags), reflect.ValueOf(&o).Elem()
+	for i := range from.NumField() {
+		to.FieldByName(from.Type().Field(i).Name).Set(from.Field(i))
+	}
+	return o
+}
+
+// defaultOptions are the options when no flag is given.
+func defaultOptions() Options {
+	return Options{
+		AudienceFlags:  AudienceFlags{Targets: 300, Online: 150},
+		LimitFlag:      LimitFlag{Limit: true},
+		SizesFlags:     SizesFlags{By: "conns"},
+		ReferenceFlags: ReferenceFlags{Scale: 1, Phase: "all"},
+		ProcessFlags:   ProcessFlags{Workers: 2, Bees: 2},
+		SystemFlags:    SystemFlags{APIs: 1, Shards: 1, Replicas: 1},
+		PeersFlag:      PeersFlag{Peers: []string{"socketio", "centrifuge"}},
+	}
+}

@@ -1,0 +1,23 @@
+package bench
+
+import (
+	"reflect"
+	"testing"
+)
+
+// TestDefaultsAreTheFlags ties what a scenario without a flag gets to the
+// default that the flag has elsewhere.
+func TestDefaultsAreTheFlags(t *testing.T) {
+	if got, want := defaultOptions(), defaults(t); !reflect.DeepEqual(got, want) {
+		t.Errorf("defaultOptions = %+v, want %+v", got, want)
+	}
+}
+
+func TestOptionsOfKeepsWhatWasGiven(t *testing.T) {
+	var f StormFlags
+	f.Conns, f.Apart, f.Online, f.Workers, f.Rate = 7, 3, 5, 9, 1.5
+	o := OptionsOf(f)
+	if o.Conns != 7 || o.Apart != 3 || o.Online != 5 || o.Workers != 9 || o.Rate != 1.5 || o.Scale != 1 {
+		t.Errorf("OptionsOf = %+v", o)
+	}
+}
