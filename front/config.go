@@ -26,6 +26,7 @@ type Config struct {
 	TrustedProxies   []string `help:"Addresses and prefixes of load balancers and reverse proxies: they are believed when they say whose connection it is (PROXY protocol, X-Forwarded-For), and the limits per address do not hold for their own. What comes through one that says nothing is not limited by address." default:"127.0.0.0/8,::1/128" placeholder:"PREFIX"`
 	ProxyProtocol    bool     `help:"Connections to --front-listen begin with a PROXY protocol header of version 2. Whoever is not in --front-trusted-proxies is turned away, and so are connections without a header."`
 	TLSProxyProtocol bool     `help:"The same for --front-tls-listen; TLS follows the header."`
+	Events           bool     `help:"Speak server-sent events at /events, for clients that cannot use WebSocket." default:"true" negatable:""`
 	Health           bool     `help:"Answer GET and HEAD of /healthz and /readyz at the players' addresses, for load balancers." default:"true" negatable:""`
 
 	Pending            int `help:"Connections that have shown no valid token yet; when there are more, the oldest one of the address that has most is closed. A quarter of the descriptors at most." default:"4096"`

@@ -52,6 +52,7 @@ type extra struct {
 	group        *group
 
 	resume *resume // nil unless the client resumes or has just done so
+	after  *string // where a client stands that asked for what it has missed before hello; nil: it has not
 }
 
 // request is what a connection needs until it has its protocol.

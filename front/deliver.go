@@ -76,7 +76,7 @@ func (d *deliveries) message(c *conn) *loop.Message {
 		x := &d.current.what
 		m.encoded = true
 		m.Key, m.Class = x.Key, classOf(x.Class)
-		m.Data = d.sessions.protocols.of(c).appendMessage(m.Data[:0], outgoing{body: x.Payload})
+		m.Data = d.sessions.protocols.of(c).appendMessage(m.Data[:0], outgoing{id: x.ID, body: x.Payload})
 	}
 	return &m.Message
 }

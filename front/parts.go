@@ -51,7 +51,7 @@ func assemble(cfg *Config, listeners []Listener, deps Deps) (*parts, error) {
 	p.shutdown = newShutdown(cfg, p, deps.Log)
 	p.entry.opened = p.shutdown.opened
 	p.door = &door{
-		loop: p.loop, entry: p.entry, protocols: p.protocols, m: p.m,
+		loop: p.loop, entry: p.entry, protocols: p.protocols, paths: map[string]protocolID{}, m: p.m,
 		ready: p.shutdown.ready, headLimit: cfg.HandshakeLimit, health: cfg.Health,
 	}
 	deliveries.loop, deliveries.sessions, deliveries.m = p.loop, p.sessions, p.m
@@ -71,7 +71,6 @@ func newSessions(cfg *Config, p *parts, deps *Deps, trace tracer, hash idHash) *
 		maxPerUser:   cfg.UserConnections,
 		refuseNewest: cfg.UserOverflow == overflowNewest,
 		canResume:    deps.Inbox != nil,
-		pingInterval: cfg.PingInterval.Milliseconds(),
 	}
 	s.perConn, s.perUser = newAllowances(cfg)
 	return s
@@ -105,6 +104,13 @@ func newShutdown(cfg *Config, p *parts, log *slog.Logger) *shutdown {
 		window:  loop.Ticks(cfg.DrainWindow), cutOff: loop.Ticks(cfg.DrainTimeout), closeTime: loop.Ticks(cfg.CloseTimeout),
 		drainWindow: cfg.DrainWindow, leaving: make(chan struct{}),
 	}
+}
+
+// speak has the clients of a path speak a protocol.
+func (p *parts) speak(path string, with protocol) {
+	id := protocolID(len(p.door.paths))
+	p.protocols[id] = with
+	p.door.paths[path] = id
 }
 
 func (p *parts) framing(cfg *Config) framing {

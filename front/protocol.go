@@ -22,6 +22,12 @@ type protocol interface {
 	due(c *conn) loop.Tick
 	check(c *conn)
 
+	// greeted is told of each client that has been sent hello.
+	greeted(c *conn)
+	// silence is after how much of it the server gives a sign of life, as hello
+	// tells it.
+	silence() loop.Tick
+
 	// appendMessage appends a message to b as it goes over the wire.
 	appendMessage(b []byte, m outgoing) []byte
 	// farewell is what ends a connection: code and reason are those of
@@ -36,14 +42,18 @@ const (
 	kindNotification kind = iota
 	kindHello
 	kindAnswer    // to something that the client sent
+	kindResumed   // what follows is what the client has missed
+	kindPlace     // where to resume from next time, after a replay; it has no body
 	kindReconnect // when to come back
 )
 
 // outgoing is a message to a client.
 type outgoing struct {
 	kind kind
-	id   string // of a notification from the inbox that is replayed; else empty
+	id   []byte // of a notification, or the place; else empty
 	body []byte // JSON
+	// after is in how many milliseconds the client is to come back; of kindReconnect.
+	after int
 }
 
 // protocolID is the place of a protocol in protocols.

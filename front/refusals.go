@@ -13,7 +13,7 @@ import (
 // The refusals that are the worker's own; the rest come from http1, ws and auth.
 var (
 	errHeaderTooLarge = &http1.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Code: "header_too_large", Detail: "The request's head is longer than this server reads."}
-	errNotFound       = &http1.Error{Status: http.StatusNotFound, Code: "not_found", Detail: "There is nothing at this path; WebSocket clients connect to /ws."}
+	errNotFound       = &http1.Error{Status: http.StatusNotFound, Code: "not_found", Detail: "There is nothing at this path; WebSocket clients connect to /ws, event streams are at /events."}
 	errOrigin         = &http1.Error{Status: http.StatusForbidden, Code: "origin_not_allowed", Detail: "Pages of this origin may not connect."}
 	errSubprotocol    = &http1.Error{Status: http.StatusBadRequest, Code: "unsupported_subprotocol", Detail: "Of the subprotocols offered none is homing.v1."}
 	errTimeout        = &http1.Error{Status: http.StatusRequestTimeout, Code: "handshake_timeout", Detail: "The handshake took too long."}

@@ -75,6 +75,9 @@ func (s *sessions) greet(c *conn) {
 	s.trace(c, "player connected")
 	s.loop.SetDeadline(c, 0)
 	s.loop.Uncork(c, s.message(c, outgoing{kind: kindHello, body: s.hello(c)}, loop.Control))
+	if c.State.stage == stageOpen {
+		s.protocols.of(c).greeted(c)
+	}
 }
 
 func (s *sessions) hello(c *conn) []byte {
@@ -87,6 +90,6 @@ func (s *sessions) hello(c *conn) []byte {
 		b = append(b, `,"resume":true`...)
 	}
 	b = append(b, `,"ping":`...)
-	b = strconv.AppendInt(b, s.pingInterval, 10)
+	b = strconv.AppendInt(b, int64(s.protocols.of(c).silence())*loop.TickLength.Milliseconds(), 10)
 	return append(b, '}')
 }

@@ -45,15 +45,16 @@ func (r *resumes) beginReplay(c *conn, x *resume, missed hub.Missed) {
 
 // replayChunks builds what a replay is on p's wire.
 func replayChunks(p protocol, missed hub.Missed, x *resume) (chunks [][]byte) {
-	chunk := p.appendMessage(nil, outgoing{kind: kindAnswer, body: resumedText(len(missed.Entries), missed, x.ref)})
+	chunk := p.appendMessage(nil, outgoing{kind: kindResumed, body: resumedText(len(missed.Entries), missed, x.ref)})
 	for i := range missed.Entries {
 		e := &missed.Entries[i]
 		if len(chunk)+len(e.Payload) > replayChunk {
 			chunks = append(chunks, slices.Clip(chunk))
 			chunk = make([]byte, 0, max(replayChunk, len(e.Payload)+messageOverhead))
 		}
-		chunk = p.appendMessage(chunk, outgoing{id: e.ID, body: e.Payload})
+		chunk = p.appendMessage(chunk, outgoing{id: []byte(e.ID), body: e.Payload})
 	}
+	chunk = p.appendMessage(chunk, outgoing{kind: kindPlace, id: []byte(missed.Last)})
 	return append(chunks, chunk)
 }
 

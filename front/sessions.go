@@ -39,7 +39,6 @@ type sessions struct {
 	maxPerUser       int  // connections of one user; 0: no limit
 	refuseNewest     bool // one more is refused; else the oldest is closed for it
 	canResume        bool
-	pingInterval     int64 // as hello tells it, in milliseconds
 }
 
 // send sends m to c. What waits in the write queue is bounded by m's class;

@@ -120,8 +120,9 @@ func (d *shutdown) tell(c *conn) {
 // reconnect appends to b what tells c when to come back.
 func (d *shutdown) reconnect(c *conn, b []byte, after loop.Tick) []byte {
 	body := append(make([]byte, 0, 48), `{"t":"reconnect","after_ms":`...)
-	body = strconv.AppendInt(body, int64(after)*loop.TickLength.Milliseconds(), 10)
-	return d.sessions.protocols.of(c).appendMessage(b, outgoing{kind: kindReconnect, body: append(body, '}')})
+	ms := int(after) * int(loop.TickLength.Milliseconds())
+	body = strconv.AppendInt(body, int64(ms), 10)
+	return d.sessions.protocols.of(c).appendMessage(b, outgoing{kind: kindReconnect, body: append(body, '}'), after: ms})
 }
 
 // due ends a connection that was told when to come back.

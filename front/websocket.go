@@ -72,6 +72,9 @@ func (w *websockets) message(c *conn, msg *ws.Message) {
 }
 
 func (w *websockets) appendMessage(b []byte, m outgoing) []byte {
+	if m.kind == kindPlace {
+		return b // resumed has told it
+	}
 	return ws.AppendFrame(b, ws.OpText, m.body)
 }
 
@@ -140,6 +143,9 @@ func (f *framing) incomplete(c *conn) {
 		f.loop.Arm(c)
 	}
 }
+
+func (f *framing) greeted(*conn)      {}
+func (f *framing) silence() loop.Tick { return f.pingAfter }
 
 func (f *framing) farewell(code ws.CloseCode, reason string) []byte {
 	return ws.CloseFrame(code, reason)

@@ -67,8 +67,10 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.protocols[0] = &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes}}
-	p.door.paths = map[string]protocolID{"/ws": 0}
+	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes}})
+	if cfg.Events {
+		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes})
+	}
 	return &Worker{parts: p, cfg: cfg}, nil
 }
 
@@ -92,7 +94,7 @@ func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, 
 	if err != nil {
 		return nil, err
 	}
-	p.protocols[0] = &echo{framing: p.framing(&cfg), entry: p.entry}
+	p.speak("/", &echo{framing: p.framing(&cfg), entry: p.entry})
 	p.door.anyPath = true
 	return &Worker{parts: p, cfg: cfg}, nil
 }

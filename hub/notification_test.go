@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestClassRoundTrip(t *testing.T) {
@@ -124,5 +125,22 @@ func TestRender(t *testing.T) {
 				t.Errorf("%s is not JSON", got)
 			}
 		})
+	}
+}
+
+func TestIsStored(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"a", `quo"te`, `back\`, `","stored":true`, ""} {
+		for _, store := range []time.Duration{0, time.Hour} {
+			n := Notification{ID: id, Store: store, Data: []byte(`{"stored":true}`)}
+			if got := IsStored(n.Render()); got != (store > 0) {
+				t.Errorf("id %q stored for %v: %v", id, store, got)
+			}
+		}
+	}
+	for _, other := range []string{"", "{}", `{"t":"notify","id":"a`, `{"t":"hello","id":"a","stored":true}`} {
+		if IsStored([]byte(other)) {
+			t.Errorf("%q is stored", other)
+		}
 	}
 }

@@ -1,6 +1,9 @@
 package hub
 
-import "encoding/json"
+import (
+	"bytes"
+	"encoding/json"
+)
 
 // Render returns the JSON text message that a homing.v1 client reads:
 //
@@ -30,6 +33,19 @@ func (n *Notification) Render() []byte {
 	b = append(b, `,"data":`...)
 	b = append(b, n.Data...)
 	return append(b, '}')
+}
+
+// IsStored reports whether a payload that Render built says that an inbox keeps
+// the notification: its id is one to resume after.
+func IsStored(payload []byte) bool {
+	rest, ok := bytes.CutPrefix(payload, []byte(`{"t":"notify","id":"`))
+	for ok && len(rest) > 0 && rest[0] != '"' {
+		if rest[0] == '\\' && len(rest) > 1 {
+			rest = rest[1:] // what is escaped is no end
+		}
+		rest = rest[1:]
+	}
+	return ok && bytes.HasPrefix(rest, []byte(`","stored":true`))
 }
 
 func appendJSONString(b []byte, s string) []byte {

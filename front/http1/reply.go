@@ -21,14 +21,7 @@ func Reply(status int, contentType string, body []byte, headers ...string) []byt
 	b = append(b, contentType...)
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(body)), 10)
-	for _, h := range headers {
-		if h != "" {
-			b = append(b, "\r\n"...)
-			b = append(b, h...)
-		}
-	}
-	b = append(b, "\r\nConnection: close\r\n\r\n"...)
-	return append(b, body...)
+	return append(appendHeaders(b, headers), body...)
 }
 
 // StatusOf is the HTTP status that Problem answers err with.

@@ -216,8 +216,18 @@ func Elements(list string) iter.Seq[string] {
 // Query returns the first value of a query parameter, decoded; empty when
 // absent. Parameters that do not parse are passed over.
 func (r *Request) Query(name string) string {
+	value, _ := r.QueryValue(name)
+	return value
+}
+
+// QueryValue is Query that tells a parameter that is empty from one that is
+// absent.
+func (r *Request) QueryValue(name string) (value string, ok bool) {
 	values, _ := url.ParseQuery(r.RawQuery) // what parsed is there, whatever the error
-	return values.Get(name)
+	if all := values[name]; len(all) > 0 {
+		return all[0], true
+	}
+	return "", false
 }
 
 // IsToken reports whether s is a token (RFC 9110 §5.6.2).
