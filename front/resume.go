@@ -88,6 +88,8 @@ type resumeConfig struct {
 
 // inboxJob is something for the goroutines that talk to the inbox. It calls
 // back by Post; when that is refused, the resume times out.
+//
+//bound:inbox-jobs
 type inboxJob func(ctx context.Context)
 
 // work does jobs until there are no more, reads first. ctx ends what takes too

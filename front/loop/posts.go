@@ -8,6 +8,8 @@ const maxPosts = 1 << 18
 
 // posts carries to the loop what other goroutines did for it. Safe for
 // concurrent use.
+//
+//bound:posts
 type posts struct {
 	mu     sync.Mutex
 	queue  []func()
