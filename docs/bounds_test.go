@@ -38,7 +38,7 @@ func rows(t *testing.T, begin string) (names []string) {
 
 // TestEveryBoundIsDocumented compares the marks in the source with the table.
 func TestEveryBoundIsDocumented(t *testing.T) {
-	mark := regexp.MustCompile("(?m)^\\s*//bound:([a-z-]+)$")
+	mark := regexp.MustCompile(`(?m)^\s*//bound:([a-z-]+)$`)
 	var marked []string
 	for _, root := range []string{"api", "cmd", "front", "hub", "redisx"} {
 		err := filepath.WalkDir(filepath.Join("..", root), func(path string, d fs.DirEntry, err error) error {
