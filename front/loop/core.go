@@ -83,10 +83,16 @@ func (k *core[S]) Now() Tick { return k.now }
 func (k *core[S]) Clock() time.Time { return k.clock }
 
 // AfterFunc has f called by the loop after d, exact to about a millisecond and
-// the length of a turn. Only the loop's goroutine may call it. A loop without
-// timers pays nothing for them.
+// the length of a turn; timers of the same moment are called in the order in
+// which they were made. With d of 0 or less f is called in the next turn. A loop
+// that has ended calls nothing. Only the loop's goroutine may call AfterFunc. A
+// loop without timers pays nothing for them.
 func (k *core[S]) AfterFunc(d time.Duration, f func()) *Timer {
-	return k.timers.add(time.Now().Add(d), f)
+	at := time.Now().Add(d)
+	if !at.After(k.clock) {
+		at = k.clock.Add(1)
+	}
+	return k.timers.add(at, f)
 }
 
 // Len is how many connections there are, in whatever state.
