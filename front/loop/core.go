@@ -62,8 +62,14 @@ func newCore[S any](cfg *Config, log *slog.Logger, m *metrics) (*core[S], error)
 // Post has f called by the loop in one of its next turns. It never blocks and
 // may be called from any goroutine. It reports false when f will not be called:
 // the loop has ended, or maxPosts wait already.
-func (k *core[S]) Post(f func()) bool {
-	first, ok := k.posts.put(f)
+func (k *core[S]) Post(f func()) bool { return k.put(f, maxPosts) }
+
+// command is Post for what would not be repeated: there is room for it when too
+// many posts wait.
+func (k *core[S]) command(f func()) { k.put(f, maxPosts+maxCommands) }
+
+func (k *core[S]) put(f func(), limit int) bool {
+	first, ok := k.posts.put(f, limit)
 	if first {
 		k.poller.Wake()
 	}

@@ -277,20 +277,20 @@ func TestAStoppedTimerDoesNotFire(t *testing.T) {
 func TestPostsAreBounded(t *testing.T) {
 	var p posts
 	for range maxPosts {
-		if _, ok := p.put(func() {}); !ok {
+		if _, ok := p.put(func() {}, maxPosts); !ok {
 			t.Fatal("refused too early")
 		}
 	}
-	if _, ok := p.put(func() {}); ok {
+	if _, ok := p.put(func() {}, maxPosts); ok {
 		t.Error("one too many is taken")
 	}
 	for !p.call(1 << 16) {
 	}
-	if _, ok := p.put(func() {}); !ok {
+	if _, ok := p.put(func() {}, maxPosts); !ok {
 		t.Error("refused though there is room")
 	}
 	p.close()
-	if _, ok := p.put(func() {}); ok {
+	if _, ok := p.put(func() {}, maxPosts); ok {
 		t.Error("taken after the end")
 	}
 }

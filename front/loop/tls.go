@@ -131,7 +131,7 @@ func (h *handshakes[S]) TLSClosed() error {
 // watch calls changed, on the loop, when the certificate was read anew.
 func (h *handshakes[S]) watch(ctx context.Context, changed func()) {
 	if h.certs != nil {
-		h.helpers.Go(func() { h.certs.Watch(ctx, func() { h.Post(changed) }) })
+		h.helpers.Go(func() { h.certs.Watch(ctx, func() { h.command(changed) }) })
 	}
 }
 
