@@ -252,10 +252,8 @@ func resultOf(err error) string {
 
 // fail ends a connection whose handshake comes to nothing.
 func (h *handshakes[S]) fail(c *Conn[S], result string, err error) {
-	if t := c.tls(); t != nil {
-		t.result = result
-		h.m.tlsHandshakes.WithLabelValues(result).Inc()
-	}
+	c.tls().result = result
+	h.m.tlsHandshakes.WithLabelValues(result).Inc()
 	h.m.handshakes.WithLabelValues("tls").Inc()
 	h.trace(c, "TLS handshake failed", "result", result, "err", err)
 	h.Drop(c, drop.Lost)
