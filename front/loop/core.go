@@ -62,8 +62,14 @@ func newCore[S any](cfg *Config, log *slog.Logger, m *metrics) (*core[S], error)
 // Post has f called by the loop in one of its next turns. It never blocks and
 // may be called from any goroutine. It reports false when f will not be called:
 // the loop has ended, or maxPosts wait already.
-func (k *core[S]) Post(f func()) bool {
-	first, ok := k.posts.put(f)
+func (k *core[S]) Post(f func()) bool { return k.put(f, maxPosts) }
+
+// command is Post for what would not be repeated: there is room for it when too
+// many posts wait.
+func (k *core[S]) command(f func()) { k.put(f, maxPosts+maxCommands) }
+
+func (k *core[S]) put(f func(), limit int) bool {
+	first, ok := k.posts.put(f, limit)
 	if first {
 		k.poller.Wake()
 	}
@@ -83,10 +89,16 @@ func (k *core[S]) Now() Tick { return k.now }
 func (k *core[S]) Clock() time.Time { return k.clock }
 
 // AfterFunc has f called by the loop after d, exact to about a millisecond and
-// the length of a turn. Only the loop's goroutine may call it. A loop without
-// timers pays nothing for them.
+// the length of a turn; timers of the same moment are called in the order in
+// which they were made. With d of 0 or less f is called in the next turn. A loop
+// that has ended calls nothing. Only the loop's goroutine may call AfterFunc. A
+// loop without timers pays nothing for them.
 func (k *core[S]) AfterFunc(d time.Duration, f func()) *Timer {
-	return k.timers.add(time.Now().Add(d), f)
+	at := time.Now().Add(d)
+	if !at.After(k.clock) {
+		at = k.clock.Add(1)
+	}
+	return k.timers.add(at, f)
 }
 
 // Len is how many connections there are, in whatever state.

@@ -21,7 +21,7 @@ const (
 type Handler[S any] interface {
 	// BeginTurn comes first in each turn, EndTurn last. A turn serves at most 64
 	// sockets. What takes longer than some 10 ms goes on in the next turn, which
-	// Again has begin at once.
+	// Wake has begin at once.
 	BeginTurn()
 	EndTurn()
 	// Tick comes in the first turn of each tick, before Check and Expired.
@@ -38,7 +38,7 @@ type Handler[S any] interface {
 	// overwritten. It is not called after End.
 	Received(c *Conn[S], data []byte)
 	// Exceeded says that the client is over a budget of the loop. c is dropped
-	// unless the handler ends it.
+	// unless the handler ends it; after TLSAnswers it is in any case, with HungUp.
 	Exceeded(c *Conn[S], what Budget)
 	// HungUp says that the client has ended its side (io.EOF), or that the
 	// connection broke. c is dropped next.

@@ -185,7 +185,7 @@ func (ls *listeners[S]) acceptFailed(err error) {
 // them down: whoever shares them does that, and sees to their queues. It never
 // blocks and may be called from any goroutine.
 func (ls *listeners[S]) Mute() {
-	ls.Post(func() {
+	ls.command(func() {
 		ls.muted = true
 		for _, ln := range ls.all {
 			if ln.open && ln.Shared {
@@ -199,7 +199,7 @@ func (ls *listeners[S]) Mute() {
 // others have left them in. A loop that is short of descriptors, or has left
 // them, keeps them closed. It never blocks and may be called from any goroutine.
 func (ls *listeners[S]) Listen() {
-	ls.Post(func() {
+	ls.command(func() {
 		ls.muted = false
 		if ls.limit.reached || ls.left {
 			return

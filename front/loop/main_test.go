@@ -5,12 +5,15 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/front/epoll"
 	"github.com/homing/homing/hub/drop"
@@ -19,7 +22,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // lines is what the layer above is in tests: it takes lines and answers each.
-// A test replaces what it wants to.
+// A test replaces what it wants to. It fails the test when it is called of a
+// connection that is gone, and when bytes come after the end.
 type lines struct {
 	r        *rig
 	line     func(c *Conn[text], line string)
@@ -28,23 +32,42 @@ type lines struct {
 	check    func(c *Conn[text])
 	expired  func(c *Conn[text])
 	flushed  func(c *Conn[text])
-	ended    []drop.Reason
-	lost     map[drop.Reason]Lost
-	hungUp   []error
+	exceeded func(c *Conn[text], what Budget)
+	hangUp   func(c *Conn[text])
+	turn     func(what string) // BeginTurn, Tick, EndTurn
 	stopping bool
+
+	ended  []drop.Reason
+	lost   map[drop.Reason]Lost
+	hungUp []error
 }
 
 // text is what a connection has sent of a line.
-type text struct{ part []byte }
+type text struct {
+	part  []byte
+	ended bool
+}
 
-func (h *lines) BeginTurn()    {}
-func (h *lines) EndTurn()      {}
-func (h *lines) Tick()         {}
+func (h *lines) BeginTurn()    { h.turn("begin") }
+func (h *lines) EndTurn()      { h.turn("end") }
+func (h *lines) Tick()         { h.turn("tick") }
 func (h *lines) Stopped() bool { return h.stopping }
 
-func (h *lines) Charge(c *Conn[text], n int) bool { return h.charge == nil || h.charge(c, n) }
+func (h *lines) alive(c *Conn[text], what string) {
+	if c.Gone() {
+		h.r.t.Errorf("%s of a connection that is gone", what)
+	}
+}
+
+func (h *lines) Charge(c *Conn[text], n int) bool {
+	h.alive(c, "Charge")
+	return h.charge == nil || h.charge(c, n)
+}
 
 func (h *lines) Received(c *Conn[text], data []byte) {
+	if c.Gone() || c.Ending() || c.Handshaking() {
+		h.r.t.Errorf("Received %q of a connection in state %d", data, c.state)
+	}
 	for _, b := range data {
 		if b != '\n' {
 			c.State.part = append(c.State.part, b)
@@ -59,16 +82,30 @@ func (h *lines) Received(c *Conn[text], data []byte) {
 	}
 }
 
-func (h *lines) Exceeded(*Conn[text], Budget)    {}
-func (h *lines) HungUp(_ *Conn[text], err error) { h.hungUp = append(h.hungUp, err) }
+func (h *lines) Exceeded(c *Conn[text], what Budget) {
+	h.alive(c, "Exceeded")
+	if h.exceeded != nil {
+		h.exceeded(c, what)
+	}
+}
+
+func (h *lines) HungUp(c *Conn[text], err error) {
+	h.alive(c, "HungUp")
+	h.hungUp = append(h.hungUp, err)
+	if h.hangUp != nil {
+		h.hangUp(c)
+	}
+}
 
 func (h *lines) Flushed(c *Conn[text]) {
+	h.alive(c, "Flushed")
 	if h.flushed != nil {
 		h.flushed(c)
 	}
 }
 
 func (h *lines) Due(c *Conn[text]) Tick {
+	h.alive(c, "Due")
 	if h.due == nil {
 		return 0
 	}
@@ -76,18 +113,26 @@ func (h *lines) Due(c *Conn[text]) Tick {
 }
 
 func (h *lines) Check(c *Conn[text]) {
+	h.alive(c, "Check")
 	if h.check != nil {
 		h.check(c)
 	}
 }
 
 func (h *lines) Expired(c *Conn[text]) {
+	h.alive(c, "Expired")
 	if h.expired != nil {
 		h.expired(c)
 	}
 }
 
-func (h *lines) Ended(_ *Conn[text], why drop.Reason) { h.ended = append(h.ended, why) }
+func (h *lines) Ended(c *Conn[text], why drop.Reason) {
+	if !c.Gone() || c.State.ended {
+		h.r.t.Errorf("Ended of a connection in state %d, called before: %t", c.state, c.State.ended)
+	}
+	c.State.ended = true
+	h.ended = append(h.ended, why)
+}
 
 func (h *lines) Discarded(why drop.Reason, lost Lost) {
 	all := h.lost[why]
@@ -116,12 +161,21 @@ func testConfig() Config {
 	}
 }
 
-// start runs a loop that answers each line with itself, and takes every
-// connection in at its first line.
+// start runs a loop that answers each line with itself.
 func start(tb testing.TB, change func(*Config, *lines)) *rig {
+	tb.Helper()
+	r := prepare(tb, change)
+	go func() { r.done <- r.Run(r.h) }()
+	tb.Cleanup(r.stop)
+	return r
+}
+
+// prepare makes a loop that has not run yet.
+func prepare(tb testing.TB, change func(*Config, *lines)) *rig {
 	tb.Helper()
 	r := &rig{t: tb, reg: prometheus.NewRegistry(), done: make(chan error, 1), h: &lines{lost: map[drop.Reason]Lost{}}}
 	r.h.r = r
+	r.h.turn = func(string) {}
 	r.h.line = func(c *Conn[text], line string) { r.Send(c, &Message{Data: []byte(line + "\n"), Class: Must}) }
 	cfg := testConfig()
 	if change != nil {
@@ -132,13 +186,12 @@ func start(tb testing.TB, change func(*Config, *lines)) *rig {
 		tb.Fatal(err)
 	}
 	results := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "results"}, []string{"result"})
-	r.Loop, err = New[text](cfg, []Listener{{FD: fd}}, slog.New(slog.DiscardHandler), r.reg, results)
+	r.reg.MustRegister(results)
+	r.Loop, err = New[text](cfg, []Listener{{FD: fd, TLS: cfg.TLS.Cert != ""}}, slog.New(slog.DiscardHandler), r.reg, results)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	r.addr = r.Addresses()[0].String()
-	go func() { r.done <- r.Run(r.h) }()
-	tb.Cleanup(r.stop)
 	return r
 }
 
@@ -166,6 +219,22 @@ func (r *rig) on(f func()) {
 func (r *rig) dial() net.Conn {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return conn
+}
+
+// dialSlow connects with so small a buffer that a few messages fill it.
+func (r *rig) dialSlow() net.Conn {
+	r.t.Helper()
+	d := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		control := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096) })
+		return errors.Join(control, err)
+	}}
+	conn, err := d.Dial("tcp", r.addr)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -212,7 +281,9 @@ func (r *rig) only() (c *Conn[text]) {
 	return c
 }
 
-func (r *rig) metric(name string) (sum float64) {
+// metric is the sum of a metric over its series, or over those with a label of
+// the value.
+func (r *rig) metric(name string, values ...string) (sum float64) {
 	r.t.Helper()
 	families, err := r.reg.Gather()
 	if err != nil {
@@ -221,14 +292,40 @@ func (r *rig) metric(name string) (sum float64) {
 	for _, f := range families {
 		if f.GetName() == name {
 			for _, m := range f.GetMetric() {
-				sum += value(m)
+				if hasLabels(m, values) {
+					sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+				}
 			}
 		}
 	}
 	return sum
 }
 
-func value(m *dto.Metric) float64 { return m.GetCounter().GetValue() + m.GetGauge().GetValue() }
+func hasLabels(m *dto.Metric, values []string) bool {
+	for _, v := range values {
+		if !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == v }) {
+			return false
+		}
+	}
+	return true
+}
+
+// gone waits until n connections have ended.
+func (r *rig) gone(n int) {
+	r.t.Helper()
+	wait(r.t, "connections to be gone", func() (gone bool) {
+		r.on(func() { gone = len(r.h.ended) >= n })
+		return gone
+	})
+}
+
+// within fails the test unless a duration lies between two others.
+func within(tb testing.TB, d, low, high time.Duration) {
+	tb.Helper()
+	if d < low || d > high {
+		tb.Errorf("after %v, want %v to %v", d, low, high)
+	}
+}
 
 func wait(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()

@@ -2,9 +2,15 @@ package loop
 
 import "sync"
 
-// maxPosts is how many posts may wait: some 16 MB of them. Who posts has a time
-// limit of its own, so that what is refused ends there.
-const maxPosts = 1 << 18
+const (
+	// maxPosts is how many posts may wait: some 16 MB of them. As many again may
+	// be on their way to be called. Who posts has a time limit of its own, so
+	// that what is refused ends there.
+	maxPosts = 1 << 18
+	// maxCommands is how many may wait beyond maxPosts of those that nobody would
+	// repeat, as what a master says.
+	maxCommands = 1 << 10
+)
 
 // posts carries to the loop what other goroutines did for it. Safe for
 // concurrent use.
@@ -21,11 +27,11 @@ type posts struct {
 }
 
 // put queues f; first is true when somebody must wake the loop. It reports false
-// when the loop has ended, or too many wait.
-func (p *posts) put(f func()) (first, ok bool) {
+// when the loop has ended, or as many as limit wait.
+func (p *posts) put(f func(), limit int) (first, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.queue) >= maxPosts {
+	if p.closed || len(p.queue) >= limit {
 		return false, false
 	}
 	p.queue = append(p.queue, f)

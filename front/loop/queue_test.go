@@ -185,7 +185,7 @@ func TestQueueOfAStuckReaderDoesNotGrow(t *testing.T) {
 	}
 }
 
-// BenchmarkPushLatest replaces in a full outbox of many keys.
+// BenchmarkPushLatest replaces in a full queue of many keys.
 func BenchmarkPushLatest(b *testing.B) {
 	var o queue
 	limit := bounds{1 << 20, 1024}

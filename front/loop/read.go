@@ -66,6 +66,9 @@ func (r *reader[S]) received(c *Conn[S], data []byte) {
 // hungUp ends a connection whose peer has ended its side: nothing that we could
 // still write would be answered.
 func (r *reader[S]) hungUp(c *Conn[S], err error) {
+	if c.state == stateGone {
+		return
+	}
 	r.h.HungUp(c, err)
 	r.Drop(c, drop.Lost)
 }
@@ -114,7 +117,7 @@ func (r *reader[S]) decrypt(c *Conn[S], t *secure[S]) {
 // opened goes on after a TLS handshake, with what came behind it already.
 func (r *reader[S]) opened(c *Conn[S], t *secure[S]) {
 	r.decrypt(c, t)
-	if t.hungUp && c.state != stateGone {
+	if t.hungUp {
 		r.hungUp(c, io.EOF)
 	}
 }

@@ -133,7 +133,7 @@ func (h *handshakes[S]) TLSClosed() error {
 // watch calls changed, on the loop, when the certificate was read anew.
 func (h *handshakes[S]) watch(ctx context.Context, changed func()) {
 	if h.certs != nil {
-		h.helpers.Go(func() { h.certs.Watch(ctx, func() { h.Post(changed) }) })
+		h.helpers.Go(func() { h.certs.Watch(ctx, func() { h.command(changed) }) })
 	}
 }
 
@@ -254,10 +254,8 @@ func resultOf(err error) string {
 
 // fail ends a connection whose handshake comes to nothing.
 func (h *handshakes[S]) fail(c *Conn[S], result string, err error) {
-	if t := c.tls(); t != nil {
-		t.result = result
-		h.m.tlsHandshakes.WithLabelValues(result).Inc()
-	}
+	c.tls().result = result
+	h.m.tlsHandshakes.WithLabelValues(result).Inc()
 	h.m.handshakes.WithLabelValues("tls").Inc()
 	h.trace(c, "TLS handshake failed", "result", result, "err", err)
 	h.Drop(c, drop.Lost)

@@ -12,7 +12,7 @@ type Status uint8
 
 // The statuses.
 const (
-	Gone    Status = iota // the connection has ended, perhaps by this Send
+	Gone    Status = iota // the connection has ended, perhaps by this Send, or is Ending
 	Dropped               // a Droppable message found no room
 	Full                  // no room for a Must or Latest message; whoever sent it ends the connection
 	Queued                // it waits in the write queue
@@ -33,15 +33,21 @@ func newWriter[S any](k *core[S], cfg *Config) *writer[S] {
 	return &writer[S]{core: k, bounds: bounds{cfg.QueueBytes, cfg.QueueMessages}, vector: make([][]byte, 0, maxVector)}
 }
 
-// Withhold has nothing be written any more but what End is given.
+// Withhold has nothing that waits be written any more, but to connections that
+// are Ending. It is for good.
 func (w *writer[S]) Withhold() { w.withheld = true }
 
 // Send writes m to c at once when nothing waits there; what the kernel does not
-// take waits in the write queue, by the policy of m's class. It may drop c.
+// take waits in the write queue, by the policy of m's class. It may drop c. One
+// that is Ending is sent nothing more.
 func (w *writer[S]) Send(c *Conn[S], m *Message) Status {
-	if c.state == stateGone {
+	if c.state >= stateEnding {
 		return Gone
 	}
+	return w.send(c, m)
+}
+
+func (w *writer[S]) send(c *Conn[S], m *Message) Status {
 	if c.out != nil || c.corked {
 		return w.enqueue(c, m)
 	}
@@ -94,17 +100,16 @@ func (w *writer[S]) queue(c *Conn[S]) *queue {
 func (w *writer[S]) enqueue(c *Conn[S], m *Message) Status {
 	v, lost := w.queue(c).push(m, w.bounds)
 	w.discard(lost)
+	w.await(c)
 	switch v {
 	case noRoom:
 		w.h.Discarded(drop.SlowConsumer, lostOne(m.Class))
 		return Full
 	case givenUp:
 		w.h.Discarded(drop.QueueFull, lostOne(m.Class))
-		w.await(c)
 		return Dropped
 	case queued:
 	}
-	w.await(c)
 	return Queued
 }
 
@@ -140,19 +145,36 @@ func (w *writer[S]) awaitCipher(c *Conn[S]) {
 }
 
 // Cork has messages for c wait in the write queue, within its bounds, until
-// Uncork.
-func (w *writer[S]) Cork(c *Conn[S]) { c.corked = true }
+// Uncork or End.
+func (w *writer[S]) Cork(c *Conn[S]) {
+	if c.state >= stateEnding {
+		return
+	}
+	c.corked = true
+	w.unpoll(c) // the kernel would report c as writable all the time
+	w.Arm(c)
+}
 
 // Uncork sends first, a Control message, and then what has waited. It may drop c.
 func (w *writer[S]) Uncork(c *Conn[S], first *Message) {
-	c.corked = false
+	if c.state >= stateEnding {
+		return
+	}
+	w.pull(c)
 	if c.out == nil {
-		w.Send(c, first)
+		w.send(c, first)
 		return
 	}
 	c.out.prepend(first)
-	c.out.progress = w.now
 	w.flush(c)
+}
+
+// pull takes the cork out: what waits has the write timeout from now on.
+func (w *writer[S]) pull(c *Conn[S]) {
+	c.corked = false
+	if c.out != nil {
+		c.out.progress = w.now
+	}
 }
 
 // flush writes what waits, until the kernel takes no more.
@@ -227,14 +249,19 @@ func (w *writer[S]) flushed(c *Conn[S]) {
 	if c.out != nil || c.state == stateGone {
 		return
 	}
-	if c.polling {
-		c.polling = false
-		w.poll(c, epoll.ForRead)
-	}
+	w.unpoll(c)
 	if c.state == stateEnding {
 		w.endWriting(c)
 	}
 	w.Arm(c)
+}
+
+// unpoll ends what await has begun.
+func (w *writer[S]) unpoll(c *Conn[S]) {
+	if c.polling {
+		c.polling = false
+		w.poll(c, epoll.ForRead)
+	}
 }
 
 // Abandon gives up what waits for c, but for a message that has begun.
@@ -247,9 +274,9 @@ func (w *writer[S]) Abandon(c *Conn[S], why drop.Reason) {
 // End makes last the last that c is sent, after what waits; a corked connection
 // gives up what waits. Then the loop ends our side, and drops c once the peer
 // has ended its own, or after the close timeout. Until it is written it may take
-// as long as the peer takes something within each write timeout; with soon, the
-// close timeout begins at once. What comes from now on is charged and not looked
-// at. A connection that is Handshaking is dropped. A second End does nothing.
+// as long as the peer takes something within each write timeout; with soon, all
+// that must be over within the close timeout from now. What comes from now on is
+// charged and not looked at. A connection that is Handshaking is dropped. A second End does nothing.
 func (w *writer[S]) End(c *Conn[S], last []byte, soon bool) {
 	if c.state >= stateEnding {
 		return
@@ -260,7 +287,7 @@ func (w *writer[S]) End(c *Conn[S], last []byte, soon bool) {
 	}
 	if c.corked {
 		w.Abandon(c, drop.Closed)
-		c.corked = false
+		w.pull(c)
 	}
 	c.state = stateEnding
 	c.setDeadline(0)
@@ -274,7 +301,7 @@ func (w *writer[S]) End(c *Conn[S], last []byte, soon bool) {
 // finish writes what waits for c, then last, and then the end.
 func (w *writer[S]) finish(c *Conn[S], last []byte) {
 	if len(last) > 0 {
-		w.Send(c, &Message{Data: last})
+		w.send(c, &Message{Data: last})
 	}
 	switch {
 	case c.state == stateGone:
@@ -287,7 +314,9 @@ func (w *writer[S]) finish(c *Conn[S], last []byte) {
 
 // endWriting ends our side; the peer reads everything and then the end.
 func (w *writer[S]) endWriting(c *Conn[S]) {
-	c.setDeadline(w.now + w.limits.close)
+	if c.deadline() == 0 {
+		c.setDeadline(w.now + w.limits.close)
+	}
 	if t := c.tls(); t != nil {
 		if err := t.CloseNotify(); err != nil {
 			w.Drop(c, drop.Lost)
