@@ -30,11 +30,11 @@ func (w *websockets) upgrade(c *conn, req *http1.Request) error {
 	if err := ws.CheckUpgrade(req); err != nil {
 		return err
 	}
-	if err := w.entry.lets(req); err != nil {
-		return err
-	}
 	offered, err := ws.Subprotocols(req)
 	if err != nil {
+		return err
+	}
+	if err := w.entry.lets(req); err != nil {
 		return err
 	}
 	selected := ""
@@ -75,7 +75,7 @@ func (w *websockets) appendMessage(b []byte, m outgoing) []byte {
 	if m.kind == kindPlace {
 		return b // resumed has told it
 	}
-	return ws.AppendFrame(b, ws.OpText, m.body)
+	return ws.AppendFrame(slices.Grow(b, ws.FrameSize(len(m.body))), ws.OpText, m.body)
 }
 
 // framing is what all protocols over WebSocket have in common: frames, pings and
