@@ -113,13 +113,13 @@ func TestAStoreThatClearsAwayIsCutIntoPieces(t *testing.T) {
 	m := hub.Stored{Payload: make([]byte, 30_000)}
 	for i := range 8 {
 		m.ID = fmt.Sprint("big", i)
-		if err := b.Store(t.Context(), users, &m, 300*time.Millisecond); err != nil {
+		if err := b.Store(t.Context(), users, &m, 3*time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Something that stays, or the streams go as a whole.
 	b.store("stays", hub.ClassMust, time.Hour, users...)
-	time.Sleep(350 * time.Millisecond)
+	time.Sleep(3100 * time.Millisecond)
 	did := b.calls(users[0], func() { b.store("last", hub.ClassMust, time.Hour, users...) })
 	if n := did["evalsha"]; n < 15 {
 		t.Errorf("%d calls cleared 60 inboxes of 240 KB each, want a few inboxes a call", n)
