@@ -77,13 +77,17 @@ func TestOfLatestOnlyTheNewestOfAKeyIsRead(t *testing.T) {
 		r.deliver(classNote(hub.ClassLatest, "position", n+i+1, "ann"))
 		r.deliver(classNote(hub.ClassLatest, "score", 1000+i, "ann"))
 	}
-	wait(t, "delivery", func() bool { return r.dropped("replaced", "latest") == 98 })
+	wait(t, "delivery", func() bool { return r.metric("homing_front_targets_total") == float64(n+100) })
+	replaced := int(r.dropped("replaced", "latest"))
+	if replaced < 90 { // the kernel may take one or the other late
+		t.Errorf("%d were replaced, want nearly 98", replaced)
+	}
 	var ids []string
-	for len(ids) < n+2 {
+	for len(ids) < n+100-replaced {
 		ids = append(ids, c.json()["id"].(string))
 	}
-	if got, want := ids[n:], []string{strconv.Itoa(n + 50), "1049"}; got[0] != want[0] || got[1] != want[1] {
-		t.Errorf("after the backlog %v, want %v", got, want)
+	if got, want := ids[len(ids)-2:], []string{strconv.Itoa(n + 50), "1049"}; got[0] != want[0] || got[1] != want[1] {
+		t.Errorf("the last are %v, want %v", got, want)
 	}
 	c.quiet(50 * time.Millisecond)
 }
