@@ -184,6 +184,11 @@ func TestAResumeThatWaitsTooLongIsAnswered(t *testing.T) {
 	read := inbox.next(t)
 	_ = read // is not answered before its time is over
 	bob.text(`{"t":"resume"}`)
+	wait(t, "bob to wait", func() bool {
+		waits := make(chan bool)
+		r.Post(func() { waits <- r.sessions.users.newest["bob"].State.resuming() != nil })
+		return <-waits
+	})
 	r.deliver(stored("live", "bob"))
 	f := bob.next()
 	switch string(f.Payload) {
