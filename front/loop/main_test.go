@@ -165,9 +165,13 @@ func testConfig() Config {
 func start(tb testing.TB, change func(*Config, *lines)) *rig {
 	tb.Helper()
 	r := prepare(tb, change)
-	go func() { r.done <- r.Run(r.h) }()
-	tb.Cleanup(r.stop)
+	r.run()
 	return r
+}
+
+func (r *rig) run() {
+	go func() { r.done <- r.Run(r.h) }()
+	r.t.Cleanup(r.stop)
 }
 
 // prepare makes a loop that has not run yet.
@@ -199,7 +203,7 @@ func (r *rig) stop() {
 	if r.done == nil {
 		return
 	}
-	r.Post(func() { r.h.stopping = true })
+	r.command(func() { r.h.stopping = true })
 	if err := <-r.done; err != nil {
 		r.t.Error(err)
 	}
@@ -210,7 +214,7 @@ func (r *rig) stop() {
 func (r *rig) on(f func()) {
 	r.t.Helper()
 	done := make(chan struct{})
-	if !r.Post(func() { f(); close(done) }) {
+	if !r.put(func() { f(); close(done) }, maxPosts+maxCommands) {
 		r.t.Fatal("the loop takes no post")
 	}
 	<-done
@@ -219,6 +223,19 @@ func (r *rig) on(f func()) {
 func (r *rig) dial() net.Conn {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", r.addr)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return conn
+}
+
+// dialFrom connects from an address of this machine.
+func (r *rig) dialFrom(addr string) net.Conn {
+	r.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}}
+	conn, err := d.Dial("tcp", r.addr)
 	if err != nil {
 		r.t.Fatal(err)
 	}
