@@ -95,5 +95,5 @@ func (r *run) besieged(ctx context.Context, o Options) (homing, error) {
 	if err := s.LimitRedis(ctx, abuseRedis); err != nil {
 		return homing{}, errors.Join(err, s.Stop(false))
 	}
-	return homing{s}, nil
+	return homing{Stack: s}, nil
 }

@@ -16,6 +16,11 @@ type (
 		Conns int `default:"0" help:"Client connections to hold, each of its own user. 0: 10,000; storm 60,000; homing-2014 200,000 times the scale." group:"Load"`
 	}
 
+	// ClientsFlag is how the clients connect.
+	ClientsFlag struct {
+		Clients string `default:"homing" enum:"homing,events" help:"How the clients connect: homing is homing.v1 over WebSocket, events is server-sent events." group:"Load"`
+	}
+
 	// AudienceFlags say whom a notification names.
 	AudienceFlags struct {
 		Targets int `default:"300" help:"Users that one notification names." group:"Load"`

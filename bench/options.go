@@ -13,6 +13,7 @@ import (
 type Options struct {
 	ResultFlags
 	ConnsFlag
+	ClientsFlag
 	AudienceFlags
 	RateFlag
 	DurationFlag

@@ -59,7 +59,7 @@ func (r *run) relayRound(ctx context.Context, atMostOnce bool, c *relayCost) err
 	if err != nil {
 		return err
 	}
-	return r.on(ctx, name, r.opts, homing{s}, func(g *rig.Rig) error {
+	return r.on(ctx, name, r.opts, homing{Stack: s}, func(g *rig.Rig) error {
 		if _, err := g.Connect(ctx, 0); err != nil {
 			return err
 		}

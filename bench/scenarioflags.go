@@ -8,6 +8,7 @@ type (
 	IdleFlags struct {
 		ResultFlags
 		ConnsFlag
+		ClientsFlag
 		RateFlag
 		DurationFlag
 		ProcessFlags
@@ -19,6 +20,7 @@ type (
 	ConnectFlags struct {
 		ResultFlags
 		ConnsFlag
+		ClientsFlag
 		RateFlag
 		ProcessFlags
 		SystemFlags
@@ -29,6 +31,7 @@ type (
 	NotifyFlags struct {
 		ResultFlags
 		ConnsFlag
+		ClientsFlag
 		AudienceFlags
 		RateFlag
 		DurationFlag
@@ -56,6 +59,7 @@ type (
 	BroadcastFlags struct {
 		ResultFlags
 		ConnsFlag
+		ClientsFlag
 		RateFlag
 		DurationFlag
 		PayloadFlag
@@ -187,6 +191,7 @@ func OptionsOf(flags any) Options {
 // defaultOptions are the options when no flag is given.
 func defaultOptions() Options {
 	return Options{
+		ClientsFlag:    ClientsFlag{Clients: "homing"},
 		AudienceFlags:  AudienceFlags{Targets: 300, Online: 150},
 		LimitFlag:      LimitFlag{Limit: true},
 		SizesFlags:     SizesFlags{By: "conns"},

@@ -7,15 +7,20 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/stack"
 )
 
 // homing is a Homing that we started.
-type homing struct{ *stack.Stack }
+type homing struct {
+	*stack.Stack
+
+	clients string // how the clients connect: see ClientsFlag
+}
 
 func startHoming(ctx context.Context, o Options) (homing, error) {
 	s, err := stack.Start(ctx, o.stack())
-	return homing{s}, err
+	return homing{s, o.Clients}, err
 }
 
 // stack is what to start.
@@ -28,10 +33,16 @@ func (o Options) stack() stack.Options {
 }
 
 // Fronts implements rig.System.
-func (h homing) Fronts() []string { return []string{h.Front()} }
+func (h homing) Fronts() []string {
+	front := h.Front()
+	if h.clients == string(clients.Events) {
+		front = strings.TrimSuffix(front, "/ws") + "/events"
+	}
+	return []string{front}
+}
 
 // Dialect implements rig.System.
-func (homing) Dialect() string { return "" }
+func (h homing) Dialect() string { return h.clients }
 
 // running is a Homing that somebody else runs. Its processes are unknown.
 type running struct {

@@ -12,6 +12,8 @@ const absentLimit = 1 << 15
 // absentees remembers what users had used when their last connection ended, until
 // it is made good, so that to connect again is no way to a full budget. Beyond
 // absentLimit those who left first are forgotten early. Owned by the loop.
+//
+//bound:absent-users
 type absentees struct {
 	users map[hub.UserID]departure
 	order []departed // first come, first forgotten; order[:head] is gone

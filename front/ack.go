@@ -36,7 +36,7 @@ func (r *resumes) beginAck(c *conn, ids []string, ref jsontext.Value) {
 	user := c.State.user
 	job := func(ctx context.Context) {
 		err := r.inbox.Ack(ctx, user, ids)
-		r.loop.Post(func() { r.acked(c, len(ids), ref, err) })
+		r.loop.Post(func() { r.acked(c, len(ids), ref, err) }) // refused: the client is not answered, and may ask again
 	}
 	select {
 	case r.acks <- job:

@@ -62,7 +62,7 @@ type Config struct {
 
 	OutboxBytes    int `help:"Bytes that may wait for one slow connection, besides the kernel's send buffer." default:"262144"`
 	OutboxMessages int `help:"Messages that may wait for one slow connection." default:"1024"`
-	InboxBytes     int `help:"Bytes of envelopes that may wait for the worker's loop; beyond it envelopes are dropped and counted." default:"67108864"`
+	InboxBytes     int `help:"Bytes of envelopes that may wait for the worker's loop; beyond it envelopes are refused and counted, and the relay sends them again." default:"67108864"`
 
 	ResumeWorkers int           `help:"Inboxes that are read, and acknowledgements that are taken, at the same time." default:"16"`
 	ResumeQueue   int           `help:"Resumes, and as many acknowledgements, that wait for that; beyond it they are refused." default:"4096"`

@@ -1,10 +1,11 @@
-// Package front holds players' connections: the worker, an event loop that
-// owns every socket it accepted, and the protocol that the sockets speak.
+// Package front holds players' connections: the worker, its sessions, and the
+// protocols that they speak, one adapter file each.
 //
-// A worker is one goroutine (Worker.Run) around an epoll poller. It accepts,
-// reads, writes and times out all of its connections; an idle connection
-// costs one small struct and neither a goroutine nor a buffer. Whatever may
-// block happens elsewhere and is posted back to the loop: checking a token
-// (a small pool), registering a user in the index (Presence), TLS (two
-// goroutines per connection). Package master runs several workers on one port.
+// A worker is one goroutine (Worker.Run) around an event loop (package loop),
+// which moves bytes and owns the sockets. Several owners stand on it, each with
+// fields of its own; parts.go puts them together. An idle connection costs one
+// small struct and neither a goroutine nor a buffer. Whatever may block happens
+// elsewhere and is posted back to the loop: checking a token that needs a key
+// set (a small pool), registering a user in the index (Presence), reading the
+// inbox, TLS handshakes. Package master runs several workers on one port.
 package front

@@ -40,6 +40,8 @@ type entry struct {
 }
 
 // verifyJob is a token that waits for a fresh key set.
+//
+//bound:tokens
 type verifyJob struct {
 	c     *conn
 	token string

@@ -19,6 +19,8 @@ type parcel struct {
 
 // envelopeQueue holds envelopes between the relay's receiving goroutine and the
 // loop. It is safe for concurrent use; put never blocks.
+//
+//bound:envelopes
 type envelopeQueue struct {
 	limit int // bytes
 

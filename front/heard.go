@@ -29,6 +29,8 @@ const (
 // million keys, one look-up in 10^13 meets a key that is not its own.
 //
 // Owned by the loop.
+//
+//bound:heard
 type heard struct {
 	hash  idHash
 	limit int // of deliveries in one part

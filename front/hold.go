@@ -12,6 +12,8 @@ import (
 type heldBounds struct{ bytes, messages int }
 
 // held is a live message that waits for the replay to go first.
+//
+//bound:held
 type held struct {
 	loop.Message
 

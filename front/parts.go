@@ -85,6 +85,7 @@ func newResumes(cfg *Config, p *parts, deps *Deps, trace tracer) *resumes {
 		},
 		reads: make(chan inboxJob, cfg.ResumeWorkers),
 		acks:  make(chan inboxJob, cfg.ResumeQueue),
+		found: make(chan found, cfg.ResumeWorkers),
 	}
 }
 

@@ -97,10 +97,12 @@ func (r *resumes) flushed(c *conn) {
 	}
 }
 
-// tick has inboxes read in the room that connections which have ended left, and
-// makes room for those who wait still, at the cost of clients that have stopped
-// reading their replay.
+// tick takes what inboxes have been found to hold, in case that a post was
+// refused, has inboxes read in the room that connections which have ended left,
+// and makes room for those who wait still, at the cost of clients that have
+// stopped reading their replay.
 func (r *resumes) tick() {
+	r.takeFound()
 	b := r.budget
 	r.m.replayBytes.Set(float64(b.used))
 	r.startReads()

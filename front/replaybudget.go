@@ -9,6 +9,8 @@ import (
 // replayBudget shares out the bytes for what clients have missed: what is read
 // from the inbox, and what they have not taken yet. A resume waits until there
 // is room for the largest inbox there may be. The loop owns it.
+//
+//bound:replays
 type replayBudget struct {
 	limit   int // bytes
 	largest int // reserved for one read

@@ -77,6 +77,15 @@ type resumes struct {
 
 	reads chan inboxJob // to be done before acks
 	acks  chan inboxJob
+	found chan found // has room for what all reads under way find
+}
+
+// found is what a read of c's inbox has come to.
+type found struct {
+	c      *conn
+	x      *resume
+	missed hub.Missed
+	err    error
 }
 
 // resumeConfig are the bounds of resumes.
@@ -86,8 +95,9 @@ type resumeConfig struct {
 	wait, memory, replay loop.Tick
 }
 
-// inboxJob is something for the goroutines that talk to the inbox. It calls
-// back by Post; when that is refused, the resume times out.
+// inboxJob is something for the goroutines that talk to the inbox.
+//
+//bound:inbox-jobs
 type inboxJob func(ctx context.Context)
 
 // work does jobs until there are no more, reads first. ctx ends what takes too
@@ -175,9 +185,18 @@ func (r *resumes) read(c *conn) {
 	user := c.State.user
 	r.reads <- func(ctx context.Context) {
 		missed, err := r.inbox.Read(ctx, user, x.after)
-		r.loop.Post(func() { r.resumed(c, x, missed, err) })
+		r.found <- found{c, x, missed, err}
+		r.loop.Post(r.takeFound) // refused: the next tick takes it
 	}
 	r.loop.Arm(c)
+}
+
+// takeFound goes on with the connections whose inboxes have been read.
+func (r *resumes) takeFound() {
+	for range len(r.found) {
+		f := <-r.found
+		r.resumed(f.c, f.x, f.missed, f.err)
+	}
 }
 
 // resumed goes on with a connection whose inbox has been read.

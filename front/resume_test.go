@@ -467,3 +467,29 @@ func FuzzMessage(f *testing.F) {
 		}
 	})
 }
+
+// What a read has found is not lost when the loop takes no posts: the client is
+// answered, and the next one finds a reader.
+func TestResumeGoesOnWhenPostsAreRefused(t *testing.T) {
+	inbox := newFakeInbox()
+	r := startWith(t, inbox, func(c *Config) { c.ResumeWorkers = 1 })
+	ann, ben := r.join("ann"), r.join("ben")
+	ann.text(`{"t":"resume"}`)
+	read := inbox.next(t)
+
+	begun, held := make(chan struct{}), make(chan struct{})
+	r.Post(func() { close(begun); <-held })
+	<-begun
+	for r.Post(func() {}) { // until too many wait
+	}
+	refused := r.metric("homing_front_refused_posts_total")
+	read.finds("a")
+	wait(t, "a refused post", func() bool { return r.metric("homing_front_refused_posts_total") > refused })
+	close(held)
+
+	ann.wantText(`{"t":"resumed","recovered":true,"count":1,"last":"last"}`)
+	ann.wantIDs("a")
+	ben.text(`{"t":"resume"}`)
+	inbox.next(t).finds()
+	ben.wantText(resumedNothing)
+}

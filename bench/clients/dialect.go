@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// Dialect names a protocol that clients speak to a front, over WebSocket.
+// Dialect names a protocol that clients speak to a front, over WebSocket unless
+// it says otherwise.
 type Dialect string
 
 // The dialects there are. In all of them a notification carries the stamp that
 // AppendData writes, as its "data".
 const (
 	Homing     Dialect = "homing" // homing.v1; also the zero Dialect
+	Events     Dialect = "events" // Homing's server-sent events, over plain HTTP
 	SocketIO   Dialect = "socketio"
 	Centrifuge Dialect = "centrifuge"
 )
@@ -27,6 +29,7 @@ type speech struct {
 	invited  bool                      // login waits for an invitation
 	pong     []byte                    // the text that answers a ping made of text
 	lines    bool                      // a text frame holds messages one a line
+	stream   bool                      // no WebSocket: the response is a stream of texts, each ended by a blank line
 	read     func(text []byte) message
 }
 
@@ -64,6 +67,8 @@ func (d Dialect) speech() (speech, error) {
 	switch d {
 	case Homing, "":
 		return homing, nil
+	case Events:
+		return events, nil
 	case SocketIO:
 		return socketIO, nil
 	case Centrifuge:

@@ -62,7 +62,7 @@ func TestReadKnowsEveryMessage(t *testing.T) {
 }
 
 func TestReadingANotificationAllocatesNothing(t *testing.T) {
-	for _, d := range []Dialect{Homing, SocketIO, Centrifuge} {
+	for _, d := range []Dialect{Homing, Events, SocketIO, Centrifuge} {
 		s, err := d.speech()
 		if err != nil {
 			t.Fatal(err)
@@ -85,13 +85,13 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`42["notify",{"data":{"at":5,"n":6`))
 	f.Add([]byte(`{"push":{"pub":{"data":{"data":{"at":5,"n":6`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, d := range []Dialect{Homing, SocketIO, Centrifuge} {
+		for _, d := range []Dialect{Homing, Events, SocketIO, Centrifuge} {
 			s, _ := d.speech()
 			if m := s.read(text); (m.end != nil) != (m.kind == goodbye) {
 				t.Fatalf("%s: %q: %+v", d, text, m)
 			}
 		}
-		_, _, _ = readReply(append(text, "\r\n\r\n"...))
+		_, _, _ = homing.readReply(append(text, "\r\n\r\n"...))
 	})
 }
 

@@ -285,7 +285,12 @@ func (f *fakeFront) message(n uint32) string {
 	}
 }
 
-func (f *fakeFront) notify(n uint32) []byte { return frameOf(f.message(n)) }
+func (f *fakeFront) notify(n uint32) []byte {
+	if f.dialect == Events {
+		return []byte("id: x\ndata: " + f.message(n) + "\n\n")
+	}
+	return frameOf(f.message(n))
+}
 
 // twice is notification n two times, in one frame where the dialect has that.
 func (f *fakeFront) twice(n uint32) []byte {

@@ -55,7 +55,7 @@ func (e *engine) read(i int) error {
 // consume serves all that is whole in in and returns what is left.
 func (e *engine) consume(i int, in []byte) ([]byte, error) {
 	if e.bees[i].state == upgrading {
-		rest, whole, err := readReply(in)
+		rest, whole, err := e.speech.readReply(in)
 		if err != nil || !whole {
 			return rest, err
 		}
@@ -63,6 +63,9 @@ func (e *engine) consume(i int, in []byte) ([]byte, error) {
 			return nil, err
 		}
 		in = rest
+	}
+	if e.speech.stream {
+		return e.texts(i, in)
 	}
 	now := time.Now()
 	for {
@@ -76,6 +79,23 @@ func (e *engine) consume(i int, in []byte) ([]byte, error) {
 		in = in[n:]
 	}
 }
+
+// texts serves the whole texts of a stream in in and returns what is left.
+func (e *engine) texts(i int, in []byte) ([]byte, error) {
+	now := time.Now()
+	for {
+		text, rest, whole := bytes.Cut(in, endOfText)
+		if !whole {
+			return in, nil
+		}
+		if err := e.message(i, e.speech.read(text), now); err != nil {
+			return nil, err
+		}
+		in = rest
+	}
+}
+
+var endOfText = []byte("\n\n")
 
 // greet begins the dialect's part, on a connection just upgraded.
 func (e *engine) greet(i int) error {

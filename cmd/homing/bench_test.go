@@ -13,11 +13,11 @@ import (
 
 // scenarioFlags are the flags of each scenario, those that all have aside.
 var scenarioFlags = map[string]string{
-	"idle":        "conns rate duration " + systemFlags + runningFlags,
-	"connect":     "conns rate " + systemFlags + runningFlags,
-	"notify":      "conns " + callFlags + "peak max-rate limit " + systemFlags + runningFlags,
+	"idle":        "conns clients rate duration " + systemFlags + runningFlags,
+	"connect":     "conns clients rate " + systemFlags + runningFlags,
+	"notify":      "conns clients " + callFlags + "peak max-rate limit " + systemFlags + runningFlags,
 	"limit":       "conns " + callFlags + "workers bees",
-	"broadcast":   "conns rate duration payload limit " + systemFlags + runningFlags,
+	"broadcast":   "conns clients rate duration payload limit " + systemFlags + runningFlags,
 	"storm":       "conns apart " + callFlags + systemFlags + runningFlags,
 	"slow":        "conns apart " + callFlags + systemFlags + runningFlags,
 	"abuse":       "conns kinds " + callFlags + systemFlags,

@@ -26,6 +26,8 @@ const complaints = 60 * TicksPerSecond
 
 // arrivals take connections in: they keep the account of their addresses, and
 // read what proxies say of them. The loop owns it.
+//
+//bound:pending
 type arrivals[S any] struct {
 	*core[S]
 

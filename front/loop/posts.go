@@ -14,6 +14,8 @@ const (
 
 // posts carries to the loop what other goroutines did for it. Safe for
 // concurrent use.
+//
+//bound:posts
 type posts struct {
 	mu     sync.Mutex
 	queue  []func()

@@ -44,6 +44,8 @@ func (m *Message) ObsoleteBy(newer *Message) bool {
 
 // queue keeps, in order, what the kernel did not take for one connection. A
 // connection has one only while something waits. The loop owns it.
+//
+//bound:write-queue
 type queue struct {
 	messages []Message
 	head     int  // messages[:head] are written

@@ -63,6 +63,8 @@ type secure[S any] struct {
 // handshakes are the loop's TLS handshakes: connections wait with a complete
 // ClientHello for theirs to begin, and most of those that run wait for their
 // clients.
+//
+//bound:tls-handshakes
 type handshakes[S any] struct {
 	*writer[S]
 

@@ -54,6 +54,8 @@ type Prober interface {
 }
 
 // maxSigns bounds the signs of life that wait.
+//
+//bound:signs-of-life
 const maxSigns = 4096
 
 // NewCensus returns a census of the processes on r's data Redis. It does no

@@ -13,6 +13,8 @@ import (
 )
 
 const (
+	//bound:claims
+
 	// claimsKept bounds the claims that wait for Redis to be settled, and
 	// claimBytes their replies. Beyond it a claim lapses by itself.
 	claimsKept = 10_000

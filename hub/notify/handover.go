@@ -45,6 +45,8 @@ const (
 )
 
 // handover is one envelope on its way to users who were not where they were.
+//
+//bound:hand-overs
 type handover struct {
 	envelope hub.Envelope // of the users not found yet; its Payload is shared
 	accepted time.Time    // when the notification was

@@ -35,6 +35,8 @@ type Receiver struct {
 }
 
 // returned is an envelope that missed some of its users.
+//
+//bound:returns
 type returned struct {
 	message *relay.Message
 	outcome hub.Outcome

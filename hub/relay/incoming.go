@@ -18,6 +18,8 @@ const (
 // cannot be released yet because something before it is missing, and what was
 // released and is not handled yet. It is pure state, without clock, I/O or
 // lock, so that a model can drive it.
+//
+//bound:relay-incoming
 type incoming struct {
 	next    uint64              // the sequence number to release next; 0: nothing met yet
 	waiting map[uint64]*Message // arrived ahead of next; nil when empty

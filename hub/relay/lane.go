@@ -65,6 +65,8 @@ type item struct {
 // lane publishes to one shard: a bounded queue and one goroutine that sends
 // whatever waits as one pipeline. A lone message leaves at once; under load
 // messages share round trips.
+//
+//bound:relay-lane
 type lane struct {
 	shard     *redisx.Shard
 	published prometheus.Counter

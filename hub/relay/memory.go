@@ -4,6 +4,8 @@ package relay
 // as is left free: alone at most half of it, two that stand still a third each,
 // and so on, so that there is always room for the next (a dynamic threshold).
 // The zero limit has no room.
+//
+//bound:relay-retained
 type memory struct {
 	limit int
 	used  int

@@ -13,6 +13,8 @@ const (
 // replies are those that one sender may not have received. It is told each at
 // once and, as long as there are few, again with the next acks; of a message
 // that it repeats it is told all. When there are too many the oldest go.
+//
+//bound:relay-replies
 type replies struct {
 	kept   []reply // as many as one ack holds
 	bytes  int     // of them

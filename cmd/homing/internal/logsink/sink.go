@@ -43,6 +43,8 @@ func (l *Loss) add(more Loss) {
 }
 
 // Sink is an io.Writer for whole lines, safe for concurrent use.
+//
+//bound:log
 type Sink struct {
 	w       io.Writer
 	opts    Options
