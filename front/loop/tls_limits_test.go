@@ -190,20 +190,20 @@ type updater struct {
 
 // newUpdater goes on behind a handshake from its key log. The client itself
 // writes nothing.
-func newUpdater(t testing.TB, keyLog string) *updater {
-	t.Helper()
+func newUpdater(tb testing.TB, keyLog string) *updater {
+	tb.Helper()
 	for line := range strings.Lines(keyLog) {
 		if name := strings.Fields(line); name[0] == "CLIENT_TRAFFIC_SECRET_0" {
 			secret, err := hex.DecodeString(name[2])
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
-			u := &updater{t: t, secret: secret}
+			u := &updater{t: tb, secret: secret}
 			u.derive()
 			return u
 		}
 	}
-	t.Fatal("the key log has no secret")
+	tb.Fatal("the key log has no secret")
 	return nil
 }
 
