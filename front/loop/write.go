@@ -264,7 +264,8 @@ func (w *writer[S]) unpoll(c *Conn[S]) {
 	}
 }
 
-// Abandon gives up what waits for c, but for a message that has begun.
+// Abandon gives up what waits for c, what End was given included, but for a
+// message that has begun.
 func (w *writer[S]) Abandon(c *Conn[S], why drop.Reason) {
 	if c.out != nil {
 		w.discarded(why, c.out.abandon(c.out.started()))

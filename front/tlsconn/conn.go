@@ -49,8 +49,9 @@ type Conn struct {
 	limit     int    // bytes of hello
 	pending   []byte // ciphertext that the kernel did not take
 	records   records
-	open      bool // the handshake is over
-	notified  bool // our close_notify is on its way
+	broken    error // why Next can write no more of what TLS answers; nil: it can
+	open      bool  // the handshake is over
+	notified  bool  // our close_notify is on its way
 }
 
 // New prepares TLS on a connected, non-blocking socket. A client may send limit
@@ -135,14 +136,17 @@ func (c *Conn) Take(data []byte) (records int) {
 // returns ErrNoInput when what came is used up, and io.EOF after the client's
 // close_notify. After any other error the connection is of no more use.
 func (c *Conn) Next() ([]byte, error) {
+	if c.broken != nil {
+		return nil, c.broken
+	}
 	plain := c.transport.buffers.plain[:]
 	n, err := c.tls.Read(plain)
-	if e := c.push(); e != nil && err == nil {
-		err = e
-	}
+	c.broken = c.push()
 	switch {
 	case n > 0:
-		return plain[:n], nil // crypto/tls repeats an error
+		return plain[:n], nil // the next call repeats an error
+	case c.broken != nil:
+		return nil, c.broken
 	case errors.Is(err, noInputError{}):
 		c.transport.input = nil
 		return nil, ErrNoInput
