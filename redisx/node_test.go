@@ -54,6 +54,44 @@ func TestWrongRole(t *testing.T) {
 	}
 }
 
+// A new connection to a replica that was restarted is refused until that was
+// noticed, although its link to the master is up again: others may not wait for
+// it yet, and it is behind what they were told is copied.
+func TestRestartedReplica(t *testing.T) {
+	t.Parallel()
+	master := startServer(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	p, err := redisproc.StartServer(ctx, redisproc.ServerOptions{ReplicaOf: master.Addr()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	d := testDialect(p.Addr())
+	c := p.Client()
+	defer c.Close()
+	seen := look(ctx, d, c, false)
+	for !seen.linked {
+		time.Sleep(10 * time.Millisecond)
+		if seen = look(ctx, d, c, false); ctx.Err() != nil {
+			t.Fatalf("no link: %+v", seen)
+		}
+	}
+	n := newNode(d, p.Addr(), newRefusalLog(slog.New(slog.DiscardHandler), newMetrics(nil)))
+	defer n.current.Load().close()
+	n.expect(wanted{role: roleReplica, life: "another"})
+	if err := n.client().Ping(ctx).Err(); !errors.Is(err, ErrWrongRole) {
+		t.Errorf("error %v, want ErrWrongRole", err)
+	}
+	if len(n.kick) != 1 {
+		t.Error("nobody looks at the node")
+	}
+	n.expect(wanted{role: roleReplica, life: seen.runID})
+	if err := n.client().Ping(ctx).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A server that sends nothing of its own is pinged, and one that answers is
 // not left; what it sent before a retirement is read.
 func TestLink(t *testing.T) {
