@@ -51,8 +51,7 @@ type extra struct {
 	newer, older *conn
 	group        *group
 
-	resume *resume // nil unless the client resumes or has just done so
-	after  *string // where a client stands that asked for what it has missed before hello; nil: it has not
+	resume *resume // nil unless the client resumes, has just done so, or was promised it
 }
 
 // request is what a connection needs until it has its protocol.

@@ -82,7 +82,8 @@ func (d *shutdown) sendAway(c *conn) {
 	}
 	var last []byte
 	if c.State.stage == stageOpen { // before hello a client understands nothing but the end
-		last = d.reconnect(c, nil, loop.Tick(rand.Uint32N(uint32(d.window)+1)))
+		after := loop.Tick(rand.Uint32N(uint32(d.window) + 1))
+		last = d.reconnect(c, nil, after, after)
 	}
 	d.m.dismissed.Inc()
 	d.m.closed(ws.CloseServiceRestart)

@@ -50,7 +50,10 @@ func (e *events) upgrade(c *conn, req *http1.Request) error {
 		return err
 	}
 	if after, asked := placeOf(req); asked {
-		c.State.more().after = &after
+		if len(after) > hub.MaxID {
+			return http1.BadRequest("Last-Event-ID: %d bytes, want at most %d", len(after), hub.MaxID)
+		}
+		c.State.more().resume = &resume{after: after, promised: true}
 	}
 	return e.entry.authenticate(c, bearer(req), streamHead(req))
 }
@@ -91,19 +94,8 @@ func (e *events) preflight(c *conn, req *http1.Request) error {
 
 // greeted begins the replay that the client has asked for with its request.
 func (e *events) greeted(c *conn) {
-	x := c.State.extra
-	if x == nil || x.after == nil {
-		return
-	}
-	after := *x.after
-	x.after = nil
-	c.State.spare()
-	switch {
-	case e.resumes.inbox == nil:
-	case len(after) > hub.MaxID:
-		e.sessions.answer(c, `{"t":"error","of":"resume","code":"bad_json"`, nil)
-	default:
-		e.resumes.begin(c, after, nil)
+	if c.State.resuming() != nil {
+		e.resumes.beginPromised(c)
 	}
 }
 
@@ -155,7 +147,7 @@ func (e *events) appendMessage(b []byte, m outgoing) []byte {
 			return b
 		}
 	case kindReconnect:
-		ev.Retry = max(m.after, 1)
+		ev.Retry = m.retry
 	case kindAnswer, kindResumed:
 	}
 	return sse.Append(b, ev)

@@ -52,8 +52,9 @@ type outgoing struct {
 	kind kind
 	id   []byte // of a notification, or the place; else empty
 	body []byte // JSON
-	// after is in how many milliseconds the client is to come back; of kindReconnect.
-	after int
+	// retry is how many milliseconds the client is to wait when its connection has
+	// ended; 0: as long as else. Of kindReconnect.
+	retry int
 }
 
 // protocolID is the place of a protocol in protocols.

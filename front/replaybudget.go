@@ -76,7 +76,7 @@ func (b *replayBudget) leave(c *conn, r *resume) {
 	if !r.active() {
 		return
 	}
-	if g := c.State.group(); g != nil {
+	if g := c.State.group(); g != nil && r.phase > resumePromised {
 		g.resuming--
 	}
 	switch r.phase {
@@ -85,7 +85,7 @@ func (b *replayBudget) leave(c *conn, r *resume) {
 	case resumeSending:
 		b.sending.Remove(r.replay.turn)
 		b.giveBack(r, r.replay.reserved)
-	case resumeReading, resumeDone:
+	case resumePromised, resumeReading, resumeDone:
 	}
 	r.phase = resumeDone
 	r.replay.chunks, r.replay.turn = nil, nil

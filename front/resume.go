@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/homing/homing/front/loop"
+	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 )
 
@@ -30,10 +31,11 @@ const maxUserResumes = 4
 type resumePhase uint8
 
 const (
-	resumeWaiting resumePhase = iota // for room in the budget of replays
-	resumeReading                    // the inbox
-	resumeSending                    // as the client reads
-	resumeDone                       // what was replayed is remembered
+	resumePromised resumePhase = iota // with the request: it begins after hello
+	resumeWaiting                     // for room in the budget of replays
+	resumeReading                     // the inbox
+	resumeSending                     // as the client reads
+	resumeDone                        // what was replayed is remembered
 )
 
 // resume is a connection's catching up. It begins with the client's request.
@@ -45,6 +47,7 @@ type resume struct {
 	after    string
 	phase    resumePhase
 	ended    bool // with the connection, or in vain
+	promised bool // the client asked with its request, and cannot ask again
 	held     []held
 	bytes    int       // of held
 	replayed []uint64  // hashes of ids, in order
@@ -55,9 +58,12 @@ type resume struct {
 // active reports whether live messages must wait for the replay to go first.
 func (r *resume) active() bool { return r != nil && r.phase < resumeDone }
 
+// counts reports whether r is one of the resumes that a user may have at a time.
+func (r *resume) counts() bool { return r.active() && r.phase > resumePromised }
+
 // due is when the phase ends; 0: it does not by itself.
 func (r *resume) due() loop.Tick {
-	if r == nil || r.phase == resumeReading {
+	if r == nil || r.phase == resumePromised || r.phase == resumeReading {
 		return 0
 	}
 	return r.until
@@ -152,24 +158,61 @@ func (r *resumes) resume(c *conn, in *incoming) {
 
 // begin has what c has missed since after be replayed, in its turn.
 func (r *resumes) begin(c *conn, after string, ref jsontext.Value) {
+	if result, answer := r.refusal(c); result != "" {
+		r.m.resumes.WithLabelValues(result).Inc()
+		r.sessions.answer(c, answer, ref)
+		return
+	}
+	c.State.more().resume = &resume{ref: ref, after: after}
+	r.join(c)
+}
+
+// beginPromised is begin for what c was promised with its request. It cannot ask
+// again, so its connection ends when this comes to nothing: its place stays where
+// it is, and it comes back.
+func (r *resumes) beginPromised(c *conn) {
+	if r.inbox == nil { // there is nothing that it could have missed
+		x := c.State.resuming()
+		r.sessions.forgetResume(c, x)
+		r.sessions.release(c, x)
+		return
+	}
+	if result, answer := r.refusal(c); result != "" {
+		r.m.resumes.WithLabelValues(result).Inc()
+		r.breakPromise(c, answer)
+		return
+	}
+	r.join(c)
+}
+
+// refusal says why c cannot resume now, as it is counted and answered; empty: it can.
+func (r *resumes) refusal(c *conn) (result, answer string) {
 	if exceeded := r.sessions.charge(c, useInbox, resumeCost); exceeded != "" {
 		r.m.overBudget.WithLabelValues(exceeded).Inc()
-		r.m.resumes.WithLabelValues("rate_limited").Inc()
-		r.sessions.answer(c, `{"t":"error","of":"resume","code":"rate_limited"`, ref)
-		return
+		return "rate_limited", `{"t":"error","of":"resume","code":"rate_limited"`
 	}
 	if g := c.State.group(); r.budget.waiting.Len() >= r.cfg.queue || g != nil && g.resuming >= maxUserResumes {
-		r.m.resumes.WithLabelValues("busy").Inc()
-		r.sessions.answer(c, resumeFailed, ref)
-		return
+		return "busy", resumeFailed
 	}
-	c.State.more().resume = &resume{ref: ref, after: after, until: r.loop.Now() + r.cfg.wait}
+	return "", ""
+}
+
+// join has c wait for its turn.
+func (r *resumes) join(c *conn) {
+	x := c.State.resuming()
+	x.phase, x.until = resumeWaiting, r.loop.Now()+r.cfg.wait
 	r.budget.join(c)
 	r.startReads()
 	r.loop.Arm(c)
 }
 
 const resumeFailed = `{"t":"error","of":"resume","code":"unavailable"`
+
+// breakPromise ends a connection that cannot be told what it has missed.
+func (r *resumes) breakPromise(c *conn, answer string) {
+	r.sessions.answer(c, answer, nil)
+	r.sessions.close(c, ws.CloseTryAgainLater, "what was missed cannot be told now")
+}
 
 // startReads has inboxes read for those who wait, as far as there is room.
 func (r *resumes) startReads() {
@@ -220,6 +263,10 @@ func (r *resumes) resumed(c *conn, x *resume, missed hub.Missed, err error) {
 
 // inVain tells c that it cannot be told what it missed now.
 func (r *resumes) inVain(c *conn, x *resume) {
+	if x.promised {
+		r.breakPromise(c, resumeFailed)
+		return
+	}
 	r.sessions.forgetResume(c, x)
 	r.sessions.answer(c, resumeFailed, x.ref)
 	r.sessions.release(c, x)

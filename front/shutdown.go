@@ -112,17 +112,18 @@ func (d *shutdown) tell(c *conn) {
 	}
 	c.State.leaving = true
 	d.loop.SetDeadline(c, max(now+after, 1))
-	if m := d.reconnect(c, nil, after); len(m) > 0 {
+	if m := d.reconnect(c, nil, after, 0); len(m) > 0 {
 		d.loop.Send(c, &loop.Message{Data: m})
 	}
 }
 
-// reconnect appends to b what tells c when to come back.
-func (d *shutdown) reconnect(c *conn, b []byte, after loop.Tick) []byte {
+// reconnect appends to b what tells c to come back after a time, of which so much
+// is left when the connection ends.
+func (d *shutdown) reconnect(c *conn, b []byte, after, left loop.Tick) []byte {
 	body := append(make([]byte, 0, 48), `{"t":"reconnect","after_ms":`...)
-	ms := int(after) * int(loop.TickLength.Milliseconds())
-	body = strconv.AppendInt(body, int64(ms), 10)
-	return d.sessions.protocols.of(c).appendMessage(b, outgoing{kind: kindReconnect, body: append(body, '}'), after: ms})
+	const ms = int(loop.TickLength / time.Millisecond)
+	body = strconv.AppendInt(body, int64(int(after)*ms), 10)
+	return d.sessions.protocols.of(c).appendMessage(b, outgoing{kind: kindReconnect, body: append(body, '}'), retry: int(left) * ms})
 }
 
 // due ends a connection that was told when to come back.

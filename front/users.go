@@ -110,7 +110,7 @@ func (u *users) join(c, newest *conn) {
 	if g == nil {
 		g = newGroup(newest, newest.State.used)
 		newest.State.more().group = g
-		if newest.State.resuming().active() {
+		if newest.State.resuming().counts() {
 			g.resuming = 1
 		}
 	}

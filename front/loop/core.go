@@ -85,9 +85,6 @@ func (k *core[S]) Wake() { k.poller.Wake() }
 // Now is the present tick.
 func (k *core[S]) Now() Tick { return k.now }
 
-// Clock is when the present turn began.
-func (k *core[S]) Clock() time.Time { return k.clock }
-
 // AfterFunc has f called by the loop after d, exact to about a millisecond and
 // the length of a turn; timers of the same moment are called in the order in
 // which they were made. With d of 0 or less f is called in the next turn. A loop
