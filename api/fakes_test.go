@@ -89,7 +89,7 @@ func (h *fakeHub) Notify(ctx context.Context, n *hub.Notification) (hub.Summary,
 	if n.Wait > 0 {
 		sum.Report = &hub.Report{Written: sum.Online, Offline: sum.Offline}
 		if n.PerUser {
-			sum.Report.PerUser = make(map[hub.UserID]string)
+			sum.Report.PerUser = make(map[hub.UserID]hub.Fate)
 			for u := range distinct {
 				sum.Report.PerUser[u] = "offline"
 				if _, ok := h.online[u]; ok {

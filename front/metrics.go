@@ -20,7 +20,7 @@ type metrics struct {
 	health     *prometheus.CounterVec
 	closes     *prometheus.CounterVec
 	received   prometheus.Counter
-	dropped    [drop.Reasons][loop.Classes]prometheus.Counter
+	dropped    [drop.FrontReasons][loop.Classes]prometheus.Counter
 
 	envelopes        [hub.KindDisconnect + 1]prometheus.Counter
 	lostEnvelopes    *prometheus.CounterVec
@@ -87,7 +87,7 @@ func newMetrics(reg prometheus.Registerer, waitingBytes func() int) *metrics {
 // labeled makes the counters whose labels are known.
 func (m *metrics) labeled(f promauto.Factory) {
 	dropped := counters(f, "dropped_messages_total", "Messages not written, by reason and class.", "reason", "class")
-	for why := range drop.Reasons {
+	for why := range drop.FrontReasons {
 		for class := loop.Must; class < loop.Classes; class++ {
 			m.dropped[why][class] = dropped.WithLabelValues(why.String(), hub.Class(class-loop.Must).String())
 		}

@@ -12,33 +12,46 @@ type Report struct {
 	Unknown     int `json:"unknown"`              // no word came in time
 	Unavailable int `json:"unavailable,omitzero"` // nobody can say where the user is; nothing was sent
 
-	PerUser map[UserID]string `json:"users,omitempty"` // each target's fate, by the names above; if asked for
+	PerUser map[UserID]Fate `json:"users,omitempty"` // each target's; if asked for
 
 	// UsersOmitted says that PerUser was asked for and is not remembered: the
 	// report is of an earlier request that had too many users.
 	UsersOmitted bool `json:"users_omitted,omitzero"`
 }
 
-// Count adds one target whose fate has the name given, which is one of the
-// JSON names above.
-func (r *Report) Count(u UserID, fate string) {
+// Fate is what became of one target. Its values are the JSON names of Report.
+type Fate string
+
+// The fates.
+const (
+	FateWritten     Fate = "written"
+	FateQueued      Fate = "queued"
+	FateDroppedSlow Fate = "dropped_slow"
+	FateOffline     Fate = "offline"
+	FateMoved       Fate = "moved"
+	FateStored      Fate = "stored"
+	FateUnknown     Fate = "unknown"
+	FateUnavailable Fate = "unavailable"
+)
+
+// Count adds one target.
+func (r *Report) Count(u UserID, fate Fate) {
 	switch fate {
-	case "written":
+	case FateWritten:
 		r.Written++
-	case "queued":
+	case FateQueued:
 		r.Queued++
-	case "dropped_slow":
+	case FateDroppedSlow:
 		r.DroppedSlow++
-	case "offline":
+	case FateOffline:
 		r.Offline++
-	case "moved":
+	case FateMoved:
 		r.Moved++
-	case "stored":
+	case FateStored:
 		r.Stored++
-	case "unavailable":
+	case FateUnavailable:
 		r.Unavailable++
-	default:
-		fate = "unknown"
+	case FateUnknown:
 		r.Unknown++
 	}
 	if r.PerUser != nil {

@@ -127,20 +127,23 @@ func flush(rl *relay.Relay, log *slog.Logger) {
 // newAPI puts an API server together on top of r. dev is nil but in homing dev.
 func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*apiServer, error) {
 	keys := hub.NewKeys(c.Redis.Prefix)
-	census := lease.NewCensus(r, keys, lease.DefaultTiming(), log, reg)
+	rl := relay.New(c.Relay, r, keys, hub.NewProcessID(), log, reg)
+	census := lease.NewCensus(r, keys, rl.Witness(), lease.DefaultTiming(), log, reg)
 	ix := index.New(r, census, keys, log, reg)
-	var rl *relay.Relay
-	dispatcher := notify.New(census, ix, func(h relay.Handler) *relay.Relay {
-		rl = relay.New(c.Relay, r, keys, hub.NewProcessID(), h, log, reg)
-		return rl
-	}, log, reg)
 	box := inbox.New(c.Inbox, r, keys, log, reg)
-	dispatcher.KeepIn(box)
-	dispatcher.RefusedBy(r.Troubles)
 	agreed := layout.New(r, keys, layout.API, log, reg)
-	dispatcher.AgreedBy(agreed.Err)
 	allowed := rights.New(r, keys, log, reg)
-	dispatcher.AllowedBy(allowed)
+	dispatcher, handovers := notify.New(notify.Deps{
+		Census:   census,
+		Index:    ix,
+		Relay:    rl,
+		Storage:  box,
+		Agreed:   agreed.Err,
+		Troubles: r.Troubles,
+		Rights:   allowed,
+		Log:      log,
+		Registry: reg,
+	})
 	once := notify.NewOnce(c.Once, r, keys, reg)
 	srv, err := api.New(c.API, api.Deps{
 		Hub:  dispatcher,
@@ -156,8 +159,10 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("rights", allowed.Run)
 	back.run("census", census.Run)
 	back.run("index", ix.Run)
-	back.run("relay", rl.Run)
-	back.run("dispatcher", dispatcher.Run)
+	back.run("relay", func(ctx context.Context) error {
+		return rl.Run(ctx, relay.Upper{Handle: handovers.Handle, GivenUp: handovers.GivenUp, Judge: census})
+	})
+	back.run("hand-overs", handovers.Run)
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
 	back.run("inbox bounds", box.WatchBounds)

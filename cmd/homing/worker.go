@@ -82,9 +82,7 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 		return nil, fmt.Errorf("front: %w", err)
 	}
 	receiver := notify.NewReceiver(w.Deliver, log, reg)
-	rl := relay.New(c.Relay, r, keys, self.ID, receiver.Handle, log, reg)
-	rl.HoldFor(standing)
-	rl.GivenUp(receiver.GivenUp)
+	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
 	standing.HearOf(rl.Silence)
 	back.run("tokens", verifier.Run)
 	agreed := layout.New(r, keys, layout.Front, log, reg)
@@ -93,7 +91,9 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	back.run("rights", allowed.Run)
 	back.run("registrar", registrar.Run)
 	back.run("inbox", box.Run)
-	back.run("relay", rl.Run)
+	back.run("relay", func(ctx context.Context) error {
+		return rl.Run(ctx, relay.Upper{Handle: receiver.Handle, GivenUp: receiver.GivenUp, Holder: standing})
+	})
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
 	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, allowed: allowed, redis: r, log: log}, nil
 }

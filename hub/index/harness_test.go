@@ -75,7 +75,7 @@ func replicated(tb testing.TB) (*redisproc.Topology, redisx.Config) {
 // index runs an Index until the test ends and waits until it answers.
 func (w *world) index(timing timing) *Index {
 	w.t.Helper()
-	census := lease.NewCensus(w.r, w.keys, timing.lease, slog.New(slog.DiscardHandler), nil)
+	census := lease.NewCensus(w.r, w.keys, nil, timing.lease, slog.New(slog.DiscardHandler), nil)
 	ix := New(w.r, census, w.keys, slog.New(slog.DiscardHandler), w.met)
 	ix.timing = timing
 	w.run(census.Run)

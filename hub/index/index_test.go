@@ -190,7 +190,7 @@ func TestProcesses(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	server := redistest.Process(t, redisproc.ServerOptions{})
 	w := newWorld(t, redistest.Config(t, "redis://"+server.Addr()))
-	early := New(w.r, lease.NewCensus(w.r, w.keys, quick.lease, slog.New(slog.DiscardHandler), nil), w.keys, slog.New(slog.DiscardHandler), nil)
+	early := New(w.r, lease.NewCensus(w.r, w.keys, nil, quick.lease, slog.New(slog.DiscardHandler), nil), w.keys, slog.New(slog.DiscardHandler), nil)
 	if _, err := early.Locate(t.Context(), []hub.UserID{"anna"}, nil); !errors.Is(err, hub.ErrUnavailable) {
 		t.Errorf("before the first reading: %v, want ErrUnavailable", err)
 	}

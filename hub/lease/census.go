@@ -58,12 +58,13 @@ type Prober interface {
 //bound:signs-of-life
 const maxSigns = 4096
 
-// NewCensus returns a census of the processes on r's data Redis. It does no
-// I/O. reg may be nil.
-func NewCensus(r *redisx.Redis, keys hub.Keys, t Timing, log *slog.Logger, reg prometheus.Registerer) *Census {
+// NewCensus returns a census of the processes on r's data Redis, which asks them
+// through p; with p nil their leases alone count. It does no I/O. reg may be nil.
+func NewCensus(r *redisx.Redis, keys hub.Keys, p Prober, t Timing, log *slog.Logger, reg prometheus.Registerer) *Census {
 	return &Census{
 		shard:     r.Data.Lead(),
 		keys:      keys,
+		prober:    p,
 		log:       log,
 		met:       newMetrics(reg),
 		timing:    t,
@@ -74,9 +75,6 @@ func NewCensus(r *redisx.Redis, keys hub.Keys, t Timing, log *slog.Logger, reg p
 		dead:      make(map[hub.ProcessID]time.Time),
 	}
 }
-
-// AskThrough sets who puts the questions. It is called before Run.
-func (c *Census) AskThrough(p Prober) { c.prober = p }
 
 // Run reads the leases every second and judges those that lapsed. It returns
 // nil when ctx ends.

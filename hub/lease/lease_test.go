@@ -210,8 +210,7 @@ func newTown(t *testing.T) *town {
 func (w *town) another(t *testing.T) *phone {
 	t.Helper()
 	p := &phone{up: map[hub.ProcessID]bool{}, open: map[hub.ProcessID]time.Time{}, granted: map[hub.ProcessID]string{}}
-	p.census = NewCensus(w.redis, w.keys, quick, quiet, prometheus.NewRegistry())
-	p.census.AskThrough(p)
+	p.census = NewCensus(w.redis, w.keys, p, quick, quiet, prometheus.NewRegistry())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- p.census.Run(ctx) }()
@@ -233,7 +232,7 @@ func TestRedisThatHasNotBeenAskedIsNotWarnedOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder // written by Run alone
-	c := NewCensus(r, hub.NewKeys("t"), quick, slog.New(slog.NewTextHandler(&log, nil)), nil)
+	c := NewCensus(r, hub.NewKeys("t"), nil, quick, slog.New(slog.NewTextHandler(&log, nil)), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

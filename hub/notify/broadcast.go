@@ -29,15 +29,15 @@ func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Su
 	if err := d.able(); err != nil {
 		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
 	}
-	if err := d.census.Refresh(ctx); err != nil {
-		d.log.WarnContext(ctx, "broadcast by the last reading of the leases", "id", n.ID, "err", err)
+	if err := d.Census.Refresh(ctx); err != nil {
+		d.Log.WarnContext(ctx, "broadcast by the last reading of the leases", "id", n.ID, "err", err)
 	}
-	if d.census.Roll() == nil {
+	if d.Census.Roll() == nil {
 		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, lease.ErrNotLoaded)
 	}
 	e := envelope(hub.KindBroadcast, n, n.Render())
-	c := newCast(d.census.Processes(hub.RoleFront), e.Append(nil))
-	if err := d.relay.Send(ctx, c.out); err != nil {
+	c := newCast(d.Census.Processes(hub.RoleFront), e.Append(nil))
+	if err := d.Relay.Send(ctx, c.out); err != nil {
 		return hub.Summary{}, fmt.Errorf("broadcast %s: %w", n.ID, err)
 	}
 	if n.Sent != nil {
@@ -46,7 +46,7 @@ func (d *Dispatcher) Broadcast(ctx context.Context, n *hub.Notification) (hub.Su
 	d.metrics.broadcasts.Inc()
 	told, heard, unavailable := c.count(ctx)
 	if told < len(c.out) {
-		d.log.WarnContext(ctx, "broadcast not sent to processes that have too much unconfirmed", "id", n.ID, "processes", len(c.out)-told)
+		d.Log.WarnContext(ctx, "broadcast not sent to processes that have too much unconfirmed", "id", n.ID, "processes", len(c.out)-told)
 	}
 	return hub.Summary{ID: n.ID, Targets: heard + unavailable, Online: heard, Unavailable: unavailable, Processes: told}, nil
 }

@@ -58,10 +58,9 @@ func TestBroadcastWithoutLeases(t *testing.T) {
 	r := redistest.Open(t, redistest.Config(t, "redis://"+server.Addr()))
 	server.Kill()
 	keys, reg := hub.NewKeys(redistest.Prefix(t)), prometheus.NewRegistry()
-	census := lease.NewCensus(r, keys, lease.DefaultTiming(), quiet, reg)
-	d := New(census, index.New(r, census, keys, quiet, reg), func(h relay.Handler) *relay.Relay {
-		return prepareRelay(t, r, keys, hub.NewProcessID(), h)
-	}, quiet, reg)
+	rl := prepareRelay(t, r, keys, hub.NewProcessID())
+	census := lease.NewCensus(r, keys, rl.Witness(), lease.DefaultTiming(), quiet, reg)
+	d, _ := New(Deps{Census: census, Index: index.New(r, census, keys, quiet, reg), Relay: rl, Log: quiet, Registry: reg})
 	if sum, err := d.Broadcast(until(t), &hub.Notification{ID: "b1", Data: []byte(`1`)}); !errors.Is(err, hub.ErrUnavailable) {
 		t.Errorf("%+v, %v; want hub.ErrUnavailable", sum, err)
 	}
@@ -106,9 +105,9 @@ func TestOneStuckProcessDoesNotShutOutOthers(t *testing.T) {
 // is given back is not looked for one by one.
 func TestOneHandoverAfterTheOtherDoesNotWaitForRedis(t *testing.T) {
 	r := redistest.Open(t, redistest.Config(t, redistest.Server(t)))
-	census := lease.NewCensus(r, hub.NewKeys("x"), lease.DefaultTiming(), quiet, nil) // never read
-	d := Dispatcher{index: index.New(r, census, hub.NewKeys("x"), quiet, prometheus.NewRegistry()), log: quiet}
-	d.metrics = newMetrics(prometheus.NewRegistry(), &d.handovers, &d.handoverBytes)
+	census := lease.NewCensus(r, hub.NewKeys("x"), nil, lease.DefaultTiming(), quiet, nil) // never read
+	ix := index.New(r, census, hub.NewKeys("x"), quiet, prometheus.NewRegistry())
+	_, d := New(Deps{Census: census, Index: ix, Log: quiet})
 	begun := time.Now()
 	attempt := func(at time.Time) (looked bool) {
 		t.Helper()
@@ -132,7 +131,7 @@ func TestOneHandoverAfterTheOtherDoesNotWaitForRedis(t *testing.T) {
 
 // TestHandoversAreBoundedInBytes: what is too much stays with whoever has it.
 func TestHandoversAreBoundedInBytes(t *testing.T) {
-	var d Dispatcher
+	var d Handovers
 	e := hub.Envelope{Kind: hub.KindMissed, ID: "n1", Users: []hub.UserID{"alice"}, Payload: make([]byte, 1<<20)}
 	body := e.Append(nil)
 	v, err := hub.ParseEnvelope(body)
@@ -152,7 +151,7 @@ func TestHandoversAreBoundedInBytes(t *testing.T) {
 	for _, h := range taken {
 		d.layDown(h)
 	}
-	if d.handovers.Load() != 0 || d.handoverBytes.Load() != 0 {
-		t.Errorf("left %d with %d bytes", d.handovers.Load(), d.handoverBytes.Load())
+	if d.count.Load() != 0 || d.bytes.Load() != 0 {
+		t.Errorf("left %d with %d bytes", d.count.Load(), d.bytes.Load())
 	}
 }

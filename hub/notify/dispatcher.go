@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/index"
@@ -22,45 +20,35 @@ import (
 	"github.com/homing/homing/redisx"
 )
 
-// Dispatcher sends notifications, and hands over those whose receivers died or
-// no longer have the users. It is safe for concurrent use.
-type Dispatcher struct {
-	census  *lease.Census
-	index   *index.Index
-	relay   *relay.Relay
-	storage Storage // nil: nothing is stored
-	log     *slog.Logger
-	metrics metrics
-	missed  chan *handover // given back by workers
+// Deps is what a dispatcher works with. All of it must be running.
+type Deps struct {
+	Census  *lease.Census // who lives
+	Index   *index.Index  // where users are
+	Relay   *relay.Relay  // the way to their processes
+	Storage Storage       // nil: what is to be stored is refused
 
-	// What is handed over, given back or not confirmed by the dead.
-	handovers     atomic.Int64
-	handoverBytes atomic.Int64
+	Agreed   func() error            // says why this process must accept nothing: it uses Redis otherwise than the others; nil: it may
+	Troubles func() []redisx.Trouble // the commands that Redis refuses for a reason that another try does not mend; nil: not asked
+	Rights   *rights.Check           // those that it would refuse; nil: not asked
 
-	// Owned by Run.
-	lookAfter time.Time      // Redis did not answer: nobody is looked for before
-	trouble   rate.Sometimes // logs what fails for many alike
-
-	troubles func() []redisx.Trouble
-	agreed   func() error
-	rights   *rights.Check // nil: not asked
+	Log      *slog.Logger
+	Registry prometheus.Registerer // may be nil
 }
 
-// New returns a dispatcher that finds users with ix and reaches their
-// processes, of which the census says who lives, through the relay that connect
-// returns: the dispatcher is its handler, and the census asks through it. All
-// three must be running, and Run.
-func New(census *lease.Census, ix *index.Index, connect func(relay.Handler) *relay.Relay, log *slog.Logger, reg prometheus.Registerer) *Dispatcher {
-	d := &Dispatcher{census: census, index: ix, log: log, missed: make(chan *handover, maxHandovers)}
-	d.metrics = newMetrics(reg, &d.handovers, &d.handoverBytes)
-	d.trouble = rate.Sometimes{First: 1, Interval: time.Second}
-	d.troubles = func() []redisx.Trouble { return nil }
-	d.agreed = func() error { return nil }
-	d.relay = connect(d.Handle)
-	d.relay.GivenUp(d.givenUp)
-	d.relay.JudgeFor(census)
-	census.AskThrough(d.relay)
-	return d
+// Dispatcher sends notifications. It is safe for concurrent use.
+type Dispatcher struct {
+	Deps
+
+	publisher *publisher
+	metrics   metrics
+}
+
+// New returns a dispatcher, and what hands over those of its notifications whose
+// receivers died or no longer have the users.
+func New(d Deps) (*Dispatcher, *Handovers) {
+	m := newMetrics(d.Registry)
+	p := &publisher{relay: d.Relay, users: m.sent}
+	return &Dispatcher{Deps: d, publisher: p, metrics: m}, newHandovers(&d, p)
 }
 
 // blindAfter is how long no message of this process may have come back through
@@ -86,11 +74,17 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
 	users := distinct(n.Users)
-	where, err := d.place(ctx, n, users)
+	where, err := d.lookUp(ctx, n, users)
 	if err != nil {
 		return hub.Summary{}, err
 	}
-	report, err := d.send(ctx, n, users, &where)
+	out := envelopes(n, where)
+	var report *hub.Report
+	if n.Wait > 0 {
+		report, err = d.sendAndWait(ctx, n, users, &where, out)
+	} else {
+		err = d.publisher.send(ctx, out, &where)
+	}
 	if err != nil {
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
@@ -113,10 +107,29 @@ func (d *Dispatcher) able() error {
 	if err := d.agreed(); err != nil {
 		return err
 	}
-	if silence := d.relay.Silence(); silence > blindAfter {
+	if silence := d.Relay.Silence(); silence > blindAfter {
 		return fmt.Errorf("%w: no pub/sub shard has brought a message back for %v", hub.ErrUnavailable, silence.Round(time.Second))
 	}
 	return nil
+}
+
+func (d *Dispatcher) agreed() error {
+	if d.Agreed == nil {
+		return nil
+	}
+	return d.Agreed()
+}
+
+// lookUp finds n's users, after it has stored n, if n asks for that.
+func (d *Dispatcher) lookUp(ctx context.Context, n *hub.Notification, users []hub.UserID) (index.Placement, error) {
+	if n.Store != 0 {
+		return d.storeAndLookUp(ctx, n, users)
+	}
+	where, err := d.Index.Locate(ctx, users, n.Services)
+	if err != nil {
+		return index.Placement{}, fmt.Errorf("look up %d users: %w", len(users), err)
+	}
+	return where, nil
 }
 
 // Disconnect asks every process that holds user to close the user's
@@ -124,7 +137,7 @@ func (d *Dispatcher) able() error {
 // processes were asked. It looks the user up on the master: somebody who is to
 // go must not stay because a replica is behind.
 func (d *Dispatcher) Disconnect(ctx context.Context, user hub.UserID, reason string) (int, error) {
-	where, err := d.index.LocateNow(ctx, []hub.UserID{user}, nil)
+	where, err := d.Index.LocateNow(ctx, []hub.UserID{user}, nil)
 	if err != nil {
 		return 0, fmt.Errorf("look up user %s: %w", user, err)
 	}
@@ -133,7 +146,7 @@ func (d *Dispatcher) Disconnect(ctx context.Context, user hub.UserID, reason str
 		e := hub.Envelope{Kind: hub.KindDisconnect, Users: g.Users, Payload: []byte(reason)}
 		out = append(out, relay.Outgoing{To: g.Process, Body: e.Append(nil)})
 	}
-	if err := d.relay.Send(ctx, out); err != nil {
+	if err := d.Relay.Send(ctx, out); err != nil {
 		return 0, fmt.Errorf("disconnect user %s: %w", user, err)
 	}
 	if slices.ContainsFunc(out, func(o relay.Outgoing) bool { return o.Refused }) {
@@ -144,13 +157,13 @@ func (d *Dispatcher) Disconnect(ctx context.Context, user hub.UserID, reason str
 
 // Presence says where each of users is connected, in their order.
 func (d *Dispatcher) Presence(ctx context.Context, users []hub.UserID) ([]hub.Presence, error) {
-	return d.index.Presence(ctx, users)
+	return d.Index.Presence(ctx, users)
 }
 
 // Online returns up to limit users who are connected now, in no order. It
 // scans the index and is meant for pages and operators, not for traffic.
 func (d *Dispatcher) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
-	return d.index.Online(ctx, limit)
+	return d.Index.Online(ctx, limit)
 }
 
 // envelopes builds one message for each group of users, around one rendering

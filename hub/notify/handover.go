@@ -3,10 +3,17 @@ package notify
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/drop"
+	"github.com/homing/homing/hub/index"
+	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/relay"
 )
 
@@ -25,7 +32,7 @@ const (
 	// handoverWindow is how long users may take to be back somewhere.
 	handoverWindow = 30 * time.Second
 	// handoverTick is the grain of a handover's waits, and how often the
-	// dispatcher asks who died.
+	// it is asked who died.
 	handoverTick = 250 * time.Millisecond
 	// maxHandovers and maxHandoverBytes bound the envelopes that wait for their
 	// users. Beyond that, workers keep what they send back, and what the dead had
@@ -69,29 +76,55 @@ func newHandover(v *hub.Delivery, body []byte, sent time.Time) *handover {
 	}
 }
 
+// Handovers hands over. Handle and GivenUp are for its relay's Upper.
+type Handovers struct {
+	census    *lease.Census
+	index     *index.Index
+	relay     *relay.Relay
+	publisher *publisher
+	log       *slog.Logger
+	metrics   handoverMetrics
+	missed    chan *handover // given back by workers
+	count     atomic.Int64   // under way, given back or not confirmed by the dead
+	bytes     atomic.Int64   // that those keep
+
+	// Owned by Run.
+	lookAfter time.Time      // Redis did not answer: nobody is looked for before
+	trouble   rate.Sometimes // logs what fails for many alike
+}
+
+func newHandovers(d *Deps, p *publisher) *Handovers {
+	h := &Handovers{
+		census: d.Census, index: d.Index, relay: d.Relay, publisher: p, log: d.Log,
+		missed:  make(chan *handover, maxHandovers),
+		trouble: rate.Sometimes{First: 1, Interval: time.Second},
+	}
+	h.metrics = newHandoverMetrics(d.Registry, &h.count, &h.bytes)
+	return h
+}
+
 // takeUp counts h among the hand-overs, or reports false when there are too
 // many, or too much in them.
-func (d *Dispatcher) takeUp(h *handover) bool {
-	count, bytes := d.handovers.Add(1), d.handoverBytes.Add(h.size)
+func (x *Handovers) takeUp(h *handover) bool {
+	count, bytes := x.count.Add(1), x.bytes.Add(h.size)
 	if count > maxHandovers || bytes > maxHandoverBytes {
-		d.layDown(h)
+		x.layDown(h)
 		return false
 	}
 	return true
 }
 
 // layDown undoes takeUp.
-func (d *Dispatcher) layDown(h *handover) {
-	d.handovers.Add(-1)
-	d.handoverBytes.Add(-h.size)
+func (x *Handovers) layDown(h *handover) {
+	x.count.Add(-1)
+	x.bytes.Add(-h.size)
 }
 
-// Handle is the handler of the dispatcher's relay: workers send back whom they
-// missed.
-func (d *Dispatcher) Handle(m *relay.Message) bool {
+// Handle is a relay.Handler: workers send back whom they missed.
+func (x *Handovers) Handle(m *relay.Message) bool {
 	v, err := hub.ParseEnvelope(m.Body)
 	if err != nil || v.Kind != hub.KindMissed {
-		d.log.Warn("message to an API server dropped", "from", m.From, "err", err)
+		x.log.Warn("message to an API server dropped", "from", m.From, "err", err)
 		m.Done(nil)
 		return true
 	}
@@ -99,44 +132,44 @@ func (d *Dispatcher) Handle(m *relay.Message) bool {
 	if v.Age > 0 { // where they were found they are not either: the index is late
 		h.next = time.Now().Add(handoverTick)
 	}
-	if !d.takeUp(h) {
+	if !x.takeUp(h) {
 		return false // it comes again
 	}
-	d.missed <- h // there is room for all that are taken up
+	x.missed <- h // there is room for all that are taken up
 	m.Done(nil)
 	return true
 }
 
 // Run hands over until ctx ends.
-func (d *Dispatcher) Run(ctx context.Context) error {
+func (x *Handovers) Run(ctx context.Context) error {
 	tick := time.NewTicker(handoverTick)
 	defer tick.Stop()
 	var open []*handover
 	for {
 		select {
 		case <-ctx.Done():
-			d.stop(open)
+			x.stop(open)
 			return nil
-		case h := <-d.missed:
-			open = d.round(ctx, open, []*handover{h}, time.Now())
+		case h := <-x.missed:
+			open = x.round(ctx, open, []*handover{h}, time.Now())
 			continue
 		case <-tick.C:
 		}
 		now := time.Now()
-		due := append(open, d.orphans(now)...)
-		open = d.round(ctx, nil, due, now)
+		due := append(open, x.orphans(now)...)
+		open = x.round(ctx, nil, due, now)
 	}
 }
 
 // stop gives up what is not handed over.
-func (d *Dispatcher) stop(open []*handover) {
+func (x *Handovers) stop(open []*handover) {
 	for {
 		for _, h := range open {
-			d.lose(h.envelope.ID, h.envelope.Users, lostStopped)
-			d.layDown(h)
+			x.lose(h.envelope.ID, h.envelope.Users, drop.Stopped)
+			x.layDown(h)
 		}
 		select {
-		case h := <-d.missed:
+		case h := <-x.missed:
 			open = []*handover{h}
 		default:
 			return
@@ -145,31 +178,31 @@ func (d *Dispatcher) stop(open []*handover) {
 }
 
 // round attempts what is due. What is left of it joins open.
-func (d *Dispatcher) round(ctx context.Context, open, due []*handover, now time.Time) []*handover {
+func (x *Handovers) round(ctx context.Context, open, due []*handover, now time.Time) []*handover {
 	for _, h := range due {
-		if d.attempt(ctx, open, h, now) {
+		if x.attempt(ctx, open, h, now) {
 			open = append(open, h)
 		} else {
-			d.layDown(h)
+			x.layDown(h)
 		}
 	}
 	return open
 }
 
 // orphans takes over what processes that died had not confirmed.
-func (d *Dispatcher) orphans(now time.Time) (left []*handover) {
-	for to, oldest := range d.relay.Unconfirmed() {
-		if now.Sub(oldest) < deadAfter || !d.census.Gone(to, oldest.Add(deadAfter)) {
+func (x *Handovers) orphans(now time.Time) (left []*handover) {
+	for to, oldest := range x.relay.Unconfirmed() {
+		if now.Sub(oldest) < deadAfter || !x.census.Gone(to, oldest.Add(deadAfter)) {
 			continue
 		}
-		for _, a := range d.relay.Abandon(to) {
-			h := d.orphan(a)
+		for _, a := range x.relay.Abandon(to) {
+			h := x.orphan(a)
 			switch {
 			case h == nil:
-			case d.takeUp(h):
+			case x.takeUp(h):
 				left = append(left, h)
 			default:
-				d.lose(h.envelope.ID, h.envelope.Users, lostTooMany)
+				x.lose(h.envelope.ID, h.envelope.Users, drop.TooMany)
 			}
 		}
 	}
@@ -178,16 +211,16 @@ func (d *Dispatcher) orphans(now time.Time) (left []*handover) {
 
 // orphan is what there is to hand over of one message, or nil. Disconnects are
 // not: they were for whoever was connected then.
-func (d *Dispatcher) orphan(a relay.Abandoned) *handover {
+func (x *Handovers) orphan(a relay.Abandoned) *handover {
 	v, err := hub.ParseEnvelope(a.Body)
 	if err != nil || v.Kind != hub.KindNotify && v.Kind != hub.KindBroadcast {
 		return nil
 	}
-	d.metrics.takenBack.Add(float64(v.UserCount()))
+	x.metrics.takenBack.Add(float64(v.UserCount()))
 	h := newHandover(&v, a.Body, a.Sent)
 	if v.Kind == hub.KindBroadcast {
 		h.envelope.Kind = hub.KindBroadcast
-		d.metrics.rebroadcast.Inc()
+		x.metrics.rebroadcast.Inc()
 	}
 	return h
 }
@@ -196,28 +229,28 @@ func (d *Dispatcher) orphan(a relay.Abandoned) *handover {
 // missed. keep says that something is left of h. While Redis does not answer it
 // looks once a handoverTick, for whomever: a look may take a second, and others
 // wait for it.
-func (d *Dispatcher) attempt(ctx context.Context, open []*handover, h *handover, now time.Time) (keep bool) {
+func (x *Handovers) attempt(ctx context.Context, open []*handover, h *handover, now time.Time) (keep bool) {
 	if now.Before(h.next) {
 		return true
 	}
 	if h.envelope.Kind == hub.KindBroadcast {
-		return d.broadcastAgain(ctx, open, h, now)
+		return x.broadcastAgain(ctx, open, h, now)
 	}
-	if !now.Before(d.lookAfter) {
-		found, err := d.reach(ctx, h, now)
+	if !now.Before(x.lookAfter) {
+		found, err := x.reach(ctx, h, now)
 		if err != nil {
-			d.trouble.Do(func() { d.log.Warn("hand over a notification", "id", h.envelope.ID, "err", err) })
+			x.trouble.Do(func() { x.log.Warn("hand over a notification", "id", h.envelope.ID, "err", err) })
 		}
 		if err != nil && !errors.Is(err, relay.ErrFull) {
-			d.lookAfter = time.Now().Add(handoverTick)
+			x.lookAfter = time.Now().Add(handoverTick)
 		}
-		d.metrics.handedOver.Add(float64(found))
+		x.metrics.handedOver.Add(float64(found))
 	}
 	switch {
 	case len(h.envelope.Users) == 0:
 		return false
 	case now.Sub(h.accepted) > handoverWindow:
-		d.lose(h.envelope.ID, h.envelope.Users, lostNotBack)
+		x.lose(h.envelope.ID, h.envelope.Users, drop.NotBack)
 		return false
 	}
 	h.next = now.Add(handoverTick << min(h.tries, 3))
@@ -228,7 +261,7 @@ func (d *Dispatcher) attempt(ctx context.Context, open []*handover, h *handover,
 // broadcastAgain sends a broadcast to every process once more, and reports
 // whether it is to be sent yet again. Two that are the same, of two processes
 // that died, are one.
-func (d *Dispatcher) broadcastAgain(ctx context.Context, open []*handover, h *handover, now time.Time) bool {
+func (x *Handovers) broadcastAgain(ctx context.Context, open []*handover, h *handover, now time.Time) bool {
 	same := func(o *handover) bool { return o.envelope.Kind == hub.KindBroadcast && o.envelope.ID == h.envelope.ID }
 	if slices.ContainsFunc(open, same) || now.Sub(h.accepted) > handoverWindow {
 		return false
@@ -237,13 +270,13 @@ func (d *Dispatcher) broadcastAgain(ctx context.Context, open []*handover, h *ha
 	e.Age = max(time.Millisecond, now.Sub(h.accepted))
 	body := e.Append(nil)
 	var out []relay.Outgoing
-	for _, p := range d.census.Processes(hub.RoleFront) {
+	for _, p := range x.census.Processes(hub.RoleFront) {
 		out = append(out, relay.Outgoing{To: p.ID, Body: body})
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := d.relay.Send(ctx, out); err != nil {
-		d.log.Warn("hand over a broadcast", "id", e.ID, "err", err)
+	if err := x.relay.Send(ctx, out); err != nil {
+		x.log.Warn("hand over a broadcast", "id", e.ID, "err", err)
 	}
 	h.next = now.Add(rebroadcastEvery)
 	return true
@@ -251,11 +284,11 @@ func (d *Dispatcher) broadcastAgain(ctx context.Context, open []*handover, h *ha
 
 // reach sends h to those of its users that are found, takes them out of h, and
 // returns how many that were.
-func (d *Dispatcher) reach(ctx context.Context, h *handover, now time.Time) (int, error) {
+func (x *Handovers) reach(ctx context.Context, h *handover, now time.Time) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	e := &h.envelope
-	where, err := d.index.Locate(ctx, e.Users, e.Services)
+	where, err := x.index.Locate(ctx, e.Users, e.Services)
 	if err != nil || where.Online == 0 {
 		return 0, err
 	}
@@ -270,7 +303,7 @@ func (d *Dispatcher) reach(ctx context.Context, h *handover, now time.Time) (int
 		part.Age = max(time.Millisecond, now.Sub(h.accepted))
 		out = append(out, relay.Outgoing{To: g.Process, Body: part.Append(nil)})
 	}
-	if err := d.sendCounted(ctx, out, &where); err != nil {
+	if err := x.publisher.send(ctx, out, &where); err != nil {
 		return 0, err
 	}
 	reached := make(map[hub.UserID]bool, where.Online)

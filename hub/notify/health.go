@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/homing/homing/hub"
-	"github.com/homing/homing/hub/rights"
-	"github.com/homing/homing/redisx"
 )
 
 // Health says what keeps d from serving now. Nothing is sent: it looks a user
@@ -15,21 +13,23 @@ import (
 func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 	var h hub.Health
 	d.checkData(ctx, &h)
-	if err := d.census.Err(); err != nil && len(h.Down) == 0 { // else that is why
+	if err := d.Census.Err(); err != nil && len(h.Down) == 0 { // else that is why
 		h.Down = append(h.Down, err.Error())
 	}
 	if err := d.agreed(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}
-	if err := d.relay.Ready(); err != nil {
+	if err := d.Relay.Ready(); err != nil {
 		h.Down = append(h.Down, err.Error())
 	}
 	d.checkRights(&h)
-	if d.storage != nil {
-		h.Degraded = append(h.Degraded, d.storage.Degraded()...)
+	if d.Storage != nil {
+		h.Degraded = append(h.Degraded, d.Storage.Degraded()...)
 	}
-	for _, t := range d.troubles() {
-		h.Add(t.Spare, fmt.Sprintf("redis %s: %s on %s: %s", t.Shard, t.Command, t.Node, t.Reply))
+	if d.Troubles != nil {
+		for _, t := range d.Troubles() {
+			h.Add(t.Spare, fmt.Sprintf("redis %s: %s on %s: %s", t.Shard, t.Command, t.Node, t.Reply))
+		}
 	}
 	return h
 }
@@ -37,14 +37,14 @@ func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 // checkRights adds what Redis refuses. What only a replica refuses hurts when it
 // becomes the master.
 func (d *Dispatcher) checkRights(h *hub.Health) {
-	if d.rights == nil {
+	if d.Rights == nil {
 		return
 	}
-	missing := d.rights.Missing()
+	missing := d.Rights.Missing()
 	for _, m := range missing {
 		h.Add(m.Replica, m.String())
 	}
-	if err := d.rights.Err(); err != nil && len(missing) == 0 && len(h.Down) == 0 {
+	if err := d.Rights.Err(); err != nil && len(missing) == 0 && len(h.Down) == 0 {
 		h.Down = append(h.Down, err.Error())
 	}
 }
@@ -52,7 +52,7 @@ func (d *Dispatcher) checkRights(h *hub.Health) {
 // checkData tries every data shard. As long as one can be read, some
 // notifications can be taken.
 func (d *Dispatcher) checkData(ctx context.Context, h *hub.Health) {
-	checks := d.index.Check(ctx)
+	checks := d.Index.Check(ctx)
 	unread := 0
 	for _, c := range checks {
 		switch {
@@ -67,16 +67,3 @@ func (d *Dispatcher) checkData(ctx context.Context, h *hub.Health) {
 		h.Down, h.Degraded = append(h.Down, h.Degraded...), nil
 	}
 }
-
-// RefusedBy sets what tells which commands Redis refuses for a reason that
-// another try does not mend. It is called before the dispatcher is used.
-func (d *Dispatcher) RefusedBy(troubles func() []redisx.Trouble) { d.troubles = troubles }
-
-// AllowedBy sets what knows which commands Redis would refuse. It is called
-// before the dispatcher is used.
-func (d *Dispatcher) AllowedBy(c *rights.Check) { d.rights = c }
-
-// AgreedBy sets what tells whether this process uses Redis as the others do.
-// While it does not nothing is accepted. It is called before the dispatcher is
-// used.
-func (d *Dispatcher) AgreedBy(agreed func() error) { d.agreed = agreed }

@@ -10,15 +10,10 @@ import (
 )
 
 type metrics struct {
-	seconds     prometheus.Histogram
-	targets     *prometheus.CounterVec
-	broadcasts  prometheus.Counter
-	sent        prometheus.Counter
-	handedOver  prometheus.Counter
-	takenBack   prometheus.Counter
-	givenUp     prometheus.Counter
-	rebroadcast prometheus.Counter
-	unreached   *prometheus.CounterVec
+	seconds    prometheus.Histogram
+	targets    *prometheus.CounterVec
+	broadcasts prometheus.Counter
+	sent       prometheus.Counter
 }
 
 // found counts whom a look-up found.
@@ -26,6 +21,14 @@ func (m *metrics) found(where *index.Placement) {
 	m.targets.WithLabelValues("online").Add(float64(where.Online))
 	m.targets.WithLabelValues("offline").Add(float64(where.Offline))
 	m.targets.WithLabelValues("unavailable").Add(float64(len(where.Unavailable)))
+}
+
+type handoverMetrics struct {
+	handedOver  prometheus.Counter
+	takenBack   prometheus.Counter
+	givenUp     prometheus.Counter
+	rebroadcast prometheus.Counter
+	unreached   *prometheus.CounterVec
 }
 
 type receiverMetrics struct {
@@ -47,16 +50,8 @@ func newReceiverMetrics(reg prometheus.Registerer) receiverMetrics {
 	}
 }
 
-func newMetrics(reg prometheus.Registerer, handovers, handoverBytes *atomic.Int64) metrics {
+func newMetrics(reg prometheus.Registerer) metrics {
 	f := promauto.With(reg)
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "homing_notify_handovers",
-		Help: "Envelopes whose users are looked for after their process had died or missed them.",
-	}, func() float64 { return float64(handovers.Load()) })
-	f.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "homing_notify_handover_bytes",
-		Help: "Bytes that those envelopes keep.",
-	}, func() float64 { return float64(handoverBytes.Load()) })
 	return metrics{
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "homing_notify_dispatch_seconds",
@@ -75,6 +70,20 @@ func newMetrics(reg prometheus.Registerer, handovers, handoverBytes *atomic.Int6
 			Name: "homing_notify_sent_users_total",
 			Help: "Users in envelopes given to the relay, once for each process that holds them, first sendings and hand-overs alike.",
 		}),
+	}
+}
+
+func newHandoverMetrics(reg prometheus.Registerer, handovers, handoverBytes *atomic.Int64) handoverMetrics {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_notify_handovers",
+		Help: "Envelopes whose users are looked for after their process had died or missed them.",
+	}, func() float64 { return float64(handovers.Load()) })
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "homing_notify_handover_bytes",
+		Help: "Bytes that those envelopes keep.",
+	}, func() float64 { return float64(handoverBytes.Load()) })
+	return handoverMetrics{
 		takenBack: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_notify_taken_back_users_total",
 			Help: "Users in envelopes that a process had not confirmed when it was declared dead.",

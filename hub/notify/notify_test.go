@@ -79,15 +79,15 @@ func newHolder(t *testing.T, r *redisx.Redis, keys hub.Keys) *process {
 
 func newRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h relay.Handler) *relay.Relay {
 	t.Helper()
-	rl := prepareRelay(t, r, keys, self, h)
-	startRelay(t, rl)
+	rl := prepareRelay(t, r, keys, self)
+	startRelay(t, rl, relay.Upper{Handle: h})
 	return rl
 }
 
 // prepareRelay makes a relay that does not run yet.
-func prepareRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h relay.Handler) *relay.Relay {
+func prepareRelay(t *testing.T, r *redisx.Redis, keys hub.Keys, self hub.ProcessID) *relay.Relay {
 	t.Helper()
-	return relay.New(relayConfig(t), r, keys, self, h, quiet, prometheus.NewRegistry())
+	return relay.New(relayConfig(t), r, keys, self, quiet, prometheus.NewRegistry())
 }
 
 func relayConfig(t *testing.T) relay.Config {
@@ -99,9 +99,9 @@ func relayConfig(t *testing.T) relay.Config {
 	return cfg
 }
 
-func startRelay(t *testing.T, rl *relay.Relay) {
+func startRelay(t *testing.T, rl *relay.Relay, upper relay.Upper) {
 	t.Helper()
-	running(t, rl.Run)
+	running(t, func(ctx context.Context) error { return rl.Run(ctx, upper) })
 	if err := rl.WaitReady(until(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +157,7 @@ type world struct {
 	server     *redisproc.Server
 	keys       hub.Keys
 	dispatcher *Dispatcher
+	handovers  *Handovers
 }
 
 func newWorld(t *testing.T) *world {
@@ -170,17 +171,14 @@ func newWorldWith(t *testing.T, cfg relay.Config) *world {
 	r := redistest.Open(t, redistest.Config(t, "redis://"+server.Addr()))
 	w := &world{redis: r, server: server, keys: hub.NewKeys(redistest.Prefix(t))}
 	reg := prometheus.NewRegistry()
-	census := lease.NewCensus(r, w.keys, lease.DefaultTiming(), quiet, reg)
+	rl := relay.New(cfg, r, w.keys, hub.NewProcessID(), quiet, prometheus.NewRegistry())
+	census := lease.NewCensus(r, w.keys, rl.Witness(), lease.DefaultTiming(), quiet, reg)
 	ix := index.New(r, census, w.keys, quiet, reg)
 	running(t, ix.Run)
-	var rl *relay.Relay
-	w.dispatcher = New(census, ix, func(h relay.Handler) *relay.Relay {
-		rl = relay.New(cfg, r, w.keys, hub.NewProcessID(), h, quiet, prometheus.NewRegistry())
-		return rl
-	}, quiet, reg)
-	startRelay(t, rl)
+	w.dispatcher, w.handovers = New(Deps{Census: census, Index: ix, Relay: rl, Log: quiet, Registry: reg})
+	startRelay(t, rl, relay.Upper{Handle: w.handovers.Handle, GivenUp: w.handovers.GivenUp, Judge: census})
 	running(t, census.Run)
-	running(t, w.dispatcher.Run)
+	running(t, w.handovers.Run)
 	if err := census.WaitReady(until(t)); err != nil {
 		t.Fatal(err)
 	}

@@ -64,17 +64,10 @@ func (r *receipts) note(best map[hub.UserID]hub.Status, a answer) {
 	}
 }
 
-// send sends n to where its users are. With a Wait it then waits for receipts
-// and reports; what is not known when the time is over is reported so.
-//
-// Users at a process that has too much unconfirmed are moved to the unavailable
-// ones: nothing was sent to them.
-func (d *Dispatcher) send(ctx context.Context, n *hub.Notification, users []hub.UserID, where *index.Placement) (*hub.Report, error) {
+// sendAndWait sends out, the envelopes of n to where its users are, waits for
+// receipts and reports; what is not known when the time is over is reported so.
+func (d *Dispatcher) sendAndWait(ctx context.Context, n *hub.Notification, users []hub.UserID, where *index.Placement, out []relay.Outgoing) (*hub.Report, error) {
 	started := time.Now()
-	out := envelopes(n, *where)
-	if n.Wait == 0 {
-		return nil, d.sendCounted(ctx, out, where)
-	}
 	r := ask(out, where.Groups)
 	if err := d.sendWithin(ctx, out, where, n.Wait); err != nil {
 		return nil, err
@@ -87,69 +80,23 @@ func (d *Dispatcher) send(ctx context.Context, n *hub.Notification, users []hub.
 	return d.report(ctx, n, users, *where, best), nil
 }
 
-// sendWithin is relay.Send for somebody who does not wait longer than limit
-// for the first publish: the relay goes on with it.
+// sendWithin sends for somebody who does not wait longer than limit for the
+// first publish: the relay goes on with it.
 func (d *Dispatcher) sendWithin(ctx context.Context, out []relay.Outgoing, where *index.Placement, limit time.Duration) error {
 	short, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := d.sendCounted(short, out, where)
+	err := d.publisher.send(short, out, where)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return nil
 	}
 	return err
 }
 
-// sendCounted is relay.Send that counts the users in the envelopes of where,
-// which are in its order, once the relay has taken them.
-func (d *Dispatcher) sendCounted(ctx context.Context, out []relay.Outgoing, where *index.Placement) error {
-	err := d.relay.Send(ctx, out)
-	if errors.Is(err, relay.ErrFull) {
-		return err
-	}
-	withdraw(out, where)
-	users := 0
-	for _, g := range where.Groups {
-		users += len(g.Users)
-	}
-	d.metrics.sent.Add(float64(users))
-	return err
-}
-
-// withdraw takes the groups off where whose envelopes were refused. Users that
-// no other group has are unavailable then.
-func withdraw(out []relay.Outgoing, where *index.Placement) {
-	if !slices.ContainsFunc(out, func(o relay.Outgoing) bool { return o.Refused }) {
-		return
-	}
-	told := make(map[hub.UserID]bool, where.Online)
-	var groups, refused []index.Group
-	for i, g := range where.Groups {
-		if out[i].Refused {
-			refused = append(refused, g)
-			continue
-		}
-		groups = append(groups, g)
-		for _, u := range g.Users {
-			told[u] = true
-		}
-	}
-	for _, g := range refused {
-		for _, u := range g.Users {
-			if !told[u] {
-				told[u] = true // once
-				where.Unavailable = append(where.Unavailable, u)
-				where.Online--
-			}
-		}
-	}
-	where.Groups = groups
-}
-
 // report counts every user once.
 func (d *Dispatcher) report(ctx context.Context, n *hub.Notification, users []hub.UserID, where index.Placement, best map[hub.UserID]hub.Status) *hub.Report {
 	rep := &hub.Report{}
 	if n.PerUser {
-		rep.PerUser = make(map[hub.UserID]string, len(users))
+		rep.PerUser = make(map[hub.UserID]hub.Fate, len(users))
 	}
 	sent := make(map[hub.UserID]bool, where.Online)
 	for _, g := range where.Groups {
@@ -165,33 +112,33 @@ func (d *Dispatcher) report(ctx context.Context, n *hub.Notification, users []hu
 	for _, u := range users {
 		fate := fateOf(u, sent, best, elsewhere)
 		if unavailable[u] {
-			fate = "unavailable"
+			fate = hub.FateUnavailable
 		}
-		if n.Store > 0 && fate != "written" && fate != "queued" {
-			fate = "stored"
+		if n.Store > 0 && fate != hub.FateWritten && fate != hub.FateQueued {
+			fate = hub.FateStored
 		}
 		rep.Count(u, fate)
 	}
 	return rep
 }
 
-func fateOf(u hub.UserID, sent map[hub.UserID]bool, best map[hub.UserID]hub.Status, elsewhere map[hub.UserID]bool) string {
+func fateOf(u hub.UserID, sent map[hub.UserID]bool, best map[hub.UserID]hub.Status, elsewhere map[hub.UserID]bool) hub.Fate {
 	status, known := best[u]
 	switch {
 	case !sent[u]:
-		return "offline"
+		return hub.FateOffline
 	case !known:
-		return "unknown"
+		return hub.FateUnknown
 	case status == hub.StatusWritten:
-		return "written"
+		return hub.FateWritten
 	case status == hub.StatusQueued:
-		return "queued"
+		return hub.FateQueued
 	case status == hub.StatusDropped:
-		return "dropped_slow"
+		return hub.FateDroppedSlow
 	case elsewhere[u]:
-		return "moved"
+		return hub.FateMoved
 	default:
-		return "offline"
+		return hub.FateOffline
 	}
 }
 
@@ -207,7 +154,7 @@ func (d *Dispatcher) elsewhere(ctx context.Context, n *hub.Notification, told in
 	if len(missed) == 0 {
 		return nil
 	}
-	now, err := d.index.Locate(ctx, missed, n.Services)
+	now, err := d.Index.Locate(ctx, missed, n.Services)
 	if err != nil {
 		return nil // the report then says offline, which is what was seen
 	}

@@ -57,7 +57,7 @@ func TestReportCountsEveryTargetOnce(t *testing.T) {
 	}
 	want := &hub.Report{
 		Written: 3, Queued: 1, DroppedSlow: 1, Offline: 2, Moved: 1, Unknown: 1,
-		PerUser: map[hub.UserID]string{
+		PerUser: map[hub.UserID]hub.Fate{
 			"written": "written", "queued": "queued", "slow": "dropped_slow", "twice": "written",
 			"gone": "offline", "moved": "moved", "other": "written", "unheard": "unknown", "absent": "offline",
 		},

@@ -18,31 +18,22 @@ type Storage interface {
 	Degraded() []string
 }
 
-// KeepIn has notifications with a Store kept in s, before anything is sent.
-// Without it they are refused. It is called before the dispatcher is used.
-func (d *Dispatcher) KeepIn(s Storage) { d.storage = s }
-
-// place stores n, if it asks for that, and then finds its users. In that
-// order, and on the masters, nobody can miss it: who was found is told; who
-// was not registers later than this look-up, and so reads the inbox later than
-// n was put there.
-func (d *Dispatcher) place(ctx context.Context, n *hub.Notification, users []hub.UserID) (index.Placement, error) {
-	locate := d.index.Locate
-	if n.Store != 0 {
-		if d.storage == nil {
-			return index.Placement{}, fmt.Errorf("store: %w: this server has no inbox", hub.ErrInvalid)
-		}
-		m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render(), Account: n.Account}
-		if err := d.storage.Store(ctx, users, &m, n.Store); err != nil {
-			return index.Placement{}, err
-		}
-		locate = d.index.LocateNow
+// storeAndLookUp stores n and then finds its users. In that order, and on the
+// masters, nobody can miss it: who was found is told; who was not registers
+// later than this look-up, and so reads the inbox later than n was put there.
+func (d *Dispatcher) storeAndLookUp(ctx context.Context, n *hub.Notification, users []hub.UserID) (index.Placement, error) {
+	if d.Storage == nil {
+		return index.Placement{}, fmt.Errorf("store: %w: this server has no inbox", hub.ErrInvalid)
 	}
-	where, err := locate(ctx, users, n.Services)
+	m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render(), Account: n.Account}
+	if err := d.Storage.Store(ctx, users, &m, n.Store); err != nil {
+		return index.Placement{}, err
+	}
+	where, err := d.Index.LocateNow(ctx, users, n.Services)
 	if err != nil {
 		return index.Placement{}, fmt.Errorf("look up %d users: %w", len(users), err)
 	}
-	if missing := len(where.Unavailable); missing > 0 && n.Store != 0 {
+	if missing := len(where.Unavailable); missing > 0 {
 		return index.Placement{}, fmt.Errorf("look up %d users: %w: the data shard of %d does not answer", len(users), hub.ErrUnavailable, missing)
 	}
 	return where, nil

@@ -49,7 +49,7 @@ func TestNotifyStoresForEveryUserBeforeItLooks(t *testing.T) {
 	one := newProcess(t, w.redis, w.keys)
 	box := newInbox(t, w)
 	// Who comes while it is being stored is found: the look-up is later.
-	w.dispatcher.KeepIn(&spy{Storage: box, before: func() { one.hold(t, "chess", "late") }})
+	w.dispatcher.Storage = &spy{Storage: box, before: func() { one.hold(t, "chess", "late") }}
 	one.hold(t, "chess", "here")
 
 	sum, err := w.dispatcher.Notify(until(t), lasting("n1", "here", "away", "late", "away"))
@@ -81,7 +81,7 @@ func TestWhatCannotBeStoredIsNotSent(t *testing.T) {
 	}
 	box := newInbox(t, w)
 	s := &spy{Storage: box, err: hub.ErrUnavailable}
-	w.dispatcher.KeepIn(s)
+	w.dispatcher.Storage = s
 	if _, err := w.dispatcher.Notify(until(t), lasting("n1", "ann")); !errors.Is(err, hub.ErrUnavailable) {
 		t.Errorf("with the inbox away: %v, want hub.ErrUnavailable", err)
 	}
@@ -109,7 +109,7 @@ func TestWhatCannotBeStoredIsNotSent(t *testing.T) {
 func TestWithoutStoreNothingIsKept(t *testing.T) {
 	w := newWorld(t)
 	box := newInbox(t, w)
-	w.dispatcher.KeepIn(box)
+	w.dispatcher.Storage = box
 	n := lasting("n1", "ann")
 	n.Store = 0
 	if _, err := w.dispatcher.Notify(until(t), n); err != nil {

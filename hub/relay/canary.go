@@ -22,6 +22,8 @@ const (
 // from the master through the very replica that it is subscribed at. A replica
 // that answers every question and forwards nothing is found out no other way.
 type canaries struct {
+	network *network
+
 	lag  []prometheus.Observer
 	lost []prometheus.Counter
 
@@ -38,11 +40,11 @@ type canaryPath struct {
 	left  time.Time // when the server was last left for it
 }
 
-func newCanaries(shards []string, m metrics) *canaries {
-	c := &canaries{path: make([]canaryPath, len(shards))}
-	for _, name := range shards {
-		c.lag = append(c.lag, m.canaryLag.WithLabelValues(name))
-		c.lost = append(c.lost, m.canaryLost.WithLabelValues(name))
+func newCanaries(n *network, m metrics) *canaries {
+	c := &canaries{network: n, path: make([]canaryPath, len(n.lanes))}
+	for _, l := range n.lanes {
+		c.lag = append(c.lag, m.canaryLag.WithLabelValues(l.name))
+		c.lost = append(c.lost, m.canaryLost.WithLabelValues(l.name))
 	}
 	return c
 }
@@ -93,23 +95,43 @@ func (c *canaries) silence(shard int, now time.Time) time.Duration {
 	return now.Sub(c.path[shard].heard)
 }
 
-// sendCanaries probes every shard until ctx ends, and leaves the servers that
-// bring nothing back.
-func (r *Relay) sendCanaries(ctx context.Context) error {
+// leastSilence is how long no probe has come back through any shard.
+func (c *canaries) leastSilence(now time.Time) time.Duration {
+	least := c.silence(0, now)
+	for i := 1; i < len(c.path); i++ {
+		least = min(least, c.silence(i, now))
+	}
+	return least
+}
+
+// anyReturns reports whether a shard has a master, and probes came back
+// through it lately.
+func (c *canaries) anyReturns(now time.Time) bool {
+	for i, l := range c.network.lanes {
+		if _, err := l.shard.Master(); err == nil && c.silence(i, now) < canaryPatience {
+			return true
+		}
+	}
+	return false
+}
+
+// run probes every shard until ctx ends, has the servers left that bring nothing
+// back, and calls each with every round.
+func (c *canaries) run(ctx context.Context, leave func(shard int), each func(time.Time)) error {
 	tick := time.NewTicker(canaryEvery)
 	defer tick.Stop()
+	self := c.network.self
 	for {
 		now := time.Now()
-		for i, l := range r.lanes {
-			nonce, overdue := r.canaries.sent(i, now)
+		for i, l := range c.network.lanes {
+			nonce, overdue := c.sent(i, now)
 			if _, err := l.shard.Master(); overdue && err == nil {
-				r.log.Warn("no canary came back: leaving the server subscribed at", "shard", r.shards[i])
-				r.sub.Leave(i)
+				leave(i)
 			}
-			pk := packet{kind: kindCanary, from: r.self, sent: now, nonce: nonce}
-			l.push(&item{channel: r.keys.Channel(r.self), payload: pk.append(nil)})
+			pk := packet{kind: kindCanary, from: self, sent: now, nonce: nonce}
+			l.push(&item{channel: c.network.keys.Channel(self), payload: pk.append(nil)})
 		}
-		r.seek(now)
+		each(now)
 		select {
 		case <-ctx.Done():
 			return nil

@@ -68,6 +68,7 @@ type item struct {
 //
 //bound:relay-lane
 type lane struct {
+	name      string // of the shard
 	shard     *redisx.Shard
 	published prometheus.Counter
 	errors    prometheus.Counter
@@ -81,11 +82,12 @@ type lane struct {
 	closed bool
 }
 
-func newLane(shard *redisx.Shard, m metrics) *lane {
+func newLane(name string, shard *redisx.Shard, m metrics) *lane {
 	return &lane{
+		name:      name,
 		shard:     shard,
-		published: m.published.WithLabelValues(shard.Name()),
-		errors:    m.publishErrors.WithLabelValues(shard.Name()),
+		published: m.published.WithLabelValues(name),
+		errors:    m.publishErrors.WithLabelValues(name),
 		wake:      make(chan struct{}, 1),
 		born:      time.Now(),
 	}
@@ -93,6 +95,9 @@ func newLane(shard *redisx.Shard, m metrics) *lane {
 
 // resting reports whether the shard failed a moment ago.
 func (l *lane) resting(now time.Time) bool { return int64(now.Sub(l.born)) < l.rests.Load() }
+
+// rest has the lane passed over for a while.
+func (l *lane) rest() { l.rests.Store(int64(time.Since(l.born) + laneRest)) }
 
 // push queues it, or reports false when the lane is full or has stopped.
 func (l *lane) push(it *item) bool {
@@ -167,7 +172,7 @@ func (l *lane) publish(ctx context.Context, items []*item, failed func(*item)) {
 		return err
 	})
 	if err != nil {
-		l.rests.Store(int64(time.Since(l.born) + laneRest))
+		l.rest()
 	}
 	sent := 0
 	for i, it := range items {

@@ -158,14 +158,40 @@ func newModel(seed uint64, broken sabotage) *model {
 
 func (m *model) relay(id hub.ProcessID, h Handler) (*Relay, context.CancelFunc) {
 	cfg := Config{Window: 30 * time.Second, Memory: 1 << 30, Quiet: 250 * time.Millisecond}
-	r := newRelay(cfg, hub.NewKeys(""), id, h, modelLog, prometheus.NewRegistry())
-	for i := range m.shards {
-		r.shards = append(r.shards, fmt.Sprint(i))
-	}
-	r.post = func(it *item) { m.transmit(it) }
+	r := newRelay(cfg, hub.NewKeys(""), id, modelLog, prometheus.NewRegistry())
+	r.begin(Upper{Handle: h})
 	ctx, cancel := context.WithCancel(context.Background())
+	for i := range m.shards {
+		carry(ctx, r, func(it *item) bool { return m.transmit(it, i) })
+	}
 	go func() { _ = r.tend(ctx) }()
 	return r, cancel
+}
+
+// carry gives r one more lane, whose packets transmit carries, until ctx ends;
+// it reports false when the lane's shard does not take one.
+func carry(ctx context.Context, r *Relay, transmit func(*item) bool) {
+	l := newLane(fmt.Sprint(len(r.network.lanes)), nil, r.metrics)
+	r.network.lanes = append(r.network.lanes, l)
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-l.wake:
+			}
+			for items := l.take(); len(items) > 0; items = l.take() {
+				for _, it := range items {
+					if transmit(it) {
+						it.batch.finish(true)
+						continue
+					}
+					l.rest()
+					r.network.place(it)
+				}
+			}
+		}
+	}()
 }
 
 func (m *model) startSender(i int) *modelSender {
@@ -256,27 +282,22 @@ func (m *model) later(most time.Duration, f func()) {
 	time.AfterFunc(time.Duration(m.rng.Int64N(int64(most)+1)), f)
 }
 
-// transmit carries one packet over the first of its lanes that takes it.
-func (m *model) transmit(it *item) {
+// transmit carries one packet over a shard, or reports false when that takes none.
+func (m *model) transmit(it *item, shard int) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range it.order {
-		n := it.order[(it.turn+i)%len(it.order)]
-		s := m.shards[n]
-		if s.refuses {
-			continue
-		}
-		it.batch.finish(true)
-		if s.silent || m.rng.Float64() < s.loss {
-			return
-		}
-		m.deliverLocked(it, n)
-		if m.rng.Float64() < s.repeats {
-			m.deliverLocked(it, n)
-		}
-		return
+	s := m.shards[shard]
+	if s.refuses {
+		return false
 	}
-	it.batch.finish(false)
+	if s.silent || m.rng.Float64() < s.loss {
+		return true
+	}
+	m.deliverLocked(it, shard)
+	if m.rng.Float64() < s.repeats {
+		m.deliverLocked(it, shard)
+	}
+	return true
 }
 
 func (m *model) deliverLocked(it *item, shard int) {

@@ -117,36 +117,39 @@ type settled struct {
 // in the order they were sent, each once.
 type Handler func(*Message) bool
 
+// Upper is what stands above a relay: who is called while it runs. None of its
+// functions may block for long.
+type Upper struct {
+	Handle  Handler           // takes the messages
+	GivenUp func([]Abandoned) // is told what was not confirmed within the window; may be nil
+	Holder  Holder            // nil: nobody judges this process
+	Judge   Judge             // nil: this process judges nobody
+}
+
 // Relay sends messages to other processes and receives this one's. It is safe
 // for concurrent use.
 type Relay struct {
 	cfg      Config
 	self     hub.ProcessID
-	keys     hub.Keys
 	log      *slog.Logger
 	metrics  metrics
-	handle   Handler
-	shards   []string // their names, in the role's order
-	lanes    []*lane  // one per shard
+	network  *network
 	sub      *redisx.Subscriber
-	post     func(*item)   // sends one packet: place, but for a model of the network
+	canaries *canaries
+	witness  *Witness
+	upper    Upper         // set when it begins to run
 	wake     chan struct{} // holds a token when there may be something to tend
 	urgent   chan struct{} // holds a token when somebody waits for it
-	canaries *canaries
 
-	holder    Holder            // nil: nobody judges this process
-	judge     Judge             // nil: this process judges nobody
-	onGivenUp func([]Abandoned) // may be nil
-	born      time.Time
-	first     uint64 // see sequence
+	born  time.Time
+	first uint64 // see sequence
 
 	settledMu sync.Mutex // taken last
 	settled   []settled
 
-	mu    sync.Mutex // taken before a lane's
+	mu    sync.Mutex // taken before the witness's and a lane's
 	out   map[hub.ProcessID]*pair
 	in    map[hub.ProcessID]*incoming
-	asked map[hub.ProcessID]*asked
 	gone  []Abandoned // given up and not told yet
 	kept  memory      // of the messages in out
 	ahead memory      // of the messages in in that wait behind a gap
@@ -162,32 +165,31 @@ type pair struct {
 
 // New returns the relay of process self over the pub/sub shards of r. It
 // works once Run runs.
-func New(cfg Config, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, h Handler, log *slog.Logger, reg prometheus.Registerer) *Relay {
-	rl := newRelay(cfg, keys, self, h, log, reg)
+func New(cfg Config, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, log *slog.Logger, reg prometheus.Registerer) *Relay {
+	rl := newRelay(cfg, keys, self, log, reg)
 	for _, shard := range r.PubSub.Shards() {
-		rl.shards = append(rl.shards, shard.Name())
-		rl.lanes = append(rl.lanes, newLane(shard, rl.metrics))
+		rl.network.lanes = append(rl.network.lanes, newLane(shard.Name(), shard, rl.metrics))
 	}
-	rl.post = rl.place
-	rl.canaries = newCanaries(rl.shards, rl.metrics)
+	rl.canaries = newCanaries(rl.network, rl.metrics)
 	rl.sub = redisx.NewSubscriber(r.PubSub, []string{keys.Channel(self)}, rl.receive, log, reg)
 	return rl
 }
 
-// newRelay returns a relay that is tied to no network yet.
-func newRelay(cfg Config, keys hub.Keys, self hub.ProcessID, h Handler, log *slog.Logger, reg prometheus.Registerer) *Relay {
+// newRelay returns a relay whose network has no lanes yet.
+func newRelay(cfg Config, keys hub.Keys, self hub.ProcessID, log *slog.Logger, reg prometheus.Registerer) *Relay {
 	rl := &Relay{
-		cfg: cfg, self: self, keys: keys, log: log, handle: h,
+		cfg: cfg, self: self, log: log,
 		wake:   make(chan struct{}, 1),
 		urgent: make(chan struct{}, 1),
 		out:    make(map[hub.ProcessID]*pair),
 		in:     make(map[hub.ProcessID]*incoming),
-		asked:  make(map[hub.ProcessID]*asked),
 		born:   time.Now(),
 		first:  1 + rand.Uint64N(1<<52),
 	}
 	rl.kept.limit, rl.ahead.limit = cfg.Memory, maxAheadBytes
 	rl.metrics = newMetrics(reg, rl.usage)
+	rl.network = &network{self: self, keys: keys, unsent: rl.metrics.unsent}
+	rl.witness = newWitness(rl.network)
 	return rl
 }
 
@@ -208,17 +210,50 @@ func (r *Relay) usage() usage {
 // retained is how many bytes of messages are kept.
 func (r *Relay) retained() float64 { return float64(r.usage().retained) }
 
-// Run sends and receives until ctx ends.
-func (r *Relay) Run(ctx context.Context) error {
+// Run sends and receives until ctx ends. It is called once.
+func (r *Relay) Run(ctx context.Context, upper Upper) error {
+	r.begin(upper)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.sub.Run(ctx) })
-	for _, l := range r.lanes {
-		g.Go(func() error { return l.run(ctx, r.place) })
+	for _, l := range r.network.lanes {
+		g.Go(func() error { return l.run(ctx, r.network.place) })
 	}
 	g.Go(func() error { return r.tend(ctx) })
-	g.Go(func() error { return r.sendCanaries(ctx) })
+	g.Go(func() error { return r.canaries.run(ctx, r.leave, r.seek) })
 	return g.Wait()
 }
+
+// begin ties the relay to what stands above it.
+func (r *Relay) begin(upper Upper) {
+	r.upper = upper
+	r.witness.holder, r.witness.judge = upper.Holder, upper.Judge
+}
+
+// leave leaves the server that is subscribed at on a shard.
+func (r *Relay) leave(shard int) {
+	r.log.Warn("no canary came back: leaving the server subscribed at", "shard", r.network.lanes[shard].name)
+	r.sub.Leave(shard)
+}
+
+// WaitReady blocks until the process's channel is subscribed on every shard,
+// or ctx ends.
+func (r *Relay) WaitReady(ctx context.Context) error { return r.sub.WaitReady(ctx) }
+
+// Ready returns nil when a message sent now would arrive: a shard has a master
+// that takes it, and the last canary came back through that shard. The error
+// wraps hub.ErrUnavailable.
+func (r *Relay) Ready() error {
+	if r.canaries.anyReturns(time.Now()) {
+		return nil
+	}
+	return fmt.Errorf("no pub/sub shard brings a message back: %w", hub.ErrUnavailable)
+}
+
+// Silence is how long no canary has come back through any shard.
+func (r *Relay) Silence() time.Duration { return r.canaries.leastSilence(time.Now()) }
+
+// Witness returns what asks other processes whether they live.
+func (r *Relay) Witness() *Witness { return r.witness }
 
 // Send sends every message. It blocks until each was published, or kept for
 // later because no shard answers, which is about one round trip to Redis, or

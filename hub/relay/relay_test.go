@@ -43,10 +43,10 @@ type process struct {
 func newProcess(t *testing.T, cfg Config, r *redisx.Redis, keys hub.Keys) *process {
 	t.Helper()
 	p := &process{id: hub.NewProcessID(), more: make(chan struct{}, 1)}
-	p.relay = New(cfg, r, keys, p.id, p.take, modelLog, prometheus.NewRegistry())
+	p.relay = New(cfg, r, keys, p.id, modelLog, prometheus.NewRegistry())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- p.relay.Run(ctx) }()
+	go func() { done <- p.relay.Run(ctx, Upper{Handle: p.take}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -311,12 +311,12 @@ func TestCanariesProveTheWay(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	// A server that forwards nothing: the probes go where nobody listens.
-	deaf := newRelay(defaults, hub.NewKeys("elsewhere"), p.id, p.take, modelLog, prometheus.NewRegistry())
-	deaf.shards, deaf.lanes, deaf.sub = p.relay.shards, p.relay.lanes, p.relay.sub
-	deaf.canaries = newCanaries(deaf.shards, deaf.metrics)
+	deaf := newRelay(defaults, hub.NewKeys("elsewhere"), p.id, modelLog, prometheus.NewRegistry())
+	deaf.network.lanes, deaf.sub = p.relay.network.lanes, p.relay.sub
+	deaf.canaries = newCanaries(deaf.network, deaf.metrics)
 	probing, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- deaf.sendCanaries(probing) }()
+	go func() { done <- deaf.canaries.run(probing, deaf.leave, deaf.seek) }()
 	left := func() bool {
 		deaf.canaries.mu.Lock()
 		defer deaf.canaries.mu.Unlock()
@@ -332,7 +332,7 @@ func TestCanariesProveTheWay(t *testing.T) {
 	if deaf.Ready() == nil {
 		t.Error("ready although no canary came back")
 	}
-	if lost := testutil.ToFloat64(deaf.metrics.canaryLost.WithLabelValues(deaf.shards[0])); lost < 2 {
+	if lost := testutil.ToFloat64(deaf.metrics.canaryLost.WithLabelValues(deaf.network.lanes[0].name)); lost < 2 {
 		t.Errorf("%v canaries counted as lost, want at least 2", lost)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/homing/homing/hub"
 )
 
@@ -28,7 +26,7 @@ func (r *Relay) keep(out []Outgoing) (*batch, error) {
 		}
 		p := r.pairLocked(o.To, now)
 		m := p.add(o.Body, o.Reply, now)
-		r.post(r.dataItem(o.To, p, m, now, b))
+		r.network.place(r.dataItem(o.To, p, m, now, b))
 		if r.cfg.AtMostOnce {
 			p.abandon()
 			r.kept.used -= costOf(o.Body)
@@ -59,7 +57,7 @@ func (r *Relay) refuseLocked(out []Outgoing) (left int) {
 func (r *Relay) pairLocked(to hub.ProcessID, now time.Time) *pair {
 	p := r.out[to]
 	if p == nil {
-		p = &pair{outgoing: newOutgoing(r.sequence(now), now), order: r.preference(to)}
+		p = &pair{outgoing: newOutgoing(r.sequence(now), now), order: r.network.preference(to)}
 		r.out[to] = p
 	}
 	if p.turn > 0 && now.Sub(p.turned) > turnFor {
@@ -84,55 +82,14 @@ func (p *pair) turnTo(lane int, now time.Time) {
 // dataItem is one sending of m.
 func (r *Relay) dataItem(to hub.ProcessID, p *pair, m *retained, now time.Time, b *batch) *item {
 	pk := packet{kind: kindData, from: r.self, sent: now, seq: m.seq, floor: p.floor(), wants: m.reply != nil, body: m.body}
-	return r.item(to, &pk, p, b)
+	return r.network.item(to, &pk, p, b)
 }
 
-func (r *Relay) item(to hub.ProcessID, pk *packet, p *pair, b *batch) *item {
-	return &item{
-		channel: r.keys.Channel(to),
-		payload: pk.append(make([]byte, 0, maxHeader+len(pk.body))),
-		order:   p.order,
-		turn:    p.turn,
-		batch:   b,
+func (r *Relay) resendLocked(to hub.ProcessID, p *pair, again []*retained, now time.Time, cause string) {
+	for _, m := range again {
+		r.network.place(r.dataItem(to, p, m, now, nil))
 	}
-}
-
-// place queues it on the next lane that has not had it: one that answers
-// before one that did not a moment ago. With none left it is unsent for now.
-func (r *Relay) place(it *item) {
-	now := time.Now()
-	for _, resting := range []bool{false, true} {
-		for i := range it.order {
-			n := it.order[(it.turn+i)%len(it.order)]
-			if it.tried&(1<<n) != 0 || r.lanes[n].resting(now) != resting {
-				continue
-			}
-			it.tried |= 1 << n
-			if r.lanes[n].push(it) {
-				return
-			}
-		}
-	}
-	r.metrics.unsent.Inc()
-	it.batch.finish(false)
-}
-
-// preference ranks the lanes for receiver to by rendezvous hashing, so that a
-// pair keeps its shard for as long as the shard exists.
-func (r *Relay) preference(to hub.ProcessID) []int {
-	order := make([]int, len(r.shards))
-	score := make([]uint64, len(r.shards))
-	for i, name := range r.shards {
-		order[i] = i
-		score[i] = xxhash.Sum64String(string(r.self) + string(to) + name)
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		if score[a] > score[b] {
-			return -1
-		}
-		return 1
-	})
-	return order
+	r.metrics.resent.WithLabelValues(cause).Add(float64(len(again)))
 }
 
 // Abandoned is a message that its receiver did not confirm.

@@ -87,8 +87,8 @@ func (r *Relay) tendIncoming(from hub.ProcessID, in *incoming, now time.Time) (b
 	if r.cfg.AtMostOnce {
 		return false
 	}
-	in.release(now, r.handle) // what the handler had no room for
-	if skipped := in.giveUp(now, r.cfg.Window, r.handle); skipped > 0 {
+	in.release(now, r.upper.Handle) // what the handler had no room for
+	if skipped := in.giveUp(now, r.cfg.Window, r.upper.Handle); skipped > 0 {
 		r.metrics.skipped.Add(float64(skipped))
 	}
 	handled := in.handled()
@@ -113,7 +113,7 @@ func (r *Relay) tellLocked(to hub.ProcessID, in *incoming, gaps []span, now time
 	r.metrics.repliesLost.Add(float64(lost))
 	in.told, in.acked, in.remind = in.handled(), now, false
 	pk := packet{kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps, replies: tell}
-	r.post(r.item(to, &pk, r.pairLocked(to, now), nil))
+	r.network.place(r.network.item(to, &pk, r.pairLocked(to, now), nil))
 	r.metrics.acks.Inc()
 }
 
@@ -125,7 +125,7 @@ func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy boo
 	for _, m := range gone {
 		r.gone = append(r.gone, Abandoned{To: to, Body: m.body, Sent: m.first})
 	}
-	r.suspect(to, p, now)
+	r.suspectLocked(to, p, now)
 	if again := p.due(now, r.cfg.Quiet, resendLimit); len(again) > 0 {
 		// Once in a while, not with every message that comes due: a shard must
 		// have its chance to be heard of before it is left in its turn.
@@ -140,17 +140,22 @@ func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy boo
 	return len(p.unacked) > 0
 }
 
-// GivenUp has f told of messages that were not confirmed within the window.
-// f must not block for long. It is called before Run.
-func (r *Relay) GivenUp(f func([]Abandoned)) { r.onGivenUp = f }
-
 // tellGivenUp passes on what was given up since the last step.
 func (r *Relay) tellGivenUp() {
 	r.mu.Lock()
 	gone := r.gone
 	r.gone = nil
 	r.mu.Unlock()
-	if len(gone) > 0 && r.onGivenUp != nil {
-		r.onGivenUp(gone)
+	if len(gone) > 0 && r.upper.GivenUp != nil {
+		r.upper.GivenUp(gone)
 	}
+}
+
+// suspectLocked asks a receiver that has confirmed nothing for a while, so that
+// it is known to be silent by the time that its lease lapses.
+func (r *Relay) suspectLocked(to hub.ProcessID, p *pair, now time.Time) {
+	if r.upper.Judge == nil || len(p.unacked) == 0 || now.Sub(p.heard) < askAfter || now.Sub(p.unacked[0].first) < askAfter {
+		return
+	}
+	r.witness.suspect(to, now)
 }

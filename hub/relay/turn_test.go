@@ -14,14 +14,16 @@ import (
 
 // twoShards returns a relay whose packets go where transmit says; nothing
 // tends it.
-func twoShards(id hub.ProcessID, transmit func(lane int, payload []byte)) *Relay {
+func twoShards(t *testing.T, id hub.ProcessID, h Handler, transmit func(lane int, payload []byte)) *Relay {
+	t.Helper()
 	cfg := Config{Window: 30 * time.Second, Memory: 1 << 20, Quiet: 250 * time.Millisecond}
-	handle := func(m *Message) bool { m.Done(nil); return true }
-	r := newRelay(cfg, hub.NewKeys(""), id, handle, modelLog, prometheus.NewRegistry())
-	r.shards = []string{"0", "1"}
-	r.post = func(it *item) {
-		it.batch.finish(true)
-		transmit(it.order[it.turn%len(it.order)], it.payload)
+	r := newRelay(cfg, hub.NewKeys(""), id, modelLog, prometheus.NewRegistry())
+	r.begin(Upper{Handle: h})
+	for i := range 2 {
+		carry(t.Context(), r, func(it *item) bool {
+			transmit(i, it.payload)
+			return true
+		})
 	}
 	return r
 }
@@ -36,19 +38,14 @@ func TestOneShardSwallowsEverything(t *testing.T) {
 				deadline := 600 * time.Millisecond
 				api, worker := hub.ProcessID(fmt.Sprintf("sender-%04d", n)), hub.ProcessID(fmt.Sprintf("worker-%04d", n))
 				var sender, receiver *Relay
-				sender = twoShards(api, func(lane int, payload []byte) {
+				sender = twoShards(t, api, func(m *Message) bool { m.Done(nil); return true }, func(lane int, payload []byte) {
 					if lane == 1 {
 						time.AfterFunc(time.Millisecond, func() { receiver.receive(lane, "", payload) })
 					}
 				})
-				receiver = twoShards(worker, func(lane int, payload []byte) {
-					if lane == 1 {
-						time.AfterFunc(time.Millisecond, func() { sender.receive(lane, "", payload) })
-					}
-				})
 				var mu sync.Mutex // guards sent and taken
 				sent, taken := make(map[int]time.Time), 0
-				receiver.handle = func(m *Message) bool {
+				take := func(m *Message) bool {
 					mu.Lock()
 					defer mu.Unlock()
 					if took := time.Since(sent[taken]); took > deadline {
@@ -58,6 +55,11 @@ func TestOneShardSwallowsEverything(t *testing.T) {
 					m.Done(nil)
 					return true
 				}
+				receiver = twoShards(t, worker, take, func(lane int, payload []byte) {
+					if lane == 1 {
+						time.AfterFunc(time.Millisecond, func() { sender.receive(lane, "", payload) })
+					}
+				})
 				const messages = 200
 				for i := range messages {
 					mu.Lock()

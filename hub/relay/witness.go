@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"sync"
 	"time"
 
 	"github.com/homing/homing/hub"
@@ -48,113 +49,104 @@ type asked struct {
 	last  time.Time // when the latest was put
 }
 
-// HoldFor has h answer for this process. It is called before Run.
-func (r *Relay) HoldFor(h Holder) { r.holder = h }
+// Witness asks other processes whether they live, and answers for this one. It
+// is safe for concurrent use. Its methods do not block.
+type Witness struct {
+	network *network
+	holder  Holder // nil: nobody judges this process
+	judge   Judge  // nil: this process judges nobody
+	born    time.Time
 
-// JudgeFor has j told who lives. It is called before Run.
-func (r *Relay) JudgeFor(j Judge) { r.judge = j }
-
-// Ask asks p whether it lives. It does not block.
-func (r *Relay) Ask(p hub.ProcessID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.askLocked(p, time.Now())
+	mu    sync.Mutex // taken before a lane's
+	asked map[hub.ProcessID]*asked
 }
 
-func (r *Relay) askLocked(p hub.ProcessID, now time.Time) {
-	a := r.asked[p]
+func newWitness(n *network) *Witness {
+	return &Witness{network: n, born: time.Now(), asked: make(map[hub.ProcessID]*asked)}
+}
+
+// Ask asks p whether it lives.
+func (w *Witness) Ask(p hub.ProcessID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.askLocked(p, time.Now())
+}
+
+func (w *Witness) askLocked(p hub.ProcessID, now time.Time) {
+	a := w.asked[p]
 	if a == nil {
 		a = &asked{}
-		r.asked[p] = a
+		w.asked[p] = a
 	}
-	nonce := uint64(max(1, now.Sub(r.born).Microseconds()))
+	nonce := uint64(max(1, now.Sub(w.born).Microseconds()))
 	if a.open.IsZero() || now.Sub(a.last) > askedAnew { // an answer may be lost, and then nobody asked any more
 		a.open, a.nonce = now, nonce
 	}
 	a.last = now
-	r.spread(p, &packet{kind: kindAsk, from: r.self, sent: now, nonce: nonce})
+	w.network.spread(p, &packet{kind: kindAsk, from: w.network.self, sent: now, nonce: nonce})
+}
+
+// suspect is Ask, at most once in askAfter.
+func (w *Witness) suspect(p hub.ProcessID, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.asked[p]; a == nil || now.Sub(a.last) >= askAfter {
+		w.askLocked(p, now)
+	}
 }
 
 // Unanswered is since when p owes an answer, zero when it owes none.
-func (r *Relay) Unanswered(p hub.ProcessID) time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if a := r.asked[p]; a != nil {
+func (w *Witness) Unanswered(p hub.ProcessID) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.asked[p]; a != nil {
 		return a.open
 	}
 	return time.Time{}
 }
 
 // Forget ends the questions to p.
-func (r *Relay) Forget(p hub.ProcessID) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.asked, p)
+func (w *Witness) Forget(p hub.ProcessID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.asked, p)
 }
 
-// Grant tells p what came of its sign of life. It does not block.
-func (r *Relay) Grant(p hub.ProcessID, mark uint64, dead bool) {
-	r.spread(p, &packet{kind: kindGrant, from: r.self, sent: time.Now(), mark: mark, dead: dead})
+// Grant tells p what came of its sign of life.
+func (w *Witness) Grant(p hub.ProcessID, mark uint64, dead bool) {
+	w.network.spread(p, &packet{kind: kindGrant, from: w.network.self, sent: time.Now(), mark: mark, dead: dead})
 }
 
-// Silence is how long no canary has come back through any shard.
-func (r *Relay) Silence() time.Duration {
-	now := time.Now()
-	least := r.canaries.silence(0, now)
-	for i := 1; i < len(r.lanes); i++ {
-		least = min(least, r.canaries.silence(i, now))
-	}
-	return least
-}
-
-// spread sends pk through every shard.
-func (r *Relay) spread(to hub.ProcessID, pk *packet) {
-	payload := pk.append(nil)
-	for _, l := range r.lanes {
-		l.push(&item{channel: r.keys.Channel(to), payload: payload})
-	}
-}
+// seeking reports whether this process cannot renew its lease.
+func (w *Witness) seeking() bool { return w.holder != nil && w.holder.Seeking() }
 
 // answer says that this process lives, to one who asked with a nonce or, with
 // nonce 0, to one who did not ask.
-func (r *Relay) answer(to hub.ProcessID, nonce uint64) {
-	r.spread(to, &packet{kind: kindHere, from: r.self, sent: time.Now(), nonce: nonce, mark: r.holder.Mark()})
+func (w *Witness) answer(to hub.ProcessID, nonce uint64) {
+	w.network.spread(to, &packet{kind: kindHere, from: w.network.self, sent: time.Now(), nonce: nonce, mark: w.holder.Mark()})
 }
 
-// seek tells everybody who sends to this process that it lives, if it cannot
-// renew its lease.
-func (r *Relay) seek(now time.Time) {
-	if r.holder == nil || !r.holder.Seeking() {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for from, in := range r.in {
-		if now.Sub(in.seen) < senderFresh {
-			r.answer(from, 0)
-		}
+// receive takes a question, an answer, or what came of one.
+func (w *Witness) receive(pk *packet) {
+	switch {
+	case pk.kind == kindHere:
+		w.here(pk)
+	case w.holder == nil: // nobody judges this process
+	case pk.kind == kindAsk:
+		w.answer(pk.from, pk.nonce)
+	case pk.kind == kindGrant:
+		w.holder.Granted(pk.mark, pk.dead)
 	}
 }
 
-// receiveHere notes that a process lives.
-func (r *Relay) receiveHere(pk *packet) {
-	r.mu.Lock()
-	if a := r.asked[pk.from]; a != nil && pk.nonce >= a.nonce {
+// here notes that a process lives.
+func (w *Witness) here(pk *packet) {
+	w.mu.Lock()
+	if a := w.asked[pk.from]; a != nil && pk.nonce >= a.nonce {
 		a.open = time.Time{}
 	}
-	r.mu.Unlock()
-	if r.judge != nil {
-		r.judge.Here(pk.from, pk.mark)
-	}
-}
-
-// suspect asks a receiver that has confirmed nothing for a while, so that it is
-// known to be silent by the time that its lease lapses.
-func (r *Relay) suspect(to hub.ProcessID, p *pair, now time.Time) {
-	if r.judge == nil || len(p.unacked) == 0 || now.Sub(p.heard) < askAfter || now.Sub(p.unacked[0].first) < askAfter {
-		return
-	}
-	if a := r.asked[to]; a == nil || now.Sub(a.last) >= askAfter {
-		r.askLocked(to, now)
+	w.mu.Unlock()
+	if w.judge != nil {
+		w.judge.Here(pk.from, pk.mark)
 	}
 }

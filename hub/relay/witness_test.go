@@ -14,25 +14,25 @@ import (
 // that nobody has asked for a while.
 func TestQuestionsBeginAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRelay(Config{}, hub.NewKeys(""), "judge", nil, modelLog, prometheus.NewRegistry())
+		w := newRelay(Config{}, hub.NewKeys(""), "judge", modelLog, prometheus.NewRegistry()).Witness()
 		const p = hub.ProcessID("worker")
 		first := time.Now()
 		for range 3 { // none is answered: it owes the first
-			r.Ask(p)
-			if owes := r.Unanswered(p); !owes.Equal(first) {
+			w.Ask(p)
+			if owes := w.Unanswered(p); !owes.Equal(first) {
 				t.Fatalf("owes an answer since %v, want %v", owes, first)
 			}
 			time.Sleep(askAfter)
 		}
-		r.receiveHere(&packet{kind: kindHere, from: p, nonce: 1 << 40})
-		if owes := r.Unanswered(p); !owes.IsZero() {
+		w.receive(&packet{kind: kindHere, from: p, nonce: 1 << 40})
+		if owes := w.Unanswered(p); !owes.IsZero() {
 			t.Errorf("owes an answer since %v, though it has answered", owes)
 		}
-		r.Ask(p) // the answer to this one is lost
+		w.Ask(p) // the answer to this one is lost
 		time.Sleep(askedAnew + time.Second)
 		again := time.Now()
-		r.Ask(p)
-		if owes := r.Unanswered(p); !owes.Equal(again) {
+		w.Ask(p)
+		if owes := w.Unanswered(p); !owes.Equal(again) {
 			t.Errorf("owes an answer since %v, want %v: nobody had asked for a while", owes, again)
 		}
 	})
