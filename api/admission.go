@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -29,14 +30,14 @@ func caller(ctx context.Context) *apikey.Key { return ctx.Value(visitKey{}).(*vi
 func passOf(ctx context.Context) *admit.Pass { return ctx.Value(visitKey{}).(*visit).pass }
 
 // enter counts a request among those of its key, until it was answered.
-func (s *Server) enter(next http.Handler) http.Handler {
+func (g *gate) enter(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := r.Context().Value(visitKey{}).(*visit)
-		pass, err := admit.Enter(v.key.Share(), s.share)
+		pass, err := admit.Enter(v.key.Share(), g.share)
 		if err != nil {
-			s.pace(r, unpaidDelay)
+			g.pace(r, unpaidDelay)
 			skip(w, r)
-			s.refused(w, asError(s.limited(v.key, err)))
+			g.refused(w, asError(g.limited(v.key, err)))
 			return
 		}
 		defer pass.Leave()
@@ -46,10 +47,10 @@ func (s *Server) enter(next http.Handler) http.Handler {
 }
 
 // work is for requests that can be worked on as soon as their header is there.
-func (s *Server) work(next http.Handler) http.Handler {
+func (g *gate) work(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := passOf(r.Context()).Work(); err != nil {
-			s.refused(w, asError(s.limited(caller(r.Context()), err)))
+			g.refused(w, asError(g.limited(caller(r.Context()), err)))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -57,17 +58,17 @@ func (s *Server) work(next http.Handler) http.Handler {
 }
 
 // limited counts err if it is the refusal of a limit of key, and returns it.
-func (s *Server) limited(key *apikey.Key, err error) error {
+func (g *gate) limited(key *apikey.Key, err error) error {
 	var full *admit.LimitError
 	if errors.As(err, &full) && full.Own {
-		s.metrics.limited.WithLabelValues(key.Name(), string(full.Limit)).Inc()
+		g.metrics.limited.WithLabelValues(key.Name(), string(full.Limit)).Inc()
 	}
 	return err
 }
 
 // overRate is the refusal of a request that key makes too early by wait.
-func (s *Server) overRate(key *apikey.Key, wait time.Duration) *Error {
-	s.metrics.limited.WithLabelValues(key.Name(), limitRate).Inc()
+func (g *gate) overRate(key *apikey.Key, wait time.Duration) *Error {
+	g.metrics.limited.WithLabelValues(key.Name(), limitRate).Inc()
 	return &Error{Code: CodeRateLimited, Detail: "key " + key.Name() + " is over its rate", RetryAfter: min(wait, maxRetryAfter)}
 }
 
@@ -75,14 +76,14 @@ func (s *Server) overRate(key *apikey.Key, wait time.Duration) *Error {
 const limitRate = "rate"
 
 // pay spends the unit that every request costs, or refuses it.
-func (s *Server) pay(next http.Handler) http.Handler {
+func (g *gate) pay(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := caller(r.Context())
 		if wait := key.Take(time.Now(), 1); wait > 0 {
 			passOf(r.Context()).Leave() // it may wait for its answer
-			s.pace(r, unpaidDelay)
+			g.pace(r, unpaidDelay)
 			skip(w, r)
-			s.refused(w, s.overRate(key, wait))
+			g.refused(w, g.overRate(key, wait))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -92,22 +93,51 @@ func (s *Server) pay(next http.Handler) http.Handler {
 // payMore spends what a request costs beyond that, or refuses it. It is called
 // once with a cost above 0: what was let in by it may have brought its key into
 // debt.
-func (s *Server) payMore(key *apikey.Key, cost int) error {
+func (g *gate) payMore(key *apikey.Key, cost int) error {
 	if cost == 0 {
 		return nil
 	}
 	if wait := key.TakeMore(time.Now(), cost); wait > 0 {
-		return s.overRate(key, wait)
+		return g.overRate(key, wait)
 	}
 	return nil
 }
 
 // payRest spends what is known to be the cost once the body was decoded, of which
 // takeBody has had so many bytes paid for, or refuses the request.
-func (s *Server) payRest(key *apikey.Key, body, cost int) error {
+func (g *gate) payRest(key *apikey.Key, body, cost int) error {
 	if costOfBody(body) == 0 {
-		return s.payMore(key, cost)
+		return g.payMore(key, cost)
 	}
 	key.Owe(time.Now(), cost)
 	return nil
+}
+
+// takeBody reads the body into a buffer that the caller releases, has its key pay
+// for it, and begins to work on it.
+func (g *gate) takeBody(w http.ResponseWriter, r *http.Request, into *bytes.Buffer) error {
+	key, pass := caller(r.Context()), passOf(r.Context())
+	if err := readBody(w, r, into, g.bodyLimit, pass); err != nil {
+		return g.limited(key, err)
+	}
+	if err := g.payMore(key, costOfBody(into.Len())); err != nil {
+		return err
+	}
+	if err := g.awaitLarge(r.Context(), key, pass, into.Len()); err != nil {
+		return err
+	}
+	return g.limited(key, pass.Work())
+}
+
+// awaitLarge has a request with a body of so many bytes wait for its turn if it
+// is a large one.
+func (g *gate) awaitLarge(ctx context.Context, key *apikey.Key, pass *admit.Pass, body int) error {
+	if body < largeBody {
+		return nil
+	}
+	waited, err := pass.AwaitLarge(ctx, int64(min(body, largest)))
+	if waited && err == nil {
+		g.metrics.limited.WithLabelValues(key.Name(), string(admit.LimitLarge)).Inc()
+	}
+	return g.limited(key, err)
 }

@@ -67,7 +67,7 @@ func (b *openBatch) answer() string {
 // untilAtRest waits until nothing is taken of the server.
 func (w *world) untilAtRest() {
 	w.t.Helper()
-	s := w.server.share
+	s := w.server.gate.share
 	for deadline := time.Now().Add(10 * time.Second); s.Open() != 0 || s.Working() != 0 || s.Memory() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("%d open, %d working, %d bytes", s.Open(), s.Working(), s.Memory())
@@ -90,13 +90,13 @@ func tooManyInFlight(t *testing.T) reply {
 	done := make(chan reply, 1)
 	r := w.request(http.MethodPost, "/notify", someone)
 	go func() { done <- w.send(r) }()
-	for w.server.share.Working() == 0 {
+	for w.server.gate.share.Working() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	out := w.post("/notify", someone)
 	close(w.hub.block)
 	wantOK(t, <-done)
-	if n := testutil.ToFloat64(w.server.metrics.limited.WithLabelValues("backend", "in_flight")); n != 1 {
+	if n := testutil.ToFloat64(w.server.responder.metrics.limited.WithLabelValues("backend", "in_flight")); n != 1 {
 		t.Errorf("counted %v", n)
 	}
 	return out
@@ -120,10 +120,10 @@ func TestOneKeyDoesNotShutOutOthers(t *testing.T) {
 	for range 2 {
 		r := w.request(http.MethodPost, "/notify", `{"users":["ann"],"data":1,"wait":"5s"}`)
 		go func() { waits <- w.send(r) }()
-		w.until("a wait is open", func() bool { return w.hub.waiting() > len(waits) && w.server.share.Working() == 0 })
+		w.until("a wait is open", func() bool { return w.hub.waiting() > len(waits) && w.server.gate.share.Working() == 0 })
 	}
 	w.until("all are open", func() bool {
-		return w.server.share.Open() == 6 && w.hub.waiting() == 2 && w.server.share.Working() == 0
+		return w.server.gate.share.Open() == 6 && w.hub.waiting() == 2 && w.server.gate.share.Working() == 0
 	})
 	wantCode(t, w.post("/notify", someone), CodeTooManyOpen)
 	own := w.key
@@ -167,8 +167,8 @@ func TestBodiesAreBoundedInBytes(t *testing.T) {
 	for range 10 { // promises of 10 times as much as there is
 		w.slowBody()
 	}
-	w.until("all promises are open", func() bool { return w.server.share.Open() == 10 })
-	if held := w.server.share.Memory(); held > 10*bodyStep {
+	w.until("all promises are open", func() bool { return w.server.gate.share.Open() == 10 })
+	if held := w.server.gate.share.Memory(); held > 10*bodyStep {
 		t.Errorf("%d bytes held for 10 that came", held)
 	}
 	large := `{"users":["ann"],"data":"` + strings.Repeat("x", 60<<10) + `"` + strings.Repeat(" ", 180<<10) + `}`
@@ -189,7 +189,7 @@ func TestBatchLinesAreBoundedInBytes(t *testing.T) {
 	first, second := w.openBatch(), w.openBatch()
 	long := `{"users":["ann"],"data":1}` + strings.Repeat(" ", 150<<10)
 	first.write(long)
-	w.until("the first has its memory", func() bool { return w.server.share.Memory() > 2*batchMemory+100<<10 })
+	w.until("the first has its memory", func() bool { return w.server.gate.share.Memory() > 2*batchMemory+100<<10 })
 	second.write(long + "\n" + someone + "\n")
 	if l := second.answer(); parseLine(t, l).Code != CodeTooManyInFlight {
 		t.Errorf("got %s", l)
@@ -201,7 +201,7 @@ func TestBatchLinesAreBoundedInBytes(t *testing.T) {
 	if l := first.answer(); parseLine(t, l).Targets != 1 {
 		t.Errorf("got %s", l)
 	}
-	w.until("the memory is given back", func() bool { return w.server.share.Memory() <= 2*batchMemory+2*pooledBody })
+	w.until("the memory is given back", func() bool { return w.server.gate.share.Memory() <= 2*batchMemory+2*pooledBody })
 }
 
 // TestWorkIsCharged: a request costs by what it has the hub do.
@@ -285,7 +285,7 @@ func TestStrangersAreRefusedUnread(t *testing.T) {
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection goes on: %v", err)
 	}
-	if open := w.server.share.Open(); open != 0 {
+	if open := w.server.gate.share.Open(); open != 0 {
 		t.Errorf("%d open", open)
 	}
 }
@@ -369,10 +369,10 @@ func TestWhatNobodyPaysForIsPaced(t *testing.T) {
 		if first != "" {
 			ask("/users/ann", first)
 		}
-		before := testutil.ToFloat64(w.server.metrics.paced)
+		before := testutil.ToFloat64(w.server.responder.metrics.paced)
 		for range 5 * free { // a slow machine makes good some of it meanwhile
 			ask(path, key)
-			if testutil.ToFloat64(w.server.metrics.paced) > before {
+			if testutil.ToFloat64(w.server.responder.metrics.paced) > before {
 				return true
 			}
 		}
@@ -386,7 +386,7 @@ func TestWhatNobodyPaysForIsPaced(t *testing.T) {
 	if !paced(w.key, "/users/ann", w.key, 1000) {
 		t.Error("refusals of a key over its rate are never paced")
 	}
-	if open := w.server.share.Open(); open != 0 {
+	if open := w.server.gate.share.Open(); open != 0 {
 		t.Errorf("%d open", open)
 	}
 }
@@ -394,7 +394,7 @@ func TestWhatNobodyPaysForIsPaced(t *testing.T) {
 // spent is how much of burst, which does not grow again, was taken of w's key.
 func (w *world) spent(burst int) int {
 	w.t.Helper()
-	key, _ := w.server.keys.Lookup(w.key)
+	key, _ := w.server.gate.keys.Lookup(w.key)
 	left := 0
 	for key.Take(time.Now(), 1) == 0 {
 		left++
@@ -444,13 +444,13 @@ func TestWhatIsRefusedIsCharged(t *testing.T) {
 // TestADebtorIsNotRead: what a key in debt sends is not decoded.
 func TestADebtorIsNotRead(t *testing.T) {
 	w := newWorld(t, withKey(func(s *apikey.Spec) { s.Rate, s.Burst = 1e-6, 10 }))
-	key, _ := w.server.keys.Lookup(w.key)
+	key, _ := w.server.gate.keys.Lookup(w.key)
 	r := w.request(http.MethodPost, "/notify", "x")
 	pr, pw := io.Pipe()
 	r.Body, r.ContentLength, r.GetBody = pr, -1, nil
 	done := make(chan reply, 1)
 	go func() { done <- w.send(r) }()
-	w.until("its body is waited for", func() bool { return w.server.share.Memory() > 0 })
+	w.until("its body is waited for", func() bool { return w.server.gate.share.Memory() > 0 })
 	if wait := key.Take(time.Now(), 20); wait > 0 {
 		t.Fatalf("in debt by %v", wait)
 	}
@@ -474,7 +474,7 @@ func TestABatchDoesNotOutliveItsKey(t *testing.T) {
 		if err := os.WriteFile(w.file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.server.keys.Reload(); err != nil {
+		if err := w.server.gate.keys.Reload(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -514,12 +514,12 @@ func TestLargeRequestsTakeTurns(t *testing.T) {
 	b := w.openBatch()
 	b.write(large + "\n")
 	w.until("all of them are there, and few are worked on", func() bool {
-		return w.server.share.Open() == int64(n)+1 && w.server.share.Memory() > int64(n+1)*largest && w.server.share.Working() == int64(most)
+		return w.server.gate.share.Open() == int64(n)+1 && w.server.gate.share.Memory() > int64(n+1)*largest && w.server.gate.share.Working() == int64(most)
 	})
 	small := make(chan reply, 1)
 	r := w.request(http.MethodPost, "/notify", someone)
 	go func() { small <- w.send(r) }()
-	w.until("a small one is worked on", func() bool { return w.server.share.Working() == int64(most)+1 })
+	w.until("a small one is worked on", func() bool { return w.server.gate.share.Working() == int64(most)+1 })
 	close(w.hub.block)
 	wantOK(t, <-small)
 	for range n {
@@ -528,7 +528,7 @@ func TestLargeRequestsTakeTurns(t *testing.T) {
 	if l := b.answer(); parseLine(t, l).Code != "" {
 		t.Errorf("the line: %s", l)
 	}
-	if waited := testutil.ToFloat64(w.server.metrics.limited.WithLabelValues("backend", "large")); waited < 2 {
+	if waited := testutil.ToFloat64(w.server.responder.metrics.limited.WithLabelValues("backend", "large")); waited < 2 {
 		t.Errorf("%v have waited", waited)
 	}
 }

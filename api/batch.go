@@ -30,7 +30,7 @@ type skipError struct{ error }
 // batch is one POST /notify/batch on its way. All fields belong to the
 // handler's goroutine.
 type batch struct {
-	*Server
+	*notifications
 
 	key   *apikey.Key
 	pass  *admit.Pass
@@ -48,21 +48,22 @@ type batch struct {
 // after the other, so that a user hears them in order. Empty lines count but
 // get no answer. Answers are flushed whenever the server would wait for input.
 // A batch works only while a line is decoded and sent; between lines it rests.
-func (s *Server) postBatch(w http.ResponseWriter, r *http.Request) error {
+func (n *notifications) postBatch(w http.ResponseWriter, r *http.Request) error {
 	if err := checkMediaType(r, "application/x-ndjson"); err != nil {
 		return err
 	}
 	key, pass := caller(r.Context()), passOf(r.Context())
 	if err := pass.Hold(batchMemory); err != nil {
-		return s.limited(key, err)
+		return n.gate.limited(key, err)
 	}
 	b := &batch{
-		Server: s,
-		key:    key,
-		pass:   pass,
-		ctrl:   http.NewResponseController(w),
-		in:     bufio.NewReaderSize(r.Body, batchBuffer),
-		out:    bufio.NewWriterSize(w, batchBuffer),
+		notifications: n,
+
+		key:  key,
+		pass: pass,
+		ctrl: http.NewResponseController(w),
+		in:   bufio.NewReaderSize(r.Body, batchBuffer),
+		out:  bufio.NewWriterSize(w, batchBuffer),
 	}
 	// HTTP/2 is always so and says that it is not supported.
 	if err := b.ctrl.EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
@@ -125,10 +126,10 @@ func (b *batch) run(ctx context.Context) (whole bool, err error) {
 // revise puts what the file of keys says now in force: a batch may last for days,
 // and must not outlive its key.
 func (b *batch) revise() *Error {
-	if b.key == b.loopback {
+	if b.key == b.gate.loopback {
 		return nil
 	}
-	key, ok := b.keys.Current(b.key)
+	key, ok := b.gate.keys.Current(b.key)
 	if !ok {
 		return refuse(CodeKeyUnknown, "key %s was revoked", b.key.Name())
 	}
@@ -151,7 +152,7 @@ func (b *batch) serve(ctx context.Context, refused error) error {
 		return err
 	}
 	if refused != nil {
-		b.refuse(b.explain(ctx, refused))
+		b.refuse(b.gate.explain(ctx, refused))
 		return nil
 	}
 	j, err := b.prepareLine(ctx)
@@ -167,7 +168,7 @@ func (b *batch) serve(ctx context.Context, refused error) error {
 		return err
 	}
 	if err != nil {
-		b.refuse(b.explain(ctx, err))
+		b.refuse(b.gate.explain(ctx, err))
 	}
 	return nil
 }
@@ -180,15 +181,15 @@ func (b *batch) prepareLine(ctx context.Context) (*job, error) {
 		return nil, err
 	}
 	defer b.pass.Rest()
-	return b.prepare(b.key, b.notifyOperation(), b.line)
+	return b.sender.prepare(b.key, b.sender.notifyOperation(), b.line)
 }
 
 // work begins to work on the present line when its turn has come.
 func (b *batch) work(ctx context.Context) error {
-	if err := b.awaitLarge(ctx, b.key, b.pass, len(b.line)); err != nil {
+	if err := b.gate.awaitLarge(ctx, b.key, b.pass, len(b.line)); err != nil {
 		return err
 	}
-	return b.limited(b.key, b.pass.AwaitWork(ctx))
+	return b.gate.limited(b.key, b.pass.AwaitWork(ctx))
 }
 
 // finish does the job of the present line and writes the reply.
@@ -200,7 +201,7 @@ func (b *batch) finish(ctx context.Context, j *job) error {
 	}
 	defer b.pass.Rest()
 	j.notification.Sent = b.pass.Rest
-	reply, replayed, err := b.do(ctx, j)
+	reply, replayed, err := b.sender.do(ctx, j)
 	if err != nil {
 		return err
 	}
@@ -215,7 +216,7 @@ func (b *batch) wait(ctx context.Context, cost int, take func(time.Time, int) ti
 	if take(time.Now(), cost) == 0 {
 		return nil
 	}
-	b.metrics.limited.WithLabelValues(b.key.Name(), limitRate).Inc()
+	b.gate.metrics.limited.WithLabelValues(b.key.Name(), limitRate).Inc()
 	if err := b.flush(); err != nil {
 		return err
 	}
@@ -242,7 +243,7 @@ func (b *batch) reply(object []byte, replayed bool) {
 }
 
 func (b *batch) refuse(e *Error) {
-	b.metrics.refused.WithLabelValues(string(e.Code)).Inc()
+	b.gate.metrics.refused.WithLabelValues(string(e.Code)).Inc()
 	p := e.problem()
 	p.Line = b.no
 	b.write(append(mustJSON(p), '\n'))
@@ -294,7 +295,7 @@ func (b *batch) take(part []byte) error {
 	}
 	if grown := max(size, 2*cap(b.line)); size > cap(b.line) {
 		if err := b.pass.Hold(int64(grown - cap(b.line))); err != nil {
-			return b.limited(b.key, err)
+			return b.gate.limited(b.key, err)
 		}
 		b.line = slices.Grow(b.line, grown-len(b.line))
 	}

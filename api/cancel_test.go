@@ -137,7 +137,7 @@ func TestWhateverHappensIsGivenBack(t *testing.T) {
 	}
 	visitors.Wait()
 
-	key, _ := w.server.keys.Lookup(w.key)
+	key, _ := w.server.gate.keys.Lookup(w.key)
 	w.until("every connection ends", func() bool { all, _ := w.server.conns.Open(); return all == 0 })
 	if _, strangers := w.server.conns.Open(); strangers != 0 {
 		t.Errorf("%d strangers", strangers)
@@ -159,7 +159,7 @@ func TestWhateverHappensIsGivenBack(t *testing.T) {
 		}
 	}
 	for _, code := range []Code{CodeTooManyOpen, CodeTooManyInFlight, CodeOverloaded, CodeInternal, CodeUnavailable, CodeInboxFull} {
-		if testutil.ToFloat64(w.server.metrics.refused.WithLabelValues(string(code))) == 0 {
+		if testutil.ToFloat64(w.server.responder.metrics.refused.WithLabelValues(string(code))) == 0 {
 			t.Errorf("nobody was refused with %s: the test has missed it", code)
 		}
 	}

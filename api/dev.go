@@ -11,8 +11,14 @@ import (
 // devOnlineLimit is how many users the page lists.
 const devOnlineLimit = 200
 
+// development answers the page of homing dev.
+type development struct {
+	dev *Dev
+	hub Dispatcher
+}
+
 // getDevToken answers a player token as plain text.
-func (s *Server) getDevToken(w http.ResponseWriter, r *http.Request) error {
+func (d *development) getDevToken(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	user, err := checkUser("user", q.Get("user"))
 	if err != nil {
@@ -24,7 +30,7 @@ func (s *Server) getDevToken(w http.ResponseWriter, r *http.Request) error {
 			return &Error{Code: CodeInvalidField, Field: "service", Detail: err.Error()}
 		}
 	}
-	token, err := s.dev.Token(user, service)
+	token, err := d.dev.Token(user, service)
 	if err != nil {
 		return err
 	}
@@ -34,15 +40,15 @@ func (s *Server) getDevToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 // getDevOnline lists who is online, by name, as POST /users/query does.
-func (s *Server) getDevOnline(w http.ResponseWriter, r *http.Request) error {
-	users, err := s.hub.Online(r.Context(), devOnlineLimit)
+func (d *development) getDevOnline(w http.ResponseWriter, r *http.Request) error {
+	users, err := d.hub.Online(r.Context(), devOnlineLimit)
 	if err != nil {
 		return err
 	}
 	var ps []hub.Presence
 	if len(users) > 0 {
 		slices.Sort(users)
-		if ps, err = s.hub.Presence(r.Context(), users); err != nil {
+		if ps, err = d.hub.Presence(r.Context(), users); err != nil {
 			return err
 		}
 	}
@@ -58,8 +64,8 @@ type devConfig struct {
 }
 
 // getDevConfig tells the page where to connect.
-func (s *Server) getDevConfig(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, devConfig{Front: s.dev.FrontURL})
+func (d *development) getDevConfig(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, devConfig{Front: d.dev.FrontURL})
 	return nil
 }
 

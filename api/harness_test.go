@@ -104,7 +104,7 @@ func newWorld(t *testing.T, options ...option) *world {
 	if w.server, err = New(cfg, deps); err != nil {
 		t.Fatal(err)
 	}
-	w.server.lookout.fresh = 0 // a test sees what it has changed
+	w.server.probes.lookout.fresh = 0 // a test sees what it has changed
 	hs := httptest.NewUnstartedServer(nil)
 	hs.Config = w.server.httpServer()
 	hs.Listener = w.server.conns.Listener(hs.Listener)
@@ -130,7 +130,7 @@ func (w *world) addKey(name string) (key string) {
 		w.t.Fatal(err)
 	}
 	f.Close()
-	if err := w.server.keys.Reload(); err != nil {
+	if err := w.server.gate.keys.Reload(); err != nil {
 		w.t.Fatal(err)
 	}
 	return key

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -16,20 +17,26 @@ type statusReply struct {
 	Degraded []string `json:"degraded,omitzero"` // what is refused or answered in part, and why
 }
 
+// probes answers those who ask how the server is.
+type probes struct {
+	lookout  *lookout
+	draining atomic.Bool // the server is not ready
+}
+
 // getHealth says that the process lives, whatever Redis does: restarting it
 // would not help.
-func (s *Server) getHealth(w http.ResponseWriter, _ *http.Request) error {
+func (p *probes) getHealth(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, statusReply{Status: "ok"})
 	return nil
 }
 
 // getReady says whether a notification could be taken now, and what would be
 // refused all the same.
-func (s *Server) getReady(w http.ResponseWriter, r *http.Request) error {
-	if s.draining.Load() {
+func (p *probes) getReady(w http.ResponseWriter, r *http.Request) error {
+	if p.draining.Load() {
 		return refuse(CodeNotReady, "shutting down")
 	}
-	switch h := s.lookout.look(r.Context()); {
+	switch h := p.lookout.look(r.Context()); {
 	case len(h.Down) > 0:
 		return refuse(CodeNotReady, "%s", truncate(strings.Join(h.Down, "; "), 1000))
 	case len(h.Degraded) > 0:

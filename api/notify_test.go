@@ -40,7 +40,7 @@ func TestNotify(t *testing.T) {
 	if sent := w.hub.notifications(); len(sent) != 2 || sent[0].ID == sent[1].ID || string(sent[0].Data) != `{"a":1}` {
 		t.Errorf("sent %+v", sent)
 	}
-	m := w.server.metrics
+	m := w.server.responder.metrics
 	if n := testutil.ToFloat64(m.accepted.WithLabelValues("notify")); n != 2 {
 		t.Errorf("accepted %v", n)
 	}

@@ -197,7 +197,7 @@ func overloaded(t *testing.T) reply {
 		r := w.request(http.MethodPost, "/notify", someone)
 		go func() { done <- w.send(r) }()
 	}
-	for w.server.share.Working() < 2 {
+	for w.server.gate.share.Working() < 2 {
 		time.Sleep(time.Millisecond)
 	}
 	out := w.post("/notify", someone)
@@ -310,14 +310,14 @@ func TestCallerWhoLeavesIsCounted(t *testing.T) {
 		}
 		done <- err
 	}()
-	for w.server.share.Working() == 0 {
+	for w.server.gate.share.Working() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
 	if err := <-done; err == nil {
 		t.Error("the caller got an answer")
 	}
-	gone := w.server.metrics.requests.WithLabelValues("/notify", "499")
+	gone := w.server.responder.metrics.requests.WithLabelValues("/notify", "499")
 	for deadline := time.Now().Add(5 * time.Second); testutil.ToFloat64(gone) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never counted")

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	_ "embed"
 	"net/http"
 	"strings"
@@ -18,15 +19,12 @@ var openAPI []byte
 // OpenAPI is the API's description, in YAML.
 func OpenAPI() []byte { return openAPI }
 
-// handler answers a request or returns why not.
-type handler func(w http.ResponseWriter, r *http.Request) error
-
 // routes lays out the server: every route stands at the root and under /v1.
 func (s *Server) routes() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.instrument, middleware.GetHead)
-	r.NotFound(s.answer(func(_ http.ResponseWriter, r *http.Request) error {
-		s.pace(r, unpaidDelay)
+	r.Use(s.responder.instrument, middleware.GetHead)
+	r.NotFound(s.responder.answer(func(_ http.ResponseWriter, r *http.Request) error {
+		s.responder.pace(r, unpaidDelay)
 		return refuse(CodeNotFound, "no such path")
 	}))
 	r.MethodNotAllowed(s.methodNotAllowed(r))
@@ -39,41 +37,42 @@ func (s *Server) routes() http.Handler {
 }
 
 func (s *Server) mount(r chi.Router) {
-	health, documents := r.With(s.unpaid(healthDelay)), r.With(s.unpaid(unpaidDelay))
-	health.Get("/healthz", s.answer(s.getHealth))
-	health.Get("/readyz", s.answer(s.getReady))
-	documents.Get("/openapi.yaml", s.answer(getOpenAPI))
-	documents.Get("/problems", s.answer(getProblems))
-	documents.Get("/problems/{code}", s.answer(getProblem))
+	answer, gate := s.responder.answer, s.gate
+	health, documents := r.With(s.responder.unpaid(healthDelay)), r.With(s.responder.unpaid(unpaidDelay))
+	health.Get("/healthz", answer(s.probes.getHealth))
+	health.Get("/readyz", answer(s.probes.getReady))
+	documents.Get("/openapi.yaml", answer(getOpenAPI))
+	documents.Get("/problems", answer(getProblems))
+	documents.Get("/problems/{code}", answer(getProblem))
 
 	r.Group(func(r chi.Router) {
-		notify, broadcast := s.authorize(apikey.ScopeNotify), s.authorize(apikey.ScopeBroadcast)
-		presence, disconnect := s.authorize(apikey.ScopePresence), s.authorize(apikey.ScopeDisconnect)
-		r.With(notify, s.enter).Post("/notify/batch", s.answer(s.postBatch))
-		r.With(notify, s.enter, s.deadline, s.pay).Post("/notify", s.answer(s.postNotify))
-		r.With(broadcast, s.enter, s.deadline, s.pay).Post("/broadcast", s.answer(s.postBroadcast))
-		r.With(presence, s.enter, s.deadline, s.pay, s.work).Get("/users/{id}", s.answer(s.getUser))
-		r.With(presence, s.enter, s.deadline, s.pay).Post("/users/query", s.answer(s.queryUsers))
-		r.With(disconnect, s.enter, s.deadline, s.pay, s.work).Delete("/users/{id}/connections", s.answer(s.deleteConnections))
+		notify, broadcast := gate.authorize(apikey.ScopeNotify), gate.authorize(apikey.ScopeBroadcast)
+		presence, disconnect := gate.authorize(apikey.ScopePresence), gate.authorize(apikey.ScopeDisconnect)
+		r.With(notify, gate.enter).Post("/notify/batch", answer(s.notifications.postBatch))
+		r.With(notify, gate.enter, s.deadline, gate.pay).Post("/notify", answer(s.notifications.postNotify))
+		r.With(broadcast, gate.enter, s.deadline, gate.pay).Post("/broadcast", answer(s.notifications.postBroadcast))
+		r.With(presence, gate.enter, s.deadline, gate.pay, gate.work).Get("/users/{id}", answer(s.users.getUser))
+		r.With(presence, gate.enter, s.deadline, gate.pay).Post("/users/query", answer(s.users.queryUsers))
+		r.With(disconnect, gate.enter, s.deadline, gate.pay, gate.work).Delete("/users/{id}/connections", answer(s.users.deleteConnections))
 	})
 }
 
 func (s *Server) mountDev(r chi.Router) {
-	page := console.Handler(s.dev.FrontURL)
+	page := console.Handler(s.dev.dev.FrontURL)
 	r.Get("/", page.ServeHTTP)
 	r.Get("/console/{file}", page.ServeHTTP)
 	r.Group(func(r chi.Router) {
-		r.Use(s.deadline, s.loopbackOnly)
-		r.Get("/dev/token", s.answer(s.getDevToken))
-		r.Get("/dev/online", s.answer(s.getDevOnline))
-		r.Get("/dev/config", s.answer(s.getDevConfig))
+		r.Use(s.deadline, s.gate.loopbackOnly)
+		r.Get("/dev/token", s.responder.answer(s.dev.getDevToken))
+		r.Get("/dev/online", s.responder.answer(s.dev.getDevOnline))
+		r.Get("/dev/config", s.responder.answer(s.dev.getDevConfig))
 	})
 }
 
 // methodNotAllowed answers with the methods that the path has.
 func (s *Server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
-	return s.answer(func(w http.ResponseWriter, r *http.Request) error {
-		s.pace(r, unpaidDelay)
+	return s.responder.answer(func(w http.ResponseWriter, r *http.Request) error {
+		s.responder.pace(r, unpaidDelay)
 		var allowed []string
 		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 			if routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
@@ -83,5 +82,14 @@ func (s *Server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 		allow := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", allow)
 		return refuse(CodeMethodNotAllowed, "%s is not among %s", truncate(r.Method, 16), allow)
+	})
+}
+
+// deadline bounds the time a request takes.
+func (s *Server) deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

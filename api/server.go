@@ -7,14 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"github.com/homing/homing/api/admit"
-	"github.com/homing/homing/api/apikey"
 	"github.com/homing/homing/api/conns"
 )
 
@@ -23,25 +20,17 @@ const replyTimeout = 10 * time.Second
 
 // Server is the REST server. New makes one, Run serves.
 type Server struct {
-	cfg     Config
-	hub     Dispatcher
-	claims  Once
-	dev     *Dev          // nil outside development
-	keys    *apikey.Store // nil when only loopback callers come in
-	log     *slog.Logger
-	metrics metrics
-	handler http.Handler
-
-	loopback *apikey.Key  // who a caller without a key is; nil when not allowed
-	share    *admit.Share // what all callers together take up
-	conns    *conns.Table
-	lookout  *lookout
-	trouble  rate.Sometimes // logs what fails for many alike
-	failures rate.Sometimes // logs what should not fail
-
-	draining atomic.Bool  // /readyz says no
-	closing  atomic.Bool  // batches take no more lines
-	listener net.Listener // set by Listen, closed by Run
+	cfg           Config
+	log           *slog.Logger
+	conns         *conns.Table
+	responder     *responder
+	gate          *gate
+	notifications *notifications
+	users         *users
+	probes        *probes
+	dev           *development // nil outside development
+	handler       http.Handler
+	listener      net.Listener // set by Listen, closed by Run
 }
 
 // New checks cfg and reads the file of keys. Without keys it refuses, unless
@@ -51,43 +40,25 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{
-		cfg:      cfg,
-		hub:      deps.Hub,
-		claims:   deps.Once,
-		dev:      deps.Dev,
-		log:      deps.Log,
-		share:    admit.NewShare(cfg.shareOfAll()),
-		lookout:  newLookout(deps.Hub.Health),
-		trouble:  rate.Sometimes{First: 1, Interval: time.Second},
-		failures: rate.Sometimes{First: 10, Interval: time.Second},
-	}
-	s.metrics = newMetrics(deps.Reg, s.share)
-	s.conns = conns.NewTable(conns.Config{Most: cfg.MaxConnections, Strangers: cfg.AddressConnections}, s.metrics.closed)
-	s.metrics.watch(deps.Reg, s.conns)
-	if cfg.AllowLoopback {
-		s.loopback = apikey.Loopback(cfg.shareOfKey())
-	}
-	if err := s.openKeys(deps); err != nil {
+	share := admit.NewShare(cfg.shareOfAll())
+	m := newMetrics(deps.Reg, share)
+	s := &Server{cfg: cfg, log: deps.Log}
+	s.conns = conns.NewTable(conns.Config{Most: cfg.MaxConnections, Strangers: cfg.AddressConnections}, m.closed)
+	m.watch(deps.Reg, s.conns)
+	s.responder = newResponder(deps.Log, &m)
+	s.gate = &gate{responder: s.responder, share: share, bodyLimit: cfg.BodyLimit}
+	if err := s.gate.open(&cfg, deps); err != nil {
 		return nil, err
+	}
+	send := &sender{hub: deps.Hub, claims: deps.Once, responder: s.responder}
+	s.notifications = &notifications{cfg: &s.cfg, gate: s.gate, sender: send}
+	s.users = &users{gate: s.gate, hub: deps.Hub}
+	s.probes = &probes{lookout: newLookout(deps.Hub.Health)}
+	if deps.Dev != nil {
+		s.dev = &development{dev: deps.Dev, hub: deps.Hub}
 	}
 	s.handler = s.routes()
 	return s, nil
-}
-
-func (s *Server) openKeys(deps Deps) (err error) {
-	if s.cfg.Keys == "" {
-		if s.loopback == nil {
-			return errNoKeys
-		}
-		return nil
-	}
-	s.keys, err = apikey.Open(apikey.Options{
-		File:   s.cfg.Keys,
-		Poll:   s.cfg.KeysPoll,
-		Limits: apikey.Limits{Rate: s.cfg.KeyRate, Burst: s.cfg.KeyBurst, Share: s.cfg.shareOfKey()},
-	}, deps.Log, deps.Reg)
-	return err
 }
 
 // Handler serves every route. Run does not need to run for it.
@@ -125,8 +96,8 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	if s.keys != nil {
-		g.Go(func() error { return s.keys.Run(ctx) })
+	if s.gate.keys != nil {
+		g.Go(func() error { return s.gate.keys.Run(ctx) })
 	}
 	server := s.httpServer()
 	g.Go(func() error {
@@ -161,9 +132,9 @@ func (s *Server) httpServer() *http.Server {
 // drain turns readiness off, keeps serving for the drain delay so that load
 // balancers notice, and then closes the listener and waits for what is left.
 func (s *Server) drain(ctx context.Context, server *http.Server) error {
-	s.draining.Store(true)
+	s.probes.draining.Store(true)
 	time.Sleep(s.cfg.DrainDelay)
-	s.closing.Store(true)
+	s.notifications.closing.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {

@@ -164,18 +164,18 @@ func TestDrain(t *testing.T) {
 		status, _ := get(t, url+"/users/ann", key)
 		slow <- status
 	}()
-	for s.share.Working() == 0 {
+	for s.gate.share.Working() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	for !s.draining.Load() {
+	for !s.probes.draining.Load() {
 		time.Sleep(time.Millisecond)
 	}
 	if status, body := get(t, url+"/readyz", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "shutting down") {
 		t.Errorf("readyz: %d %s", status, body)
 	}
-	for !s.closing.Load() {
+	for !s.notifications.closing.Load() {
 		time.Sleep(time.Millisecond)
 	}
 	close(h.block)
@@ -189,7 +189,7 @@ func TestDrain(t *testing.T) {
 
 func TestBatchEndsAtShutdown(t *testing.T) {
 	w := newWorld(t)
-	w.server.closing.Store(true)
+	w.server.notifications.closing.Store(true)
 	lines := w.batch(someone + "\n" + someone + "\n")
 	if len(lines) != 1 || parseLine(t, lines[0]).Code != CodeUnavailable || len(w.hub.notifications()) != 0 {
 		t.Errorf("got %s", lines)
@@ -210,7 +210,7 @@ func TestDrainGivesUp(t *testing.T) {
 		status, _ := get(t, "http://"+s.Addr().String()+"/users/ann", key)
 		done <- status
 	}()
-	for s.share.Working() == 0 {
+	for s.gate.share.Working() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if err := stop(); err != nil {
@@ -395,7 +395,7 @@ func TestMetricNames(t *testing.T) {
 	if want := []string{"/notify", "/users/{id}", "none"}; !slices.Equal(routes, want) {
 		t.Errorf("routes %v, want %v", routes, want)
 	}
-	if n := testutil.ToFloat64(w.server.metrics.refused.WithLabelValues(string(CodeInvalidField))); n != 1 {
+	if n := testutil.ToFloat64(w.server.responder.metrics.refused.WithLabelValues(string(CodeInvalidField))); n != 1 {
 		t.Errorf("refused %v", n)
 	}
 }

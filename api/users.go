@@ -60,12 +60,18 @@ func usersOf(ps []hub.Presence) usersReply {
 	return out
 }
 
-func (s *Server) getUser(w http.ResponseWriter, r *http.Request) error {
+// users answers what is asked of users.
+type users struct {
+	gate *gate
+	hub  Dispatcher
+}
+
+func (u *users) getUser(w http.ResponseWriter, r *http.Request) error {
 	user, err := userParam(r)
 	if err != nil {
 		return err
 	}
-	ps, err := s.hub.Presence(r.Context(), []hub.UserID{user})
+	ps, err := u.hub.Presence(r.Context(), []hub.UserID{user})
 	if err != nil {
 		return err
 	}
@@ -73,20 +79,20 @@ func (s *Server) getUser(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) queryUsers(w http.ResponseWriter, r *http.Request) error {
+func (u *users) queryUsers(w http.ResponseWriter, r *http.Request) error {
 	body := bodies.Get().(*bytes.Buffer)
 	defer releaseBody(body)
-	if err := s.takeBody(w, r, body); err != nil {
+	if err := u.gate.takeBody(w, r, body); err != nil {
 		return err
 	}
-	users, err := decodeUsers(body.Bytes())
+	asked, err := decodeUsers(body.Bytes())
 	if err != nil {
 		return err
 	}
-	if err := s.payRest(caller(r.Context()), body.Len(), costOfQuery(len(users))); err != nil {
+	if err := u.gate.payRest(caller(r.Context()), body.Len(), costOfQuery(len(asked))); err != nil {
 		return err
 	}
-	ps, err := s.hub.Presence(r.Context(), users)
+	ps, err := u.hub.Presence(r.Context(), asked)
 	if err != nil {
 		return err
 	}
@@ -107,7 +113,7 @@ type disconnectReply struct {
 	Processes int        `json:"processes"`
 }
 
-func (s *Server) deleteConnections(w http.ResponseWriter, r *http.Request) error {
+func (u *users) deleteConnections(w http.ResponseWriter, r *http.Request) error {
 	user, err := userParam(r)
 	if err != nil {
 		return err
@@ -119,10 +125,10 @@ func (s *Server) deleteConnections(w http.ResponseWriter, r *http.Request) error
 	if !isText(reason) {
 		return &Error{Code: CodeInvalidField, Field: "reason", Detail: "not UTF-8"}
 	}
-	if err := s.payMore(caller(r.Context()), costDisconnect-1); err != nil {
+	if err := u.gate.payMore(caller(r.Context()), costDisconnect-1); err != nil {
 		return err
 	}
-	n, err := s.hub.Disconnect(r.Context(), user, reason)
+	n, err := u.hub.Disconnect(r.Context(), user, reason)
 	if err != nil {
 		return err
 	}
