@@ -54,7 +54,7 @@ func openLink(ctx context.Context, o *redis.Options, channels []string) (*link, 
 // on its own, go-redis would connect again before it tells us of a failure.
 func (l *link) prepare(o *redis.Options) {
 	o.PoolSize = fewConns
-	dial := redis.NewDialer(o)
+	dial := o.Dialer
 	var used atomic.Bool
 	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if used.Swap(true) {

@@ -3,8 +3,11 @@ package redisx
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,6 +92,36 @@ func TestRestartedReplica(t *testing.T) {
 	n.expect(wanted{role: roleReplica, life: seen.runID})
 	if err := n.client().Ping(ctx).Err(); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a command that was given up has not brought to the server is forgotten:
+// it must not arrive when the network is back.
+func TestWhatIsGivenUpIsForgotten(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ended := make(chan error, 1)
+	go func() {
+		conn, err := ln.Accept()
+		if err == nil {
+			defer conn.Close()
+			_, err = io.Copy(io.Discard, conn) // it answers nothing
+		}
+		ended <- err
+	}()
+	d := testDialect(ln.Addr().String())
+	d.read = 50 * time.Millisecond
+	c := redis.NewClient(d.options(ln.Addr().String()))
+	defer c.Close()
+	if err := c.Ping(t.Context()).Err(); err == nil {
+		t.Fatal("no error")
+	}
+	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection ended with %v, want a reset: what is not sent is sent later", err)
 	}
 }
 

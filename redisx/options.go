@@ -29,7 +29,7 @@ type dialect struct {
 // every level: whoever calls knows better where to go next, and a failover
 // lasts as long as the slowest layer waits. RESP3 has lost messages in go-redis.
 func (d *dialect) options(addr string) *redis.Options {
-	return &redis.Options{
+	o := &redis.Options{
 		Addr:                  addr,
 		Username:              d.user,
 		Password:              d.password,
@@ -49,6 +49,34 @@ func (d *dialect) options(addr string) *redis.Options {
 		MaintNotificationsConfig: &maintnotifications.Config{
 			Mode: maintnotifications.ModeDisabled,
 		},
+	}
+	o.Dialer = forgetful(redis.NewDialer(o))
+	return o
+}
+
+// forgetful has the connections that dial opens forget, when they are closed,
+// what the server has not received. Else the kernel goes on sending it for a
+// minute and more (tcp_orphan_retries in tcp(7)), and a command that was given up
+// when the network failed is carried out after the network is back, behind newer
+// ones that went over other connections.
+func forgetful(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		under := conn
+		if t, ok := conn.(*tls.Conn); ok {
+			under = t.NetConn()
+		}
+		if t, ok := under.(*net.TCPConn); ok {
+			err = t.SetLinger(0)
+		}
+		if err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("set the linger option: %w", err)
+		}
+		return conn, nil
 	}
 }
 
