@@ -103,9 +103,7 @@ func decodeUsers(body []byte) ([]hub.UserID, error) {
 func (m *message) notification() (*hub.Notification, error) {
 	class, err := hub.ParseClass(m.Class)
 	if err != nil {
-		e := fromHub(err)
-		e.Field = "class"
-		return nil, e
+		return nil, fromHub(err)
 	}
 	n := &hub.Notification{
 		ID:       m.ID,

@@ -76,7 +76,7 @@ func TestNotifyStores(t *testing.T) {
 	}
 	wantCode(t, w.post("/broadcast", `{"data":1,"store":"24h"}`), CodeUnknownField)
 	w.hub.set(func(h *fakeHub) {
-		h.err = fmt.Errorf("store: %w: 24h0m0s, want more than 0 and at most 1h0m0s", hub.ErrInvalid)
+		h.err = hub.Invalid("store", "24h0m0s, want more than 0 and at most 1h0m0s")
 	})
 	if p := wantCode(t, w.post("/notify", `{"users":["ann"],"data":1,"store":"24h"}`), CodeInvalidField); p.Field != "store" {
 		t.Errorf("the field at fault is not named: %+v", p)

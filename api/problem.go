@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -170,15 +169,12 @@ func (e *Error) write(w http.ResponseWriter) {
 // retrySeconds rounds up: a caller who comes back too early is refused again.
 func retrySeconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
-// fromHub turns an error of the vocabulary's checks, which begins with the
-// field's name, into a refusal.
+// fromHub turns an error of the vocabulary's checks into a refusal.
 func fromHub(err error) *Error {
-	text := strings.Replace(err.Error(), hub.ErrInvalid.Error()+": ", "", 1)
-	field, detail, ok := strings.Cut(text, ": ")
-	if !ok || strings.Contains(field, " ") {
-		return &Error{Code: CodeInvalidField, Detail: text}
+	if f, ok := errors.AsType[*hub.FieldError](err); ok {
+		return &Error{Code: CodeInvalidField, Field: f.Field, Detail: f.Detail}
 	}
-	return &Error{Code: CodeInvalidField, Field: field, Detail: detail}
+	return &Error{Code: CodeInvalidField, Detail: err.Error()}
 }
 
 // fromLimit turns the refusal of a limit into that of a request.

@@ -65,7 +65,7 @@ func ParseClass(s string) (Class, error) {
 	if i := slices.Index(classNames[:], s); i >= 0 {
 		return Class(i), nil //nolint:gosec // an index of classNames
 	}
-	return 0, fmt.Errorf("%w: class %q, want must, latest or droppable", ErrInvalid, s)
+	return 0, Invalid("class", "%q, want must, latest or droppable", s)
 }
 
 // Notification is what a game backend wants its players to hear.
@@ -136,7 +136,7 @@ type Process struct {
 }
 
 // CheckBody validates all but the users: what a notification and a broadcast
-// have in common. Errors wrap ErrInvalid and begin with the field's name.
+// have in common. Errors are of type *FieldError.
 func (n *Notification) CheckBody() error {
 	if err := checkID(n.ID); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (n *Notification) CheckBody() error {
 	}
 	if n.From != "" {
 		if err := n.From.Check(); err != nil {
-			return fmt.Errorf("from: %w: %w", ErrInvalid, err)
+			return Invalid("from", "%v", err)
 		}
 	}
 	if err := checkServices(n.Services); err != nil {
@@ -154,17 +154,17 @@ func (n *Notification) CheckBody() error {
 	}
 	switch {
 	case len(n.Data) == 0:
-		return fmt.Errorf("data: %w: missing", ErrInvalid)
+		return Invalid("data", "missing")
 	case len(n.Data) > MaxData:
 		return tooLong("data", len(n.Data), MaxData)
 	case len(n.Key) > MaxKey:
 		return tooLong("key", len(n.Key), MaxKey)
 	case n.Class == ClassLatest && n.Key == "":
-		return fmt.Errorf("key: %w: class latest needs the key it replaces by", ErrInvalid)
+		return Invalid("key", "class latest needs the key it replaces by")
 	case n.Class != ClassLatest && n.Key != "":
-		return fmt.Errorf("key: %w: only class latest takes a key", ErrInvalid)
+		return Invalid("key", "only class latest takes a key")
 	case n.Store < 0 || n.Store > MaxStore:
-		return fmt.Errorf("store: %w: %v, want 0 to %v", ErrInvalid, n.Store, MaxStore)
+		return Invalid("store", "%v, want 0 to %v", n.Store, MaxStore)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func checkID(id string) error {
 	}
 	for i := range len(id) {
 		if id[i] < '!' || id[i] > '~' {
-			return fmt.Errorf("id: %w: byte %#02x at %d, want printable ASCII without space", ErrInvalid, id[i], i)
+			return Invalid("id", "byte %#02x at %d, want printable ASCII without space", id[i], i)
 		}
 	}
 	return nil
@@ -183,29 +183,29 @@ func checkID(id string) error {
 
 func checkServices(services []Service) error {
 	if len(services) > MaxServices {
-		return fmt.Errorf("services: %w: %d services, want at most %d", ErrInvalid, len(services), MaxServices)
+		return Invalid("services", "%d services, want at most %d", len(services), MaxServices)
 	}
 	for i, s := range services {
 		if err := s.Check(); err != nil {
-			return fmt.Errorf("services[%d]: %w: %w", i, ErrInvalid, err)
+			return Invalid(fmt.Sprintf("services[%d]", i), "%v", err)
 		}
 	}
 	return nil
 }
 
-// CheckUsers validates the targets. Errors wrap ErrInvalid.
+// CheckUsers validates the targets. Errors are of type *FieldError.
 func CheckUsers(users []UserID) error {
 	if len(users) == 0 || len(users) > MaxUsers {
-		return fmt.Errorf("users: %w: %d users, want 1 to %d", ErrInvalid, len(users), MaxUsers)
+		return Invalid("users", "%d users, want 1 to %d", len(users), MaxUsers)
 	}
 	for i, u := range users {
 		if err := u.Check(); err != nil {
-			return fmt.Errorf("users[%d]: %w: %w", i, ErrInvalid, err)
+			return Invalid(fmt.Sprintf("users[%d]", i), "%v", err)
 		}
 	}
 	return nil
 }
 
 func tooLong(field string, n, limit int) error {
-	return fmt.Errorf("%s: %w: %d bytes, want at most %d", field, ErrInvalid, n, limit)
+	return Invalid(field, "%d bytes, want at most %d", n, limit)
 }

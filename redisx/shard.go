@@ -2,6 +2,7 @@ package redisx
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -151,6 +152,21 @@ func (s *Shard) Write(ctx context.Context, f func(context.Context, *redis.Client
 	}
 	s.metrics.unavailable.WithLabelValues(s.Name(), "write").Inc()
 	return s.failed("write", st.master.addr, err)
+}
+
+// WithScript runs f, which calls script by its hash on the master, and runs it
+// once more after it has loaded the script when the server did not know it: one
+// that was restarted, or promoted before the script came to it.
+func (s *Shard) WithScript(ctx context.Context, script *redis.Script, f func() error) error {
+	err := f()
+	if !redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return err
+	}
+	err = s.Write(ctx, func(ctx context.Context, c *redis.Client) error { return script.Load(ctx, c).Err() })
+	if err != nil {
+		return fmt.Errorf("load a script: %w", err)
+	}
+	return f()
 }
 
 // failed is err as callers see it: with what was being done, and without

@@ -1,6 +1,9 @@
 package auth
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
 
 type metrics struct {
 	tokens  *prometheus.CounterVec
@@ -10,26 +13,25 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	m := &metrics{
-		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
+	f := promauto.With(reg)
+	return &metrics{
+		tokens: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_auth_tokens_total",
 			Help: "Player tokens checked, by result: ok, or the code of the refusal.",
 		}, []string{"result"}),
-		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
+		fetches: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_auth_jwks_fetches_total",
 			Help: "Fetches of the key set, by result: ok or failed.",
 		}, []string{"result"}),
-		keys: prometheus.NewGauge(prometheus.GaugeOpts{
+		keys: f.NewGauge(prometheus.GaugeOpts{
 			Name: "homing_auth_jwks_keys",
 			Help: "Usable keys in the key set in use.",
 		}),
-		updated: prometheus.NewGauge(prometheus.GaugeOpts{
+		updated: f.NewGauge(prometheus.GaugeOpts{
 			Name: "homing_auth_jwks_last_success_timestamp_seconds",
 			Help: "Unix time of the last successful fetch of the key set; 0 before.",
 		}),
 	}
-	reg.MustRegister(m.tokens, m.fetches, m.keys, m.updated)
-	return m
 }
 
 func (m *metrics) verified(err error) { m.tokens.WithLabelValues(Code(err)).Inc() }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,15 +48,15 @@ type Store struct {
 // New reads the two PEM files. Without a certificate that can be used it
 // returns a Store all the same; Problem says why.
 func New(certFile, keyFile string, log *slog.Logger, reg prometheus.Registerer) *Store {
-	loads := prometheus.NewCounterVec(prometheus.CounterOpts{
+	f := promauto.With(reg)
+	loads := f.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "homing", Subsystem: "front", Name: "tls_certificate_loads_total",
 		Help: "Times that the certificate's files were read: ok, or failed, which leaves the certificate before in use.",
 	}, []string{"result"})
-	notAfter := prometheus.NewGauge(prometheus.GaugeOpts{
+	notAfter := f.NewGauge(prometheus.GaugeOpts{
 		Namespace: "homing", Subsystem: "front", Name: "tls_certificate_not_after_timestamp_seconds",
 		Help: "Time at which the certificate in use expires; 0: there is none.",
 	})
-	reg.MustRegister(loads, notAfter)
 	s := &Store{
 		certFile: certFile, keyFile: keyFile, log: log, notAfter: notAfter,
 		loaded: loads.WithLabelValues("ok"), failed: loads.WithLabelValues("failed"),

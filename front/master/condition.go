@@ -70,16 +70,3 @@ type state struct {
 func (s state) String() string {
 	return fmt.Sprintf("%v for %v", s.condition, time.Since(s.since).Round(100*time.Millisecond))
 }
-
-// patience is how long a condition may last before the slot is closed, if
-// another one serves.
-func (s *slot) patience(c condition) time.Duration {
-	switch c {
-	case vacant:
-		return s.master.cfg.UnlistenAfter
-	case doubtful:
-		return s.master.cfg.DoubtTimeout
-	default:
-		return 0 // silent: that took its time already; lost: it does not come back
-	}
-}

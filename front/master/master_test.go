@@ -68,7 +68,7 @@ func masterMain() {
 		panic(err)
 	}
 	go func() { _ = m.Run(context.Background()) }()
-	for m.countServing() < 2 {
+	for count(m.slots, isServing) < 2 {
 		time.Sleep(time.Millisecond)
 	}
 	fmt.Println((&rig{Master: m}).pids(), m.dir)
@@ -179,7 +179,7 @@ type rig struct {
 func start(t *testing.T, change func(*Config)) *rig {
 	t.Helper()
 	r := launch(t, change)
-	r.wait("all workers", func() bool { return r.countServing() == r.cfg.Workers })
+	r.wait("all workers", func() bool { return count(r.slots, isServing) == r.cfg.Workers })
 	return r
 }
 

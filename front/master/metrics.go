@@ -1,6 +1,9 @@
 package master
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
 
 type metrics struct {
 	deaths         prometheus.Counter
@@ -12,12 +15,11 @@ type metrics struct {
 }
 
 func newMetrics(m *Master, reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
-		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "homing", Subsystem: "front_master", Name: name, Help: help})
-		reg.MustRegister(c)
-		return c
+		return f.NewCounter(prometheus.CounterOpts{Namespace: "homing", Subsystem: "front_master", Name: name, Help: help})
 	}
-	registerGauges(m, reg)
+	registerGauges(m, f)
 	return &metrics{
 		deaths:         counter("worker_deaths_total", "Workers that exited without having been told to."),
 		hung:           counter("hung_total", "Workers that were killed because their loop did not answer."),
@@ -28,18 +30,22 @@ func newMetrics(m *Master, reg prometheus.Registerer) *metrics {
 	}
 }
 
+func isServing(s *slot) bool { return s.serving.Load() != nil }
+
+func isOut(s *slot) bool { return s.out.Load() }
+
 // registerGauges registers counts of m's slots, taken when they are asked for.
-func registerGauges(m *Master, reg prometheus.Registerer) {
+func registerGauges(m *Master, f promauto.Factory) {
 	gauge := func(name, help string, labels prometheus.Labels, of func(*slot) bool) {
-		reg.MustRegister(prometheus.NewGaugeFunc(
+		f.NewGaugeFunc(
 			prometheus.GaugeOpts{Namespace: "homing", Subsystem: "front_master", Name: name, Help: help, ConstLabels: labels},
-			func() float64 { return float64(m.count(of)) },
-		))
+			func() float64 { return float64(count(m.slots, of)) },
+		)
 	}
 	in := func(c condition) func(*slot) bool { return func(s *slot) bool { return s.condition() == c } }
-	gauge("ready_workers", "Slots whose worker serves.", nil, func(s *slot) bool { return s.serving.Load() != nil })
+	gauge("ready_workers", "Slots whose worker serves.", nil, isServing)
 	gauge("unresponsive_workers", "Slots whose worker's loop does not answer; their metrics are left out.", nil, in(silent))
-	gauge("closed_slots", "Slots whose sockets do not listen, because another slot serves better.", nil, func(s *slot) bool { return s.out.Load() })
+	gauge("closed_slots", "Slots whose sockets do not listen, because another slot serves better.", nil, isOut)
 	gauge("tls_closed_workers", "Workers whose TLS listener is closed for want of a certificate.", nil, (*slot).tlsClosed)
 	for c, standing := range standings {
 		gauge("standing_workers", "Slots whose worker answers, by what it may assume that others think of it.",
@@ -48,16 +54,12 @@ func registerGauges(m *Master, reg prometheus.Registerer) {
 }
 
 // count is the number of slots of which is holds.
-func (m *Master) count(is func(*slot) bool) int {
+func count(slots []*slot, is func(*slot) bool) int {
 	n := 0
-	for _, s := range m.slots {
+	for _, s := range slots {
 		if is(s) {
 			n++
 		}
 	}
 	return n
-}
-
-func (m *Master) countServing() int {
-	return m.count(func(s *slot) bool { return s.serving.Load() != nil })
 }

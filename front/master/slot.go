@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -95,6 +96,24 @@ func (s *slot) addresses() []Address {
 		out = append(out, Address{addr.String(), l.tls})
 	}
 	return out
+}
+
+// files duplicates the slot's sockets for a child and names their kinds.
+func (s *slot) files() (files []*os.File, kinds string) {
+	var names []string
+	for _, l := range s.listeners {
+		name := givePlain
+		if l.tls {
+			name = giveTLS
+		}
+		names = append(names, name)
+		fd, err := unix.FcntlInt(uintptr(l.fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			fd = -1 // os/exec reports it
+		}
+		files = append(files, os.NewFile(uintptr(fd), name))
+	}
+	return files, strings.Join(names, ",")
 }
 
 func (s *slot) close() {

@@ -120,3 +120,16 @@ func (s *slot) admit() {
 	s.muted = false
 	s.log.Info("slot listens again")
 }
+
+// patience is how long a condition may last before the slot is closed, if
+// another one serves.
+func (s *slot) patience(c condition) time.Duration {
+	switch c {
+	case vacant:
+		return s.master.cfg.UnlistenAfter
+	case doubtful:
+		return s.master.cfg.DoubtTimeout
+	default:
+		return 0 // silent: that took its time already; lost: it does not come back
+	}
+}

@@ -253,7 +253,7 @@ func TestWhenAllAreInDoubtSomebodyListens(t *testing.T) {
 	}
 	r.wait("doubt everywhere", func() bool { return r.Ready() != nil })
 	time.Sleep(4 * r.cfg.DoubtTimeout)
-	if n := r.count(func(s *slot) bool { return s.out.Load() }); n == 3 {
+	if n := count(r.slots, isOut); n == 3 {
 		t.Error("nobody listens")
 	}
 	if err := r.Ready(); !strings.Contains(err.Error(), "0 of 3 workers serve: worker 0 cannot show") {

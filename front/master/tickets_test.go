@@ -81,7 +81,7 @@ func startTLS(t *testing.T, source TicketKeys) (r *rig, plain, secure, cert stri
 			t.Error(err)
 		}
 	})
-	r.wait("all workers", func() bool { return m.countServing() == 2 })
+	r.wait("all workers", func() bool { return count(m.slots, isServing) == 2 })
 	return r, m.Addresses()[0].Addr, m.Addresses()[1].Addr, cert
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
@@ -84,13 +85,13 @@ func New(cfg Config, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prome
 // does so itself, for a few seconds, when a new master may mend what failed.
 //
 // A ttl above Config.MaxAge, or not above zero, is an error that wraps
-// hub.ErrInvalid and begins with "store:". A *hub.RoomError says that a server
+// hub.ErrInvalid. A *hub.RoomError says that a server
 // is above its watermark, or that m.Account holds all that it may. On these and
 // other errors some inboxes may have it; the others wrap hub.ErrUnavailable when
 // Redis was the cause.
 func (in *Inbox) Store(ctx context.Context, users []hub.UserID, m *hub.Stored, ttl time.Duration) error {
 	if ttl <= 0 || ttl > in.cfg.MaxAge {
-		return fmt.Errorf("store: %w: %v, want more than 0 and at most %v", hub.ErrInvalid, ttl, in.cfg.MaxAge)
+		return hub.Invalid("store", "%v, want more than 0 and at most %v", ttl, in.cfg.MaxAge)
 	}
 	start := time.Now()
 	job := in.storeJob(m, ttl)
@@ -226,15 +227,11 @@ func (in *Inbox) tryStore(ctx context.Context, shard *redisx.Shard, users []hub.
 
 // storeSome makes calls in one pipeline and returns the users that they left.
 func (in *Inbox) storeSome(ctx context.Context, shard *redisx.Shard, calls []storeCall, job *storeJob) (left []hub.UserID, err error) {
-	cmds, err := in.call(ctx, shard, calls, job)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		if err := shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-			return storeScript.Load(ctx, c).Err()
-		}); err != nil {
-			return nil, err
-		}
+	var cmds []redis.Cmder
+	err = shard.WithScript(ctx, storeScript, func() error {
 		cmds, err = in.call(ctx, shard, calls, job)
-	}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -352,8 +349,5 @@ func (in *Inbox) fail(operation string, err error) error {
 		return err // counted where it was refused
 	}
 	in.metrics.failures.WithLabelValues(operation).Inc()
-	if errors.Is(err, redisx.ErrUnavailable) && !errors.Is(err, hub.ErrUnavailable) {
-		return fmt.Errorf("%w: %w", hub.ErrUnavailable, err)
-	}
-	return err
+	return outage.Mark(err)
 }

@@ -287,7 +287,7 @@ func BenchmarkSweep(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
-		s := f.ix.newSweep(f.ix.census.Roll())
+		s := newSweep(f.ix, f.ix.census.Roll())
 		if err := s.run(b.Context()); err != nil {
 			b.Fatal(err)
 		}

@@ -76,7 +76,7 @@ func replicated(tb testing.TB) (*redisproc.Topology, redisx.Config) {
 func (w *world) index(timing timing) *Index {
 	w.t.Helper()
 	census := lease.NewCensus(w.r, w.keys, nil, timing.lease, slog.New(slog.DiscardHandler), nil)
-	ix := New(w.r, census, w.keys, slog.New(slog.DiscardHandler), w.met)
+	ix := New(w.r, census, w.keys, slog.New(slog.DiscardHandler), w.registry("index", string(hub.NewProcessID())))
 	ix.timing = timing
 	w.run(census.Run)
 	w.run(ix.Run)
@@ -86,6 +86,11 @@ func (w *world) index(timing timing) *Index {
 		w.t.Fatal(err)
 	}
 	return ix
+}
+
+// registry is the world's for one of many.
+func (w *world) registry(label, value string) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{label: value}, w.met)
 }
 
 // process is a Registrar with the means to end it.
@@ -101,7 +106,7 @@ func (w *world) process(timing timing) process {
 	id := hub.NewProcessID()
 	self := hub.Process{ID: id, Node: "test", PID: 1, Role: "front", Started: time.Now().Unix()}
 	standing := lease.NewStanding(lease.Config{}, timing.lease, slog.New(slog.DiscardHandler))
-	g := NewRegistrar(w.r, w.keys, self, standing, slog.New(slog.DiscardHandler), w.met)
+	g := NewRegistrar(w.r, w.keys, self, standing, slog.New(slog.DiscardHandler), w.registry("registrar", string(id)))
 	g.timing = timing
 	p := process{Registrar: g, id: id, end: w.run(g.Run)}
 	eventually(w.t, 5*time.Second, "the process has its lease", g.Ready)

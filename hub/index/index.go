@@ -2,8 +2,6 @@ package index
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -68,7 +66,7 @@ func New(r *redisx.Redis, census *lease.Census, keys hub.Keys, log *slog.Logger,
 
 // Run sweeps after dead processes until ctx ends. It returns nil then.
 func (ix *Index) Run(ctx context.Context) error {
-	ix.runSweeper(ctx)
+	sweeper{ix}.run(ctx)
 	return nil
 }
 
@@ -81,15 +79,6 @@ func (ix *Index) meet(ctx context.Context, ids []hub.ProcessID) (*lease.Roll, er
 	}
 	ix.stray.Store(true)
 	return roll, nil
-}
-
-// unavailable wraps err, saying what was being done, so that a failure of
-// Redis is known by hub.ErrUnavailable.
-func unavailable(doing string, err error) error {
-	if errors.Is(err, redisx.ErrUnavailable) && !errors.Is(err, hub.ErrUnavailable) {
-		return fmt.Errorf("%s: %w: %w", doing, hub.ErrUnavailable, err)
-	}
-	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // jittered returns d give or take a quarter, so that processes started

@@ -3,7 +3,6 @@ package index
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
@@ -120,7 +120,7 @@ func (l *lane) outcome(wait time.Duration, err error) time.Duration {
 		l.g.log.Warn("index: registering fails; trying again", "shard", l.shard.Name(), "err", err)
 	}
 	for _, done := range l.ledger.giveUp(maxWaiting) {
-		done(unavailable("index: registering", err))
+		done(outage.During("index: registering", err))
 	}
 	backoff := min(backoffLeast<<min(l.failures, 10), backoffMost)
 	l.failures++
@@ -190,7 +190,7 @@ func (l *lane) renew(ctx context.Context, now time.Time) error {
 	})
 	if err != nil {
 		g.met.renewErrors.Inc()
-		return unavailable("renewing the lease", err)
+		return outage.During("renewing the lease", err)
 	}
 	if found == lease.RenewedDead {
 		g.stands.Disown()
@@ -236,7 +236,7 @@ func (l *lane) writeRound(ctx context.Context) error {
 			l.ledger.putBack(&l.round)
 			l.g.met.flushErrors.Inc()
 			l.verify.doubt = time.Now().Add(l.g.timing.doubt)
-			return unavailable("writing entries", err)
+			return outage.During("writing entries", err)
 		}
 		l.g.met.flushSeconds.Observe(time.Since(start).Seconds())
 		l.g.met.written(&l.round)
@@ -261,15 +261,7 @@ const (
 // When no replica has been fit to be read from for a while, look-ups go to the
 // master, and it does not wait.
 func (l *lane) put(ctx context.Context) error {
-	err := l.putCopied(ctx)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		if err = l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-			return putScript.Load(ctx, c).Err()
-		}); err != nil {
-			return fmt.Errorf("loading the script: %w", err)
-		}
-		err = l.putCopied(ctx)
-	}
+	err := l.shard.WithScript(ctx, putScript, func() error { return l.putCopied(ctx) })
 	if errors.Is(err, redisx.ErrNotCopied) && l.isAlone(time.Now()) {
 		return nil
 	}
@@ -341,7 +333,7 @@ func (l *lane) leave(ctx context.Context) error {
 		return lease.Leave(ctx, c, g.keys, g.self.ID, l.lead)
 	})
 	if err != nil {
-		return unavailable("removing the lease", err)
+		return outage.During("removing the lease", err)
 	}
 	g.draining.Add(-1)
 	g.lanes[g.data.Lead()].kick()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
@@ -54,7 +55,7 @@ func (ix *Index) place(ctx context.Context, users []hub.UserID, services []hub.S
 	p, err := ix.locate(ctx, l, users, services)
 	if err != nil {
 		ix.met.failed.Inc()
-		return Placement{}, unavailable("index: looking users up", err)
+		return Placement{}, outage.During("index: looking users up", err)
 	}
 	ix.met.answer(start, p)
 	return p, nil

@@ -1,10 +1,10 @@
 package index
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // readerMetrics are the Index's.
@@ -20,32 +20,33 @@ type readerMetrics struct {
 }
 
 func newReaderMetrics(reg prometheus.Registerer) readerMetrics {
-	users := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+	f := promauto.With(reg)
+	users := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "homing_index_users_total",
 		Help: "Users looked up, by whether a live process held them.",
-	}, []string{"result"}))
-	lookups := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+	}, []string{"result"})
+	lookups := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "homing_index_lookups_total",
 		Help: "Lookups of one or many users, by result.",
-	}, []string{"result"}))
-	sweeps := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+	}, []string{"result"})
+	sweeps := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "homing_index_sweeps_total",
 		Help: "Sweeps that this process ran, by result.",
-	}, []string{"result"}))
+	}, []string{"result"})
 	return readerMetrics{
 		answered: lookups.WithLabelValues("ok"),
 		failed:   lookups.WithLabelValues("error"),
-		lookupSeconds: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+		lookupSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "homing_index_lookup_seconds",
 			Help:    "Time that a lookup took, from the call to the grouped answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
-		})),
+		}),
 		online:  users.WithLabelValues("online"),
 		offline: users.WithLabelValues("offline"),
-		swept: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+		swept: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_index_swept_entries_total",
 			Help: "Entries of dead processes removed.",
-		})),
+		}),
 		sweepsDone:   sweeps.WithLabelValues("ok"),
 		sweepsFailed: sweeps.WithLabelValues("error"),
 	}
@@ -72,38 +73,39 @@ type writerMetrics struct {
 }
 
 func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
-	registrations := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+	f := promauto.With(reg)
+	registrations := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "homing_index_registrations_total",
 		Help: "Users whose entry was written, by whether it was set or removed.",
-	}, []string{"kind"}))
+	}, []string{"kind"})
 	return writerMetrics{
 		set:     registrations.WithLabelValues("set"),
 		removed: registrations.WithLabelValues("remove"),
-		flushSeconds: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+		flushSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "homing_index_flush_seconds",
 			Help:    "Time of one round trip that writes queued changes.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
-		})),
-		flushErrors: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+		}),
+		flushErrors: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_index_flush_errors_total",
 			Help: "Rounds of changes that failed and were queued again.",
-		})),
-		renewErrors: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+		}),
+		renewErrors: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_index_renew_errors_total",
 			Help: "Failed attempts to renew the lease.",
-		})),
-		pending: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+		}),
+		pending: f.NewGauge(prometheus.GaugeOpts{
 			Name: "homing_index_pending_changes",
 			Help: "Changes that wait to be written.",
-		})),
-		verified: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+		}),
+		verified: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_index_verified_entries_total",
 			Help: "Entries compared with what this process holds, after a shard may have lost some.",
-		})),
-		repaired: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+		}),
+		repaired: f.NewCounter(prometheus.CounterOpts{
 			Name: "homing_index_repaired_entries_total",
 			Help: "Entries found wrong when they were verified, and written again.",
-		})),
+		}),
 	}
 }
 
@@ -117,23 +119,4 @@ func (m *writerMetrics) written(r *round) {
 	}
 	m.set.Add(float64(set))
 	m.removed.Add(float64(len(r.holds) - set))
-}
-
-// register makes c known to reg, which may be nil, and returns the collector
-// in use: an equal one that is there already, when several roles share one
-// process, or c.
-func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
-	if reg == nil {
-		return c
-	}
-	err := reg.Register(c)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if same, ok := already.ExistingCollector.(C); ok {
-			return same
-		}
-	}
-	if err != nil {
-		panic(err) // two different metrics of one name: a mistake in this file
-	}
-	return c
 }

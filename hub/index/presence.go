@@ -10,6 +10,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
@@ -22,7 +23,7 @@ func (ix *Index) Presence(ctx context.Context, users []hub.UserID) ([]hub.Presen
 	p, err := ix.locate(ctx, l, users, nil)
 	if err != nil {
 		ix.met.failed.Inc()
-		return nil, unavailable("index: looking users up", err)
+		return nil, outage.During("index: looking users up", err)
 	}
 	if n := len(p.Unavailable); n > 0 {
 		return nil, fmt.Errorf("index: looking users up: %w: %d of %d stand on a shard that does not answer", hub.ErrUnavailable, n, len(users))
@@ -52,7 +53,7 @@ func holdings(roll *lease.Roll, value string) []hub.Holding {
 // enough, so it is for a page or a console, not for the path of a notification.
 func (ix *Index) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
 	if ix.census.Roll() == nil {
-		return nil, unavailable("index: listing users", lease.ErrNotLoaded)
+		return nil, outage.During("index: listing users", lease.ErrNotLoaded)
 	}
 	seen := make(map[hub.UserID]struct{})
 	var out []hub.UserID
@@ -73,7 +74,7 @@ func (ix *Index) Online(ctx context.Context, limit int) ([]hub.UserID, error) {
 			return nil
 		})
 		if err != nil && !errors.Is(err, errEnough) {
-			return nil, unavailable("index: listing users", err)
+			return nil, outage.During("index: listing users", err)
 		}
 	}
 	return out, nil

@@ -12,16 +12,20 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
-// runSweeper removes what dead processes left, until ctx ends. It looks for a
+// sweeper removes what dead processes left. It looks for a
 // reason often (a dead process that is still in the set of processes, or an
 // entry met whose process is not) and sweeps without one now and then. Of all
 // Indexes on one Redis one at a time takes the turn; two at once would only
 // waste work.
-func (ix *Index) runSweeper(ctx context.Context) {
-	timer := time.NewTimer(jittered(ix.timing.sweep))
+type sweeper struct{ ix *Index }
+
+// run sweeps until ctx ends.
+func (w sweeper) run(ctx context.Context) {
+	timer := time.NewTimer(jittered(w.ix.timing.sweep))
 	defer timer.Stop()
 	for {
 		select {
@@ -29,14 +33,15 @@ func (ix *Index) runSweeper(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if err := ix.sweepIfDue(ctx); err != nil && ctx.Err() == nil {
-			ix.log.Warn("index: sweeping after dead processes", "err", err)
+		if err := w.sweepIfDue(ctx); err != nil && ctx.Err() == nil {
+			w.ix.log.Warn("index: sweeping after dead processes", "err", err)
 		}
-		timer.Reset(jittered(ix.timing.sweep))
+		timer.Reset(jittered(w.ix.timing.sweep))
 	}
 }
 
-func (ix *Index) sweepIfDue(ctx context.Context) error {
+func (w sweeper) sweepIfDue(ctx context.Context) error {
+	ix := w.ix
 	roll := ix.census.Roll()
 	if roll == nil || !roll.Steady() || !ix.census.Steady() {
 		return nil
@@ -45,12 +50,12 @@ func (ix *Index) sweepIfDue(ctx context.Context) error {
 	if len(roll.Unswept()) > 0 || ix.stray.Load() {
 		job, period = "sweep", ix.timing.sweep/2
 	}
-	mine, err := ix.takeTurn(ctx, job, period)
+	mine, err := w.takeTurn(ctx, job, period)
 	if err != nil || !mine {
 		return err
 	}
 	start := time.Now()
-	s := ix.newSweep(roll)
+	s := newSweep(ix, roll)
 	err = s.run(ctx)
 	ix.met.swept.Add(float64(s.removed))
 	if err != nil {
@@ -64,13 +69,13 @@ func (ix *Index) sweepIfDue(ctx context.Context) error {
 
 // takeTurn tells whether this process is to do job, which nobody else then
 // does for about period.
-func (ix *Index) takeTurn(ctx context.Context, job string, period time.Duration) (mine bool, err error) {
-	err = ix.data.Lead().Write(ctx, func(ctx context.Context, c *redis.Client) error {
-		mine, err = turnScript.Run(ctx, c, []string{ix.keys.Turn(job)}, period.Milliseconds()).Bool()
+func (w sweeper) takeTurn(ctx context.Context, job string, period time.Duration) (mine bool, err error) {
+	err = w.ix.data.Lead().Write(ctx, func(ctx context.Context, c *redis.Client) error {
+		mine, err = turnScript.Run(ctx, c, []string{w.ix.keys.Turn(job)}, period.Milliseconds()).Bool()
 		return err
 	})
 	if err != nil {
-		return false, unavailable("taking the turn", err)
+		return false, outage.During("taking the turn", err)
 	}
 	return mine, nil
 }
@@ -86,7 +91,7 @@ type sweep struct {
 	forgotten int64
 }
 
-func (ix *Index) newSweep(roll *lease.Roll) *sweep {
+func newSweep(ix *Index, roll *lease.Roll) *sweep {
 	s := &sweep{ix: ix, roll: roll, dead: roll.Unswept()}
 	for _, sh := range ix.shards {
 		s.epochs = append(s.epochs, sh.Epoch())
@@ -117,7 +122,7 @@ func (s *sweep) runShards(ctx context.Context) error {
 			return s.page(ctx, sh, keys, values)
 		})
 		if err != nil {
-			return unavailable(fmt.Sprintf("walking the users on %s", sh.Name()), err)
+			return outage.During(fmt.Sprintf("walking the users on %s", sh.Name()), err)
 		}
 	}
 	return s.checkSteady()
@@ -210,7 +215,7 @@ func (s *sweep) remove(ctx context.Context, sh *redisx.Shard, keys []string, dea
 			return err
 		})
 		if err != nil {
-			return unavailable("removing entries", err)
+			return outage.During("removing entries", err)
 		}
 		keys = keys[n:]
 	}
@@ -227,7 +232,7 @@ func (s *sweep) forget(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return unavailable("forgetting swept processes", err)
+		return outage.During("forgetting swept processes", err)
 	}
 	return nil
 }

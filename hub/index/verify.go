@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/outage"
 )
 
 // verification is the comparison of a shard with its ledger. There is a reason
@@ -85,7 +86,7 @@ func (l *lane) compare(ctx context.Context, users []hub.UserID) (wrong int, err 
 		return err
 	})
 	if err != nil {
-		return 0, unavailable("verifying entries", err)
+		return 0, outage.During("verifying entries", err)
 	}
 	wrong = l.ledger.compare(users, values, l.g.self.ID)
 	l.g.met.verified.Add(float64(len(users)))

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
@@ -219,7 +220,7 @@ func (c *Census) Refresh(ctx context.Context) error {
 	rd, err := c.read(ctx)
 	if err != nil {
 		c.met.failures.Inc()
-		err = unavailable("reading the leases", err)
+		err = outage.During("reading the leases", err)
 		c.failure.Store(&err)
 		return err
 	}
@@ -396,12 +397,3 @@ func (c *Census) learn(rd *reading) *Roll {
 
 // ErrNotLoaded is what is answered before the first reading of the leases.
 var ErrNotLoaded = fmt.Errorf("%w: the leases have not been read yet", hub.ErrUnavailable)
-
-// unavailable wraps err, saying what was being done, so that a failure of
-// Redis is known by hub.ErrUnavailable.
-func unavailable(doing string, err error) error {
-	if errors.Is(err, redisx.ErrUnavailable) && !errors.Is(err, hub.ErrUnavailable) {
-		return fmt.Errorf("%s: %w: %w", doing, hub.ErrUnavailable, err)
-	}
-	return fmt.Errorf("%s: %w", doing, err)
-}

@@ -344,14 +344,8 @@ func (o *Once) expireLocked(c *claim) {
 // settle does the chores on one shard.
 func (o *Once) settle(ctx context.Context, shard *redisx.Shard, work []chore) {
 	cmds := make([]*redis.Cmd, len(work))
-	err := shard.Write(ctx, func(ctx context.Context, r *redis.Client) error {
-		err := o.run(ctx, r, work, cmds)
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			if err = settleScript.Load(ctx, r).Err(); err == nil {
-				err = o.run(ctx, r, work, cmds)
-			}
-		}
-		return err
+	err := shard.WithScript(ctx, settleScript, func() error {
+		return shard.Write(ctx, func(ctx context.Context, r *redis.Client) error { return o.run(ctx, r, work, cmds) })
 	})
 	for i, w := range work {
 		said, failed := any(nil), err

@@ -113,7 +113,7 @@ func (d *Dispatcher) able() error {
 	return nil
 }
 
-func (d *Dispatcher) agreed() error {
+func (d *Deps) agreed() error {
 	if d.Agreed == nil {
 		return nil
 	}

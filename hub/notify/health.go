@@ -7,10 +7,10 @@ import (
 	"github.com/homing/homing/hub"
 )
 
-// Health says what keeps d from serving now. Nothing is sent: it looks a user
+// Health says what keeps the dispatcher from serving now. Nothing is sent: it looks a user
 // up and tries a write on every data shard, asks whether messages come back
 // through pub/sub, what Redis has refused lately, and what it would refuse.
-func (d *Dispatcher) Health(ctx context.Context) hub.Health {
+func (d *Deps) Health(ctx context.Context) hub.Health {
 	var h hub.Health
 	d.checkData(ctx, &h)
 	if err := d.Census.Err(); err != nil && len(h.Down) == 0 { // else that is why
@@ -36,7 +36,7 @@ func (d *Dispatcher) Health(ctx context.Context) hub.Health {
 
 // checkRights adds what Redis refuses. What only a replica refuses hurts when it
 // becomes the master.
-func (d *Dispatcher) checkRights(h *hub.Health) {
+func (d *Deps) checkRights(h *hub.Health) {
 	if d.Rights == nil {
 		return
 	}
@@ -51,7 +51,7 @@ func (d *Dispatcher) checkRights(h *hub.Health) {
 
 // checkData tries every data shard. As long as one can be read, some
 // notifications can be taken.
-func (d *Dispatcher) checkData(ctx context.Context, h *hub.Health) {
+func (d *Deps) checkData(ctx context.Context, h *hub.Health) {
 	checks := d.Index.Check(ctx)
 	unread := 0
 	for _, c := range checks {

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
@@ -255,13 +256,5 @@ func (o *Once) settleArgs(attempt uint64, record []byte, keep time.Duration) []a
 }
 
 func (o *Once) write(ctx context.Context, key string, f func(context.Context, *redis.Client) error) error {
-	return unavailable(o.redis.Data.Shard(key).Write(ctx, f))
-}
-
-// unavailable marks a failure of Redis for those who do not know Redis.
-func unavailable(err error) error {
-	if errors.Is(err, redisx.ErrUnavailable) {
-		return fmt.Errorf("%w: %w", hub.ErrUnavailable, err)
-	}
-	return err
+	return outage.Mark(o.redis.Data.Shard(key).Write(ctx, f))
 }

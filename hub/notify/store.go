@@ -23,7 +23,7 @@ type Storage interface {
 // later than this look-up, and so reads the inbox later than n was put there.
 func (d *Dispatcher) storeAndLookUp(ctx context.Context, n *hub.Notification, users []hub.UserID) (index.Placement, error) {
 	if d.Storage == nil {
-		return index.Placement{}, fmt.Errorf("store: %w: this server has no inbox", hub.ErrInvalid)
+		return index.Placement{}, hub.Invalid("store", "this server has no inbox")
 	}
 	m := hub.Stored{ID: n.ID, Class: n.Class, Services: n.Services, Payload: n.Render(), Account: n.Account}
 	if err := d.Storage.Store(ctx, users, &m, n.Store); err != nil {
