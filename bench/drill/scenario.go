@@ -63,8 +63,10 @@ const (
 
 	warmUp         = 3 * time.Second
 	connectTimeout = 60 * time.Second
-	settleTimeout  = 5 * time.Second
-	checkTimeout   = 45 * time.Second
+	settleTimeout  = 10 * time.Second
+	// quietFor is longer than the pauses of a hand-over (hub/notify), at most 2 s.
+	quietFor     = 3 * time.Second
+	checkTimeout = 45 * time.Second
 
 	// gapLimit is how long a way from an API server to a worker may deliver
 	// nothing, whatever breaks, beside what the machine itself stood still.
@@ -240,17 +242,17 @@ func (d *drill) watch(ctx context.Context) {
 	}
 }
 
-// drain waits until nothing has arrived for a while.
+// drain waits until nothing has arrived for longer than the servers wait at most
+// before they look again for a player whom a message has missed.
 func (d *drill) drain(ctx context.Context) error {
 	deadline := time.Now().Add(settleTimeout)
-	for before := int64(-1); time.Now().Before(deadline); {
-		now := d.fleet.received.Load()
-		if now == before {
-			return nil
-		}
-		before = now
-		if err := pause(ctx, time.Second); err != nil {
+	heard, since := d.fleet.received.Load(), time.Now()
+	for time.Now().Before(deadline) && time.Since(since) < quietFor {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return err
+		}
+		if now := d.fleet.received.Load(); now != heard {
+			heard, since = now, time.Now()
 		}
 	}
 	return nil
