@@ -13,7 +13,9 @@ SCENARIOS ?= idle connect notify
 IMAGE     ?= homing:latest
 # The race detector needs a C compiler; without one Go turns cgo off.
 RACE      := $(if $(filter 1,$(shell go env CGO_ENABLED 2>/dev/null)),-race)
-LINT      := go tool -modfile=tools/go.mod golangci-lint
+LINT      := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
+# The Go client is a module of its own, which ./... does not name.
+CLIENT    := client/go
 E2E       := bench/e2e
 CHROMIUM  ?= $(shell for b in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$b && break; done)
 
@@ -40,6 +42,9 @@ unit: ## run the Go tests only (PKG=./front/... narrows them)
 	@tools/setup go redis browser node snippets
 	$(call section,unit and integration tests: go test $(RACE) $(PKG))
 	@go test $(RACE) -shuffle=on -timeout 10m $(PKG)
+ifeq ($(PKG),./...)
+	@go -C $(CLIENT) test $(RACE) -shuffle=on -timeout 10m ./...
+endif
 ifneq ($(RACE),)
 ifeq ($(PKG),./...)
 	$(call section,the relay's model without the race detector: 10000 schedules)
@@ -60,12 +65,11 @@ $(E2E)/node_modules/.package-lock.json: $(E2E)/package.json $(E2E)/package-lock.
 
 lint: ## check style, bugs and the import rule (the first run builds the linter, minutes)
 	@tools/setup go
-	@$(LINT) fmt --diff ./...
-	@$(LINT) run ./...
+	@for d in . $(CLIENT); do (cd $$d && $(LINT) fmt --diff ./... && $(LINT) run ./...) || exit 1; done
 
 fmt: ## format the Go code in place
 	@tools/setup go
-	@$(LINT) fmt ./...
+	@for d in . $(CLIENT); do (cd $$d && $(LINT) fmt ./...) || exit 1; done
 
 bench: build ## measure this machine (SCENARIOS="idle connect notify", ARGS="--conns 20000")
 	@tools/setup redis
