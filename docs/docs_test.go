@@ -288,7 +288,8 @@ func TestDependenciesAreThoseOfGoMod(t *testing.T) {
 	required := map[string]string{}
 	for _, m := range requirement.FindAllStringSubmatch(string(mod), -1) {
 		required[m[1]] = m[2]
-		if m[3] == "" && listed[m[1]] == "" {
+		ours := strings.HasPrefix(m[1], "github.com/homing/homing/") // a module in this tree
+		if m[3] == "" && listed[m[1]] == "" && !ours {
 			t.Errorf("dependencies.md does not list %s", m[1])
 		}
 	}

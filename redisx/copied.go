@@ -34,18 +34,18 @@ const (
 // The old master of a planned failover is not counted either, although it
 // answers, as a master, until the Sentinels turn it into a replica some ten
 // seconds later: they hold it to be the replica that has least.
-func (f *follower) copies(master *member, now time.Time) int {
+func (t *topologyWatcher) copies(master *member, now time.Time) int {
 	if master == nil {
 		return 0
 	}
 	n := 0
-	for addr, m := range f.members {
+	for addr, m := range t.members {
 		if m == master {
 			m.copied = time.Time{}
 			continue
 		}
 		if m.answersAs(roleReplica) {
-			f.fed = now
+			t.fed = now
 		}
 		fit := m.fit(master)
 		if fit {
@@ -55,8 +55,8 @@ func (f *follower) copies(master *member, now time.Time) int {
 			n++
 		}
 	}
-	n = max(n, f.feeds(master, now))
-	if n == 0 && !f.fed.IsZero() && now.Sub(f.fed) < fedFor {
+	n = max(n, t.feeds(master, now))
+	if n == 0 && !t.fed.IsZero() && now.Sub(t.fed) < fedFor {
 		return 1
 	}
 	return n
@@ -90,10 +90,10 @@ func (m *member) mayLead(master *member, now time.Time) bool {
 
 // feeds counts the replicas that the master names, without those that we know
 // not to be usable. It may know them under other addresses than we.
-func (f *follower) feeds(master *member, now time.Time) int {
+func (t *topologyWatcher) feeds(master *member, now time.Time) int {
 	n := 0
 	for _, addr := range master.known.replicas {
-		if m := f.members[addr]; m == nil || m.usable(now) {
+		if m := t.members[addr]; m == nil || m.usable(now) {
 			n++
 		}
 	}

@@ -160,7 +160,7 @@ func TestCopies(t *testing.T) {
 		"lags":                                 {sick(func(m *member) { m.lagging = true }), time.Time{}, []string{"r"}, 1},
 		"dead, and the master has not noticed": {sick(func(m *member) { m.health = health{failures: 1, refused: true} }), time.Time{}, []string{"r"}, 0},
 	} {
-		f := &follower{fed: c.fed, members: map[string]*member{}}
+		f := &topologyWatcher{fed: c.fed, members: map[string]*member{}}
 		master := answering(roleMaster)
 		master.addr, master.known.replicas = "m", c.feeds
 		f.members["m"] = master
@@ -191,7 +191,7 @@ func TestCopies(t *testing.T) {
 	} {
 		master := answering(roleMaster)
 		master.known.replicas = []string{"r"}
-		f := &follower{members: map[string]*member{"m": master, "r": replica(nil), "other": c.other}}
+		f := &topologyWatcher{members: map[string]*member{"m": master, "r": replica(nil), "other": c.other}}
 		if got := f.copies(master, now); got != c.want {
 			t.Errorf("beside a healthy one, %s: %d, want %d", name, got, c.want)
 		}

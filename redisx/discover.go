@@ -20,9 +20,9 @@ const (
 	awayEvery = 5 * time.Second
 )
 
-// follower keeps a shard's state true. Everything in it belongs to the
+// topologyWatcher keeps a shard's state true. Everything in it belongs to the
 // goroutine of run, which hears the watchers and the nodes through channels.
-type follower struct {
+type topologyWatcher struct {
 	shard *Shard
 	log   *slog.Logger
 
@@ -56,8 +56,8 @@ type watched struct {
 // identity tells one life of a master from another.
 type identity struct{ addr, runID, replID string }
 
-func newFollower(s *Shard, log *slog.Logger) *follower {
-	return &follower{
+func newTopologyWatcher(s *Shard, log *slog.Logger) *topologyWatcher {
+	return &topologyWatcher{
 		shard:      s,
 		log:        log.With(slog.String("shard", s.Name())),
 		statements: make(chan statement),
@@ -71,52 +71,52 @@ func newFollower(s *Shard, log *slog.Logger) *follower {
 }
 
 // run follows the shard until ctx ends, and closes its clients.
-func (f *follower) run(ctx context.Context) {
+func (t *topologyWatcher) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer f.close(cancel)
-	f.begin(ctx)
+	defer t.close(cancel)
+	t.begin(ctx)
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case s := <-f.statements:
-			f.hear(ctx, s)
-		case p := <-f.probes:
-			f.learn(p)
+		case s := <-t.statements:
+			t.hear(ctx, s)
+		case p := <-t.probes:
+			t.learn(p)
 		}
-		f.settle(ctx, time.Now())
+		t.update(ctx, time.Now())
 	}
 }
 
-func (f *follower) begin(ctx context.Context) {
-	d := f.shard.dialect
+func (t *topologyWatcher) begin(ctx context.Context) {
+	d := t.shard.dialect
 	if d.master != "" {
 		for _, addr := range d.addrs {
-			f.watch(ctx, addr)
+			t.watch(ctx, addr)
 		}
 		return
 	}
 	// A single address is what one Sentinel would say if there were any.
-	f.opinions[""] = opinion{master: d.addrs[0]}
-	f.settle(ctx, time.Now())
+	t.opinions[""] = opinion{master: d.addrs[0]}
+	t.update(ctx, time.Now())
 }
 
-func (f *follower) close(cancel func()) {
+func (t *topologyWatcher) close(cancel func()) {
 	cancel()
-	f.tasks.Wait() // they close the clients
-	f.shard.publish(&state{err: fmt.Errorf("redis %s: %w: stopped", f.shard.Name(), ErrNoMaster), epoch: f.epoch})
+	t.tasks.Wait() // they close the clients
+	t.shard.publish(&state{err: fmt.Errorf("redis %s: %w: stopped", t.shard.Name(), ErrNoMaster), epoch: t.epoch})
 }
 
 // watch starts to ask the Sentinel at addr, unless that is done already.
-func (f *follower) watch(ctx context.Context, addr string) {
-	if f.watchers[addr] != nil || len(f.watchers) >= maxSentinels {
+func (t *topologyWatcher) watch(ctx context.Context, addr string) {
+	if t.watchers[addr] != nil || len(t.watchers) >= maxSentinels {
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)
-	f.watchers[addr] = &watched{stop: stop}
-	w := newWatcher(f.shard.dialect, addr, f.shard.refusals)
-	f.tasks.Go(func() {
-		w.run(ctx, func(s statement) { send(ctx, f.statements, s) })
+	t.watchers[addr] = &watched{stop: stop}
+	w := newWatcher(t.shard.dialect, addr, t.shard.refusals)
+	t.tasks.Go(func() {
+		w.run(ctx, func(s statement) { send(ctx, t.statements, s) })
 	})
 }
 
@@ -130,63 +130,63 @@ func send[T any](ctx context.Context, to chan<- T, v T) {
 // hear takes in what a Sentinel said. One that does not answer loses its vote,
 // but when none answers the last that was heard stands: Redis goes on without
 // Sentinels.
-func (f *follower) hear(ctx context.Context, s statement) {
-	w := f.watchers[s.addr]
+func (t *topologyWatcher) hear(ctx context.Context, s statement) {
+	w := t.watchers[s.addr]
 	if w == nil {
 		return // forgotten meanwhile
 	}
 	if (s.err == nil) != (w.lastErr == nil) || !w.asked {
-		f.logSentinel(s)
+		t.logSentinel(s)
 	}
 	w.asked, w.lastErr = true, s.err
 	if s.err != nil {
-		if len(f.opinions) > 1 {
-			delete(f.opinions, s.addr)
+		if len(t.opinions) > 1 {
+			delete(t.opinions, s.addr)
 		}
 		return
 	}
-	f.opinions[s.addr] = s.opinion
-	f.dropSilenced()
+	t.opinions[s.addr] = s.opinion
+	t.dropSilenced()
 	for _, addr := range s.opinion.sentinels {
-		f.watch(ctx, addr)
+		t.watch(ctx, addr)
 	}
-	f.forgetSentinels()
+	t.forgetSentinels()
 	if s.event {
-		f.hurryAll()
+		t.hurryAll()
 	}
 }
 
-func (f *follower) hurryAll() {
-	for _, m := range f.members {
+func (t *topologyWatcher) hurryAll() {
+	for _, m := range t.members {
 		m.hurry()
 	}
 }
 
 // dropSilenced takes the vote from Sentinels that kept it only because no
 // other answered.
-func (f *follower) dropSilenced() {
-	for addr := range f.opinions {
-		if f.watchers[addr].lastErr != nil {
-			delete(f.opinions, addr)
+func (t *topologyWatcher) dropSilenced() {
+	for addr := range t.opinions {
+		if t.watchers[addr].lastErr != nil {
+			delete(t.opinions, addr)
 		}
 	}
 }
 
 // forgetSentinels stops asking Sentinels that were discovered, do not answer,
 // and that no other names any more.
-func (f *follower) forgetSentinels() {
-	for addr, w := range f.watchers {
-		if w.lastErr == nil || slices.Contains(f.shard.dialect.addrs, addr) || f.named(addr) {
+func (t *topologyWatcher) forgetSentinels() {
+	for addr, w := range t.watchers {
+		if w.lastErr == nil || slices.Contains(t.shard.dialect.addrs, addr) || t.named(addr) {
 			continue
 		}
 		w.stop()
-		delete(f.watchers, addr)
-		delete(f.opinions, addr)
+		delete(t.watchers, addr)
+		delete(t.opinions, addr)
 	}
 }
 
-func (f *follower) named(sentinel string) bool {
-	for _, o := range f.opinions {
+func (t *topologyWatcher) named(sentinel string) bool {
+	for _, o := range t.opinions {
 		if slices.Contains(o.sentinels, sentinel) {
 			return true
 		}
@@ -194,86 +194,86 @@ func (f *follower) named(sentinel string) bool {
 	return false
 }
 
-func (f *follower) logSentinel(s statement) {
+func (t *topologyWatcher) logSentinel(s statement) {
 	if _, refused := refusedBySentinel(s.err); refused {
-		f.log.Warn("sentinel refuses", slog.String("sentinel", s.addr), slog.Any("err", s.err))
+		t.log.Warn("sentinel refuses", slog.String("sentinel", s.addr), slog.Any("err", s.err))
 		return
 	}
 	if s.err != nil {
-		f.log.Warn("sentinel does not answer", slog.String("sentinel", s.addr), slog.Any("err", s.err))
+		t.log.Warn("sentinel does not answer", slog.String("sentinel", s.addr), slog.Any("err", s.err))
 		return
 	}
-	f.log.Info("sentinel answers", slog.String("sentinel", s.addr), slog.String("master", s.opinion.master))
+	t.log.Info("sentinel answers", slog.String("sentinel", s.addr), slog.String("master", s.opinion.master))
 }
 
 // learn takes in what a look at a node found.
-func (f *follower) learn(p probe) {
-	m := f.members[p.node.addr]
+func (t *topologyWatcher) learn(p probe) {
+	m := t.members[p.node.addr]
 	if m == nil || m.node != p.node {
 		return // left meanwhile
 	}
 	m.take(p)
-	f.warn(m)
+	t.warn(m)
 }
 
 // warn says once per node when it may forget what it is to keep.
-func (f *follower) warn(m *member) {
-	if !f.shard.keeps || m.memory == nil || !m.memory.evicts() || f.warned[m.addr] {
+func (t *topologyWatcher) warn(m *member) {
+	if !t.shard.keeps || m.memory == nil || !m.memory.evicts() || t.warned[m.addr] {
 		return
 	}
-	f.warned[m.addr] = true
-	f.log.Warn("redis evicts keys when it is full: players and stored notifications would be lost in silence: set maxmemory-policy noeviction",
+	t.warned[m.addr] = true
+	t.log.Warn("redis evicts keys when it is full: players and stored notifications would be lost in silence: set maxmemory-policy noeviction",
 		slog.String("node", m.addr), slog.String("maxmemory_policy", m.memory.policy), slog.Int64("maxmemory", m.memory.limit))
 }
 
-// settle draws the conclusions from all that is known and publishes them.
-func (f *follower) settle(ctx context.Context, now time.Time) {
-	f.enlist(ctx)
-	if addr := elect(f.opinions, f.members, f.master, f.heirs); addr != "" && addr != f.master {
-		if f.shard.dialect.master != "" { // a single address is nobody's choice
-			f.log.Info("sentinels name the master", slog.String("master", addr), slog.String("before", f.master))
+// update draws the conclusions from all that is known and publishes them.
+func (t *topologyWatcher) update(ctx context.Context, now time.Time) {
+	t.enlist(ctx)
+	if addr := elect(t.opinions, t.members, t.master, t.heirs); addr != "" && addr != t.master {
+		if t.shard.dialect.master != "" { // a single address is nobody's choice
+			t.log.Info("sentinels name the master", slog.String("master", addr), slog.String("before", t.master))
 		}
-		f.master = addr
-		f.hurryAll()
+		t.master = addr
+		t.hurryAll()
 	}
-	f.watchPromotion()
-	master := f.members[f.master]
-	f.expectRoles()
+	t.watchPromotion()
+	master := t.members[t.master]
+	t.expectRoles()
 	if master != nil && master.answersAs(roleMaster) {
-		f.identify(master, now)
+		t.identify(master, now)
 	} else {
-		f.since = time.Time{}
+		t.since = time.Time{}
 		master = nil
 	}
-	st := f.conclude(master, now)
-	f.shard.publish(st)
-	f.warnAway(st.err, now)
+	st := t.conclude(master, now)
+	t.shard.publish(st)
+	t.warnAway(st.err, now)
 }
 
 // warnAway says why the shard has no master, at once and every awayEvery while
 // that lasts. why is nil when it has one.
-func (f *follower) warnAway(why error, now time.Time) {
+func (t *topologyWatcher) warnAway(why error, now time.Time) {
 	switch {
 	case why == nil:
-		f.away, f.told = time.Time{}, time.Time{}
+		t.away, t.told = time.Time{}, time.Time{}
 		return
-	case !f.questioned():
+	case !t.questioned():
 		return
-	case f.away.IsZero():
-		f.away = now
+	case t.away.IsZero():
+		t.away = now
 	}
-	if now.Sub(f.told) >= awayEvery {
-		f.told = now
-		f.log.Warn("redis does not serve", slog.Any("err", why), slog.Duration("for", now.Sub(f.away).Round(time.Second)))
+	if now.Sub(t.told) >= awayEvery {
+		t.told = now
+		t.log.Warn("redis does not serve", slog.Any("err", why), slog.Duration("for", now.Sub(t.away).Round(time.Second)))
 	}
 }
 
 // questioned reports whether whoever must answer first was asked once.
-func (f *follower) questioned() bool {
-	if m := f.members[f.master]; m != nil {
+func (t *topologyWatcher) questioned() bool {
+	if m := t.members[t.master]; m != nil {
 		return m.asked
 	}
-	for _, w := range f.watchers {
+	for _, w := range t.watchers {
 		if !w.asked {
 			return false
 		}
@@ -283,9 +283,9 @@ func (f *follower) questioned() bool {
 
 // watchPromotion makes the nodes be looked at often while a Sentinel promotes a
 // replica, so that the old master is left at once.
-func (f *follower) watchPromotion() {
-	urgent := promoting(f.opinions)
-	for _, m := range f.members {
+func (t *topologyWatcher) watchPromotion() {
+	urgent := promoting(t.opinions)
+	for _, m := range t.members {
 		if m.urgent.Swap(urgent) != urgent && urgent {
 			m.hurry()
 		}
@@ -294,37 +294,37 @@ func (f *follower) watchPromotion() {
 
 // enlist starts to look after the nodes that the Sentinels name and lets go of
 // those that none names any more.
-func (f *follower) enlist(ctx context.Context) {
-	if len(f.opinions) == 0 {
+func (t *topologyWatcher) enlist(ctx context.Context) {
+	if len(t.opinions) == 0 {
 		return
 	}
-	addrs := known(f.opinions)
+	addrs := known(t.opinions)
 	for _, addr := range addrs {
-		if f.members[addr] == nil && len(f.members) < maxNodes {
-			f.members[addr] = f.startNode(ctx, addr)
+		if t.members[addr] == nil && len(t.members) < maxNodes {
+			t.members[addr] = t.startNode(ctx, addr)
 		}
 	}
-	for addr, m := range f.members {
+	for addr, m := range t.members {
 		if !slices.Contains(addrs, addr) {
 			m.stop()
-			delete(f.members, addr)
+			delete(t.members, addr)
 		}
 	}
 }
 
-func (f *follower) startNode(ctx context.Context, addr string) *member {
+func (t *topologyWatcher) startNode(ctx context.Context, addr string) *member {
 	ctx, stop := context.WithCancel(ctx)
-	n := newNode(f.shard.dialect, addr, f.shard.refusals)
-	f.tasks.Go(func() {
-		n.watch(ctx, func(p probe) { send(ctx, f.probes, p) })
+	n := newNode(t.shard.dialect, addr, t.shard.refusals)
+	t.tasks.Go(func() {
+		n.watch(ctx, func(p probe) { send(ctx, t.probes, p) })
 		n.current.Load().close()
 	})
 	return &member{node: n, stop: stop}
 }
 
-func (f *follower) expectRoles() {
-	for addr, m := range f.members {
-		if addr == f.master {
+func (t *topologyWatcher) expectRoles() {
+	for addr, m := range t.members {
+		if addr == t.master {
 			m.expect(wanted{role: roleMaster})
 		} else {
 			m.expect(wanted{role: roleReplica, life: m.known.runID})
@@ -334,51 +334,51 @@ func (f *follower) expectRoles() {
 
 // identify begins a new epoch when the master is not the one it was, or is
 // another life of it: a memory-only server that restarts comes back empty.
-func (f *follower) identify(master *member, now time.Time) {
+func (t *topologyWatcher) identify(master *member, now time.Time) {
 	id := identity{addr: master.addr, runID: master.known.runID, replID: master.known.replID}
-	if id != f.identity {
-		if f.identity.addr != "" {
-			f.shard.metrics.masterChanges.WithLabelValues(f.shard.Name()).Inc()
+	if id != t.identity {
+		if t.identity.addr != "" {
+			t.shard.metrics.masterChanges.WithLabelValues(t.shard.Name()).Inc()
 		}
-		f.identity, f.since, f.history = id, time.Time{}, history{}
-		f.epoch++
-		f.log.Info("master reachable", slog.String("master", id.addr), slog.String("run_id", id.runID), slog.Uint64("epoch", f.epoch))
+		t.identity, t.since, t.history = id, time.Time{}, history{}
+		t.epoch++
+		t.log.Info("master reachable", slog.String("master", id.addr), slog.String("run_id", id.runID), slog.Uint64("epoch", t.epoch))
 	}
-	if f.since.IsZero() {
-		f.since = now
+	if t.since.IsZero() {
+		t.since = now
 	}
-	if n := len(f.history.samples); n == 0 || !f.history.samples[n-1].at.Equal(master.known.done) {
-		f.history.add(master.known.done, master.known.offset)
+	if n := len(t.history.samples); n == 0 || !t.history.samples[n-1].at.Equal(master.known.done) {
+		t.history.add(master.known.done, master.known.offset)
 	}
 }
 
 // conclude makes the state that others read. master is nil while there is
 // none that answers.
-func (f *follower) conclude(master *member, now time.Time) *state {
-	st := &state{epoch: f.epoch, since: f.since, waiting: f.waiting()}
+func (t *topologyWatcher) conclude(master *member, now time.Time) *state {
+	st := &state{epoch: t.epoch, since: t.since, waiting: t.waiting()}
 	if master == nil {
-		st.err = f.noMaster()
+		st.err = t.noMaster()
 	} else {
 		st.master = master.node
 	}
-	for _, addr := range slices.Sorted(maps.Keys(f.members)) {
-		m := f.members[addr]
+	for _, addr := range slices.Sorted(maps.Keys(t.members)) {
+		m := t.members[addr]
 		n := Node{Addr: addr, Role: Replica}
-		if addr == f.master {
+		if addr == t.master {
 			n.Role = Master
 			if n.Healthy = master != nil; !n.Healthy {
-				n.Reason = f.whyNoMaster()
+				n.Reason = t.whyNoMaster()
 			}
 			n.answers = n.Healthy
 		} else {
-			n.LagBytes, n.Lag = f.history.lag(m.known.at, m.known.offset)
+			n.LagBytes, n.Lag = t.history.lag(m.known.at, m.known.offset)
 			m.catchUp(master, n.Lag)
-			n.Reason = judge(m, master, shunned(f.opinions, addr), n.Lag)
+			n.Reason = judge(m, master, shunned(t.opinions, addr), n.Lag)
 			n.Healthy = n.Reason == ""
 			n.answers = m.answersAs(roleReplica)
 		}
 		n.memory = m.memory
-		f.note(m, &n, now)
+		t.note(m, &n, now)
 		switch {
 		case n.Role != Replica:
 		case n.Healthy && now.Sub(m.since) >= readSettle:
@@ -388,18 +388,18 @@ func (f *follower) conclude(master *member, now time.Time) *state {
 		}
 		st.nodes, st.all = append(st.nodes, n), append(st.all, m.node)
 	}
-	st.copies = f.copies(master, now)
+	st.copies = t.copies(master, now)
 	return st
 }
 
 // note remembers and logs a change of a node's health.
-func (f *follower) note(m *member, n *Node, now time.Time) {
+func (t *topologyWatcher) note(m *member, n *Node, now time.Time) {
 	if n.Healthy != m.healthy {
 		if n.Healthy {
 			m.since = now
-			f.log.Info("node healthy", slog.String("node", n.Addr), slog.String("role", string(n.Role)))
+			t.log.Info("node healthy", slog.String("node", n.Addr), slog.String("role", string(n.Role)))
 		} else {
-			f.log.Warn("node not healthy", slog.String("node", n.Addr), slog.String("role", string(n.Role)), slog.String("reason", n.Reason))
+			t.log.Warn("node not healthy", slog.String("node", n.Addr), slog.String("role", string(n.Role)), slog.String("reason", n.Reason))
 		}
 		m.healthy = n.Healthy
 	}
@@ -409,18 +409,18 @@ func (f *follower) note(m *member, n *Node, now time.Time) {
 }
 
 // noMaster is what callers are told while there is no master.
-func (f *follower) noMaster() error {
-	if !f.questioned() {
-		return fmt.Errorf("redis %s: %w", f.shard.Name(), ErrNotAsked)
+func (t *topologyWatcher) noMaster() error {
+	if !t.questioned() {
+		return fmt.Errorf("redis %s: %w", t.shard.Name(), ErrNotAsked)
 	}
-	return fmt.Errorf("redis %s: %w: %s", f.shard.Name(), ErrNoMaster, f.whyNoMaster())
+	return fmt.Errorf("redis %s: %w: %s", t.shard.Name(), ErrNoMaster, t.whyNoMaster())
 }
 
-func (f *follower) whyNoMaster() string {
-	m := f.members[f.master]
+func (t *topologyWatcher) whyNoMaster() string {
+	m := t.members[t.master]
 	switch {
 	case m == nil:
-		return f.whyNoSentinel()
+		return t.whyNoSentinel()
 	case !m.asked:
 		return m.addr + " not asked yet"
 	case !m.alive():
@@ -430,10 +430,10 @@ func (f *follower) whyNoMaster() string {
 	}
 }
 
-func (f *follower) whyNoSentinel() string {
+func (t *topologyWatcher) whyNoSentinel() string {
 	var why []string
-	for _, addr := range slices.Sorted(maps.Keys(f.watchers)) {
-		if err := f.watchers[addr].lastErr; err != nil {
+	for _, addr := range slices.Sorted(maps.Keys(t.watchers)) {
+		if err := t.watchers[addr].lastErr; err != nil {
 			why = append(why, fmt.Sprintf("%s: %v", addr, err))
 		}
 	}
@@ -444,9 +444,9 @@ func (f *follower) whyNoSentinel() string {
 }
 
 // waiting counts nodes that have not been asked yet.
-func (f *follower) waiting() int {
+func (t *topologyWatcher) waiting() int {
 	n := 0
-	for _, m := range f.members {
+	for _, m := range t.members {
 		if !m.asked {
 			n++
 		}

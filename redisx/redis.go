@@ -82,7 +82,7 @@ func (r *Redis) assign(lists [listCount][]*target, open func(*target) *Shard) {
 func (r *Redis) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, s := range r.shards {
-		all.Go(func() { newFollower(s, r.log).run(ctx) })
+		all.Go(func() { newTopologyWatcher(s, r.log).run(ctx) })
 	}
 	all.Go(func() { r.refusals.run(ctx) })
 	all.Wait()

@@ -21,7 +21,7 @@ func TestOptionsOutOfRangeAreNamedBeforeAnythingStarts(t *testing.T) {
 	for want, args := range map[string]string{
 		"--front-handshake-timeout:": "front --front-handshake-timeout 0s",
 		"--auth-leeway:":             "front --auth-hs256-secret-file x --auth-leeway=-1s",
-		"--relay-quiet:":             "front --relay-quiet 10ms",
+		"--relay-retransmit-timeout:":             "front --relay-retransmit-timeout 10ms",
 		"inbox":                      "front --inbox-max-count 0",
 		"redis":                      "front --redis-data http://nowhere",
 		"--workers: 2000":            "front --workers 2000",

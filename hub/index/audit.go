@@ -28,23 +28,23 @@ type audit struct {
 }
 
 // auditSome compares the next few users.
-func (l *lane) auditSome(ctx context.Context, now time.Time) error {
-	a := &l.audit
+func (w *shardWriter) auditSome(ctx context.Context, now time.Time) error {
+	a := &w.audit
 	if len(a.todo) == 0 {
-		a.todo = l.ledger.everyone()
+		a.todo = w.ledger.everyone()
 		a.step = max(auditLeast, (len(a.todo)+auditSteps-1)/auditSteps)
 	}
 	users := a.todo[:min(a.step, len(a.todo))]
-	wrong, err := l.compare(ctx, users)
+	wrong, err := w.compare(ctx, users)
 	if err != nil {
 		return err
 	}
 	a.todo = a.todo[len(users):]
-	a.next = now.Add(l.g.timing.pass / auditSteps)
+	a.next = now.Add(w.g.timing.pass / auditSteps)
 	if wrong > 0 {
-		l.g.log.Warn("index: entries were missing or wrong, though nothing had failed; verifying all",
-			"shard", l.shard.Name(), "compared", len(users), "wrong", wrong)
-		l.verify.found = true
+		w.g.log.Warn("index: entries were missing or wrong, though nothing had failed; verifying all",
+			"shard", w.shard.Name(), "compared", len(users), "wrong", wrong)
+		w.verify.found = true
 	}
 	return nil
 }

@@ -200,7 +200,7 @@ func BenchmarkRefresh(b *testing.B) {
 	for b.Loop() {
 		for i, g := range idle {
 			if i%2 == 0 { // each every other second
-				if err := g.lanes[f.r.Data.Lead()].renew(b.Context(), time.Now()); err != nil {
+				if err := g.writers[f.r.Data.Lead()].renew(b.Context(), time.Now()); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -219,7 +219,7 @@ func comeAndGo(ctx context.Context, p process) error {
 func wantedOf(processes ...process) map[hub.UserID]string {
 	want := make(map[hub.UserID]string)
 	for _, p := range processes {
-		for _, l := range p.lanes {
+		for _, l := range p.writers {
 			l.ledger.mu.Lock()
 			for u, h := range l.ledger.held {
 				want[u] = string(p.id) + "=" + l.ledger.texts.get(h.text)

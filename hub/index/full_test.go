@@ -40,7 +40,7 @@ func TestFullRedisLosesPlayersAndKeepsLeases(t *testing.T) {
 
 	refused := make(chan error, 1)
 	here.Set("late", one("chess"), func(err error) { refused <- err })
-	eventually(t, 10*time.Second, "a registration is refused", func() bool { return here.lanes[w.r.Data.Lead()].ledger.pending() > 0 })
+	eventually(t, 10*time.Second, "a registration is refused", func() bool { return here.writers[w.r.Data.Lead()].ledger.pending() > 0 })
 	here.set(t, "alone")
 	here.set(t, "both")
 	if users, _ := w.dump(); users["alone"] != "" || users["both"] != string(there.id)+"=go*1" {

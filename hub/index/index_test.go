@@ -163,7 +163,7 @@ func TestOnline(t *testing.T) {
 }
 
 func pendingOf(p process) (n int) {
-	for _, l := range p.lanes {
+	for _, l := range p.writers {
 		n += l.ledger.pending()
 	}
 	return n

@@ -37,17 +37,17 @@ type Group struct {
 // answer are named as unavailable; when that is all of them, and whenever Redis
 // is the cause of a failure, the error wraps hub.ErrUnavailable.
 func (ix *Index) Locate(ctx context.Context, users []hub.UserID, services []hub.Service) (Placement, error) {
-	return ix.place(ctx, users, services, false)
+	return ix.find(ctx, users, services, false)
 }
 
 // LocateNow is Locate on the masters: a user whose registration has been
 // confirmed is found, however far the replicas are behind. While a master is
 // away, and nobody can register there, its replicas answer.
 func (ix *Index) LocateNow(ctx context.Context, users []hub.UserID, services []hub.Service) (Placement, error) {
-	return ix.place(ctx, users, services, true)
+	return ix.find(ctx, users, services, true)
 }
 
-func (ix *Index) place(ctx context.Context, users []hub.UserID, services []hub.Service, now bool) (Placement, error) {
+func (ix *Index) find(ctx context.Context, users []hub.UserID, services []hub.Service, now bool) (Placement, error) {
 	start := time.Now()
 	l := ix.scratch.Get().(*lookup)
 	defer ix.release(l)

@@ -22,19 +22,19 @@ var ErrStopped = errors.New("registrar stopped")
 // the entries of its users. All methods are safe for concurrent use; Run must
 // be running for anything to be written.
 type Registrar struct {
-	data   *redisx.Role
-	lanes  map[*redisx.Shard]*lane
-	keys   hub.Keys
-	self   hub.Process
-	stands *lease.Standing
-	log    *slog.Logger
-	met    writerMetrics
-	timing timing
+	data    *redisx.Role
+	writers map[*redisx.Shard]*shardWriter
+	keys    hub.Keys
+	self    hub.Process
+	stands  *lease.Standing
+	log     *slog.Logger
+	met     writerMetrics
+	timing  timing
 
 	connections atomic.Int64
 	leased      chan struct{} // closed when the lease first stood on the lead shard
 	closing     atomic.Bool   // Close was called: no more Sets, take everything out
-	draining    atomic.Int64  // lanes that still have something to take out
+	draining    atomic.Int64  // writers that still have something to take out
 	stopped     chan struct{} // closed when Run has returned
 }
 
@@ -43,7 +43,7 @@ type Registrar struct {
 func NewRegistrar(r *redisx.Redis, keys hub.Keys, self hub.Process, stands *lease.Standing, log *slog.Logger, reg prometheus.Registerer) *Registrar {
 	g := &Registrar{
 		data:    r.Data,
-		lanes:   make(map[*redisx.Shard]*lane),
+		writers: make(map[*redisx.Shard]*shardWriter),
 		keys:    keys,
 		self:    self,
 		stands:  stands,
@@ -54,9 +54,9 @@ func NewRegistrar(r *redisx.Redis, keys hub.Keys, self hub.Process, stands *leas
 		stopped: make(chan struct{}),
 	}
 	for _, sh := range r.Data.All() {
-		g.lanes[sh] = newLane(g, sh, sh == r.Data.Lead())
+		g.writers[sh] = newShardWriter(g, sh, sh == r.Data.Lead())
 	}
-	g.draining.Store(int64(len(g.lanes)))
+	g.draining.Store(int64(len(g.writers)))
 	return g
 }
 
@@ -65,14 +65,14 @@ func NewRegistrar(r *redisx.Redis, keys hub.Keys, self hub.Process, stands *leas
 // When ctx ends nothing more is written: the lease lapses and the entries stay
 // for a sweeper. Run is called once.
 func (g *Registrar) Run(ctx context.Context) error {
-	var lanes sync.WaitGroup
-	for _, l := range g.lanes {
-		lanes.Go(func() { l.run(ctx) })
+	var writers sync.WaitGroup
+	for _, w := range g.writers {
+		writers.Go(func() { w.run(ctx) })
 	}
-	lanes.Wait()
+	writers.Wait()
 	close(g.stopped)
-	for _, l := range g.lanes {
-		l.fail(ErrStopped)
+	for _, w := range g.writers {
+		w.fail(ErrStopped)
 	}
 	return nil
 }
@@ -101,14 +101,14 @@ func (g *Registrar) Set(user hub.UserID, services []hub.ServiceCount, done func(
 }
 
 func (g *Registrar) setOn(shard *redisx.Shard, user hub.UserID, services []hub.ServiceCount, done func(error)) {
-	l := g.lanes[shard]
-	if !l.ledger.set(user, services, done) {
+	w := g.writers[shard]
+	if !w.ledger.set(user, services, done) {
 		if done != nil {
 			done(ErrStopped)
 		}
 		return
 	}
-	l.kick()
+	w.kick()
 }
 
 // both returns a function that calls done once it was called twice, with the
@@ -151,9 +151,9 @@ func (g *Registrar) Ready() bool {
 // process that is given up takes nothing out: others do.
 func (g *Registrar) Close(ctx context.Context) error {
 	if !g.closing.Swap(true) {
-		for _, l := range g.lanes {
-			l.ledger.close()
-			l.kick()
+		for _, w := range g.writers {
+			w.ledger.close()
+			w.kick()
 		}
 	}
 	select {

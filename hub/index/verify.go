@@ -38,58 +38,58 @@ func (v *verification) due() time.Time {
 
 // beginVerifying starts to compare everything when there is a reason, from the
 // beginning if a comparison is under way: what it has seen may be lost again.
-func (l *lane) beginVerifying(now time.Time) {
-	v := &l.verify
-	epoch := l.shard.Epoch()
+func (w *shardWriter) beginVerifying(now time.Time) {
+	v := &w.verify
+	epoch := w.shard.Epoch()
 	doubtful := !v.doubt.IsZero() && !now.Before(v.doubt)
 	if epoch == v.epoch && !v.lapsed && !v.found && !doubtful {
 		return
 	}
-	v.epoch, v.lapsed, v.found, v.todo, v.next = epoch, false, false, l.ledger.everyone(), now
+	v.epoch, v.lapsed, v.found, v.todo, v.next = epoch, false, false, w.ledger.everyone(), now
 	if doubtful {
 		v.doubt = time.Time{} // one that is not due yet stays
 	}
 	if v.active() {
-		l.g.log.Info("index: verifying", "shard", l.shard.Name(), "epoch", epoch, "users", len(v.todo))
+		w.g.log.Info("index: verifying", "shard", w.shard.Name(), "epoch", epoch, "users", len(v.todo))
 	}
 }
 
 // verifySome compares the next few users and queues those that are wrong.
-func (l *lane) verifySome(ctx context.Context) error {
-	v, start := &l.verify, time.Now()
+func (w *shardWriter) verifySome(ctx context.Context) error {
+	v, start := &w.verify, time.Now()
 	users := v.todo[:min(verifyUsers, len(v.todo))]
-	wrong, err := l.compare(ctx, users)
+	wrong, err := w.compare(ctx, users)
 	if err != nil {
 		return err
 	}
 	if wrong > 0 && v.doubt.IsZero() { // what takes entries away may not have ended
-		v.doubt = start.Add(l.g.timing.doubt)
+		v.doubt = start.Add(w.g.timing.doubt)
 	}
 	v.next = time.Now().Add(max(verifyPause, time.Since(start)))
 	if v.todo = v.todo[len(users):]; len(v.todo) == 0 {
 		v.todo = nil
-		l.g.log.Info("index: verified", "shard", l.shard.Name(), "epoch", v.epoch)
+		w.g.log.Info("index: verified", "shard", w.shard.Name(), "epoch", v.epoch)
 	}
 	return nil
 }
 
 // compare reads what the shard says of users and queues those whose entries are
 // wrong. It returns their number.
-func (l *lane) compare(ctx context.Context, users []hub.UserID) (wrong int, err error) {
+func (w *shardWriter) compare(ctx context.Context, users []hub.UserID) (wrong int, err error) {
 	names := make([]string, len(users))
 	for i, u := range users {
-		names[i] = l.g.keys.User(u)
+		names[i] = w.g.keys.User(u)
 	}
 	var values []string
-	err = l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
+	err = w.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
 		values, err = mget(ctx, c, names)
 		return err
 	})
 	if err != nil {
 		return 0, outage.During("verifying entries", err)
 	}
-	wrong = l.ledger.compare(users, values, l.g.self.ID)
-	l.g.met.verified.Add(float64(len(users)))
-	l.g.met.repaired.Add(float64(wrong))
+	wrong = w.ledger.compare(users, values, w.g.self.ID)
+	w.g.met.verified.Add(float64(len(users)))
+	w.g.met.repaired.Add(float64(wrong))
 	return wrong, nil
 }

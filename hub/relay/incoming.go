@@ -54,14 +54,14 @@ const (
 // accept takes one message and releases, through handle, every message whose
 // turn has come. handle reports false when it cannot take a message now; the
 // message then stays, or counts as not arrived.
-func (in *incoming) accept(m *Message, floor uint64, now time.Time, handle func(*Message) bool) verdict {
+func (in *incoming) accept(m *Message, lowest uint64, now time.Time, handle func(*Message) bool) verdict {
 	in.seen = now
-	in.replies.forget(floor)
+	in.replies.forget(lowest)
 	if in.next == 0 {
-		in.next = floor
-		in.told = floor
+		in.next = lowest
+		in.told = lowest
 	}
-	if floor > in.next && !in.skipTo(floor, now, handle) {
+	if lowest > in.next && !in.skipTo(lowest, now, handle) {
 		return refused
 	}
 	switch {
@@ -159,12 +159,12 @@ func (in *incoming) release(now time.Time, handle func(*Message) bool) (n int) {
 	}
 }
 
-// skipTo moves next up to floor: the sender will send nothing below it again.
-// What waits below floor is released on the way. It reports false, having gone
+// skipTo moves next up to lowest: the sender will send nothing below it again.
+// What waits below lowest is released on the way. It reports false, having gone
 // as far as it could, when handle refused one.
-func (in *incoming) skipTo(floor uint64, now time.Time, handle func(*Message) bool) bool {
+func (in *incoming) skipTo(lowest uint64, now time.Time, handle func(*Message) bool) bool {
 	for _, seq := range in.order() {
-		if seq >= floor {
+		if seq >= lowest {
 			break
 		}
 		in.next = seq
@@ -172,7 +172,7 @@ func (in *incoming) skipTo(floor uint64, now time.Time, handle func(*Message) bo
 			return false
 		}
 	}
-	in.next = max(in.next, floor)
+	in.next = max(in.next, lowest)
 	in.moved = now
 	in.release(now, handle)
 	return true
@@ -180,7 +180,7 @@ func (in *incoming) skipTo(floor uint64, now time.Time, handle func(*Message) bo
 
 // giveUp skips the first gap when it has stood for longer than patience, and
 // reports how many sequence numbers that were. Its sender is gone: a living
-// one would have sent a floor above the gap.
+// one would have sent a lowest above the gap.
 func (in *incoming) giveUp(now time.Time, patience time.Duration, handle func(*Message) bool) (skipped uint64) {
 	if len(in.waiting) == 0 || now.Sub(in.moved) < patience {
 		return 0

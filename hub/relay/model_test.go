@@ -157,7 +157,7 @@ func newModel(seed uint64, broken sabotage) *model {
 }
 
 func (m *model) relay(id hub.ProcessID, h Handler) (*Relay, context.CancelFunc) {
-	cfg := Config{Window: 30 * time.Second, Memory: 1 << 30, Quiet: 250 * time.Millisecond}
+	cfg := Config{Window: 30 * time.Second, Memory: 1 << 30, RetransmitTimeout: 250 * time.Millisecond}
 	r := newRelay(cfg, hub.NewKeys(""), id, modelLog, prometheus.NewRegistry())
 	r.begin(Upper{Handle: h})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -187,7 +187,7 @@ func carry(ctx context.Context, r *Relay, transmit func(*item) bool) {
 						continue
 					}
 					l.rest()
-					r.network.place(it)
+					r.network.publish(it)
 				}
 			}
 		}

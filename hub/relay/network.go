@@ -29,9 +29,9 @@ func (n *network) item(to hub.ProcessID, pk *packet, p *pair, b *batch) *item {
 	}
 }
 
-// place queues it on the next lane that has not had it: one that answers
+// publish queues it on the next lane that has not had it: one that answers
 // before one that did not a moment ago. With none left it is unsent for now.
-func (n *network) place(it *item) {
+func (n *network) publish(it *item) {
 	now := time.Now()
 	for _, resting := range []bool{false, true} {
 		for i := range it.order {

@@ -51,8 +51,8 @@ func (o *outgoing) add(body []byte, reply func([]byte), now time.Time) *retained
 	return r
 }
 
-// floor is the lowest sequence number that may still be sent.
-func (o *outgoing) floor() uint64 {
+// lowest is the lowest sequence number that may still be sent.
+func (o *outgoing) lowest() uint64 {
 	if len(o.unacked) == 0 {
 		return o.next
 	}
@@ -61,19 +61,19 @@ func (o *outgoing) floor() uint64 {
 
 // confirm takes an ack: it lets go of what was handled, remembers what
 // arrived, and returns the messages that the ack names as missing and that
-// were not sent again within the time of quiet, counting them as sent now. An
-// ack from before the present floor, or of what was never sent, changes nothing.
-func (o *outgoing) confirm(p *packet, now time.Time, quiet time.Duration) (again []*retained) {
+// were not sent again within the timeout, counting them as sent now. An
+// ack from before the present lowest, or of what was never sent, changes nothing.
+func (o *outgoing) confirm(p *packet, now time.Time, timeout time.Duration) (again []*retained) {
 	if p.next > o.next {
 		return nil
 	}
 	for _, a := range p.replies {
-		if a.seq >= o.floor() && a.seq < o.next {
-			o.unacked[a.seq-o.floor()].answer(a.body)
+		if a.seq >= o.lowest() && a.seq < o.next {
+			o.unacked[a.seq-o.lowest()].answer(a.body)
 		}
 	}
-	if p.handled > o.floor() {
-		o.drop(int(p.handled - o.floor())) //nolint:gosec // at most len(unacked)
+	if p.handled > o.lowest() {
+		o.drop(int(p.handled - o.lowest())) //nolint:gosec // at most len(unacked)
 	}
 	if p.next > o.arrived {
 		o.arrived = p.next
@@ -81,29 +81,29 @@ func (o *outgoing) confirm(p *packet, now time.Time, quiet time.Duration) (again
 	}
 	room := resendBytes
 	for _, s := range p.missing {
-		for seq := max(s.from, o.arrived, o.floor()); seq < s.from+s.length && seq < o.next && room > 0; seq++ {
-			again = o.resend(again, o.unacked[seq-o.floor()], now, quiet, &room)
+		for seq := max(s.from, o.arrived, o.lowest()); seq < s.from+s.length && seq < o.next && room > 0; seq++ {
+			again = o.resend(again, o.unacked[seq-o.lowest()], now, timeout, &room)
 		}
 	}
 	return again
 }
 
 // due returns what has not arrived and was not sent again for the time of
-// quiet, doubled for each try up to eight times, counting it as sent now.
+// the timeout, doubled for each try up to eight times, counting it as sent now.
 // limit bounds how many, and resendBytes how much.
-func (o *outgoing) due(now time.Time, quiet time.Duration, limit int) (again []*retained) {
+func (o *outgoing) due(now time.Time, timeout time.Duration, limit int) (again []*retained) {
 	room := resendBytes
-	for seq := max(o.arrived, o.floor()); seq < o.next && len(again) < limit && room > 0; seq++ {
-		r := o.unacked[seq-o.floor()]
-		again = o.resend(again, r, now, quiet<<min(r.tries-1, 3), &room)
+	for seq := max(o.arrived, o.lowest()); seq < o.next && len(again) < limit && room > 0; seq++ {
+		r := o.unacked[seq-o.lowest()]
+		again = o.resend(again, r, now, timeout<<min(r.tries-1, 3), &room)
 	}
 	return again
 }
 
 // resend adds r to what is sent again, unless that was a moment ago, and takes
 // it off the room that is left.
-func (o *outgoing) resend(again []*retained, r *retained, now time.Time, quiet time.Duration, room *int) []*retained {
-	if now.Sub(r.last) < quiet {
+func (o *outgoing) resend(again []*retained, r *retained, now time.Time, timeout time.Duration, room *int) []*retained {
+	if now.Sub(r.last) < timeout {
 		return again
 	}
 	r.last = now

@@ -27,7 +27,7 @@ const (
 //	version kind          one byte each
 //	sender                hub.ProcessIDLen bytes
 //	sent                  Unix time in microseconds, by the sender's clock
-//	data:   seq floor wants  then the body: the rest
+//	data:   seq lowest wants  then the body: the rest
 //	ack:    handled next     count {from length}…  count {seq len reply}…
 //	canary: nonce
 //	ask:    nonce
@@ -39,10 +39,10 @@ type packet struct {
 	sent time.Time
 
 	// data
-	seq   uint64 // from 1, per sender and receiver
-	floor uint64 // nothing below it will be sent again; at most seq
-	wants bool   // the sender waits for a reply
-	body  []byte
+	seq    uint64 // from 1, per sender and receiver
+	lowest uint64 // nothing below it will be sent again; at most seq
+	wants  bool   // the sender waits for a reply
+	body   []byte
 
 	// ack
 	handled uint64 // every message below it was handled or given up
@@ -91,7 +91,7 @@ func (p *packet) append(dst []byte) []byte {
 	switch p.kind {
 	case kindData:
 		dst = binary.AppendUvarint(dst, p.seq)
-		dst = binary.AppendUvarint(dst, p.floor)
+		dst = binary.AppendUvarint(dst, p.lowest)
 		dst = append(dst, boolByte(p.wants))
 		return append(dst, p.body...)
 	case kindAck:
@@ -141,10 +141,10 @@ func parsePacket(b []byte) (packet, error) {
 	switch p.kind {
 	case kindData:
 		p.seq = r.next(1<<64 - 1)
-		p.floor = r.next(p.seq)
+		p.lowest = r.next(p.seq)
 		p.wants = r.next(1) == 1
 		p.body = r.rest
-		r.bad = r.bad || p.floor == 0
+		r.bad = r.bad || p.lowest == 0
 	case kindAck:
 		p.readAck(&r)
 	case kindCanary, kindAsk, kindHere, kindGrant:

@@ -15,8 +15,8 @@ var comparePackets = cmp.AllowUnexported(packet{}, span{}, reply{})
 func packets() []packet {
 	from := hub.NewProcessID()
 	return []packet{
-		{kind: kindData, from: from, sent: time.UnixMicro(0), seq: 1, floor: 1, body: []byte{}},
-		{kind: kindData, from: from, sent: time.UnixMicro(1_790_000_000_000_000), seq: 1<<64 - 1, floor: 7, wants: true, body: []byte("body")},
+		{kind: kindData, from: from, sent: time.UnixMicro(0), seq: 1, lowest: 1, body: []byte{}},
+		{kind: kindData, from: from, sent: time.UnixMicro(1_790_000_000_000_000), seq: 1<<64 - 1, lowest: 7, wants: true, body: []byte("body")},
 		{kind: kindAck, from: from, sent: time.UnixMicro(5), handled: 3, next: 9, missing: []span{{9, 2}, {15, 1}}, replies: []reply{{2, []byte("yes")}, {8, []byte{}}}},
 		{kind: kindAck, from: from, sent: time.UnixMicro(5), handled: 9, next: 9},
 		{kind: kindCanary, from: from, sent: time.UnixMicro(5), nonce: 77},
@@ -46,7 +46,7 @@ func TestPacketRoundTrip(t *testing.T) {
 func TestParsePacketRefuses(t *testing.T) {
 	from := hub.NewProcessID()
 	wire := func(p packet) []byte { p.from, p.sent = from, time.UnixMicro(1); return p.append(nil) }
-	data := wire(packet{kind: kindData, seq: 7, floor: 7})
+	data := wire(packet{kind: kindData, seq: 7, lowest: 7})
 	badSender := append([]byte(nil), data...)
 	badSender[3] = ' '
 	for name, b := range map[string][]byte{
@@ -57,8 +57,8 @@ func TestParsePacketRefuses(t *testing.T) {
 		"a bad sender":        badSender,
 		"no time":             data[:13],
 		"no sequence":         data[:14],
-		"a floor above":       wire(packet{kind: kindData, seq: 7, floor: 8}),
-		"a floor of zero":     wire(packet{kind: kindData, seq: 7}),
+		"a lowest above":      wire(packet{kind: kindData, seq: 7, lowest: 8}),
+		"a lowest of zero":    wire(packet{kind: kindData, seq: 7}),
 		"more than arrived":   wire(packet{kind: kindAck, handled: 8, next: 7}),
 		"too many gaps":       wire(packet{kind: kindAck, missing: make([]span, maxSpans+1)}),
 		"a reply too long":    wire(packet{kind: kindAck, replies: []reply{{1, make([]byte, MaxReply+1)}}}),

@@ -35,7 +35,7 @@ func (r *Relay) receiveData(shard int, pk *packet, now time.Time) {
 		}
 	}
 	m := &Message{From: pk.from, Seq: pk.seq, Body: pk.body, wants: pk.wants, ticket: &ticket{seq: pk.seq}, stream: in, relay: r}
-	v := in.accept(m, pk.floor, now, r.upper.Handle)
+	v := in.accept(m, pk.lowest, now, r.upper.Handle)
 	if v == repeated {
 		// The sender has not heard what we confirmed, and nobody confirms a
 		// confirmation: we learn only so that our way to the sender is broken.

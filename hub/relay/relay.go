@@ -18,10 +18,10 @@ import (
 
 // Config says how hard the relay tries. Every field must be above zero.
 type Config struct {
-	AtMostOnce bool          `help:"Forget what was published: what a failover loses is lost. For comparison."`
-	Window     time.Duration `help:"How long a message is kept and sent again while its receiver does not confirm it; then it is given up and counted." default:"30s"`
-	Memory     int           `help:"Bytes of messages kept until they are confirmed. One receiver may have as much of it as is free: half, when all others are well; beyond it messages to it are refused." default:"268435456"`
-	Quiet      time.Duration `help:"How long a message may stay unconfirmed before it is sent again on the next shard." default:"250ms"`
+	AtMostOnce        bool          `help:"Forget what was published: what a failover loses is lost. For comparison."`
+	Window            time.Duration `help:"How long a message is kept and sent again while its receiver does not confirm it; then it is given up and counted." default:"30s"`
+	Memory            int           `help:"Bytes of messages kept until they are confirmed. One receiver may have as much of it as is free: half, when all others are well; beyond it messages to it are refused." default:"268435456"`
+	RetransmitTimeout time.Duration `help:"How long a message may stay unconfirmed before it is sent again on the next shard." default:"250ms"`
 }
 
 // Validate reports the first option that cannot work.
@@ -31,8 +31,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("relay.window: %v: want at least 1s", c.Window)
 	case c.Memory < 1<<20:
 		return fmt.Errorf("relay.memory: %d: want at least 1048576", c.Memory)
-	case c.Quiet < 2*ackAfter:
-		return fmt.Errorf("relay.quiet: %v: want at least %v", c.Quiet, 2*ackAfter)
+	case c.RetransmitTimeout < 2*ackAfter:
+		return fmt.Errorf("relay.retransmit-timeout: %v: want at least %v", c.RetransmitTimeout, 2*ackAfter)
 	}
 	return nil
 }
@@ -216,7 +216,7 @@ func (r *Relay) Run(ctx context.Context, upper Upper) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.sub.Run(ctx) })
 	for _, l := range r.network.lanes {
-		g.Go(func() error { return l.run(ctx, r.network.place) })
+		g.Go(func() error { return l.run(ctx, r.network.publish) })
 	}
 	g.Go(func() error { return r.tend(ctx) })
 	g.Go(func() error { return r.canaries.run(ctx, r.leave, r.seek) })

@@ -89,7 +89,7 @@ func (p *process) want(t *testing.T, n int) {
 			t.Fatalf("%d messages arrived, want %d", len(got), n)
 		}
 	}
-	time.Sleep(2 * defaults.Quiet)
+	time.Sleep(2 * defaults.RetransmitTimeout)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, got := range p.got {
@@ -102,7 +102,7 @@ func (p *process) want(t *testing.T, n int) {
 	}
 }
 
-var defaults = Config{Window: 30 * time.Second, Memory: 64 << 20, Quiet: 250 * time.Millisecond}
+var defaults = Config{Window: 30 * time.Second, Memory: 64 << 20, RetransmitTimeout: 250 * time.Millisecond}
 
 // shards starts n servers and opens them as so many pub/sub shards.
 func shards(t *testing.T, n int) (*redisx.Redis, []*redisproc.Server) {

@@ -48,13 +48,13 @@ func (rs *replies) drop() {
 	rs.kept = rs.kept[1:]
 }
 
-// forget lets go of the replies to messages below floor: the sender has them.
-func (rs *replies) forget(floor uint64) {
+// forget lets go of the replies to messages below lowest: the sender has them.
+func (rs *replies) forget(lowest uint64) {
 	rs.kept = slices.DeleteFunc(rs.kept, func(r reply) bool {
-		if r.seq < floor {
+		if r.seq < lowest {
 			rs.bytes -= len(r.body)
 		}
-		return r.seq < floor
+		return r.seq < lowest
 	})
 	if rs.untold = min(rs.untold, len(rs.kept)); len(rs.kept) == 0 {
 		rs.kept = nil

@@ -26,7 +26,7 @@ func (r *Relay) keep(out []Outgoing) (*batch, error) {
 		}
 		p := r.pairLocked(o.To, now)
 		m := p.add(o.Body, o.Reply, now)
-		r.network.place(r.dataItem(o.To, p, m, now, b))
+		r.network.publish(r.dataItem(o.To, p, m, now, b))
 		if r.cfg.AtMostOnce {
 			p.abandon()
 			r.kept.used -= costOf(o.Body)
@@ -81,13 +81,13 @@ func (p *pair) turnTo(lane int, now time.Time) {
 
 // dataItem is one sending of m.
 func (r *Relay) dataItem(to hub.ProcessID, p *pair, m *retained, now time.Time, b *batch) *item {
-	pk := packet{kind: kindData, from: r.self, sent: now, seq: m.seq, floor: p.floor(), wants: m.reply != nil, body: m.body}
+	pk := packet{kind: kindData, from: r.self, sent: now, seq: m.seq, lowest: p.lowest(), wants: m.reply != nil, body: m.body}
 	return r.network.item(to, &pk, p, b)
 }
 
 func (r *Relay) resendLocked(to hub.ProcessID, p *pair, again []*retained, now time.Time, cause string) {
 	for _, m := range again {
-		r.network.place(r.dataItem(to, p, m, now, nil))
+		r.network.publish(r.dataItem(to, p, m, now, nil))
 	}
 	r.metrics.resent.WithLabelValues(cause).Add(float64(len(again)))
 }

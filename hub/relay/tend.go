@@ -113,7 +113,7 @@ func (r *Relay) tellLocked(to hub.ProcessID, in *incoming, gaps []span, now time
 	r.metrics.repliesLost.Add(float64(lost))
 	in.told, in.acked, in.remind = in.handled(), now, false
 	pk := packet{kind: kindAck, from: r.self, sent: now, handled: in.told, next: in.next, missing: gaps, replies: tell}
-	r.network.place(r.network.item(to, &pk, r.pairLocked(to, now), nil))
+	r.network.publish(r.network.item(to, &pk, r.pairLocked(to, now), nil))
 	r.metrics.acks.Inc()
 }
 
@@ -126,10 +126,10 @@ func (r *Relay) tendOutgoing(to hub.ProcessID, p *pair, now time.Time) (busy boo
 		r.gone = append(r.gone, Abandoned{To: to, Body: m.body, Sent: m.first})
 	}
 	r.suspectLocked(to, p, now)
-	if again := p.due(now, r.cfg.Quiet, resendLimit); len(again) > 0 {
+	if again := p.due(now, r.cfg.RetransmitTimeout, resendLimit); len(again) > 0 {
 		// Once in a while, not with every message that comes due: a shard must
 		// have its chance to be heard of before it is left in its turn.
-		if now.Sub(p.heard) >= r.cfg.Quiet && now.Sub(p.turned) >= r.cfg.Quiet {
+		if now.Sub(p.heard) >= r.cfg.RetransmitTimeout && now.Sub(p.turned) >= r.cfg.RetransmitTimeout {
 			p.turn, p.turned = p.turn+1, now
 		}
 		r.resendLocked(to, p, again, now, causeSilence)

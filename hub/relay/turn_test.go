@@ -16,7 +16,7 @@ import (
 // tends it.
 func twoShards(t *testing.T, id hub.ProcessID, h Handler, transmit func(lane int, payload []byte)) *Relay {
 	t.Helper()
-	cfg := Config{Window: 30 * time.Second, Memory: 1 << 20, Quiet: 250 * time.Millisecond}
+	cfg := Config{Window: 30 * time.Second, Memory: 1 << 20, RetransmitTimeout: 250 * time.Millisecond}
 	r := newRelay(cfg, hub.NewKeys(""), id, modelLog, prometheus.NewRegistry())
 	r.begin(Upper{Handle: h})
 	for i := range 2 {

@@ -18,7 +18,7 @@ func TestFailuresAreWarnedOfOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	l := newLane(&Registrar{log: slog.New(slog.NewTextHandler(&log, nil))}, r.Data.Lead(), true)
+	l := newShardWriter(&Registrar{log: slog.New(slog.NewTextHandler(&log, nil))}, r.Data.Lead(), true)
 	_, notAsked := r.Data.Lead().Master()
 	for _, step := range []struct {
 		err          error
