@@ -19,17 +19,17 @@ func start(t *testing.T, args ...string) (code int, stdout, stderr string) {
 
 func TestOptionsOutOfRangeAreNamedBeforeAnythingStarts(t *testing.T) {
 	for want, args := range map[string]string{
-		"--front-handshake-timeout:": "front --front-handshake-timeout 0s",
-		"--auth-leeway:":             "front --auth-hs256-secret-file x --auth-leeway=-1s",
-		"--relay-retransmit-timeout:":             "front --relay-retransmit-timeout 10ms",
-		"inbox":                      "front --inbox-max-count 0",
-		"redis":                      "front --redis-data http://nowhere",
-		"--workers: 2000":            "front --workers 2000",
-		"--api-body-limit:":          "api --api-body-limit 0",
-		"--relay-window:":            "api --relay-window 0s",
-		"--inbox-max-bytes:":         "api --inbox-max-bytes 0",
-		"pubsub":                     "api --redis-pubsub sentinel://nowhere",
-		"--conns":                    "bench notify --conns=-1",
+		"--front-handshake-timeout:":  "front --front-handshake-timeout 0s",
+		"--auth-leeway:":              "front --auth-hs256-secret-file x --auth-leeway=-1s",
+		"--relay-retransmit-timeout:": "front --relay-retransmit-timeout 10ms",
+		"inbox":                       "front --inbox-max-count 0",
+		"redis":                       "front --redis-data http://nowhere",
+		"--workers: 2000":             "front --workers 2000",
+		"--api-body-limit:":           "api --api-body-limit 0",
+		"--relay-window:":             "api --relay-window 0s",
+		"--inbox-max-bytes:":          "api --inbox-max-bytes 0",
+		"pubsub":                      "api --redis-pubsub sentinel://nowhere",
+		"--conns":                     "bench notify --conns=-1",
 	} {
 		if code, _, stderr := start(t, strings.Fields(args)...); code == 0 || !strings.Contains(stderr, want) {
 			t.Errorf("homing %s: status %d, %q; want a refusal that names %s", args, code, stderr, want)
