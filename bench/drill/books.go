@@ -92,12 +92,12 @@ func (d *drill) closeBooks(ctx context.Context) {
 // readBooks reads the metrics of all API servers and of the front.
 func (d *drill) readBooks(ctx context.Context) (figures, error) {
 	f := newFigures()
-	for i := range d.stack.APIs() {
-		if err := f.read(ctx, fmt.Sprintf("API server %d", i), d.stack.APIAdmin(i)); err != nil {
+	for i := range d.stack.API.URLs() {
+		if err := f.read(ctx, fmt.Sprintf("API server %d", i), d.stack.API.Admin(i)); err != nil {
 			return f, err
 		}
 	}
-	return f, f.read(ctx, "the front", d.stack.FrontAdmin())
+	return f, f.read(ctx, "the front", d.stack.Front.Admin())
 }
 
 // read adds the metrics of one server.

@@ -33,7 +33,7 @@ func killWorker(ctx context.Context, d *drill) error {
 	if err := d.locate(); err != nil {
 		return err
 	}
-	pids, err := d.stack.Workers()
+	pids, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (d *drill) watchOffline(ctx context.Context, users []hub.UserID) error {
 }
 
 func (d *drill) countOnline(ctx context.Context, users []hub.UserID) (int, error) {
-	p := load.NewPoster(d.stack.APIs()[0], d.stack.Key(), postTimeout)
+	p := load.NewPoster(d.stack.API.URLs()[0], d.stack.Access.Key(), postTimeout)
 	defer p.Close()
 	online := 0
 	for len(users) > 0 {
@@ -190,7 +190,7 @@ func (d *drill) watchConnects(ctx context.Context, length time.Duration) error {
 func (d *drill) tryConnect(ctx context.Context, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	c, err := dialAs(ctx, d.stack.Front(), d.stack.Secret(), &device{user: hub.UserID(fmt.Sprintf("newcomer%d", n))})
+	c, err := dialAs(ctx, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: hub.UserID(fmt.Sprintf("newcomer%d", n))})
 	if err != nil {
 		return err
 	}

@@ -43,17 +43,17 @@ func dataCut(name string) side {
 
 // cutFront cuts the front off and wants it to say so.
 func cutFront(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
-	d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), time.Second)
+	d.waitReady(ctx, b, "the front", d.stack.Front.Admin(), time.Second)
 	d.sendsAway(time.Now(), awayFor+sentAwayWithin)
-	ready := d.watchReady(ctx, b, "the front's /readyz", d.stack.FrontAdmin())
+	ready := d.watchReady(ctx, b, "the front's /readyz", d.stack.Front.Admin())
 	defer ready.end()
 	if err := d.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {
 		return err
 	}
 	healed := time.Now()
-	took := d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), readyAgain+d.stalls.longest())
+	took := d.waitReady(ctx, b, "the front", d.stack.Front.Admin(), readyAgain+d.stalls.longest())
 	d.say("the front is ready again after %.1fs", took.Seconds())
 	d.checkUnready(ready.end(), healed)
 	return d.regroup(ctx)

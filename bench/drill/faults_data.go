@@ -40,15 +40,15 @@ func proxiedData(o *stack.Options) {
 // lagReplica delays what one data replica gets from its master. Meanwhile
 // players connect who are notified at once, and who are disconnected at once.
 func lagReplica(ctx context.Context, d *drill) error {
-	master, err := d.stack.Master(ctx, stack.DataMaster)
+	master, err := d.stack.Redis.Master(ctx, stack.DataMaster)
 	if err != nil {
 		return err
 	}
-	replicas, err := d.stack.Replicas(ctx, stack.DataMaster)
+	replicas, err := d.stack.Redis.Replicas(ctx, stack.DataMaster)
 	if err != nil {
 		return err
 	}
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
 	d.faultAt = time.Now()
 	stores := d.watchPosts(ctx, b, "store", 100*time.Millisecond, storePost)
@@ -109,7 +109,7 @@ func (d *drill) notifyNewcomer(ctx context.Context, b *backend, n int) answer {
 // disconnected right after hello.
 func (d *drill) banNewcomer(ctx context.Context, b *backend, n int) answer {
 	return d.withNewcomer(ctx, fmt.Sprintf("banned%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
-		apis := d.stack.APIs()
+		apis := d.stack.API.URLs()
 		a := b.call(ctx, "disconnect after hello", http.MethodDelete, apis[n%len(apis)]+"/users/"+url.PathEscape(string(u))+"/connections", nil)
 		if !a.ok() {
 			return a
@@ -143,7 +143,7 @@ func (d *drill) withNewcomer(ctx context.Context, user string, f func(context.Co
 	dialing, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	u := hub.UserID(user)
-	c, err := dialAs(dialing, d.stack.Front(), d.stack.Secret(), &device{user: u})
+	c, err := dialAs(dialing, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: u})
 	if err != nil {
 		connect.took, connect.err = time.Since(connect.at), err
 		return connect
@@ -170,7 +170,7 @@ func quickFailovers(o *stack.Options) { o.FailoverTimeout = shortFailovers }
 
 // planFailovers has Sentinel replace the data master, again and again.
 func planFailovers(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
 	plain, named := d.newVault("keeper", 40, false), d.newVault("savekeeper", 40, true)
 	watches := map[string]*watch{
@@ -209,7 +209,7 @@ const operatorTakes = time.Second
 func (d *drill) failover(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
 	defer cancel()
-	old, err := d.stack.Master(ctx, name)
+	old, err := d.stack.Redis.Master(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -234,13 +234,13 @@ func (d *drill) failover(ctx context.Context, name string) error {
 	if err != nil {
 		return fmt.Errorf("have %s follow %s: %w", old.Addr(), master.Addr(), err)
 	}
-	return d.stack.WaitReplicas(ctx)
+	return d.stack.Redis.WaitReplicas(ctx)
 }
 
 // waitMaster waits until another server than old is the master.
 func (d *drill) waitMaster(ctx context.Context, name string, old *redisproc.Server) (*redisproc.Server, error) {
 	for {
-		now, err := d.stack.Master(ctx, name)
+		now, err := d.stack.Redis.Master(ctx, name)
 		if err == nil && now != old {
 			return now, nil
 		}
@@ -253,7 +253,7 @@ func (d *drill) waitMaster(ctx context.Context, name string, old *redisproc.Serv
 // askFailover asks until a Sentinel obeys: it does not while it sees no
 // replica that is good enough.
 func (d *drill) askFailover(ctx context.Context, name string) error {
-	c := d.stack.Sentinels()[0].Client()
+	c := d.stack.Redis.Sentinels()[0].Client()
 	defer c.Close()
 	for {
 		err := c.Do(ctx, "SENTINEL", "FAILOVER", name).Err()
@@ -307,14 +307,14 @@ const (
 // users who are away, and makes space later. Players come and go meanwhile, and
 // /readyz says degraded.
 func fillRedis(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
 	d.faultAt = time.Now()
 	addr, err := d.limitMemory(ctx)
 	if err != nil {
 		return err
 	}
-	ready := d.watchReady(ctx, b, "/readyz", d.stack.APIs()[0])
+	ready := d.watchReady(ctx, b, "/readyz", d.stack.API.URLs()[0])
 	plain := d.watchPosts(ctx, b, "post", 50*time.Millisecond, awayPost)
 	stores := d.watchPosts(ctx, b, "store", 10*time.Millisecond, fillPost)
 	full, err := d.waitRefused(ctx, stores)
@@ -326,7 +326,7 @@ func fillRedis(ctx context.Context, d *drill) error {
 	}
 	d.say("there is space again: refused stores %v", count(stores.soFar()))
 	spaceAt := time.Now()
-	d.waitReady(ctx, b, "the API", d.stack.APIs()[0], forgotten)
+	d.waitReady(ctx, b, "the API", d.stack.API.URLs()[0], forgotten)
 	if err := pause(ctx, regroup); err != nil {
 		return err
 	}
@@ -346,7 +346,7 @@ func fillPost(n int) post {
 
 // limitMemory leaves the data master little memory, and returns its address.
 func (d *drill) limitMemory(ctx context.Context) (addr string, err error) {
-	srv, err := d.stack.Master(ctx, stack.DataMaster)
+	srv, err := d.stack.Redis.Master(ctx, stack.DataMaster)
 	if err != nil {
 		return "", err
 	}
@@ -424,9 +424,9 @@ return 1`
 
 // refuseCommands has servers answer with refusals of several classes.
 func refuseCommands(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
-	ready := d.watchReady(ctx, b, "/readyz", d.stack.APIs()[0])
+	ready := d.watchReady(ctx, b, "/readyz", d.stack.API.URLs()[0])
 	posts := d.watchPosts(ctx, b, "post", 20*time.Millisecond, awayPost)
 	named := d.watchPosts(ctx, b, "post with id", 50*time.Millisecond, namedPost)
 	stores := d.watchPosts(ctx, b, "store", 50*time.Millisecond, storePost)
@@ -447,7 +447,7 @@ func refuseCommands(ctx context.Context, d *drill) error {
 	if err := d.takeRight(ctx, "publish", stack.ShardMaster(shard), ready, http.StatusServiceUnavailable, http.StatusOK); err != nil {
 		return err
 	}
-	d.waitReady(ctx, b, "the API", d.stack.APIs()[0], forgotten)
+	d.waitReady(ctx, b, "the API", d.stack.API.URLs()[0], forgotten)
 	for _, w := range []*watch{posts, named, stores} {
 		answers := w.end()
 		d.say("%s: %v", answers[0].what, count(answers))
@@ -458,7 +458,7 @@ func refuseCommands(ctx context.Context, d *drill) error {
 
 // keepBusy keeps one data replica busy with a script.
 func (d *drill) keepBusy(ctx context.Context) error {
-	replicas, err := d.stack.Replicas(ctx, stack.DataMaster)
+	replicas, err := d.stack.Redis.Replicas(ctx, stack.DataMaster)
 	if err != nil {
 		return err
 	}
@@ -478,7 +478,7 @@ func (d *drill) keepBusy(ctx context.Context) error {
 // takeRight takes the right to a command away from everybody at the servers of
 // a shard, for a while, and wants the API to say so.
 func (d *drill) takeRight(ctx context.Context, command, shard string, ready *watch, status ...int) error {
-	servers := d.stack.Servers(shard)
+	servers := d.stack.Redis.Servers(shard)
 	d.say("nobody may call %s at the servers of %s for %v", command, shard, rightlessFor)
 	taken := time.Now()
 	err := setRights(ctx, servers, "-"+command)

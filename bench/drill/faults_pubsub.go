@@ -30,7 +30,7 @@ func shortRelay(o *stack.Options) {
 func stopPubSub(ctx context.Context, d *drill) error {
 	var all []*redisproc.Server
 	for i := range shards {
-		all = append(all, d.stack.Servers(stack.ShardMaster(i))...)
+		all = append(all, d.stack.Redis.Servers(stack.ShardMaster(i))...)
 	}
 	before, err := d.readBooks(ctx)
 	if err != nil {
@@ -43,10 +43,10 @@ func stopPubSub(ctx context.Context, d *drill) error {
 	}
 	d.givesUp(d.faultAt, time.Now())
 	d.say("they go on")
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
-	d.waitReady(ctx, b, "the API", d.stack.APIs()[0], readyAgain)
-	d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), readyAgain)
+	d.waitReady(ctx, b, "the API", d.stack.API.URLs()[0], readyAgain)
+	d.waitReady(ctx, b, "the front", d.stack.Front.Admin(), readyAgain)
 	if err := pause(ctx, shortWindow+regroup); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ const mostDevices = 3
 // killTwo kills two servers at once, three times, and brings them back each
 // time.
 func killTwo(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
 	v := d.newVault("keeper", 40, true)
 	stores := v.fill(ctx, b, 20*time.Millisecond)
@@ -134,9 +134,9 @@ type victim struct {
 
 func (v victim) find(ctx context.Context, d *drill) (*redisproc.Server, error) {
 	if !v.replica {
-		return d.stack.Master(ctx, v.name)
+		return d.stack.Redis.Master(ctx, v.name)
 	}
-	replicas, err := d.stack.Replicas(ctx, v.name)
+	replicas, err := d.stack.Redis.Replicas(ctx, v.name)
 	if err != nil {
 		return nil, err
 	}
@@ -166,14 +166,14 @@ func (d *drill) killPair(ctx context.Context, pair [2]victim) error {
 		}
 	}
 	d.say("both are back as replicas %.1fs after their death", time.Since(began).Seconds())
-	if err := d.stack.WaitReplicas(ctx); err != nil {
+	if err := d.stack.Redis.WaitReplicas(ctx); err != nil {
 		return err
 	}
 	return pause(ctx, regroup)
 }
 
 func (d *drill) bringBack(ctx context.Context, v victim, srv *redisproc.Server) error {
-	master, err := d.stack.Master(ctx, v.name)
+	master, err := d.stack.Redis.Master(ctx, v.name)
 	if err == nil && !v.replica {
 		master, err = d.waitMaster(ctx, v.name, srv)
 	}

@@ -64,7 +64,7 @@ const serveAgainWithin = 10 * time.Second
 // loseLogs takes away the readers of what servers log, and restarts Redis, of
 // which there is much to say; and again with readers who do not read.
 func loseLogs(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
 	if err := d.movesAll(); err != nil {
 		return err
@@ -76,12 +76,12 @@ func loseLogs(ctx context.Context, d *drill) error {
 		return err
 	}
 	d.say("restarting the servers")
-	for i := range d.stack.APIs() {
-		if err := d.stack.RestartAPI(ctx, i); err != nil {
+	for i := range d.stack.API.URLs() {
+		if err := d.stack.API.Restart(ctx, i); err != nil {
 			return err
 		}
 	}
-	if err := d.stack.RestartFront(ctx); err != nil {
+	if err := d.stack.Front.Restart(ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(d.watchReturn(ctx), d.movesAll()); err != nil {
@@ -100,11 +100,11 @@ func loseLogs(ctx context.Context, d *drill) error {
 // restartRedis kills the replicas of a pub/sub shard and of data Redis, starts
 // them again, and wants every server to live and to be ready again.
 func (d *drill) restartRedis(ctx context.Context, b *backend) error {
-	replicas, err := d.stack.Replicas(ctx, stack.ShardMaster(1))
+	replicas, err := d.stack.Redis.Replicas(ctx, stack.ShardMaster(1))
 	if err != nil {
 		return err
 	}
-	data, err := d.stack.Replicas(ctx, stack.DataMaster)
+	data, err := d.stack.Redis.Replicas(ctx, stack.DataMaster)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func (d *drill) restartRedis(ctx context.Context, b *backend) error {
 
 // checkAlive wants every server to live and to be ready.
 func (d *drill) checkAlive(ctx context.Context, b *backend) error {
-	for i, url := range d.stack.APIs() {
+	for i, url := range d.stack.API.URLs() {
 		d.waitReady(ctx, b, fmt.Sprintf("API server %d", i), url, serveAgainWithin)
 	}
 	if err := d.stack.Alive(); err != nil {
@@ -141,12 +141,12 @@ func (d *drill) checkAlive(ctx context.Context, b *backend) error {
 
 // replaceQuietly wants the front to obey SIGHUP though nobody reads its log.
 func (d *drill) replaceQuietly(ctx context.Context) error {
-	old, err := d.stack.Workers()
+	old, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
 	d.say("replacing workers %v", old)
-	if err := d.stack.ReplaceWorkers(); err != nil {
+	if err := d.stack.Front.ReplaceWorkers(); err != nil {
 		return err
 	}
 	waiting, cancel := context.WithTimeout(ctx, replaceTimeout/2)

@@ -31,7 +31,7 @@ func twoDataShards(o *stack.Options) { o.Data = 2 }
 
 // stopShard stops all servers of the second data shard for a while.
 func stopShard(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
 	o, err := d.observe(ctx)
 	if err != nil {
@@ -56,9 +56,9 @@ func stopShard(ctx context.Context, d *drill) error {
 	stored := ask("stored for both", func(n int) post {
 		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Store: keepFor}
 	})
-	ready := d.watchReady(ctx, b, "/readyz", d.stack.APIs()[0])
+	ready := d.watchReady(ctx, b, "/readyz", d.stack.API.URLs()[0])
 	d.faultAt = time.Now()
-	err = hangServers(ctx, shardDownFor, d.stack.Servers(name))
+	err = hangServers(ctx, shardDownFor, d.stack.Redis.Servers(name))
 	over := time.Now()
 	d.say("they go on")
 	if err == nil {
@@ -150,7 +150,7 @@ func (d *drill) observe(ctx context.Context) (*audience, error) {
 	o := &audience{hangUp: hangUp, conns: make(map[hub.UserID]*client.Conn), read: make(map[int]int)}
 	for i := range observers {
 		u := hub.UserID(fmt.Sprintf("observer%d", i))
-		c, err := dialAs(ctx, d.stack.Front(), d.stack.Secret(), &device{user: u})
+		c, err := dialAs(ctx, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: u})
 		if err != nil {
 			o.leave()
 			return nil, fmt.Errorf("connect an observer: %w", err)
@@ -237,7 +237,7 @@ func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
 func growShards(ctx context.Context, d *drill) error {
 	// A worker that knows the old list only cannot say what stands elsewhere.
 	d.forgets = true
-	b := newBackend(d.stack.Key())
+	b := newBackend(d.stack.Access.Key())
 	defer b.close()
 	if err := d.movesAll(); err != nil {
 		return err
@@ -264,7 +264,7 @@ func growShards(ctx context.Context, d *drill) error {
 // grow is the procedure. Half-way through a vault is opened.
 func (d *drill) grow(ctx context.Context, visited *vault) error {
 	d.faultAt = time.Now()
-	all := d.stack.DataURLs()
+	all := d.stack.Redis.DataURLs()
 	d.say("telling the servers of a third data shard, and of the two before")
 	if err := d.rollOut(ctx, stack.Lists{Data: all, DataPrevious: all[:2]}); err != nil {
 		return err
@@ -279,7 +279,7 @@ func (d *drill) grow(ctx context.Context, visited *vault) error {
 // movesAll says that what was accepted for users of the workers of the moment
 // until their connections ended is owed to them at the next worker.
 func (d *drill) movesAll() error {
-	old, err := d.stack.Workers()
+	old, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
@@ -301,14 +301,14 @@ func (d *drill) movesAll() error {
 func (d *drill) rollOut(ctx context.Context, lists stack.Lists) error {
 	ctx, cancel := context.WithTimeout(ctx, replaceTimeout)
 	defer cancel()
-	if err := d.stack.Configure(lists); err != nil {
+	if err := d.stack.Config.Write(lists); err != nil {
 		return err
 	}
-	old, err := d.stack.Workers()
+	old, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
-	if err := d.stack.ReplaceWorkers(); err != nil {
+	if err := d.stack.Front.ReplaceWorkers(); err != nil {
 		return err
 	}
 	for gone := false; !gone; {
@@ -320,8 +320,8 @@ func (d *drill) rollOut(ctx context.Context, lists stack.Lists) error {
 		}
 	}
 	d.say("the workers were replaced")
-	for i := range d.stack.APIs() {
-		if err := d.stack.RestartAPI(ctx, i); err != nil {
+	for i := range d.stack.API.URLs() {
+		if err := d.stack.API.Restart(ctx, i); err != nil {
 			return err
 		}
 	}
@@ -347,7 +347,7 @@ const (
 // checkPrefix is checkLayout for an API server and a front of which one has a
 // mistyped prefix. By itself each might be one of another deployment.
 func (d *drill) checkPrefix(ctx context.Context, b *backend) (wrong string) {
-	p, err := d.stack.ExtraFront(ctx, "--redis-prefix", "other")
+	p, err := d.stack.Front.Extra(ctx, "--redis-prefix", "other")
 	if err != nil {
 		return err.Error()
 	}
@@ -358,7 +358,7 @@ func (d *drill) checkPrefix(ctx context.Context, b *backend) (wrong string) {
 // checkLayouts wants API servers that are told of other shards to say that they
 // are not ready, and why.
 func (d *drill) checkLayouts(ctx context.Context, b *backend) {
-	data, pubsub := d.stack.DataURLs(), d.stack.PubSubURLs()
+	data, pubsub := d.stack.Redis.DataURLs(), d.stack.Redis.PubSubURLs()
 	for _, o := range []odd{
 		{"fewer data shards", stack.DataShard(1), noticedWithin, []string{"--redis-data", data[0]}},
 		{"another data shard", stack.DataShard(2), noticedWithin, []string{"--redis-data", data[0] + " " + data[2]}},
@@ -378,7 +378,7 @@ func (d *drill) noteLayout(wrong string) {
 // checkLayout starts an odd API server and says what is wrong with it, if it
 // does not say that it is not ready, and why.
 func (d *drill) checkLayout(ctx context.Context, b *backend, o odd) (wrong string) {
-	p, url, err := d.stack.Extra(ctx, o.flags...)
+	p, url, err := d.stack.API.Extra(ctx, o.flags...)
 	if err != nil {
 		return fmt.Sprintf("start an API server with %s: %v", o.what, err)
 	}

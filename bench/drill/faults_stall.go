@@ -32,7 +32,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 	if err := d.locate(); err != nil {
 		return err
 	}
-	pids, err := d.stack.Workers()
+	pids, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 	if err := d.regroup(ctx); err != nil {
 		return err
 	}
-	if pids, err = d.stack.FrontPIDs(); err != nil {
+	if pids, err = d.stack.Front.PIDs(); err != nil {
 		return err
 	}
 	d.sendsAway(time.Now(), frontStall+sentAwayWithin)
@@ -128,7 +128,7 @@ func hangWorker(ctx context.Context, d *drill) error {
 	if err := d.locate(); err != nil {
 		return err
 	}
-	pids, err := d.stack.Workers()
+	pids, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
@@ -224,10 +224,10 @@ func (d *drill) watchReplaced(ctx context.Context, victim int) error {
 
 // replaced reports whether a worker has gone and others listen in all places.
 func (d *drill) replaced(victim int) (bool, error) {
-	now, err := d.stack.Workers()
+	now, err := d.stack.Front.Workers()
 	if err != nil {
 		return false, err
 	}
-	listen, err := usage.Listeners(d.stack.MasterPID(), d.stack.FrontPort())
+	listen, err := usage.Listeners(d.stack.Front.MasterPID(), d.stack.Front.Port())
 	return !slices.Contains(now, victim) && len(now) == workers && listen == workers, err
 }

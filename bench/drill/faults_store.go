@@ -129,7 +129,7 @@ func (v *vault) read(ctx context.Context, u hub.UserID) (got []int, err error) {
 func (v *vault) readOnce(ctx context.Context, u hub.UserID) ([]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	c, err := dialAs(ctx, v.d.stack.Front(), v.d.stack.Secret(), &device{user: u})
+	c, err := dialAs(ctx, v.d.stack.Front.URL(), v.d.stack.Access.Secret(), &device{user: u})
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ type post struct {
 // notify posts to API server number api, counted over all of them.
 func (d *drill) notify(ctx context.Context, b *backend, what string, api int, p post) answer {
 	p.Type = "drill"
-	apis := d.stack.APIs()
+	apis := d.stack.API.URLs()
 	return b.call(ctx, what, http.MethodPost, apis[api%len(apis)]+"/notify", p)
 }
 
@@ -262,7 +262,7 @@ func (d *drill) connect(ctx context.Context, user string) answer {
 	a := answer{what: "connect", at: time.Now()}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	c, err := dialAs(ctx, d.stack.Front(), d.stack.Secret(), &device{user: hub.UserID(user)})
+	c, err := dialAs(ctx, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: hub.UserID(user)})
 	a.took, a.err = time.Since(a.at), err
 	if err == nil {
 		a.status = http.StatusOK

@@ -33,7 +33,7 @@ func (d *drill) ghosts(ctx context.Context) ([]string, error) {
 // index reads the entries of all data shards.
 func (d *drill) index(ctx context.Context) (map[hub.UserID][]hub.ProcessID, error) {
 	all := make(map[hub.UserID][]hub.ProcessID)
-	for _, name := range d.stack.DataShards() {
+	for _, name := range d.stack.Config.DataShards() {
 		err := d.atMaster(ctx, name, func(c *redis.Client) error {
 			entries, err := readIndex(ctx, c, d.stack.Keys())
 			for u, ids := range entries {
@@ -50,7 +50,7 @@ func (d *drill) index(ctx context.Context) (map[hub.UserID][]hub.ProcessID, erro
 
 // atMaster calls f with a client of a master.
 func (d *drill) atMaster(ctx context.Context, name string, f func(*redis.Client) error) error {
-	srv, err := d.stack.Master(ctx, name)
+	srv, err := d.stack.Redis.Master(ctx, name)
 	if err != nil {
 		return err
 	}

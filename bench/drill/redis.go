@@ -18,7 +18,7 @@ func killPubSub(ctx context.Context, d *drill) error {
 }
 
 func (d *drill) killMaster(ctx context.Context, name string) error {
-	srv, err := d.stack.Master(ctx, name)
+	srv, err := d.stack.Redis.Master(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (d *drill) killMaster(ctx context.Context, name string) error {
 // place; then it comes back, with the connections that it had, as the master
 // that it believes to be.
 func hangPubSub(ctx context.Context, d *drill) error {
-	srv, err := d.stack.Master(ctx, stack.ShardMaster(shard))
+	srv, err := d.stack.Redis.Master(ctx, stack.ShardMaster(shard))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func hangPubSub(ctx context.Context, d *drill) error {
 
 // killReplica kills the replica that has the most subscribers.
 func killReplica(ctx context.Context, d *drill) error {
-	replicas, err := d.stack.Replicas(ctx, stack.ShardMaster(shard))
+	replicas, err := d.stack.Redis.Replicas(ctx, stack.ShardMaster(shard))
 	if err != nil {
 		return err
 	}
@@ -89,11 +89,11 @@ func subscribers(ctx context.Context, srv *redisproc.Server) (int, error) {
 }
 
 func killSentinelAndMaster(ctx context.Context, d *drill) error {
-	srv, err := d.stack.Master(ctx, stack.ShardMaster(shard))
+	srv, err := d.stack.Redis.Master(ctx, stack.ShardMaster(shard))
 	if err != nil {
 		return err
 	}
-	sentinel := d.stack.Sentinels()[0]
+	sentinel := d.stack.Redis.Sentinels()[0]
 	d.say("killing %s, the master of %s, and the Sentinel %s", srv.Addr(), stack.ShardMaster(shard), sentinel.Addr())
 	d.faultAt = time.Now()
 	sentinel.Crash()
@@ -109,7 +109,7 @@ const staleTimeout = 20 * time.Second
 // Sentinel tells it otherwise.
 func staleMaster(ctx context.Context, d *drill) error {
 	name := stack.ShardMaster(shard)
-	old, err := d.stack.Master(ctx, name)
+	old, err := d.stack.Redis.Master(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 func (d *drill) run(ctx context.Context) error {
 	clients, hangUp := context.WithCancel(ctx)
 	defer hangUp()
-	d.fleet = newFleet(&d.book, d.stack.Front(), d.stack.Secret(), d.opts.Conns)
+	d.fleet = newFleet(&d.book, d.stack.Front.URL(), d.stack.Access.Secret(), d.opts.Conns)
 	d.result.Connections = len(d.fleet.devices)
 	d.fleet.start(clients)
 	defer d.fleet.wait()
@@ -175,16 +175,16 @@ func (d *drill) gather(ctx context.Context) error {
 }
 
 func (d *drill) locate() error {
-	pids, err := d.stack.Workers()
+	pids, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
-	return d.fleet.locate(d.stack.FrontPort(), pids)
+	return d.fleet.locate(d.stack.Front.Port(), pids)
 }
 
 // load runs the senders, and the fault in the midst of them.
 func (d *drill) load(ctx context.Context) error {
-	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.APIs(), d.stack.Key(), d.opts.Rate, senderCount)
+	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.API.URLs(), d.stack.Access.Key(), d.opts.Rate, senderCount)
 	d.senders.named, d.senders.guests = d.named, d.fleet.guests.users()
 	d.openBooks(ctx)
 	sending, stop := context.WithCancel(ctx)

@@ -11,9 +11,9 @@ import (
 
 // killAPI kills one of the API servers. Its callers go to the other.
 func killAPI(_ context.Context, d *drill) error {
-	d.say("killing the API server %s", d.stack.APIs()[1])
+	d.say("killing the API server %s", d.stack.API.URLs()[1])
 	d.faultAt = time.Now()
-	return d.stack.KillAPI(1)
+	return d.stack.API.Kill(1)
 }
 
 const (
@@ -30,7 +30,7 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 	if err := d.locate(); err != nil {
 		return err
 	}
-	old, err := d.stack.Workers()
+	old, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 	}
 	d.say("replacing workers %v", old)
 	d.faultAt = time.Now()
-	if err := d.stack.ReplaceWorkers(); err != nil {
+	if err := d.stack.Front.ReplaceWorkers(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, replaceTimeout)
@@ -65,7 +65,7 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 
 // gone reports whether none of the workers runs any more.
 func (d *drill) gone(workers []int) (bool, error) {
-	now, err := d.stack.Workers()
+	now, err := d.stack.Front.Workers()
 	if err != nil {
 		return false, err
 	}
