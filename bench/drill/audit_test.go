@@ -44,7 +44,7 @@ func TestWhoWasSentAway(t *testing.T) {
 		}
 	}
 	a.excuse(fault, in(3), "why")
-	d := &drill{scenario: scenario{gap: 7 * time.Second}, audit: a, loadEnd: in(60)}
+	d := &drill{scenario: scenario{gap: 7 * time.Second}, journal: &journal{}, audit: a, loadEnd: in(60)}
 	if r := d.rules(); len(r.Excused) != 1 || r.Joined != 0 || !r.End.Equal(in(60)) || r.SentAway == nil || r.Patience != 8*time.Second {
 		t.Errorf("rules %+v", r)
 	}

@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"time"
 
@@ -43,19 +42,17 @@ func dataCut(name string) side {
 
 // cutFront cuts the front off and wants it to say so.
 func cutFront(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
-	d.waitReady(ctx, b, "the front", d.stack.Front.Admin(), time.Second)
+	d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), time.Second)
 	d.sendsAway(time.Now(), awayFor+sentAwayWithin)
-	ready := d.watchReady(ctx, b, "the front's /readyz", d.stack.Front.Admin())
+	ready := d.readiness.watch(ctx, "the front's /readyz", d.stack.Front.Admin())
 	defer ready.end()
 	if err := d.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {
 		return err
 	}
 	healed := time.Now()
-	took := d.waitReady(ctx, b, "the front", d.stack.Front.Admin(), readyAgain+d.stalls.longest())
+	took := d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), readyAgain+d.stalls.longest())
 	d.say("the front is ready again after %.1fs", took.Seconds())
-	d.checkUnready(ready.end(), healed)
+	d.readiness.checkUnready(ready.end(), healed)
 	return d.regroup(ctx)
 }
 
@@ -71,18 +68,6 @@ func (d *drill) cutFor(ctx context.Context, length time.Duration, what string) e
 	}
 	d.say("the network is whole again")
 	return d.net.heal(ctx)
-}
-
-// checkUnready wants that a server said that it was not ready, soon enough and
-// for as long as the fault lasted.
-func (d *drill) checkUnready(answers []answer, healed time.Time) {
-	limit := d.faultAt.Add(notReadyWithin + d.stalls.longest())
-	for _, a := range between(answers, limit, healed) {
-		if a.status != http.StatusServiceUnavailable {
-			d.result.breaks("%.1fs after the fault /readyz did not say 503: %v", a.at.Sub(d.faultAt).Seconds(), a)
-			return
-		}
-	}
 }
 
 // cutFrontData cuts the front off from data Redis.

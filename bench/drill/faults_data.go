@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,12 +47,10 @@ func lagReplica(ctx context.Context, d *drill) error {
 	if err != nil {
 		return err
 	}
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
 	d.faultAt = time.Now()
-	stores := d.watchPosts(ctx, b, "store", 100*time.Millisecond, storePost)
-	late := watching(ctx, 20*time.Millisecond, func(ctx context.Context, n int) answer { return d.notifyNewcomer(ctx, b, n) })
-	banned := watching(ctx, 100*time.Millisecond, func(ctx context.Context, n int) answer { return d.banNewcomer(ctx, b, n) })
+	stores := d.backend.watchPosts(ctx, "store", 100*time.Millisecond, storePost)
+	late := watching(ctx, 20*time.Millisecond, func(ctx context.Context, n int) answer { return d.notifyNewcomer(ctx, n) })
+	banned := watching(ctx, 100*time.Millisecond, func(ctx context.Context, n int) answer { return d.banNewcomer(ctx, n) })
 	for _, step := range []struct{ lag, length time.Duration }{{littleLag, littleLagFor}, {farLag, farLagFor}, {0, regroup}} {
 		d.say("data replica %s is %v behind", replicas[0].Addr(), step.lag)
 		master.Proxy().SetDelay(step.lag, replicas[0].Addr())
@@ -62,38 +59,17 @@ func lagReplica(ctx context.Context, d *drill) error {
 		}
 	}
 	master.Proxy().SetDelay(0, replicas[0].Addr())
-	d.checkAll("notified right after hello", late.end())
-	d.checkAll("disconnected right after hello", banned.end())
-	d.checkAll("stored", stores.end())
+	d.judge.checkAll("notified right after hello", late.end())
+	d.judge.checkAll("disconnected right after hello", banned.end())
+	d.judge.checkAll("stored", stores.end())
 	return err
-}
-
-// checkAll wants every call answered as it was meant to be.
-func (d *drill) checkAll(what string, answers []answer) {
-	failed := 0
-	var example answer
-	for _, a := range answers {
-		if !a.ok() {
-			failed, example = failed+1, a
-		}
-	}
-	d.say("%s: %d of %d", what, len(answers)-failed, len(answers))
-	if failed > 0 {
-		d.result.breaks("%s: %d of %d failed, one %.1fs after the fault: %v", what, failed, len(answers), example.at.Sub(d.faultAt).Seconds(), example)
-	}
-}
-
-func storePost(n int) post {
-	p := awayPost(n)
-	p.Store = keepFor
-	return p
 }
 
 // notifyNewcomer connects a player and wants a notification that is sent
 // right after hello to be read.
-func (d *drill) notifyNewcomer(ctx context.Context, b *backend, n int) answer {
+func (d *drill) notifyNewcomer(ctx context.Context, n int) answer {
 	return d.withNewcomer(ctx, fmt.Sprintf("late%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
-		a := d.notify(ctx, b, "notify after hello", n, post{Users: []hub.UserID{u}, Data: keepsake{N: n}})
+		a := d.backend.notify(ctx, "notify after hello", n, post{Users: []hub.UserID{u}, Data: keepsake{N: n}})
 		if !a.ok() {
 			return a
 		}
@@ -107,10 +83,10 @@ func (d *drill) notifyNewcomer(ctx context.Context, b *backend, n int) answer {
 
 // banNewcomer connects a player and wants the connection ended that is
 // disconnected right after hello.
-func (d *drill) banNewcomer(ctx context.Context, b *backend, n int) answer {
+func (d *drill) banNewcomer(ctx context.Context, n int) answer {
 	return d.withNewcomer(ctx, fmt.Sprintf("banned%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
 		apis := d.stack.API.URLs()
-		a := b.call(ctx, "disconnect after hello", http.MethodDelete, apis[n%len(apis)]+"/users/"+url.PathEscape(string(u))+"/connections", nil)
+		a := d.backend.call(ctx, "disconnect after hello", http.MethodDelete, apis[n%len(apis)]+"/users/"+url.PathEscape(string(u))+"/connections", nil)
 		if !a.ok() {
 			return a
 		}
@@ -170,14 +146,12 @@ func quickFailovers(o *stack.Options) { o.FailoverTimeout = shortFailovers }
 
 // planFailovers has Sentinel replace the data master, again and again.
 func planFailovers(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
 	plain, named := d.newVault("keeper", 40, false), d.newVault("savekeeper", 40, true)
 	watches := map[string]*watch{
-		"post":          d.watchPosts(ctx, b, "post", 50*time.Millisecond, awayPost),
-		"post with id":  d.watchPosts(ctx, b, "post with id", 50*time.Millisecond, namedPost),
-		"store":         plain.fill(ctx, b, 10*time.Millisecond),
-		"store with id": named.fill(ctx, b, 20*time.Millisecond),
+		"post":          d.backend.watchPosts(ctx, "post", 50*time.Millisecond, awayPost),
+		"post with id":  d.backend.watchPosts(ctx, "post with id", 50*time.Millisecond, namedPost),
+		"store":         plain.fill(ctx, 10*time.Millisecond),
+		"store with id": named.fill(ctx, 20*time.Millisecond),
 		"connect":       d.newcomers(ctx),
 	}
 	if err := pause(ctx, time.Second); err != nil {
@@ -195,7 +169,7 @@ func planFailovers(ctx context.Context, d *drill) error {
 		}
 	}
 	for what, w := range watches {
-		d.checkFailovers(what, w.end(), began)
+		d.judge.checkFailovers(what, w.end(), began)
 	}
 	return errors.Join(plain.open(ctx), named.open(ctx))
 }
@@ -267,31 +241,6 @@ func (d *drill) askFailover(ctx context.Context, name string) error {
 	}
 }
 
-// checkFailovers wants calls to be answered again soon after each failover.
-func (d *drill) checkFailovers(what string, answers []answer, began []time.Time) {
-	d.checkRefusalsOf(what, answers)
-	for i, at := range began {
-		next := time.Now()
-		if i+1 < len(began) {
-			next = began[i+1]
-		}
-		took, limit := back(answers, at, next), answeredWithin+d.stalls.longest()
-		d.say("%s: answered as ever %.2fs after failover %d", what, took.Seconds(), i+1)
-		if took > limit {
-			d.result.breaks("%s: refused or late up to %v after planned failover %d, want at most %v", what, took.Round(10*time.Millisecond), i+1, limit.Round(time.Millisecond))
-		}
-	}
-}
-
-// checkRefusalsOf is checkRefusals for calls of the API; a player who could
-// not connect has no HTTP answer to look at.
-func (d *drill) checkRefusalsOf(what string, answers []answer) {
-	if what != "connect" {
-		d.say("%s: %v", what, count(answers))
-		d.checkRefusals(answers)
-	}
-}
-
 const (
 	// fullFor is how long data Redis is full.
 	fullFor = 8 * time.Second
@@ -307,16 +256,14 @@ const (
 // users who are away, and makes space later. Players come and go meanwhile, and
 // /readyz says degraded.
 func fillRedis(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
 	d.faultAt = time.Now()
 	addr, err := d.limitMemory(ctx)
 	if err != nil {
 		return err
 	}
-	ready := d.watchReady(ctx, b, "/readyz", d.stack.API.URLs()[0])
-	plain := d.watchPosts(ctx, b, "post", 50*time.Millisecond, awayPost)
-	stores := d.watchPosts(ctx, b, "store", 10*time.Millisecond, fillPost)
+	ready := d.readiness.watch(ctx, "/readyz", d.stack.API.URLs()[0])
+	plain := d.backend.watchPosts(ctx, "post", 50*time.Millisecond, awayPost)
+	stores := d.backend.watchPosts(ctx, "store", 10*time.Millisecond, fillPost)
 	full, err := d.waitRefused(ctx, stores)
 	if err == nil {
 		err = pause(ctx, fullFor)
@@ -326,15 +273,15 @@ func fillRedis(ctx context.Context, d *drill) error {
 	}
 	d.say("there is space again: refused stores %v", count(stores.soFar()))
 	spaceAt := time.Now()
-	d.waitReady(ctx, b, "the API", d.stack.API.URLs()[0], forgotten)
+	d.readiness.wait(ctx, "the API", d.stack.API.URLs()[0], forgotten)
 	if err := pause(ctx, regroup); err != nil {
 		return err
 	}
 	all := stores.end()
-	d.checkAll("posted while Redis was full", between(plain.end(), full, spaceAt))
-	d.checkRefusals(all)
-	d.checkAll("stored after there was space", between(all, spaceAt.Add(time.Second), time.Now()))
-	d.checkNames(between(ready.end(), full.Add(2*time.Second), spaceAt), []int{http.StatusOK}, addr)
+	d.judge.checkAll("posted while Redis was full", between(plain.end(), full, spaceAt))
+	d.judge.checkRefusals(all)
+	d.judge.checkAll("stored after there was space", between(all, spaceAt.Add(time.Second), time.Now()))
+	d.readiness.checkNames(between(ready.end(), full.Add(2*time.Second), spaceAt), []int{http.StatusOK}, addr)
 	return nil
 }
 
@@ -393,21 +340,6 @@ func (d *drill) waitRefused(ctx context.Context, w *watch) (time.Time, error) {
 	}
 }
 
-// checkNames wants /readyz to answer with one of the statuses, and to name what
-// is refused, or where.
-func (d *drill) checkNames(answers []answer, statuses []int, what string) {
-	for _, a := range answers {
-		named := strings.Contains(strings.ToLower(a.body), what)
-		if !slices.Contains(statuses, a.status) || !named {
-			d.result.breaks("%.1fs after the fault /readyz did not say %v and %s: %v", a.at.Sub(d.faultAt).Seconds(), statuses, what, a)
-			return
-		}
-	}
-	if len(answers) > 0 {
-		d.say("/readyz: %v", answers[len(answers)-1])
-	}
-}
-
 const (
 	// busyFor is how long a replica is busy with a script, rightlessFor how
 	// long a right is taken away.
@@ -424,18 +356,16 @@ return 1`
 
 // refuseCommands has servers answer with refusals of several classes.
 func refuseCommands(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
-	ready := d.watchReady(ctx, b, "/readyz", d.stack.API.URLs()[0])
-	posts := d.watchPosts(ctx, b, "post", 20*time.Millisecond, awayPost)
-	named := d.watchPosts(ctx, b, "post with id", 50*time.Millisecond, namedPost)
-	stores := d.watchPosts(ctx, b, "store", 50*time.Millisecond, storePost)
+	ready := d.readiness.watch(ctx, "/readyz", d.stack.API.URLs()[0])
+	posts := d.backend.watchPosts(ctx, "post", 20*time.Millisecond, awayPost)
+	named := d.backend.watchPosts(ctx, "post with id", 50*time.Millisecond, namedPost)
+	stores := d.backend.watchPosts(ctx, "store", 50*time.Millisecond, storePost)
 	d.faultAt = time.Now()
 	if err := d.keepBusy(ctx); err != nil {
 		return err
 	}
 	busyUntil := time.Now()
-	d.checkAll("posted while a replica was busy", between(posts.soFar(), d.faultAt, busyUntil))
+	d.judge.checkAll("posted while a replica was busy", between(posts.soFar(), d.faultAt, busyUntil))
 	if err := pause(ctx, regroup); err != nil {
 		return err
 	}
@@ -447,11 +377,11 @@ func refuseCommands(ctx context.Context, d *drill) error {
 	if err := d.takeRight(ctx, "publish", stack.ShardMaster(shard), ready, http.StatusServiceUnavailable, http.StatusOK); err != nil {
 		return err
 	}
-	d.waitReady(ctx, b, "the API", d.stack.API.URLs()[0], forgotten)
+	d.readiness.wait(ctx, "the API", d.stack.API.URLs()[0], forgotten)
 	for _, w := range []*watch{posts, named, stores} {
 		answers := w.end()
 		d.say("%s: %v", answers[0].what, count(answers))
-		d.checkRefusals(answers)
+		d.judge.checkRefusals(answers)
 	}
 	return nil
 }
@@ -489,7 +419,7 @@ func (d *drill) takeRight(ctx context.Context, command, shard string, ready *wat
 	if e := setRights(ctx, servers, "+"+command); err != nil || e != nil {
 		return errors.Join(err, e)
 	}
-	d.checkNames(between(ready.soFar(), taken.Add(2*time.Second), given), status, command)
+	d.readiness.checkNames(between(ready.soFar(), taken.Add(2*time.Second), given), status, command)
 	return pause(ctx, regroup)
 }
 

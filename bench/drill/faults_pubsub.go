@@ -43,10 +43,8 @@ func stopPubSub(ctx context.Context, d *drill) error {
 	}
 	d.givesUp(d.faultAt, time.Now())
 	d.say("they go on")
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
-	d.waitReady(ctx, b, "the API", d.stack.API.URLs()[0], readyAgain)
-	d.waitReady(ctx, b, "the front", d.stack.Front.Admin(), readyAgain)
+	d.readiness.wait(ctx, "the API", d.stack.API.URLs()[0], readyAgain)
+	d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), readyAgain)
 	if err := pause(ctx, shortWindow+regroup); err != nil {
 		return err
 	}
@@ -105,10 +103,8 @@ const mostDevices = 3
 // killTwo kills two servers at once, three times, and brings them back each
 // time.
 func killTwo(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
 	v := d.newVault("keeper", 40, true)
-	stores := v.fill(ctx, b, 20*time.Millisecond)
+	stores := v.fill(ctx, 20*time.Millisecond)
 	d.faultAt = time.Now()
 	first, second := stack.ShardMaster(0), stack.ShardMaster(1)
 	for _, pair := range [][2]victim{
@@ -122,7 +118,7 @@ func killTwo(ctx context.Context, d *drill) error {
 	}
 	answers := stores.end()
 	d.say("store with id: %v", count(answers))
-	d.checkRefusals(answers)
+	d.judge.checkRefusals(answers)
 	return v.open(ctx)
 }
 

@@ -64,15 +64,13 @@ const serveAgainWithin = 10 * time.Second
 // loseLogs takes away the readers of what servers log, and restarts Redis, of
 // which there is much to say; and again with readers who do not read.
 func loseLogs(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
 	if err := d.movesAll(); err != nil {
 		return err
 	}
 	d.faultAt = time.Now()
 	d.say("nobody reads what the servers log any more: the pipes are closed")
 	d.stack.CloseLogs()
-	if err := d.restartRedis(ctx, b); err != nil {
+	if err := d.restartRedis(ctx); err != nil {
 		return err
 	}
 	d.say("restarting the servers")
@@ -91,7 +89,7 @@ func loseLogs(ctx context.Context, d *drill) error {
 	if err := d.stack.StopReadingLogs(); err != nil {
 		return err
 	}
-	if err := d.restartRedis(ctx, b); err != nil {
+	if err := d.restartRedis(ctx); err != nil {
 		return err
 	}
 	return d.replaceQuietly(ctx)
@@ -99,7 +97,7 @@ func loseLogs(ctx context.Context, d *drill) error {
 
 // restartRedis kills the replicas of a pub/sub shard and of data Redis, starts
 // them again, and wants every server to live and to be ready again.
-func (d *drill) restartRedis(ctx context.Context, b *backend) error {
+func (d *drill) restartRedis(ctx context.Context) error {
 	replicas, err := d.stack.Redis.Replicas(ctx, stack.ShardMaster(1))
 	if err != nil {
 		return err
@@ -122,13 +120,13 @@ func (d *drill) restartRedis(ctx context.Context, b *backend) error {
 			return err
 		}
 	}
-	return d.checkAlive(ctx, b)
+	return d.checkAlive(ctx)
 }
 
 // checkAlive wants every server to live and to be ready.
-func (d *drill) checkAlive(ctx context.Context, b *backend) error {
+func (d *drill) checkAlive(ctx context.Context) error {
 	for i, url := range d.stack.API.URLs() {
-		d.waitReady(ctx, b, fmt.Sprintf("API server %d", i), url, serveAgainWithin)
+		d.readiness.wait(ctx, fmt.Sprintf("API server %d", i), url, serveAgainWithin)
 	}
 	if err := d.stack.Alive(); err != nil {
 		d.result.breaks("%v", err)

@@ -31,8 +31,6 @@ func twoDataShards(o *stack.Options) { o.Data = 2 }
 
 // stopShard stops all servers of the second data shard for a while.
 func stopShard(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
 	o, err := d.observe(ctx)
 	if err != nil {
 		return err
@@ -46,7 +44,7 @@ func stopShard(ctx context.Context, d *drill) error {
 	d.say("all servers of %s stand still for %v; %d of %d observers are there", name, shardDownFor, len(there), observers)
 	one := func(users []hub.UserID, n int) hub.UserID { return users[n%len(users)] }
 	ask := func(what string, p func(n int) post) *watch {
-		return d.watchPosts(ctx, b, what, 50*time.Millisecond, p)
+		return d.backend.watchPosts(ctx, what, 50*time.Millisecond, p)
 	}
 	up := ask("to the other shard", func(n int) post { return post{Users: []hub.UserID{one(here, n)}, Data: keepsake{N: n}} })
 	down := ask("to the shard that is down", func(n int) post { return post{Users: []hub.UserID{one(there, n)}} })
@@ -56,7 +54,7 @@ func stopShard(ctx context.Context, d *drill) error {
 	stored := ask("stored for both", func(n int) post {
 		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Store: keepFor}
 	})
-	ready := d.watchReady(ctx, b, "/readyz", d.stack.API.URLs()[0])
+	ready := d.readiness.watch(ctx, "/readyz", d.stack.API.URLs()[0])
 	d.faultAt = time.Now()
 	err = hangServers(ctx, shardDownFor, d.stack.Redis.Servers(name))
 	over := time.Now()
@@ -67,11 +65,11 @@ func stopShard(ctx context.Context, d *drill) error {
 	known := d.faultAt.Add(knownDown + d.stalls.longest())
 	d.checkServed(o, between(up.end(), d.faultAt, over), 0)
 	d.checkMixed(o, during(mixed.end(), known, over))
-	d.checkRefused(during(down.end(), known, over))
-	d.checkRefused(during(stored.end(), known, over))
-	d.checkDegraded(during(ready.end(), known, over))
+	d.judge.checkRefused(during(down.end(), known, over))
+	d.judge.checkRefused(during(stored.end(), known, over))
+	d.readiness.checkDegraded(during(ready.end(), known, over))
 	for _, w := range []*watch{up, down, mixed, stored} {
-		d.checkRefusals(w.soFar())
+		d.judge.checkRefusals(w.soFar())
 	}
 	return err
 }
@@ -81,14 +79,14 @@ const mixedFrom = 1_000_000
 
 // checkServed wants that every notification was accepted and read.
 func (d *drill) checkServed(o *audience, answers []answer, from int) {
-	d.checkAll("notified on the shard that is up", answers)
+	d.judge.checkAll("notified on the shard that is up", answers)
 	d.checkHeard(o, "on the shard that is up", len(answers), from)
 }
 
 // checkMixed wants that notifications were accepted for the one observer and
 // told unavailable for the other.
 func (d *drill) checkMixed(o *audience, answers []answer) {
-	d.checkAll("notified on both shards", answers)
+	d.judge.checkAll("notified on both shards", answers)
 	wrong := 0
 	var example answer
 	for _, a := range answers {
@@ -108,29 +106,6 @@ func (d *drill) checkMixed(o *audience, answers []answer) {
 func (d *drill) checkHeard(o *audience, what string, posted, from int) {
 	if heard := o.heard(from, from+mixedFrom); heard < posted {
 		d.result.breaks("of %d notifications to observers %s, only %d were read", posted, what, heard)
-	}
-}
-
-// checkRefused wants 503, and when to try again.
-func (d *drill) checkRefused(answers []answer) {
-	for _, a := range answers {
-		if a.status != http.StatusServiceUnavailable || !a.wait {
-			d.result.breaks("%s: not refused with 503 and Retry-After: %v", a.what, a)
-			return
-		}
-	}
-}
-
-// checkDegraded wants a server that can serve some to say so.
-func (d *drill) checkDegraded(answers []answer) {
-	for _, a := range answers {
-		if !a.ok() || !strings.Contains(a.body, "degraded") {
-			d.result.breaks("/readyz is not 200 and degraded while one of two data shards is down: %v", a)
-			return
-		}
-	}
-	if len(answers) > 0 {
-		d.say("/readyz: %v", answers[len(answers)-1])
 	}
 }
 
@@ -237,20 +212,18 @@ func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
 func growShards(ctx context.Context, d *drill) error {
 	// A worker that knows the old list only cannot say what stands elsewhere.
 	d.forgets = true
-	b := newBackend(d.stack.Access.Key())
-	defer b.close()
 	if err := d.movesAll(); err != nil {
 		return err
 	}
 	lonely := make(chan string, 1)
-	go func() { lonely <- d.checkPrefix(ctx, b) }()
-	d.checkLayouts(ctx, b)
+	go func() { lonely <- d.checkPrefix(ctx) }()
+	d.checkLayouts(ctx)
 	early, keeper, visited := d.newVault("early", 60, true), d.newVault("keeper", 60, true), d.newVault("visited", 20, true)
 	for n := range 120 {
-		early.put(ctx, b, "store with id", n)
-		visited.put(ctx, b, "store with id", n)
+		early.put(ctx, "store with id", n)
+		visited.put(ctx, "store with id", n)
 	}
-	stores := keeper.fill(ctx, b, 20*time.Millisecond)
+	stores := keeper.fill(ctx, 20*time.Millisecond)
 	err := d.grow(ctx, visited)
 	answers := stores.end()
 	d.say("store with id: %v", count(answers))
@@ -346,25 +319,25 @@ const (
 
 // checkPrefix is checkLayout for an API server and a front of which one has a
 // mistyped prefix. By itself each might be one of another deployment.
-func (d *drill) checkPrefix(ctx context.Context, b *backend) (wrong string) {
+func (d *drill) checkPrefix(ctx context.Context) (wrong string) {
 	p, err := d.stack.Front.Extra(ctx, "--redis-prefix", "other")
 	if err != nil {
 		return err.Error()
 	}
 	defer p.Stop(time.Second) //nolint:errcheck // it serves nobody
-	return d.checkLayout(ctx, b, odd{"another prefix", "prefix", lonelyWithin, []string{"--redis-prefix", "otter"}})
+	return d.checkLayout(ctx, odd{"another prefix", "prefix", lonelyWithin, []string{"--redis-prefix", "otter"}})
 }
 
 // checkLayouts wants API servers that are told of other shards to say that they
 // are not ready, and why.
-func (d *drill) checkLayouts(ctx context.Context, b *backend) {
+func (d *drill) checkLayouts(ctx context.Context) {
 	data, pubsub := d.stack.Redis.DataURLs(), d.stack.Redis.PubSubURLs()
 	for _, o := range []odd{
 		{"fewer data shards", stack.DataShard(1), noticedWithin, []string{"--redis-data", data[0]}},
 		{"another data shard", stack.DataShard(2), noticedWithin, []string{"--redis-data", data[0] + " " + data[2]}},
 		{"data and pub/sub swapped", stack.ShardMaster(0), noticedWithin, []string{"--redis-data", strings.Join(pubsub, " "), "--redis-pubsub", strings.Join(data[:2], " ")}},
 	} {
-		d.noteLayout(d.checkLayout(ctx, b, o))
+		d.noteLayout(d.checkLayout(ctx, o))
 	}
 }
 
@@ -377,7 +350,7 @@ func (d *drill) noteLayout(wrong string) {
 
 // checkLayout starts an odd API server and says what is wrong with it, if it
 // does not say that it is not ready, and why.
-func (d *drill) checkLayout(ctx context.Context, b *backend, o odd) (wrong string) {
+func (d *drill) checkLayout(ctx context.Context, o odd) (wrong string) {
 	p, url, err := d.stack.API.Extra(ctx, o.flags...)
 	if err != nil {
 		return fmt.Sprintf("start an API server with %s: %v", o.what, err)
@@ -385,7 +358,7 @@ func (d *drill) checkLayout(ctx context.Context, b *backend, o odd) (wrong strin
 	defer p.Stop(time.Second) //nolint:errcheck // it serves nobody
 	var last answer
 	for end := time.Now().Add(o.within + d.stalls.longest()); time.Now().Before(end); {
-		last = b.call(ctx, "/readyz of an API server with "+o.what, http.MethodGet, url+"/readyz", nil)
+		last = d.backend.call(ctx, "/readyz of an API server with "+o.what, http.MethodGet, url+"/readyz", nil)
 		if last.status == http.StatusServiceUnavailable && strings.Contains(last.body, o.names) {
 			d.say("%v", last)
 			return ""

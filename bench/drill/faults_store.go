@@ -32,27 +32,27 @@ func (d *drill) newVault(name string, size int, ids bool) *vault {
 }
 
 // fill stores notifications at a fixed pace until the watch is ended.
-func (v *vault) fill(ctx context.Context, b *backend, every time.Duration) *watch {
+func (v *vault) fill(ctx context.Context, every time.Duration) *watch {
 	what := "store"
 	if v.ids {
 		what = "store with id"
 	}
-	return watching(ctx, every, func(ctx context.Context, n int) answer { return v.put(ctx, b, what, n) })
+	return watching(ctx, every, func(ctx context.Context, n int) answer { return v.put(ctx, what, n) })
 }
 
 // put stores notification n, and writes it down when it was accepted.
-func (v *vault) put(ctx context.Context, b *backend, what string, n int) answer {
+func (v *vault) put(ctx context.Context, what string, n int) answer {
 	p := post{Users: []hub.UserID{hub.UserID(fmt.Sprintf("%s%d", v.name, n%v.size))}, Data: keepsake{N: n}, Store: keepFor}
 	if v.ids {
 		p.ID = fmt.Sprintf("%s-%d", v.name, n)
 	}
-	a := v.d.notify(ctx, b, what, n, p)
+	a := v.d.backend.notify(ctx, what, n, p)
 	end := time.Now().Add(callTimeout)
 	for try := 1; v.ids && !a.ok() && time.Now().Before(end); try++ {
 		if pause(ctx, 50*time.Millisecond) != nil {
 			break
 		}
-		again := v.d.notify(ctx, b, what, n+try, p)
+		again := v.d.backend.notify(ctx, what, n+try, p)
 		again.at, again.took = a.at, again.until().Sub(a.at)
 		a = again
 	}

@@ -75,13 +75,6 @@ func (d *drill) argsApart() []string {
 	return args
 }
 
-// skip gives the scenario up because the machine does not allow it.
-func (d *drill) skip(why error) *Result {
-	d.say("skipped: %v", why)
-	d.result.Skipped, d.result.Reason = true, why.Error()
-	return &d.result
-}
-
 // side says where a process runs.
 type side uint8
 

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -77,31 +76,31 @@ const (
 // drill is a scenario under way.
 type drill struct {
 	scenario
-	opts    Options
-	stderr  io.Writer
-	started time.Time
+	*journal
 
+	opts    Options
 	stack   *stack.Stack
 	book    ledger.Book
 	fleet   *fleet
 	senders *senders
-	stalls  stallMeter
-	result  Result
-	faultAt time.Time // zero: no fault yet
 	loadEnd time.Time
 	net     *network // of a scenario that runs apart
+
+	judge     judge
+	backend   *backend
+	readiness *readiness
 
 	audit // what scenarios add to what is promised
 }
 
-// say prints a line of progress.
-func (d *drill) say(format string, args ...any) {
-	fmt.Fprintf(d.stderr, "%s %5.1fs  %s\n", d.name, time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
+func newDrill(s scenario, opts Options, stderr io.Writer) *drill {
+	j := newJournal(s.name, stderr)
+	return &drill{scenario: s, journal: j, opts: opts, judge: judge{j}}
 }
 
 // play runs one scenario from nothing to nothing.
 func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Result, error) {
-	d := &drill{scenario: s, opts: opts, stderr: stderr, started: time.Now(), result: Result{Scenario: s.name}}
+	d := newDrill(s, opts, stderr)
 	o := stack.Options{
 		Binary: opts.Binary, APIs: apis, Workers: workers, Shards: shards, Replicas: replicas,
 		AtMostOnce: opts.AtMostOnce, FrontArgs: s.front, LogDir: opts.LogDir,
@@ -138,6 +137,8 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 func (d *drill) run(ctx context.Context) error {
 	clients, hangUp := context.WithCancel(ctx)
 	defer hangUp()
+	d.attach()
+	defer d.backend.close()
 	d.fleet = newFleet(&d.book, d.stack.Front.URL(), d.stack.Access.Secret(), d.opts.Conns)
 	d.result.Connections = len(d.fleet.devices)
 	d.fleet.start(clients)
@@ -161,6 +162,12 @@ func (d *drill) run(ctx context.Context) error {
 	d.fleet.wait()
 	d.account()
 	return nil
+}
+
+// attach has those who look at the system do so from now on.
+func (d *drill) attach() {
+	d.backend = newBackend(d.stack.Access.Key(), d.stack.API.URLs())
+	d.readiness = &readiness{d.journal, d.backend}
 }
 
 // gather waits until everybody is connected and known by its worker.

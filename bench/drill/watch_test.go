@@ -19,14 +19,13 @@ import (
 )
 
 // quiet is a drill that tells nobody.
-func quiet() *drill {
-	return &drill{scenario: scenario{name: "x"}, stderr: io.Discard, started: time.Now()}
-}
+func quiet() *drill { return newDrill(scenario{name: "x"}, Options{}, io.Discard) }
 
 // broke is what a check made of a drill's result.
 func broke(t *testing.T, want string, check func(d *drill)) {
 	t.Helper()
 	d := quiet()
+	d.readiness = &readiness{journal: d.journal}
 	check(d)
 	if got := strings.Join(d.result.Broke, "; "); (want == "") != (got == "") || !strings.Contains(got, want) {
 		t.Errorf("broke %q, want %q", got, want)
@@ -41,7 +40,7 @@ func TestCallTellsWhatCame(t *testing.T) {
 		}
 		_, _ = io.Copy(w, r.Body)
 	}))
-	b := newBackend("k")
+	b := newBackend("k", nil)
 	defer b.close()
 	defer srv.Close()
 	if a := b.call(t.Context(), "x", http.MethodPost, srv.URL+"/fine", post{Store: "1h"}); !a.ok() || a.wait || !strings.Contains(a.body, `"store":"1h"`) {
@@ -105,29 +104,31 @@ func TestBackIsTheEndOfTheLastFailure(t *testing.T) {
 
 func TestRefusalsHaveAClass(t *testing.T) {
 	t0 := time.Now()
-	broke(t, "", func(d *drill) { d.checkRefusals(calls(t0, map[int]int{3: 503})) })
-	broke(t, "HTTP 500", func(d *drill) { d.checkRefusals(calls(t0, map[int]int{3: 500})) })
-	broke(t, "HTTP 409", func(d *drill) { d.checkRefusals(calls(t0, map[int]int{3: 409})) })
-	broke(t, "timeout", func(d *drill) { d.checkRefusals([]answer{{what: "x", err: errors.New("timeout")}}) })
-	broke(t, "1 of 50 failed", func(d *drill) { d.checkAll("calls", calls(t0, map[int]int{3: 503})) })
-	broke(t, "", func(d *drill) { d.checkRefused([]answer{{status: 503, wait: true}}) })
-	broke(t, "not refused", func(d *drill) { d.checkRefused([]answer{{status: 503}}) })
-	broke(t, "not refused", func(d *drill) { d.checkRefused([]answer{{status: 200}}) })
+	broke(t, "", func(d *drill) { d.judge.checkRefusals(calls(t0, map[int]int{3: 503})) })
+	broke(t, "HTTP 500", func(d *drill) { d.judge.checkRefusals(calls(t0, map[int]int{3: 500})) })
+	broke(t, "HTTP 409", func(d *drill) { d.judge.checkRefusals(calls(t0, map[int]int{3: 409})) })
+	broke(t, "timeout", func(d *drill) { d.judge.checkRefusals([]answer{{what: "x", err: errors.New("timeout")}}) })
+	broke(t, "1 of 50 failed", func(d *drill) { d.judge.checkAll("calls", calls(t0, map[int]int{3: 503})) })
+	broke(t, "", func(d *drill) { d.judge.checkRefused([]answer{{status: 503, wait: true}}) })
+	broke(t, "not refused", func(d *drill) { d.judge.checkRefused([]answer{{status: 503}}) })
+	broke(t, "not refused", func(d *drill) { d.judge.checkRefused([]answer{{status: 200}}) })
 }
 
 func TestReadinessIsTruthful(t *testing.T) {
 	unready := []int{http.StatusServiceUnavailable}
-	broke(t, "", func(d *drill) { d.checkNames([]answer{{status: 503, body: "'MGET' refused"}}, unready, "mget") })
-	broke(t, "did not say", func(d *drill) { d.checkNames([]answer{{status: 503, body: "no idea"}}, unready, "mget") })
-	broke(t, "did not say", func(d *drill) { d.checkNames([]answer{{status: 200, body: "mget"}}, unready, "mget") })
-	broke(t, "", func(d *drill) { d.checkDegraded([]answer{{status: 200, body: "degraded: data-2"}}) })
-	broke(t, "not 200 and degraded", func(d *drill) { d.checkDegraded([]answer{{status: 200, body: "ready"}}) })
+	broke(t, "", func(d *drill) {
+		d.readiness.checkNames([]answer{{status: 503, body: "'MGET' refused"}}, unready, "mget")
+	})
+	broke(t, "did not say", func(d *drill) { d.readiness.checkNames([]answer{{status: 503, body: "no idea"}}, unready, "mget") })
+	broke(t, "did not say", func(d *drill) { d.readiness.checkNames([]answer{{status: 200, body: "mget"}}, unready, "mget") })
+	broke(t, "", func(d *drill) { d.readiness.checkDegraded([]answer{{status: 200, body: "degraded: data-2"}}) })
+	broke(t, "not 200 and degraded", func(d *drill) { d.readiness.checkDegraded([]answer{{status: 200, body: "ready"}}) })
 	t0 := time.Now()
 	late := func(status int) []answer {
 		return []answer{{at: t0.Add(time.Second), status: 200}, {at: t0.Add(notReadyWithin + time.Second), status: status}}
 	}
-	broke(t, "", func(d *drill) { d.faultAt = t0; d.checkUnready(late(503), t0.Add(time.Minute)) })
-	broke(t, "did not say 503", func(d *drill) { d.faultAt = t0; d.checkUnready(late(200), t0.Add(time.Minute)) })
+	broke(t, "", func(d *drill) { d.faultAt = t0; d.readiness.checkUnready(late(503), t0.Add(time.Minute)) })
+	broke(t, "did not say 503", func(d *drill) { d.faultAt = t0; d.readiness.checkUnready(late(200), t0.Add(time.Minute)) })
 }
 
 func TestHerdsAreNotKeptWaiting(t *testing.T) {
@@ -148,8 +149,8 @@ func TestHerdsAreNotKeptWaiting(t *testing.T) {
 func TestFailoversAreAnsweredSoon(t *testing.T) {
 	t0 := time.Now().Add(-time.Minute)
 	began := []time.Time{t0.Add(time.Second)}
-	broke(t, "", func(d *drill) { d.checkFailovers("post", calls(t0, map[int]int{11: 503, 28: 503}), began) })
-	broke(t, "after planned failover 1", func(d *drill) { d.checkFailovers("post", calls(t0, map[int]int{11: 503, 36: 503}), began) })
+	broke(t, "", func(d *drill) { d.judge.checkFailovers("post", calls(t0, map[int]int{11: 503, 28: 503}), began) })
+	broke(t, "after planned failover 1", func(d *drill) { d.judge.checkFailovers("post", calls(t0, map[int]int{11: 503, 36: 503}), began) })
 }
 
 func TestWhatIsGivenUpIsCounted(t *testing.T) {
