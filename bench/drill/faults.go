@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -50,7 +49,7 @@ func killWorker(ctx context.Context, d *drill) error {
 		release()
 		return fmt.Errorf("kill worker %d: %w", victim, err)
 	}
-	d.owed = func(holder int, closed time.Time) time.Time {
+	d.audit.owed = func(holder int, closed time.Time) time.Time {
 		if holder != victim {
 			return time.Time{}
 		}
@@ -62,23 +61,10 @@ func killWorker(ctx context.Context, d *drill) error {
 		err = d.watchReturn(ctx)
 	}
 	if err == nil {
-		err = d.watchSweep(ctx)
+		err = d.index.watchSweep(ctx)
 	}
 	d.checkOthers(victim)
 	return err
-}
-
-// watchSweep waits until the index names the dead worker no more.
-func (d *drill) watchSweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	if err := checkIndex(ctx, d); err != nil {
-		return err
-	}
-	took := time.Since(d.faultAt)
-	d.result.SweptMS = ms(took)
-	d.say("the index is clean after %.1fs", took.Seconds())
-	return nil
 }
 
 // watchOffline waits until the API says that none of the users is online.
@@ -208,25 +194,5 @@ func checkSteady(ctx context.Context, d *drill) error {
 	return checkIndex(ctx, d)
 }
 
-// checkIndex waits until the index says exactly what is true: one entry for
-// each user, naming live processes only, and nobody else.
-func checkIndex(ctx context.Context, d *drill) error {
-	for {
-		ghosts, err := d.ghosts(ctx)
-		switch {
-		case err == nil && len(ghosts) == 0:
-			d.result.Ghosts = new(int)
-			return nil
-		case pause(ctx, 200*time.Millisecond) == nil:
-			continue
-		case errors.Is(ctx.Err(), context.Canceled):
-			return ctx.Err()
-		case err != nil:
-			return fmt.Errorf("read the index: %w", err)
-		}
-		n := len(ghosts)
-		d.result.Ghosts = &n
-		d.result.breaks("the index is wrong about %d users after %v: %v", n, checkTimeout, ghosts[:min(n, 3)])
-		return nil
-	}
-}
+// checkIndex wants a clean index.
+func checkIndex(ctx context.Context, d *drill) error { return d.index.check(ctx) }

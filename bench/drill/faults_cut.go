@@ -43,7 +43,7 @@ func dataCut(name string) side {
 // cutFront cuts the front off and wants it to say so.
 func cutFront(ctx context.Context, d *drill) error {
 	d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), time.Second)
-	d.sendsAway(time.Now(), awayFor+sentAwayWithin)
+	d.audit.sendsAway(time.Now(), awayFor+sentAwayWithin)
 	ready := d.readiness.watch(ctx, "the front's /readyz", d.stack.Front.Admin())
 	defer ready.end()
 	if err := d.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {

@@ -313,7 +313,7 @@ func (d *drill) limitMemory(ctx context.Context) (addr string, err error) {
 
 // setMemory limits the data master's memory; 0: no limit.
 func (d *drill) setMemory(ctx context.Context, bytes int) error {
-	return d.atMaster(ctx, stack.DataMaster, func(c *redis.Client) error {
+	return atMaster(ctx, d.stack.Redis, stack.DataMaster, func(c *redis.Client) error {
 		if err := c.ConfigSet(ctx, "maxmemory", strconv.Itoa(bytes)).Err(); err != nil {
 			return fmt.Errorf("limit the memory of %s: %w", stack.DataMaster, err)
 		}

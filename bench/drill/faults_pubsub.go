@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/homing/homing/bench/ledger"
 	"github.com/homing/homing/bench/stack"
 	"github.com/homing/homing/redisx/redisproc"
 )
@@ -32,7 +31,7 @@ func stopPubSub(ctx context.Context, d *drill) error {
 	for i := range shards {
 		all = append(all, d.stack.Redis.Servers(stack.ShardMaster(i))...)
 	}
-	before, err := d.readBooks(ctx)
+	before, err := d.books.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -41,14 +40,14 @@ func stopPubSub(ctx context.Context, d *drill) error {
 	if err := hangServers(ctx, pubsubAwayFor, all); err != nil {
 		return err
 	}
-	d.givesUp(d.faultAt, time.Now())
+	d.audit.givesUp(d.faultAt, time.Now())
 	d.say("they go on")
 	d.readiness.wait(ctx, "the API", d.stack.API.URLs()[0], readyAgain)
 	d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), readyAgain)
 	if err := pause(ctx, shortWindow+regroup); err != nil {
 		return err
 	}
-	return d.countGivenUp(ctx, before)
+	return d.books.countGivenUp(ctx, before)
 }
 
 // hangServers stops servers and lets them go on after a while, or when ctx
@@ -65,40 +64,6 @@ func hangServers(ctx context.Context, length time.Duration, servers []*redisproc
 	}
 	return err
 }
-
-// countGivenUp reads what the servers say that they have given up.
-func (d *drill) countGivenUp(ctx context.Context, before figures) error {
-	now, err := d.readBooks(ctx)
-	if err != nil {
-		return err
-	}
-	d.givenUp = int(now.sums[givenUpUsers] - before.sums[givenUpUsers])
-	d.say("by the servers' metrics, notifications were given up for %d users, in %d messages", d.givenUp,
-		int(now.sums[givenUpMessages]-before.sums[givenUpMessages]))
-	if now.sums[givenUpMessages] == before.sums[givenUpMessages] {
-		d.result.breaks("nothing was counted as given up")
-	}
-	return nil
-}
-
-// givenUpMessages is the relay's own metric.
-const givenUpMessages = "homing_relay_given_up_total"
-
-// checkGivenUp wants that the servers have counted what clients never read. A
-// user whom several connections are due to is counted once by the servers, and
-// one of whom another connection has heard as well.
-func (d *drill) checkGivenUp(e ledger.Entry) {
-	if len(d.gaveUp) == 0 {
-		return
-	}
-	d.say("%d deliveries were given up, of notifications for %d users by the servers' word", e.GivenUp, d.givenUp)
-	if e.GivenUp > d.givenUp*mostDevices {
-		d.result.breaks("%d deliveries were given up, and the servers counted %d users", e.GivenUp, d.givenUp)
-	}
-}
-
-// mostDevices is how many connections a user has at most.
-const mostDevices = 3
 
 // killTwo kills two servers at once, three times, and brings them back each
 // time.

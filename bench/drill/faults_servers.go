@@ -64,7 +64,7 @@ const serveAgainWithin = 10 * time.Second
 // loseLogs takes away the readers of what servers log, and restarts Redis, of
 // which there is much to say; and again with readers who do not read.
 func loseLogs(ctx context.Context, d *drill) error {
-	if err := d.movesAll(); err != nil {
+	if err := d.audit.movesAll(d.stack.Front); err != nil {
 		return err
 	}
 	d.faultAt = time.Now()
@@ -82,7 +82,7 @@ func loseLogs(ctx context.Context, d *drill) error {
 	if err := d.stack.Front.Restart(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(d.watchReturn(ctx), d.movesAll()); err != nil {
+	if err := errors.Join(d.watchReturn(ctx), d.audit.movesAll(d.stack.Front)); err != nil {
 		return err
 	}
 	d.say("nobody reads what the servers log any more: the pipes are full")

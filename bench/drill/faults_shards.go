@@ -182,7 +182,7 @@ func (o *audience) heard(from, to int) (n int) {
 
 // divide says who of users is on the first data shard, and who on the second.
 func (d *drill) divide(ctx context.Context, users []hub.UserID) (here, there []hub.UserID, err error) {
-	err = d.atMaster(ctx, stack.DataShard(1), func(c *redis.Client) error {
+	err = atMaster(ctx, d.stack.Redis, stack.DataShard(1), func(c *redis.Client) error {
 		for _, u := range users {
 			n, err := c.Exists(ctx, d.stack.Keys().User(u)).Result()
 			if err != nil {
@@ -211,8 +211,8 @@ func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
 // anything is kept that was stored before the change.
 func growShards(ctx context.Context, d *drill) error {
 	// A worker that knows the old list only cannot say what stands elsewhere.
-	d.forgets = true
-	if err := d.movesAll(); err != nil {
+	d.audit.forgets = true
+	if err := d.audit.movesAll(d.stack.Front); err != nil {
 		return err
 	}
 	lonely := make(chan string, 1)
@@ -242,32 +242,11 @@ func (d *drill) grow(ctx context.Context, visited *vault) error {
 	if err := d.rollOut(ctx, stack.Lists{Data: all, DataPrevious: all[:2]}); err != nil {
 		return err
 	}
-	if err := errors.Join(visited.open(ctx), d.movesAll()); err != nil {
+	if err := errors.Join(visited.open(ctx), d.audit.movesAll(d.stack.Front)); err != nil {
 		return err
 	}
 	d.say("telling the servers of the two before for inboxes only")
 	return d.rollOut(ctx, stack.Lists{Data: all, InboxPrevious: all[:2]})
-}
-
-// movesAll says that what was accepted for users of the workers of the moment
-// until their connections ended is owed to them at the next worker.
-func (d *drill) movesAll() error {
-	old, err := d.stack.Front.Workers()
-	if err != nil {
-		return err
-	}
-	before := d.owed
-	d.owed = func(holder int, closed time.Time) time.Time {
-		switch {
-		case slices.Contains(old, holder):
-			return closed.Add(-noticed - d.stalls.longest())
-		case before != nil:
-			return before(holder, closed)
-		default:
-			return time.Time{}
-		}
-	}
-	return nil
 }
 
 // rollOut tells all servers of their shards, one after the other.

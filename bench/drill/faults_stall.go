@@ -37,7 +37,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 		return err
 	}
 	d.faultAt = time.Now()
-	d.sendsAway(d.faultAt, workerStall+sentAwayWithin, pids[1])
+	d.audit.sendsAway(d.faultAt, workerStall+sentAwayWithin, pids[1])
 	d.say("worker %d stands still for %v", pids[1], workerStall)
 	if err := standStill(ctx, workerStall, pids[1]); err != nil {
 		return err
@@ -48,7 +48,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 	if pids, err = d.stack.Front.PIDs(); err != nil {
 		return err
 	}
-	d.sendsAway(time.Now(), frontStall+sentAwayWithin)
+	d.audit.sendsAway(time.Now(), frontStall+sentAwayWithin)
 	d.say("the front, master %d and workers %v, stands still for %v", pids[0], pids[1:], frontStall)
 	if err := standStill(ctx, frontStall, pids...); err != nil {
 		return err
@@ -134,7 +134,7 @@ func hangWorker(ctx context.Context, d *drill) error {
 	}
 	victim := pids[1]
 	d.faultAt = time.Now()
-	d.sendsAway(d.faultAt, replacedWithin+regroup, victim)
+	d.audit.sendsAway(d.faultAt, replacedWithin+regroup, victim)
 	d.say("worker %d hangs", victim)
 	if err := syscall.Kill(victim, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop worker %d: %w", victim, err)

@@ -83,19 +83,19 @@ type drill struct {
 	book    ledger.Book
 	fleet   *fleet
 	senders *senders
-	loadEnd time.Time
 	net     *network // of a scenario that runs apart
 
+	audit     *audit
+	books     *books
+	index     *index
 	judge     judge
 	backend   *backend
 	readiness *readiness
-
-	audit // what scenarios add to what is promised
 }
 
 func newDrill(s scenario, opts Options, stderr io.Writer) *drill {
 	j := newJournal(s.name, stderr)
-	return &drill{scenario: s, journal: j, opts: opts, judge: judge{j}}
+	return &drill{scenario: s, journal: j, opts: opts, audit: &audit{journal: j, gap: s.gap}, judge: judge{j}}
 }
 
 // play runs one scenario from nothing to nothing.
@@ -137,9 +137,9 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 func (d *drill) run(ctx context.Context) error {
 	clients, hangUp := context.WithCancel(ctx)
 	defer hangUp()
+	d.fleet = newFleet(&d.book, d.stack.Front.URL(), d.stack.Access.Secret(), d.opts.Conns)
 	d.attach()
 	defer d.backend.close()
-	d.fleet = newFleet(&d.book, d.stack.Front.URL(), d.stack.Access.Secret(), d.opts.Conns)
 	d.result.Connections = len(d.fleet.devices)
 	d.fleet.start(clients)
 	defer d.fleet.wait()
@@ -157,17 +157,19 @@ func (d *drill) run(ctx context.Context) error {
 			return err
 		}
 	}
-	d.closeBooks(ctx)
+	d.books.close(ctx)
 	hangUp()
 	d.fleet.wait()
 	d.account()
 	return nil
 }
 
-// attach has those who look at the system do so from now on.
+// attach has whoever looks at the system and its clients do so from now on.
 func (d *drill) attach() {
 	d.backend = newBackend(d.stack.Access.Key(), d.stack.API.URLs())
 	d.readiness = &readiness{d.journal, d.backend}
+	d.books = &books{journal: d.journal, api: d.stack.API, front: d.stack.Front, fleet: d.fleet}
+	d.index = &index{d.journal, d.stack.Redis, d.stack.Config, d.stack.Keys(), d.fleet}
 }
 
 // gather waits until everybody is connected and known by its worker.
@@ -193,7 +195,7 @@ func (d *drill) locate() error {
 func (d *drill) load(ctx context.Context) error {
 	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.API.URLs(), d.stack.Access.Key(), d.opts.Rate, senderCount)
 	d.senders.named, d.senders.guests = d.named, d.fleet.guests.users()
-	d.openBooks(ctx)
+	d.books.open(ctx)
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	d.senders.start(sending)
@@ -204,7 +206,7 @@ func (d *drill) load(ctx context.Context) error {
 	stop()
 	d.senders.wait()
 	watching.Wait()
-	d.loadEnd = time.Now()
+	d.audit.loadEnd = time.Now()
 	if err != nil {
 		return err
 	}
@@ -271,11 +273,13 @@ func (d *drill) account() {
 	if n := d.senders.refused.Load(); n > 0 {
 		d.say("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}
-	entry := d.book.Settle(d.rules())
-	if limit := d.longestGap(); entry.LongestGap > limit {
+	entry := d.book.Settle(d.audit.rules())
+	if limit := d.audit.longestGap(); entry.LongestGap > limit {
 		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}
-	d.checkGivenUp(entry)
+	if len(d.audit.gaveUp) > 0 {
+		d.books.checkGivenUp(entry)
+	}
 	for _, e := range entry.Examples {
 		d.say("  %s", e)
 	}

@@ -34,7 +34,7 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 	if err != nil {
 		return err
 	}
-	if err := d.movesAll(); err != nil {
+	if err := d.audit.movesAll(d.stack.Front); err != nil {
 		return err
 	}
 	d.say("replacing workers %v", old)
