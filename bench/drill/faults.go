@@ -55,49 +55,57 @@ func killWorker(ctx context.Context, d *drill) error {
 		}
 		return closed.Add(leaseAtLeast)
 	}
-	err = d.watchOffline(ctx, absent)
+	online := &presence{d.journal, d.stack.API.URLs()[0], d.stack.Access.Key()}
+	err = online.watchOffline(ctx, absent)
 	release()
 	if err == nil {
-		err = d.watchReturn(ctx)
+		err = d.attendance.watchReturn(ctx)
 	}
 	if err == nil {
 		err = d.index.watchSweep(ctx)
 	}
-	d.checkOthers(victim)
+	d.attendance.checkOthers(victim)
 	return err
 }
 
+// presence is who is online, by the API's word.
+type presence struct {
+	*journal
+
+	api, key string
+}
+
 // watchOffline waits until the API says that none of the users is online.
-func (d *drill) watchOffline(ctx context.Context, users []hub.UserID) error {
+func (p *presence) watchOffline(ctx context.Context, users []hub.UserID) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*leaseTime)
 	defer cancel()
 	for {
-		n, err := d.countOnline(ctx, users)
+		n, err := p.countOnline(ctx, users)
 		if err == nil && n == 0 {
 			break
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			d.result.breaks("%d of %d users of the dead worker still count as online after %v (%v)", n, len(users), 3*leaseTime, err)
+			p.result.breaks("%d of %d users of the dead worker still count as online after %v (%v)", n, len(users), 3*leaseTime, err)
 			return nil
 		}
 	}
-	took := time.Since(d.faultAt)
-	d.result.OfflineWithinMS = ms(took)
-	d.say("the absent users count as offline after %.1fs", took.Seconds())
+	took := time.Since(p.faultAt)
+	p.result.OfflineWithinMS = ms(took)
+	p.say("the absent users count as offline after %.1fs", took.Seconds())
 	if took > leaseTime {
-		d.result.breaks("users of the dead worker counted as online for %v, want at most %v", took.Round(time.Millisecond), leaseTime)
+		p.result.breaks("users of the dead worker counted as online for %v, want at most %v", took.Round(time.Millisecond), leaseTime)
 	}
 	return nil
 }
 
-func (d *drill) countOnline(ctx context.Context, users []hub.UserID) (int, error) {
-	p := load.NewPoster(d.stack.API.URLs()[0], d.stack.Access.Key(), postTimeout)
-	defer p.Close()
+func (p *presence) countOnline(ctx context.Context, users []hub.UserID) (int, error) {
+	caller := load.NewPoster(p.api, p.key, postTimeout)
+	defer caller.Close()
 	online := 0
 	for len(users) > 0 {
 		batch := users[:min(len(users), presenceBatch)]
 		users = users[len(batch):]
-		got, err := p.Presence(ctx, batch)
+		got, err := caller.Presence(ctx, batch)
 		if err != nil {
 			return 0, fmt.Errorf("ask who is online: %w", err)
 		}
@@ -110,84 +118,18 @@ func (d *drill) countOnline(ctx context.Context, users []hub.UserID) (int, error
 	return online, nil
 }
 
-// watchReturn waits until every device is connected again.
-func (d *drill) watchReturn(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	if err := d.fleet.waitOpen(ctx, len(d.fleet.devices)); err != nil {
-		d.result.breaks("%v", err)
-		return nil
-	}
-	took := time.Since(d.faultAt)
-	d.result.RecoveredMS = ms(took)
-	d.say("everybody is connected again after %.1fs", took.Seconds())
-	return nil
-}
-
-// checkOthers makes sure that only the victim's connections ended.
-func (d *drill) checkOthers(victim int) {
-	for holder, n := range d.book.Closed(d.faultAt) {
-		if holder != victim {
-			d.result.breaks("%d connections of worker %d ended, which was not killed", n, holder)
-		}
-	}
-}
-
 // killData kills the data master, and meanwhile somebody tries to connect
 // again and again.
 func killData(ctx context.Context, d *drill) error {
 	if err := d.killMaster(ctx, stack.DataMaster); err != nil {
 		return err
 	}
-	return d.watchConnects(ctx, d.opts.After-time.Second)
-}
-
-// probeTimeout is how long a player waits for a connect before trying again.
-const probeTimeout = 2 * time.Second
-
-// watchConnects connects a new player every 100 ms for a while and counts
-// failures; recovery is when the last failure was over.
-func (d *drill) watchConnects(ctx context.Context, length time.Duration) error {
-	end := time.Now().Add(length)
-	var lastErr error
-	recovered := d.faultAt
-	for n := 0; time.Now().Before(end); n++ {
-		if lastErr = d.tryConnect(ctx, n); lastErr != nil {
-			d.result.FailedConnects++
-			recovered = time.Now()
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	if lastErr != nil {
-		d.result.breaks("players cannot connect %v after the fault: %v", length, lastErr)
-		return nil
-	}
-	took := recovered.Sub(d.faultAt)
-	d.result.RecoveredMS = ms(took)
-	if limit := connectsWithin + d.stalls.longest(); took > limit {
-		d.result.breaks("players could not connect for %v, want at most %v", took.Round(time.Millisecond), limit.Round(time.Millisecond))
-	}
-	d.say("players could connect again after %.1fs, %d had failed", took.Seconds(), d.result.FailedConnects)
-	return nil
-}
-
-func (d *drill) tryConnect(ctx context.Context, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	c, err := dialAs(ctx, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: hub.UserID(fmt.Sprintf("newcomer%d", n))})
-	if err != nil {
-		return err
-	}
-	return c.Close()
+	return d.newcomers.watchConnects(ctx, d.opts.After-time.Second)
 }
 
 // checkSteady wants no failure of any kind, and a clean index.
 func checkSteady(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
+	d.attendance.checkConnects()
 	if n := d.senders.refused.Load(); n > 0 {
 		d.result.breaks("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}

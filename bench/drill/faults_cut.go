@@ -53,7 +53,7 @@ func cutFront(ctx context.Context, d *drill) error {
 	took := d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), readyAgain+d.stalls.longest())
 	d.say("the front is ready again after %.1fs", took.Seconds())
 	d.readiness.checkUnready(ready.end(), healed)
-	return d.regroup(ctx)
+	return d.attendance.regroup(ctx)
 }
 
 // cutFor parts the two sides of the network for a while.
@@ -81,8 +81,6 @@ func cutFrontData(ctx context.Context, d *drill) error {
 // checkNobodyLeft wants that no connection ended, and a clean index. That
 // nobody new could connect meanwhile is as it must be.
 func checkNobodyLeft(ctx context.Context, d *drill) error {
-	if ends := d.fleet.endings(); len(ends) > 0 {
-		d.result.breaks("%d connections ended, the first because: %v", len(ends), ends[0].err)
-	}
+	d.attendance.checkEndings()
 	return checkIndex(ctx, d)
 }

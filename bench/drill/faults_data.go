@@ -49,8 +49,9 @@ func lagReplica(ctx context.Context, d *drill) error {
 	}
 	d.faultAt = time.Now()
 	stores := d.backend.watchPosts(ctx, "store", 100*time.Millisecond, storePost)
-	late := watching(ctx, 20*time.Millisecond, func(ctx context.Context, n int) answer { return d.notifyNewcomer(ctx, n) })
-	banned := watching(ctx, 100*time.Millisecond, func(ctx context.Context, n int) answer { return d.banNewcomer(ctx, n) })
+	g := &greeter{d.backend, d.newcomers}
+	late := watching(ctx, 20*time.Millisecond, g.notified)
+	banned := watching(ctx, 100*time.Millisecond, g.banned)
 	for _, step := range []struct{ lag, length time.Duration }{{littleLag, littleLagFor}, {farLag, farLagFor}, {0, regroup}} {
 		d.say("data replica %s is %v behind", replicas[0].Addr(), step.lag)
 		master.Proxy().SetDelay(step.lag, replicas[0].Addr())
@@ -65,11 +66,17 @@ func lagReplica(ctx context.Context, d *drill) error {
 	return err
 }
 
-// notifyNewcomer connects a player and wants a notification that is sent
+// greeter calls for players as soon as they have connected.
+type greeter struct {
+	backend   *backend
+	newcomers *newcomers
+}
+
+// notified connects a player and wants a notification that is sent
 // right after hello to be read.
-func (d *drill) notifyNewcomer(ctx context.Context, n int) answer {
-	return d.withNewcomer(ctx, fmt.Sprintf("late%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
-		a := d.backend.notify(ctx, "notify after hello", n, post{Users: []hub.UserID{u}, Data: keepsake{N: n}})
+func (g *greeter) notified(ctx context.Context, n int) answer {
+	return g.newcomers.meet(ctx, fmt.Sprintf("late%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
+		a := g.backend.notify(ctx, "notify after hello", n, post{Users: []hub.UserID{u}, Data: keepsake{N: n}})
 		if !a.ok() {
 			return a
 		}
@@ -77,16 +84,16 @@ func (d *drill) notifyNewcomer(ctx context.Context, n int) answer {
 		if err == nil && m.Notification == nil {
 			err = fmt.Errorf("%w: %s", errNotHeard, m.Raw)
 		}
-		return d.heard(a, err)
+		return heard(a, err)
 	})
 }
 
-// banNewcomer connects a player and wants the connection ended that is
+// banned connects a player and wants the connection ended that is
 // disconnected right after hello.
-func (d *drill) banNewcomer(ctx context.Context, n int) answer {
-	return d.withNewcomer(ctx, fmt.Sprintf("banned%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
-		apis := d.stack.API.URLs()
-		a := d.backend.call(ctx, "disconnect after hello", http.MethodDelete, apis[n%len(apis)]+"/users/"+url.PathEscape(string(u))+"/connections", nil)
+func (g *greeter) banned(ctx context.Context, n int) answer {
+	return g.newcomers.meet(ctx, fmt.Sprintf("banned%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
+		apis := g.backend.apis
+		a := g.backend.call(ctx, "disconnect after hello", http.MethodDelete, apis[n%len(apis)]+"/users/"+url.PathEscape(string(u))+"/connections", nil)
 		if !a.ok() {
 			return a
 		}
@@ -96,7 +103,7 @@ func (d *drill) banNewcomer(ctx context.Context, n int) answer {
 		} else if err == nil {
 			err = errNotClosed
 		}
-		return d.heard(a, err)
+		return heard(a, err)
 	})
 }
 
@@ -106,28 +113,11 @@ var (
 )
 
 // heard is a, failed if err says that the client did not see what it should.
-func (d *drill) heard(a answer, err error) answer {
+func heard(a answer, err error) answer {
 	if err != nil {
 		a.status, a.err = 0, fmt.Errorf("accepted (%s), and the client: %w", a.body, err)
 	}
 	return a
-}
-
-// withNewcomer connects a player for a call that says what it saw.
-func (d *drill) withNewcomer(ctx context.Context, user string, f func(context.Context, *client.Conn, hub.UserID) answer) answer {
-	connect := answer{what: "connect", at: time.Now()}
-	dialing, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	u := hub.UserID(user)
-	c, err := dialAs(dialing, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: u})
-	if err != nil {
-		connect.took, connect.err = time.Since(connect.at), err
-		return connect
-	}
-	defer c.Close()
-	hearing, cancel := context.WithTimeout(ctx, heardWithin+d.stalls.longest())
-	defer cancel()
-	return f(hearing, c, u)
 }
 
 const (
@@ -146,13 +136,13 @@ func quickFailovers(o *stack.Options) { o.FailoverTimeout = shortFailovers }
 
 // planFailovers has Sentinel replace the data master, again and again.
 func planFailovers(ctx context.Context, d *drill) error {
-	plain, named := d.newVault("keeper", 40, false), d.newVault("savekeeper", 40, true)
+	plain, named := newVault(d, "keeper", 40, false), newVault(d, "savekeeper", 40, true)
 	watches := map[string]*watch{
 		"post":          d.backend.watchPosts(ctx, "post", 50*time.Millisecond, awayPost),
 		"post with id":  d.backend.watchPosts(ctx, "post with id", 50*time.Millisecond, namedPost),
 		"store":         plain.fill(ctx, 10*time.Millisecond),
 		"store with id": named.fill(ctx, 20*time.Millisecond),
-		"connect":       d.newcomers(ctx),
+		"connect":       d.newcomers.watch(ctx),
 	}
 	if err := pause(ctx, time.Second); err != nil {
 		return err

@@ -68,7 +68,7 @@ func hangServers(ctx context.Context, length time.Duration, servers []*redisproc
 // killTwo kills two servers at once, three times, and brings them back each
 // time.
 func killTwo(ctx context.Context, d *drill) error {
-	v := d.newVault("keeper", 40, true)
+	v := newVault(d, "keeper", 40, true)
 	stores := v.fill(ctx, 20*time.Millisecond)
 	d.faultAt = time.Now()
 	first, second := stack.ShardMaster(0), stack.ShardMaster(1)

@@ -82,7 +82,7 @@ func loseLogs(ctx context.Context, d *drill) error {
 	if err := d.stack.Front.Restart(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(d.watchReturn(ctx), d.audit.movesAll(d.stack.Front)); err != nil {
+	if err := errors.Join(d.attendance.watchReturn(ctx), d.audit.movesAll(d.stack.Front)); err != nil {
 		return err
 	}
 	d.say("nobody reads what the servers log any more: the pipes are full")
@@ -131,7 +131,7 @@ func (d *drill) checkAlive(ctx context.Context) error {
 	if err := d.stack.Alive(); err != nil {
 		d.result.breaks("%v", err)
 	}
-	if a := d.connect(ctx, "newcomer"); !a.ok() {
+	if a := d.newcomers.connect(ctx, "newcomer"); !a.ok() {
 		d.result.breaks("nobody can connect: %v", a)
 	}
 	return pause(ctx, time.Second)
@@ -155,7 +155,7 @@ func (d *drill) replaceQuietly(ctx context.Context) error {
 			return err
 		}
 		if gone {
-			return d.watchReturn(ctx)
+			return d.attendance.watchReturn(ctx)
 		}
 		if pause(waiting, 100*time.Millisecond) != nil {
 			d.result.breaks("the front does not replace its workers when nobody reads its log")

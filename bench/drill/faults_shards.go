@@ -125,7 +125,7 @@ func (d *drill) observe(ctx context.Context) (*audience, error) {
 	o := &audience{hangUp: hangUp, conns: make(map[hub.UserID]*client.Conn), read: make(map[int]int)}
 	for i := range observers {
 		u := hub.UserID(fmt.Sprintf("observer%d", i))
-		c, err := dialAs(ctx, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: u})
+		c, err := d.newcomers.dial(ctx, string(u))
 		if err != nil {
 			o.leave()
 			return nil, fmt.Errorf("connect an observer: %w", err)
@@ -218,7 +218,7 @@ func growShards(ctx context.Context, d *drill) error {
 	lonely := make(chan string, 1)
 	go func() { lonely <- d.checkPrefix(ctx) }()
 	d.checkLayouts(ctx)
-	early, keeper, visited := d.newVault("early", 60, true), d.newVault("keeper", 60, true), d.newVault("visited", 20, true)
+	early, keeper, visited := newVault(d, "early", 60, true), newVault(d, "keeper", 60, true), newVault(d, "visited", 20, true)
 	for n := range 120 {
 		early.put(ctx, "store with id", n)
 		visited.put(ctx, "store with id", n)
@@ -278,7 +278,7 @@ func (d *drill) rollOut(ctx context.Context, lists stack.Lists) error {
 		}
 	}
 	d.say("the API servers were replaced")
-	return d.watchReturn(ctx)
+	return d.attendance.watchReturn(ctx)
 }
 
 // odd is an API server that is told otherwise than the others.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
@@ -42,7 +41,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 	if err := standStill(ctx, workerStall, pids[1]); err != nil {
 		return err
 	}
-	if err := d.regroup(ctx); err != nil {
+	if err := d.attendance.regroup(ctx); err != nil {
 		return err
 	}
 	if pids, err = d.stack.Front.PIDs(); err != nil {
@@ -53,7 +52,7 @@ func stallWorkers(ctx context.Context, d *drill) error {
 	if err := standStill(ctx, frontStall, pids...); err != nil {
 		return err
 	}
-	return d.regroup(ctx)
+	return d.attendance.regroup(ctx)
 }
 
 // standStill stops processes and lets them go on after a while, or when ctx
@@ -80,25 +79,6 @@ func signalAll(sig syscall.Signal, pids []int) error {
 	return nil
 }
 
-// regroup waits until every client is connected, and a while longer.
-func (d *drill) regroup(ctx context.Context) error {
-	d.say("all go on")
-	began := time.Now()
-	if err := pause(ctx, time.Second); err != nil { // who is sent away is sent away now
-		return err
-	}
-	waiting, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	if err := d.fleet.waitOpen(waiting, len(d.fleet.devices)); err != nil {
-		d.result.breaks("%v", err)
-		return nil
-	}
-	took := time.Since(began)
-	d.result.RecoveredMS = ms(took)
-	d.say("everybody is connected after %.1fs; %d connections have ended so far", took.Seconds(), len(d.fleet.endings()))
-	return pause(ctx, regroup)
-}
-
 // checkSentAway wants that connections ended with 1012 if they did, that
 // clients could come back, and a clean index.
 func checkSentAway(ctx context.Context, d *drill) error {
@@ -117,10 +97,6 @@ const (
 	// replacedWithin how soon another must serve in its place.
 	avoidedWithin  = 2 * time.Second
 	replacedWithin = 10 * time.Second
-	// promptly is how long a connect may take.
-	promptly = 1500 * time.Millisecond
-	// herd is how many connect at a time.
-	herd = 16
 )
 
 // hangWorker stops one worker for good.
@@ -141,60 +117,14 @@ func hangWorker(ctx context.Context, d *drill) error {
 	}
 	replaced := make(chan error, 1)
 	go func() { replaced <- d.watchReplaced(ctx, victim) }()
-	err = d.watchHerds(ctx, d.faultAt.Add(replacedWithin))
+	err = d.newcomers.watchHerds(ctx, d.faultAt.Add(replacedWithin))
 	if err := <-replaced; err != nil {
 		return err
 	}
 	if err != nil {
 		return err
 	}
-	return d.watchReturn(ctx)
-}
-
-// watchHerds connects many players at a time, again and again, and wants that
-// none is kept waiting by a worker that hangs.
-func (d *drill) watchHerds(ctx context.Context, end time.Time) error {
-	var answers watch
-	var herds sync.WaitGroup
-	defer herds.Wait()
-	for n := 0; time.Now().Before(end); n++ {
-		herds.Go(func() { d.herd(ctx, n, &answers) })
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	herds.Wait()
-	d.checkHerds(answers.soFar())
-	return nil
-}
-
-func (d *drill) checkHerds(answers []answer) {
-	avoided := d.faultAt.Add(avoidedWithin + d.stalls.longest())
-	hung := 0
-	var example answer
-	for _, a := range answers {
-		limit := a.at.Add(promptly)
-		if a.at.Before(avoided) {
-			limit = avoided.Add(promptly)
-		}
-		if !a.ok() || a.until().After(limit) {
-			hung, example = hung+1, a
-		}
-	}
-	d.result.FailedConnects += hung
-	d.say("%d of %d connects failed or hung", hung, len(answers))
-	if hung > 0 {
-		d.result.breaks("%d of %d connects failed or hung, one of them %.1fs after the fault: %v", hung, len(answers), example.at.Sub(d.faultAt).Seconds(), example)
-	}
-}
-
-// herd connects many players at the same time.
-func (d *drill) herd(ctx context.Context, n int, answers *watch) {
-	var all sync.WaitGroup
-	for i := range herd {
-		all.Go(func() { answers.add(d.connect(ctx, fmt.Sprintf("newcomer%d-%d", n, i))) })
-	}
-	all.Wait()
+	return d.attendance.watchReturn(ctx)
 }
 
 // watchReplaced waits until a worker has gone and as many as ever listen.

@@ -146,11 +146,7 @@ func (d *drill) watchDemoted(ctx context.Context, srv *redisproc.Server) error {
 
 // checkUndisturbed wants that clients have noticed nothing, and a clean index.
 func checkUndisturbed(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
-	if ends := d.fleet.endings(); len(ends) > 0 {
-		d.result.breaks("%d connections ended, the first because: %v", len(ends), ends[0].err)
-	}
+	d.attendance.checkConnects()
+	d.attendance.checkEndings()
 	return checkIndex(ctx, d)
 }

@@ -85,12 +85,14 @@ type drill struct {
 	senders *senders
 	net     *network // of a scenario that runs apart
 
-	audit     *audit
-	books     *books
-	index     *index
-	judge     judge
-	backend   *backend
-	readiness *readiness
+	audit      *audit
+	books      *books
+	index      *index
+	judge      judge
+	backend    *backend
+	readiness  *readiness
+	newcomers  *newcomers
+	attendance *attendance
 }
 
 func newDrill(s scenario, opts Options, stderr io.Writer) *drill {
@@ -168,6 +170,8 @@ func (d *drill) run(ctx context.Context) error {
 func (d *drill) attach() {
 	d.backend = newBackend(d.stack.Access.Key(), d.stack.API.URLs())
 	d.readiness = &readiness{d.journal, d.backend}
+	d.attendance = &attendance{d.journal, d.fleet}
+	d.newcomers = &newcomers{d.journal, d.stack.Front.URL(), d.stack.Access.Secret()}
 	d.books = &books{journal: d.journal, api: d.stack.API, front: d.stack.Front, fleet: d.fleet}
 	d.index = &index{d.journal, d.stack.Redis, d.stack.Config, d.stack.Keys(), d.fleet}
 }

@@ -45,7 +45,7 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 	ctx, cancel := context.WithTimeout(ctx, replaceTimeout)
 	defer cancel()
 	for n := 0; ; n++ {
-		if err := d.tryConnect(ctx, n); err != nil {
+		if err := d.newcomers.try(ctx, n); err != nil {
 			d.result.FailedConnects++
 			d.result.breaks("a connect failed: %v", err)
 		}
@@ -60,7 +60,7 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 			return fmt.Errorf("wait for the workers to be replaced: %w", err)
 		}
 	}
-	return d.watchReturn(ctx)
+	return d.attendance.watchReturn(ctx)
 }
 
 // gone reports whether none of the workers runs any more.
@@ -74,9 +74,7 @@ func (d *drill) gone(workers []int) (bool, error) {
 
 // checkReplaced wants that every client was told to reconnect, and could.
 func checkReplaced(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
+	d.attendance.checkConnects()
 	told := make(map[*device]bool)
 	for _, e := range d.fleet.endings() {
 		if !e.told && client.CloseCode(e.err) != comeBack {

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/homing/homing/hub"
 )
 
 // answer is what one call got: of a backend at the API, of a probe at a
@@ -125,25 +123,4 @@ func count(answers []answer) map[string]int {
 		}
 	}
 	return n
-}
-
-// newcomers connects a new player every 100 ms.
-func (d *drill) newcomers(ctx context.Context) *watch {
-	return watching(ctx, 100*time.Millisecond, func(ctx context.Context, n int) answer {
-		return d.connect(ctx, fmt.Sprintf("newcomer%d", n))
-	})
-}
-
-// connect connects one player and leaves again.
-func (d *drill) connect(ctx context.Context, user string) answer {
-	a := answer{what: "connect", at: time.Now()}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	c, err := dialAs(ctx, d.stack.Front.URL(), d.stack.Access.Secret(), &device{user: hub.UserID(user)})
-	a.took, a.err = time.Since(a.at), err
-	if err == nil {
-		a.status = http.StatusOK
-		_ = c.Close() // the player leaves, however
-	}
-	return a
 }

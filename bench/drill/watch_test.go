@@ -25,7 +25,7 @@ func quiet() *drill { return newDrill(scenario{name: "x"}, Options{}, io.Discard
 func broke(t *testing.T, want string, check func(d *drill)) {
 	t.Helper()
 	d := quiet()
-	d.readiness = &readiness{journal: d.journal}
+	d.readiness, d.newcomers = &readiness{journal: d.journal}, &newcomers{journal: d.journal}
 	check(d)
 	if got := strings.Join(d.result.Broke, "; "); (want == "") != (got == "") || !strings.Contains(got, want) {
 		t.Errorf("broke %q, want %q", got, want)
@@ -137,7 +137,7 @@ func TestHerdsAreNotKeptWaiting(t *testing.T) {
 		return []answer{{what: "connect", at: t0.Add(at), took: took, status: status}}
 	}
 	check := func(answers []answer) func(d *drill) {
-		return func(d *drill) { d.faultAt = t0; d.checkHerds(answers) }
+		return func(d *drill) { d.faultAt = t0; d.newcomers.checkHerds(answers) }
 	}
 	broke(t, "", check(connect(0, 3*time.Second, 200)))
 	broke(t, "failed or hung", check(connect(0, 4*time.Second, 200)))
