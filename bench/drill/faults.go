@@ -29,7 +29,7 @@ const (
 // until they count as offline, so that this can be seen; the others come back
 // as soon as they can.
 func killWorker(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
 	pids, err := d.stack.Front.Workers()
@@ -121,7 +121,7 @@ func (p *presence) countOnline(ctx context.Context, users []hub.UserID) (int, er
 // killData kills the data master, and meanwhile somebody tries to connect
 // again and again.
 func killData(ctx context.Context, d *drill) error {
-	if err := d.killMaster(ctx, stack.DataMaster); err != nil {
+	if err := d.operator.kill(ctx, stack.DataMaster); err != nil {
 		return err
 	}
 	return d.newcomers.watchConnects(ctx, d.opts.After-time.Second)

@@ -46,7 +46,7 @@ func cutFront(ctx context.Context, d *drill) error {
 	d.audit.sendsAway(time.Now(), awayFor+sentAwayWithin)
 	ready := d.readiness.watch(ctx, "the front's /readyz", d.stack.Front.Admin())
 	defer ready.end()
-	if err := d.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {
+	if err := d.net.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {
 		return err
 	}
 	healed := time.Now()
@@ -56,23 +56,9 @@ func cutFront(ctx context.Context, d *drill) error {
 	return d.attendance.regroup(ctx)
 }
 
-// cutFor parts the two sides of the network for a while.
-func (d *drill) cutFor(ctx context.Context, length time.Duration, what string) error {
-	d.say("%s for %v", what, length)
-	d.faultAt = time.Now()
-	if err := d.net.cut(ctx); err != nil {
-		return err
-	}
-	if err := pause(ctx, length); err != nil {
-		return err
-	}
-	d.say("the network is whole again")
-	return d.net.heal(ctx)
-}
-
 // cutFrontData cuts the front off from data Redis.
 func cutFrontData(ctx context.Context, d *drill) error {
-	if err := d.cutFor(ctx, dataAwayFor, "the front loses its way to data Redis"); err != nil {
+	if err := d.net.cutFor(ctx, dataAwayFor, "the front loses its way to data Redis"); err != nil {
 		return err
 	}
 	return pause(ctx, regroup)

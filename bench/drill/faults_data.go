@@ -1,11 +1,9 @@
 package drill
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -126,8 +124,6 @@ const (
 	// answeredWithin is how soon after each posts and connects must be
 	// answered again.
 	answeredWithin = 2500 * time.Millisecond
-	// failoverTimeout is how long one may take.
-	failoverTimeout = 20 * time.Second
 	// shortFailovers is what Sentinels are told: how long an attempt may take.
 	shortFailovers = 3 * time.Second
 )
@@ -151,7 +147,7 @@ func planFailovers(ctx context.Context, d *drill) error {
 	var began []time.Time
 	for range failovers {
 		began = append(began, time.Now())
-		if err := d.failover(ctx, stack.DataMaster); err != nil {
+		if err := d.operator.failover(ctx, stack.DataMaster); err != nil {
 			return err
 		}
 		if err := pause(ctx, regroup); err != nil {
@@ -162,73 +158,6 @@ func planFailovers(ctx context.Context, d *drill) error {
 		d.judge.checkFailovers(what, w.end(), began)
 	}
 	return errors.Join(plain.open(ctx), named.open(ctx))
-}
-
-// operatorTakes is how long after a failover somebody looks after the old
-// master. Left alone it would be a second one for some 10 s more.
-const operatorTakes = time.Second
-
-// failover asks a Sentinel to replace a master, has the old one follow the new
-// one, as whoever upgrades it does, and waits until all replicas follow.
-func (d *drill) failover(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, failoverTimeout)
-	defer cancel()
-	old, err := d.stack.Redis.Master(ctx, name)
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := d.askFailover(ctx, name); err != nil {
-		return err
-	}
-	master, err := d.waitMaster(ctx, name, old)
-	if err != nil {
-		return err
-	}
-	d.say("%s is the master of %s instead of %s after %.1fs", master.Addr(), name, old.Addr(), time.Since(began).Seconds())
-	if err := pause(ctx, operatorTakes); err != nil {
-		return err
-	}
-	c := old.Client()
-	defer c.Close()
-	host, port, err := net.SplitHostPort(master.Addr())
-	if err == nil {
-		err = c.Do(ctx, "REPLICAOF", host, port).Err()
-	}
-	if err != nil {
-		return fmt.Errorf("have %s follow %s: %w", old.Addr(), master.Addr(), err)
-	}
-	return d.stack.Redis.WaitReplicas(ctx)
-}
-
-// waitMaster waits until another server than old is the master.
-func (d *drill) waitMaster(ctx context.Context, name string, old *redisproc.Server) (*redisproc.Server, error) {
-	for {
-		now, err := d.stack.Redis.Master(ctx, name)
-		if err == nil && now != old {
-			return now, nil
-		}
-		if e := pause(ctx, 20*time.Millisecond); e != nil {
-			return nil, fmt.Errorf("wait for another master of %s: %w", name, cmp.Or(err, e))
-		}
-	}
-}
-
-// askFailover asks until a Sentinel obeys: it does not while it sees no
-// replica that is good enough.
-func (d *drill) askFailover(ctx context.Context, name string) error {
-	c := d.stack.Redis.Sentinels()[0].Client()
-	defer c.Close()
-	for {
-		err := c.Do(ctx, "SENTINEL", "FAILOVER", name).Err()
-		if err == nil {
-			d.say("asked for a failover of %s", name)
-			return nil
-		}
-		if pause(ctx, 200*time.Millisecond) != nil {
-			return fmt.Errorf("ask for a failover of %s: %w", name, err)
-		}
-	}
 }
 
 const (

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/homing/homing/bench/stack"
@@ -77,7 +76,7 @@ func killTwo(ctx context.Context, d *drill) error {
 		{{name: first}, {name: second}},
 		{{name: stack.DataMaster}, {name: first}},
 	} {
-		if err := d.killPair(ctx, pair); err != nil {
+		if err := d.operator.killPair(ctx, pair); err != nil {
 			return err
 		}
 	}
@@ -85,64 +84,4 @@ func killTwo(ctx context.Context, d *drill) error {
 	d.say("store with id: %v", count(answers))
 	d.judge.checkRefusals(answers)
 	return v.open(ctx)
-}
-
-// victim is a server to kill: the master of a name, or a replica of it.
-type victim struct {
-	name    string
-	replica bool
-}
-
-func (v victim) find(ctx context.Context, d *drill) (*redisproc.Server, error) {
-	if !v.replica {
-		return d.stack.Redis.Master(ctx, v.name)
-	}
-	replicas, err := d.stack.Redis.Replicas(ctx, v.name)
-	if err != nil {
-		return nil, err
-	}
-	return replicas[0], nil
-}
-
-// killPair kills two servers, waits until others are the masters, starts the
-// two again as replicas of these, and waits until all is whole.
-func (d *drill) killPair(ctx context.Context, pair [2]victim) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*failoverTimeout)
-	defer cancel()
-	var dead [2]*redisproc.Server
-	for i, v := range pair {
-		var err error
-		if dead[i], err = v.find(ctx, d); err != nil {
-			return err
-		}
-	}
-	began := time.Now()
-	for i, srv := range dead {
-		d.say("killing %s of %s", srv.Addr(), pair[i].name)
-		srv.Crash()
-	}
-	for i, srv := range dead {
-		if err := d.bringBack(ctx, pair[i], srv); err != nil {
-			return err
-		}
-	}
-	d.say("both are back as replicas %.1fs after their death", time.Since(began).Seconds())
-	if err := d.stack.Redis.WaitReplicas(ctx); err != nil {
-		return err
-	}
-	return pause(ctx, regroup)
-}
-
-func (d *drill) bringBack(ctx context.Context, v victim, srv *redisproc.Server) error {
-	master, err := d.stack.Redis.Master(ctx, v.name)
-	if err == nil && !v.replica {
-		master, err = d.waitMaster(ctx, v.name, srv)
-	}
-	if err != nil {
-		return err
-	}
-	if err := srv.Restart(ctx, master.Addr()); err != nil {
-		return fmt.Errorf("bring %s back: %w", srv.Addr(), err)
-	}
-	return nil
 }

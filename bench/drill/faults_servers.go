@@ -70,7 +70,7 @@ func loseLogs(ctx context.Context, d *drill) error {
 	d.faultAt = time.Now()
 	d.say("nobody reads what the servers log any more: the pipes are closed")
 	d.stack.CloseLogs()
-	if err := d.restartRedis(ctx); err != nil {
+	if err := restartRedis(ctx, d); err != nil {
 		return err
 	}
 	d.say("restarting the servers")
@@ -89,42 +89,23 @@ func loseLogs(ctx context.Context, d *drill) error {
 	if err := d.stack.StopReadingLogs(); err != nil {
 		return err
 	}
-	if err := d.restartRedis(ctx); err != nil {
+	if err := restartRedis(ctx, d); err != nil {
 		return err
 	}
-	return d.replaceQuietly(ctx)
+	return replaceQuietly(ctx, d)
 }
 
-// restartRedis kills the replicas of a pub/sub shard and of data Redis, starts
-// them again, and wants every server to live and to be ready again.
-func (d *drill) restartRedis(ctx context.Context) error {
-	replicas, err := d.stack.Redis.Replicas(ctx, stack.ShardMaster(1))
-	if err != nil {
+// restartRedis restarts replicas, and wants every server to live and to be ready
+// again.
+func restartRedis(ctx context.Context, d *drill) error {
+	if err := d.operator.restartReplicas(ctx); err != nil {
 		return err
 	}
-	data, err := d.stack.Redis.Replicas(ctx, stack.DataMaster)
-	if err != nil {
-		return err
-	}
-	d.say("restarting replicas of %s and %s", stack.ShardMaster(1), stack.DataMaster)
-	for i, srv := range append(replicas, data...) {
-		v := victim{name: stack.ShardMaster(1), replica: true}
-		if i >= len(replicas) {
-			v.name = stack.DataMaster
-		}
-		srv.Crash()
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
-			return err
-		}
-		if err := d.bringBack(ctx, v, srv); err != nil {
-			return err
-		}
-	}
-	return d.checkAlive(ctx)
+	return checkAlive(ctx, d)
 }
 
 // checkAlive wants every server to live and to be ready.
-func (d *drill) checkAlive(ctx context.Context) error {
+func checkAlive(ctx context.Context, d *drill) error {
 	for i, url := range d.stack.API.URLs() {
 		d.readiness.wait(ctx, fmt.Sprintf("API server %d", i), url, serveAgainWithin)
 	}
@@ -138,7 +119,7 @@ func (d *drill) checkAlive(ctx context.Context) error {
 }
 
 // replaceQuietly wants the front to obey SIGHUP though nobody reads its log.
-func (d *drill) replaceQuietly(ctx context.Context) error {
+func replaceQuietly(ctx context.Context, d *drill) error {
 	old, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
@@ -150,7 +131,7 @@ func (d *drill) replaceQuietly(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, replaceTimeout/2)
 	defer cancel()
 	for {
-		gone, err := d.gone(old)
+		gone, err := d.pool.gone(old)
 		if err != nil {
 			return err
 		}

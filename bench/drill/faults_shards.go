@@ -267,7 +267,7 @@ func (d *drill) rollOut(ctx context.Context, lists stack.Lists) error {
 		if err := pause(ctx, 100*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for the workers to be replaced: %w", err)
 		}
-		if gone, err = d.gone(old); err != nil {
+		if gone, err = d.pool.gone(old); err != nil {
 			return err
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/homing/homing/bench/usage"
 	client "github.com/homing/homing/client/go"
 )
 
@@ -28,7 +27,7 @@ const sentAwayWithin = 10 * time.Second
 
 // stallWorkers stops one worker for a while, and later the whole front.
 func stallWorkers(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
 	pids, err := d.stack.Front.Workers()
@@ -101,7 +100,7 @@ const (
 
 // hangWorker stops one worker for good.
 func hangWorker(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
 	pids, err := d.stack.Front.Workers()
@@ -116,7 +115,7 @@ func hangWorker(ctx context.Context, d *drill) error {
 		return fmt.Errorf("stop worker %d: %w", victim, err)
 	}
 	replaced := make(chan error, 1)
-	go func() { replaced <- d.watchReplaced(ctx, victim) }()
+	go func() { replaced <- d.pool.watchReplaced(ctx, victim) }()
 	err = d.newcomers.watchHerds(ctx, d.faultAt.Add(replacedWithin))
 	if err := <-replaced; err != nil {
 		return err
@@ -125,39 +124,4 @@ func hangWorker(ctx context.Context, d *drill) error {
 		return err
 	}
 	return d.attendance.watchReturn(ctx)
-}
-
-// watchReplaced waits until a worker has gone and as many as ever listen.
-func (d *drill) watchReplaced(ctx context.Context, victim int) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*replacedWithin)
-	defer cancel()
-	for {
-		done, err := d.replaced(victim)
-		if err != nil {
-			return err
-		}
-		if done {
-			break
-		}
-		if pause(ctx, 50*time.Millisecond) != nil {
-			_ = syscall.Kill(victim, syscall.SIGKILL) // it hangs, or has ended
-			break
-		}
-	}
-	took, limit := time.Since(d.faultAt), replacedWithin+d.stalls.longest()
-	d.say("worker %d was replaced after %.1fs", victim, took.Seconds())
-	if took > limit {
-		d.result.breaks("worker %d, which hangs, was replaced after %v, want %v at most", victim, took.Round(time.Millisecond), limit.Round(time.Millisecond))
-	}
-	return nil
-}
-
-// replaced reports whether a worker has gone and others listen in all places.
-func (d *drill) replaced(victim int) (bool, error) {
-	now, err := d.stack.Front.Workers()
-	if err != nil {
-		return false, err
-	}
-	listen, err := usage.Listeners(d.stack.Front.MasterPID(), d.stack.Front.Port())
-	return !slices.Contains(now, victim) && len(now) == workers && listen == workers, err
 }

@@ -14,18 +14,7 @@ import (
 const shard = 0
 
 func killPubSub(ctx context.Context, d *drill) error {
-	return d.killMaster(ctx, stack.ShardMaster(shard))
-}
-
-func (d *drill) killMaster(ctx context.Context, name string) error {
-	srv, err := d.stack.Redis.Master(ctx, name)
-	if err != nil {
-		return err
-	}
-	d.say("killing %s, the master of %s", srv.Addr(), name)
-	d.faultAt = time.Now()
-	srv.Crash()
-	return nil
+	return d.operator.kill(ctx, stack.ShardMaster(shard))
 }
 
 // hangPubSub halts the master for half of the time, in which another takes its
@@ -118,30 +107,14 @@ func staleMaster(ctx context.Context, d *drill) error {
 	old.Crash()
 	waiting, cancel := context.WithTimeout(ctx, staleTimeout)
 	defer cancel()
-	if _, err := d.waitMaster(waiting, name, old); err != nil {
+	if _, err := d.operator.waitMaster(waiting, name, old); err != nil {
 		return err
 	}
 	d.say("another master took its place after %.1fs: starting %s again", time.Since(d.faultAt).Seconds(), old.Addr())
 	if err := old.Restart(waiting, ""); err != nil {
 		return fmt.Errorf("start the old master again: %w", err)
 	}
-	return d.watchDemoted(waiting, old)
-}
-
-// watchDemoted waits until a server is no master any more.
-func (d *drill) watchDemoted(ctx context.Context, srv *redisproc.Server) error {
-	c := srv.Client()
-	defer c.Close()
-	for began := time.Now(); ; {
-		role, err := c.Do(ctx, "ROLE").Slice()
-		if err == nil && len(role) > 0 && role[0] != "master" {
-			d.say("%s was a second master for %.1fs", srv.Addr(), time.Since(began).Seconds())
-			return nil
-		}
-		if pause(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("wait for %s to be no master any more: %w", srv.Addr(), ctx.Err())
-		}
-	}
+	return d.operator.watchDemoted(waiting, old)
 }
 
 // checkUndisturbed wants that clients have noticed nothing, and a clean index.

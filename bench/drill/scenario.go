@@ -93,6 +93,8 @@ type drill struct {
 	readiness  *readiness
 	newcomers  *newcomers
 	attendance *attendance
+	operator   *operator
+	pool       *workerPool
 }
 
 func newDrill(s scenario, opts Options, stderr io.Writer) *drill {
@@ -113,9 +115,9 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 	var err error
 	if s.apart != nil {
 		if !insideApart() {
-			return d.playApart(ctx)
+			return (&apart{d.journal, s.name, opts}).play(ctx)
 		}
-		if d.net, err = newNetwork(ctx, s.apart); err != nil {
+		if d.net, err = newNetwork(ctx, d.journal, s.apart); err != nil {
 			return d.skip(err), nil
 		}
 		defer d.net.close()
@@ -171,6 +173,8 @@ func (d *drill) attach() {
 	d.backend = newBackend(d.stack.Access.Key(), d.stack.API.URLs())
 	d.readiness = &readiness{d.journal, d.backend}
 	d.attendance = &attendance{d.journal, d.fleet}
+	d.operator = &operator{d.journal, d.stack.Redis}
+	d.pool = &workerPool{d.journal, d.stack.Front, d.fleet}
 	d.newcomers = &newcomers{d.journal, d.stack.Front.URL(), d.stack.Access.Secret()}
 	d.books = &books{journal: d.journal, api: d.stack.API, front: d.stack.Front, fleet: d.fleet}
 	d.index = &index{d.journal, d.stack.Redis, d.stack.Config, d.stack.Keys(), d.fleet}
@@ -184,15 +188,7 @@ func (d *drill) gather(ctx context.Context) error {
 	if err := d.fleet.waitOpen(ctx, len(d.fleet.devices)); err != nil {
 		return err
 	}
-	return d.locate()
-}
-
-func (d *drill) locate() error {
-	pids, err := d.stack.Front.Workers()
-	if err != nil {
-		return err
-	}
-	return d.fleet.locate(d.stack.Front.Port(), pids)
+	return d.pool.locate()
 }
 
 // load runs the senders, and the fault in the midst of them.
@@ -247,7 +243,7 @@ func (d *drill) watch(ctx context.Context) {
 		d.say("  %d connected, %d deliveries/s, %d notifications accepted, %d not", d.fleet.open.Load(), now-before,
 			d.senders.accepted.Load(), d.senders.refused.Load())
 		before = now
-		if err := d.locate(); err != nil {
+		if err := d.pool.locate(); err != nil {
 			d.say("  %v", err)
 		}
 	}

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	client "github.com/homing/homing/client/go"
@@ -27,7 +26,7 @@ const (
 // replaceWorkers has the front replace its workers, while newcomers connect
 // all the time, and waits until the old ones have gone.
 func replaceWorkers(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
 	old, err := d.stack.Front.Workers()
@@ -49,7 +48,7 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 			d.result.FailedConnects++
 			d.result.breaks("a connect failed: %v", err)
 		}
-		gone, err := d.gone(old)
+		gone, err := d.pool.gone(old)
 		if err != nil {
 			return err
 		}
@@ -61,15 +60,6 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 		}
 	}
 	return d.attendance.watchReturn(ctx)
-}
-
-// gone reports whether none of the workers runs any more.
-func (d *drill) gone(workers []int) (bool, error) {
-	now, err := d.stack.Front.Workers()
-	if err != nil {
-		return false, err
-	}
-	return !slices.ContainsFunc(workers, func(pid int) bool { return slices.Contains(now, pid) }), nil
 }
 
 // checkReplaced wants that every client was told to reconnect, and could.
