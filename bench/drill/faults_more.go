@@ -2,9 +2,8 @@ package drill
 
 import "time"
 
-// moreScenarios are the faults around the relay: processes that stand still,
-// ways that are cut to some and not to others, and a Redis that answers, but
-// not what it was asked for.
+// moreScenarios are the faults around the relay: processes that stand still, and
+// ways that are cut to some and not to others.
 func moreScenarios() []scenario {
 	return []scenario{
 		{
@@ -43,6 +42,13 @@ func moreScenarios() []scenario {
 			name: "broadcast-roll", about: "the front replaces its workers while broadcasts are posted", fault: broadcastAndReplace, check: checkReplaced,
 			front: quickDrain,
 		},
+	}
+}
+
+// lastScenarios are a Redis that answers, but not what it was asked for, shards
+// that come and go, and faults at once.
+func lastScenarios() []scenario {
+	return []scenario{
 		{name: "redis-full", about: "data Redis has no memory left", fault: fillRedis, check: checkNobodyLeft},
 		{name: "redis-refuses", about: "a data replica is busy with a script, and later servers refuse commands", fault: refuseCommands, check: checkNobodyLeft, gap: rightlessFor + time.Second},
 		{

@@ -39,18 +39,7 @@ func stopShard(ctx context.Context, d *drill) error {
 	}
 	name := stack.DataShard(1)
 	d.say("all servers of %s stand still for %v; %d of %d observers are there", name, shardDownFor, len(there), observers)
-	one := func(users []hub.UserID, n int) hub.UserID { return users[n%len(users)] }
-	ask := func(what string, p func(n int) post) *watch {
-		return d.backend.watchPosts(ctx, what, 50*time.Millisecond, p)
-	}
-	up := ask("to the other shard", func(n int) post { return post{Users: []hub.UserID{one(here, n)}, Data: keepsake{N: n}} })
-	down := ask("to the shard that is down", func(n int) post { return post{Users: []hub.UserID{one(there, n)}} })
-	mixed := ask("to both", func(n int) post {
-		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Data: keepsake{N: mixedFrom + n}}
-	})
-	stored := ask("stored for both", func(n int) post {
-		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Store: keepFor}
-	})
+	calls := callBoth(ctx, d.backend, here, there)
 	ready := d.readiness.watch(ctx, "/readyz", d.stack.API.URLs()[0])
 	d.faultAt = time.Now()
 	err = hangServers(ctx, shardDownFor, d.stack.Redis.Servers(name))
@@ -60,15 +49,39 @@ func stopShard(ctx context.Context, d *drill) error {
 		err = pause(ctx, d.opts.After/2)
 	}
 	known := d.faultAt.Add(knownDown + d.stalls.longest())
-	o.checkServed(between(up.end(), d.faultAt, over), 0)
-	o.checkMixed(during(mixed.end(), known, over))
-	d.judge.checkRefused(during(down.end(), known, over))
-	d.judge.checkRefused(during(stored.end(), known, over))
+	o.checkServed(between(calls.up.end(), d.faultAt, over), 0)
+	o.checkMixed(during(calls.mixed.end(), known, over))
+	d.judge.checkRefused(during(calls.down.end(), known, over))
+	d.judge.checkRefused(during(calls.stored.end(), known, over))
 	d.readiness.checkDegraded(during(ready.end(), known, over))
-	for _, w := range []*watch{up, down, mixed, stored} {
+	for _, w := range []*watch{calls.up, calls.down, calls.mixed, calls.stored} {
 		d.judge.checkRefusals(w.soFar())
 	}
 	return err
+}
+
+// shardCalls are the calls made while one of two data shards is down.
+type shardCalls struct {
+	up, down, mixed *watch // for users of the one, of the other, of both
+	stored          *watch // for users of both, to be kept
+}
+
+// callBoth starts the calls for users here, whose shard stays up, and there.
+func callBoth(ctx context.Context, b *backend, here, there []hub.UserID) shardCalls {
+	one := func(users []hub.UserID, n int) hub.UserID { return users[n%len(users)] }
+	ask := func(what string, p func(n int) post) *watch {
+		return b.watchPosts(ctx, what, 50*time.Millisecond, p)
+	}
+	return shardCalls{
+		up:   ask("to the other shard", func(n int) post { return post{Users: []hub.UserID{one(here, n)}, Data: keepsake{N: n}} }),
+		down: ask("to the shard that is down", func(n int) post { return post{Users: []hub.UserID{one(there, n)}} }),
+		mixed: ask("to both", func(n int) post {
+			return post{Users: []hub.UserID{one(here, n), one(there, n)}, Data: keepsake{N: mixedFrom + n}}
+		}),
+		stored: ask("stored for both", func(n int) post {
+			return post{Users: []hub.UserID{one(here, n), one(there, n)}, Store: keepFor}
+		}),
+	}
 }
 
 // audience are observers and what they have read.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,9 @@ type scenario struct {
 	apart func(name string) side
 }
 
-func scenarios() []scenario { return append(firstScenarios(), moreScenarios()...) }
+func scenarios() []scenario {
+	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios())
+}
 
 func firstScenarios() []scenario {
 	return []scenario{
