@@ -67,8 +67,8 @@ type greeter struct {
 	newcomers *newcomers
 }
 
-// notified connects a player and wants a notification that is sent
-// right after hello to be read.
+// notified connects a player and wants a notification that is sent right after
+// hello to be read.
 func (g *greeter) notified(ctx context.Context, n int) answer {
 	return g.newcomers.meet(ctx, fmt.Sprintf("late%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
 		a := g.backend.notify(ctx, "notify after hello", n, post{Users: []hub.UserID{u}, Data: keepsake{N: n}})
@@ -83,8 +83,8 @@ func (g *greeter) notified(ctx context.Context, n int) answer {
 	})
 }
 
-// banned connects a player and wants the connection ended that is
-// disconnected right after hello.
+// banned connects a player and wants the connection ended that is disconnected
+// right after hello.
 func (g *greeter) banned(ctx context.Context, n int) answer {
 	return g.newcomers.meet(ctx, fmt.Sprintf("banned%d", n), func(ctx context.Context, c *client.Conn, u hub.UserID) answer {
 		apis := g.backend.apis

@@ -161,8 +161,8 @@ func (i *index) liveProcesses(ctx context.Context, entries map[hub.UserID][]hub.
 	return live, err
 }
 
-// check waits until the index says exactly what is true: one entry for
-// each user, naming live processes only, and nobody else.
+// check waits until the index says exactly what is true: one entry for each
+// user, naming live processes only, and nobody else.
 func (i *index) check(ctx context.Context) error {
 	for {
 		ghosts, err := i.ghosts(ctx)

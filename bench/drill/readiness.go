@@ -24,8 +24,7 @@ func (r *readiness) watch(ctx context.Context, what, base string) *watch {
 	})
 }
 
-// wait wants /readyz to say 200 within limit, and reports after how long
-// it did.
+// wait wants /readyz to say 200 within limit, and reports after how long it did.
 func (r *readiness) wait(ctx context.Context, what, base string, limit time.Duration) time.Duration {
 	began := time.Now()
 	for {

@@ -4,58 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/homing/homing/bench/ledger"
 	"github.com/homing/homing/bench/stack"
 )
-
-// scenario is one way to break things. All run on the same kind of topology
-// under the same load; they differ in the fault and in what else is checked.
-type scenario struct {
-	name  string
-	about string
-	// fault breaks something under load and may stay to watch; it returns
-	// early when ctx ends. nil: nothing breaks.
-	fault func(ctx context.Context, d *drill) error
-	// check looks at what the ledger does not see, after the load has ended
-	// and while everything still runs. nil: nothing.
-	check func(ctx context.Context, d *drill) error
-
-	front []string             // further flags of the front
-	setup func(*stack.Options) // changes what is started; nil: nothing
-	named bool                 // callers name notifications and try again at the other API server
-	gap   time.Duration        // how long a way may deliver nothing; 0: gapLimit
-	// apart says where each process runs, in network namespaces of the
-	// scenario's own, without which it is skipped. nil: all run here.
-	apart func(name string) side
-}
-
-func scenarios() []scenario {
-	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios())
-}
-
-func firstScenarios() []scenario {
-	return []scenario{
-		{name: "steady", about: "nothing breaks", check: checkSteady},
-		{name: "kill-worker", about: "one of the front workers is killed (SIGKILL)", fault: killWorker, check: checkIndex},
-		{name: "pubsub-failover", about: "the master of a pub/sub shard is killed", fault: killPubSub, check: checkUndisturbed},
-		{name: "data-failover", about: "the master of data Redis is killed", fault: killData, check: checkUndisturbed},
-		{name: "pubsub-hang", about: "the master of a pub/sub shard hangs (SIGSTOP) and comes back as it was", fault: hangPubSub, check: checkUndisturbed},
-		{name: "replica-kill", about: "the replica of a pub/sub shard that most processes are subscribed at is killed", fault: killReplica, check: checkUndisturbed},
-		{name: "sentinel-and-master-kill", about: "the master of a pub/sub shard is killed together with a Sentinel", fault: killSentinelAndMaster, check: checkUndisturbed},
-		{name: "network-cut", about: "the master of a pub/sub shard is cut off from its replicas and the Sentinels, not from publishers", fault: cutNetwork, check: checkUndisturbed, apart: masterCut},
-		{name: "stale-master", about: "the master of a pub/sub shard is killed and, once replaced, started again as a master", fault: staleMaster, check: checkUndisturbed},
-		{name: "slow-subscriber", about: "some clients stop reading while much is sent to them", fault: slowClients, check: checkSlow},
-		{name: "kill-api", about: "one of the API servers is killed (SIGKILL)", fault: killAPI, check: checkUndisturbed, named: true},
-		{
-			name: "rolling-restart", about: "the front replaces its workers one by one (SIGHUP)", fault: replaceWorkers, check: checkReplaced,
-			front: []string{"--front-drain-window", "3s"},
-		},
-	}
-}
 
 const (
 	apis, workers = 2, 4
@@ -88,16 +42,21 @@ type drill struct {
 	senders *senders
 	net     *network // of a scenario that runs apart
 
-	audit      *audit
+	// Who judges what was delivered, and what calls were answered.
+	audit *audit
+	judge judge
+
+	// Who looks at the servers and the fleet; see attach.
 	books      *books
 	index      *index
-	judge      judge
-	backend    *backend
 	readiness  *readiness
-	newcomers  *newcomers
 	attendance *attendance
-	operator   *operator
-	pool       *workerPool
+
+	// Who acts on them, beside the fleet and the senders; see attach.
+	backend   *backend
+	newcomers *newcomers
+	operator  *operator
+	pool      *workerPool
 }
 
 func newDrill(s scenario, opts Options, stderr io.Writer) *drill {
@@ -171,7 +130,7 @@ func (d *drill) run(ctx context.Context) error {
 	return nil
 }
 
-// attach has whoever looks at the system and its clients do so from now on.
+// attach makes the owners that need a running stack and a fleet.
 func (d *drill) attach() {
 	d.backend = newBackend(d.stack.Access.Key(), d.stack.API.URLs())
 	d.readiness = &readiness{d.journal, d.backend}
