@@ -92,7 +92,7 @@ func (r *run) besieged(ctx context.Context, o Options) (homing, error) {
 	if err != nil {
 		return homing{}, err
 	}
-	if err := s.LimitRedis(ctx, abuseRedis); err != nil {
+	if err := s.Redis.LimitMemory(ctx, abuseRedis); err != nil {
 		return homing{}, errors.Join(err, s.Stop(false))
 	}
 	return homing{Stack: s}, nil

@@ -36,11 +36,11 @@ func (r *run) connectAll(ctx context.Context, g *rig.Rig, o Options) error {
 // addSpread adds how evenly the workers share the connections, by the kernel's
 // own account.
 func (r *run) addSpread(h homing) error {
-	workers, err := h.Workers()
+	workers, err := h.Front.Workers()
 	if err != nil {
 		return err
 	}
-	holders, err := usage.Holders(h.FrontPort(), workers)
+	holders, err := usage.Holders(h.Front.Port(), workers)
 	if err != nil {
 		return fmt.Errorf("find out who holds which connection: %w", err)
 	}

@@ -71,7 +71,7 @@ func (r *run) relayRound(ctx context.Context, atMostOnce bool, c *relayCost) err
 }
 
 func (r *run) relayLoad(ctx context.Context, g *rig.Rig, s *stack.Stack, c *relayCost) error {
-	before, err := s.RedisCommands(ctx)
+	before, err := s.Redis.Commands(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (r *run) relayLoad(ctx context.Context, g *rig.Rig, s *stack.Stack, c *rela
 	if err != nil {
 		return err
 	}
-	after, err := s.RedisCommands(ctx)
+	after, err := s.Redis.Commands(ctx)
 	if err != nil {
 		return err
 	}

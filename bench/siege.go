@@ -120,8 +120,8 @@ func (s *siege) under(ctx context.Context, o Options, target abuse.Target, e *en
 // of its own, so that none finds what another left.
 func (s *siege) target(k abuse.Kind) (t abuse.Target, err error) {
 	t = abuse.Target{
-		Front: strings.TrimSuffix(strings.TrimPrefix(s.system.Front(), "ws://"), "/ws"), TLS: s.system.TLSAddr(), API: s.system.APIs()[0],
-		User: hostileKey + "-" + k.Name, Key: s.system.KeyOf(hostileKey), From: hostileFrom,
+		Front: strings.TrimSuffix(strings.TrimPrefix(s.system.Front.URL(), "ws://"), "/ws"), TLS: s.system.Front.TLSAddr(), API: s.system.APIs()[0],
+		User: hostileKey + "-" + k.Name, Key: s.system.Access.KeyOf(hostileKey), From: hostileFrom,
 	}
 	t.Token, err = clients.Token(s.system.Secret(), t.User, "")
 	return t, err
@@ -131,7 +131,7 @@ func (s *siege) target(k abuse.Kind) (t abuse.Target, err error) {
 func (s *siege) masters(ctx context.Context) (map[string]string, error) {
 	now := make(map[string]string)
 	for _, name := range []string{stack.DataShard(0), stack.ShardMaster(0)} {
-		srv, err := s.system.Master(ctx, name)
+		srv, err := s.system.Redis.Master(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +143,7 @@ func (s *siege) masters(ctx context.Context) (map[string]string, error) {
 // watchRedis looks what the data master uses, until ctx ends.
 func (s *siege) watchRedis(ctx context.Context, most *int64) error {
 	for {
-		n, err := s.system.RedisMemory(context.WithoutCancel(ctx), stack.DataShard(0))
+		n, err := s.system.Redis.Memory(context.WithoutCancel(ctx), stack.DataShard(0))
 		if err != nil {
 			return err
 		}

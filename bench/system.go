@@ -11,7 +11,7 @@ import (
 	"github.com/homing/homing/bench/stack"
 )
 
-// homing is a Homing that we started.
+// homing is a Homing that we started, as a rig.System.
 type homing struct {
 	*stack.Stack
 
@@ -34,15 +34,33 @@ func (o Options) stack() stack.Options {
 
 // Fronts implements rig.System.
 func (h homing) Fronts() []string {
-	front := h.Front()
+	front := h.Front.URL()
 	if h.clients == string(clients.Events) {
 		front = strings.TrimSuffix(front, "/ws") + "/events"
 	}
 	return []string{front}
 }
 
+// APIs implements rig.System.
+func (h homing) APIs() []string { return h.API.URLs() }
+
+// Key implements rig.System.
+func (h homing) Key() string { return h.Access.Key() }
+
+// Secret implements rig.System.
+func (h homing) Secret() []byte { return h.Access.Secret() }
+
 // Dialect implements rig.System.
 func (h homing) Dialect() string { return h.clients }
+
+// FrontPIDs implements rig.System.
+func (h homing) FrontPIDs() ([]int, error) { return h.Front.PIDs() }
+
+// APIPIDs implements rig.System.
+func (h homing) APIPIDs() []int { return h.API.PIDs() }
+
+// RedisPIDs implements rig.System.
+func (h homing) RedisPIDs() []int { return h.Redis.PIDs() }
 
 // running is a Homing that somebody else runs. Its processes are unknown.
 type running struct {

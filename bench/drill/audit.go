@@ -6,11 +6,17 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/ledger"
+	"github.com/homing/homing/bench/stack"
 )
 
 // audit is how the books of a drill are settled, beside what is promised
 // always. Scenarios add to it what their fault allows.
 type audit struct {
+	*journal
+
+	gap     time.Duration // how long a way may deliver nothing; 0: gapLimit
+	loadEnd time.Time
+
 	// owed says what the system owes to users whose connections ended; see
 	// ledger.Rules. nil: nothing.
 	owed func(holder int, closed time.Time) time.Time
@@ -18,9 +24,7 @@ type audit struct {
 	disowned []disowning
 	excused  []ledger.Span
 	gaveUp   []ledger.Span
-	givenUp  int // users of what was given up, by the servers' word
 	forgets  bool
-	books    books
 }
 
 // disowning is a time in which the system let go of what it could not reach.
@@ -74,19 +78,40 @@ func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
 const stayed = 2 * time.Second
 
 // rules are what is promised.
-func (d *drill) rules() ledger.Rules {
+func (a *audit) rules() ledger.Rules {
 	return ledger.Rules{
 		Stayed:   stayed,
-		Patience: d.longestGap() + time.Second,
-		End:      d.loadEnd,
-		Owed:     d.owed,
+		Patience: a.longestGap() + time.Second,
+		End:      a.loadEnd,
+		Owed:     a.owed,
 		Window:   returnWindow,
-		SentAway: d.sentAway,
-		Excused:  d.excused,
-		GivesUp:  d.gaveUp,
-		Forgets:  d.forgets,
+		SentAway: a.sentAway,
+		Excused:  a.excused,
+		GivesUp:  a.gaveUp,
+		Forgets:  a.forgets,
 	}
 }
 
 // longestGap is how long a way may deliver nothing.
-func (d *drill) longestGap() time.Duration { return cmp.Or(d.gap, gapLimit) + d.stalls.longest() }
+func (a *audit) longestGap() time.Duration { return cmp.Or(a.gap, gapLimit) + a.stalls.longest() }
+
+// movesAll says that what was accepted for users of the workers of the moment
+// until their connections ended is owed to them at the next worker.
+func (a *audit) movesAll(front *stack.Front) error {
+	old, err := front.Workers()
+	if err != nil {
+		return err
+	}
+	before := a.owed
+	a.owed = func(holder int, closed time.Time) time.Time {
+		switch {
+		case slices.Contains(old, holder):
+			return closed.Add(-noticed - a.stalls.longest())
+		case before != nil:
+			return before(holder, closed)
+		default:
+			return time.Time{}
+		}
+	}
+	return nil
+}

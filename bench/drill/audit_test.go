@@ -19,7 +19,7 @@ import (
 func TestWhoWasSentAway(t *testing.T) {
 	fault := time.Now()
 	in := func(s int) time.Time { return fault.Add(time.Duration(s) * time.Second) }
-	var a audit
+	a := audit{journal: &journal{}, gap: 7 * time.Second, loadEnd: in(60)}
 	a.sendsAway(fault, 20*time.Second, 7)
 	a.sendsAway(in(30), 10*time.Second)
 	ends := func(holder, opened, ended, code int) ledger.Ending {
@@ -44,8 +44,7 @@ func TestWhoWasSentAway(t *testing.T) {
 		}
 	}
 	a.excuse(fault, in(3), "why")
-	d := &drill{scenario: scenario{gap: 7 * time.Second}, audit: a, loadEnd: in(60)}
-	if r := d.rules(); len(r.Excused) != 1 || r.Joined != 0 || !r.End.Equal(in(60)) || r.SentAway == nil || r.Patience != 8*time.Second {
+	if r := a.rules(); len(r.Excused) != 1 || r.Joined != 0 || !r.End.Equal(in(60)) || r.SentAway == nil || r.Patience != 8*time.Second {
 		t.Errorf("rules %+v", r)
 	}
 }

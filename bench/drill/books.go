@@ -12,6 +12,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/homing/homing/bench/ledger"
+	"github.com/homing/homing/bench/stack"
 )
 
 // The servers keep books of their own, in metrics. Those of the API servers and
@@ -29,28 +32,102 @@ const (
 	unavailable = "not available: "
 )
 
-// Names of what the books are kept in. All but the last two count users.
+// Names of what the books are kept in. All but the last four count users.
 const (
-	sentUsers     = "homing_notify_sent_users_total"       // in envelopes handed to the relay, by API servers
-	takenBack     = "homing_notify_taken_back_users_total" // in envelopes not confirmed by processes that died
-	givenUpUsers  = "homing_notify_given_up_users_total"   // in envelopes not confirmed by processes that live
-	handedOver    = "homing_notify_handed_over_total"      // found again after they were taken back or given back
-	unreached     = "homing_notify_unreached_total"        // not reached, by reason; those given up are among them
-	givenUpReason = unreached + "/window"
-	takenUsers    = "homing_front_targets_total"        // in envelopes that workers took
-	missedUsers   = "homing_front_missed_targets_total" // of those, not held by the worker
-	returnedUsers = "homing_notify_returned_total"      // of those, given back
-	returnsLost   = "homing_notify_returns_dropped_total"
-	writtenOut    = "homing_front_written_messages_total" // messages
-	retainedBytes = "homing_relay_retained_bytes"
-	startTime     = "process_start_time_seconds"
+	sentUsers       = "homing_notify_sent_users_total"       // in envelopes handed to the relay, by API servers
+	takenBack       = "homing_notify_taken_back_users_total" // in envelopes not confirmed by processes that died
+	givenUpUsers    = "homing_notify_given_up_users_total"   // in envelopes not confirmed by processes that live
+	handedOver      = "homing_notify_handed_over_total"      // found again after they were taken back or given back
+	unreached       = "homing_notify_unreached_total"        // not reached, by reason; those given up are among them
+	givenUpReason   = unreached + "/window"
+	takenUsers      = "homing_front_targets_total"        // in envelopes that workers took
+	missedUsers     = "homing_front_missed_targets_total" // of those, not held by the worker
+	returnedUsers   = "homing_notify_returned_total"      // of those, given back
+	returnsLost     = "homing_notify_returns_dropped_total"
+	writtenOut      = "homing_front_written_messages_total" // messages
+	retainedBytes   = "homing_relay_retained_bytes"
+	givenUpMessages = "homing_relay_given_up_total" // messages, by the relay
+	startTime       = "process_start_time_seconds"
 )
 
-// books are the servers' books when the load began.
+// books compares the servers' books as they are with those of when the load
+// began.
 type books struct {
-	opened figures
-	err    error // why there are none
+	*journal
+
+	api     *stack.APIs
+	front   *stack.Front
+	fleet   *fleet
+	opened  figures
+	err     error // why there are none
+	givenUp int   // users of what was given up, by the servers' word
 }
+
+// open reads the servers' metrics before the load.
+func (b *books) open(ctx context.Context) { b.opened, b.err = b.read(ctx) }
+
+// close reads the servers' metrics until they agree, or for a while, and
+// enters the result. Nothing may be under way to clients.
+func (b *books) close(ctx context.Context) {
+	if b.err != nil {
+		b.result.Books = unavailable + b.err.Error()
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, balanceTimeout)
+	defer cancel()
+	for {
+		now, err := b.read(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		b.result.Books = b.opened.compare(now, err, b.fleet.received.Load()-b.fleet.replayed.Load())
+		if !strings.HasPrefix(b.result.Books, offBy) || pause(ctx, 250*time.Millisecond) != nil {
+			break
+		}
+	}
+	if strings.HasPrefix(b.result.Books, offBy) {
+		b.result.breaks("the books do not balance: %s", b.result.Books)
+	}
+}
+
+// read reads the metrics of all API servers and of the front.
+func (b *books) read(ctx context.Context) (figures, error) {
+	f := newFigures()
+	for i := range b.api.URLs() {
+		if err := f.read(ctx, fmt.Sprintf("API server %d", i), b.api.Admin(i)); err != nil {
+			return f, err
+		}
+	}
+	return f, f.read(ctx, "the front", b.front.Admin())
+}
+
+// countGivenUp reads what the servers say that they have given up.
+func (b *books) countGivenUp(ctx context.Context, before figures) error {
+	now, err := b.read(ctx)
+	if err != nil {
+		return err
+	}
+	b.givenUp = int(now.sums[givenUpUsers] - before.sums[givenUpUsers])
+	b.say("by the servers' metrics, notifications were given up for %d users, in %d messages", b.givenUp,
+		int(now.sums[givenUpMessages]-before.sums[givenUpMessages]))
+	if now.sums[givenUpMessages] == before.sums[givenUpMessages] {
+		b.result.breaks("nothing was counted as given up")
+	}
+	return nil
+}
+
+// checkGivenUp wants that the servers have counted what clients never read. A
+// user whom several connections are due to is counted once by the servers, and
+// one of whom another connection has heard as well.
+func (b *books) checkGivenUp(e ledger.Entry) {
+	b.say("%d deliveries were given up, of notifications for %d users by the servers' word", e.GivenUp, b.givenUp)
+	if e.GivenUp > b.givenUp*mostDevices {
+		b.result.breaks("%d deliveries were given up, and the servers counted %d users", e.GivenUp, b.givenUp)
+	}
+}
+
+// mostDevices is how many connections a user has at most.
+const mostDevices = 3
 
 // figures are one reading of all servers' metrics.
 type figures struct {
@@ -60,44 +137,6 @@ type figures struct {
 
 func newFigures() figures {
 	return figures{sums: make(map[string]float64), processes: make(map[string]float64)}
-}
-
-// openBooks reads the servers' metrics before the load.
-func (d *drill) openBooks(ctx context.Context) { d.books.opened, d.books.err = d.readBooks(ctx) }
-
-// closeBooks reads the servers' metrics until they agree, or for a while, and
-// enters the result. Nothing may be under way to clients.
-func (d *drill) closeBooks(ctx context.Context) {
-	if d.books.err != nil {
-		d.result.Books = unavailable + d.books.err.Error()
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, balanceTimeout)
-	defer cancel()
-	for {
-		now, err := d.readBooks(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		d.result.Books = d.books.opened.compare(now, err, d.fleet.received.Load()-d.fleet.replayed.Load())
-		if !strings.HasPrefix(d.result.Books, offBy) || pause(ctx, 250*time.Millisecond) != nil {
-			break
-		}
-	}
-	if strings.HasPrefix(d.result.Books, offBy) {
-		d.result.breaks("the books do not balance: %s", d.result.Books)
-	}
-}
-
-// readBooks reads the metrics of all API servers and of the front.
-func (d *drill) readBooks(ctx context.Context) (figures, error) {
-	f := newFigures()
-	for i := range d.stack.APIs() {
-		if err := f.read(ctx, fmt.Sprintf("API server %d", i), d.stack.APIAdmin(i)); err != nil {
-			return f, err
-		}
-	}
-	return f, f.read(ctx, "the front", d.stack.FrontAdmin())
 }
 
 // read adds the metrics of one server.

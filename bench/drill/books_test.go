@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/homing/homing/bench/ledger"
 )
 
 // whole are books of a world in which everything is in order: of 115 users in
@@ -113,4 +115,15 @@ homing_notify_unreached_total{reason="not_back"} 2
 	if err := f.read(ctx, "the front", srv.URL); err == nil || !strings.HasPrefix(err.Error(), "the front does not tell") {
 		t.Errorf("read = %v", err)
 	}
+}
+
+func TestWhatIsGivenUpIsCounted(t *testing.T) {
+	check := func(counted int) func(d *drill) {
+		return func(d *drill) {
+			b := books{journal: d.journal, givenUp: counted}
+			b.checkGivenUp(ledger.Entry{GivenUp: 30})
+		}
+	}
+	broke(t, "", check(10))
+	broke(t, "the servers counted 9 users", check(9))
 }

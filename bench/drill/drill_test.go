@@ -247,8 +247,7 @@ func TestNamedNotificationsGoToTheOtherServer(t *testing.T) {
 }
 
 func TestSkippedWithAReason(t *testing.T) {
-	d := &drill{scenario: scenario{name: "network-cut"}, stderr: io.Discard}
-	r := d.skip(errors.New("not root"))
+	r := newJournal("network-cut", io.Discard).skip(errors.New("not root"))
 	var buf bytes.Buffer
 	if err := report([]*Result{r}, false, &buf); err != nil || !r.Skipped || !strings.Contains(buf.String(), "skipped: not root") {
 		t.Errorf("%v\n%s", err, buf.String())

@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -30,10 +29,10 @@ const (
 // until they count as offline, so that this can be seen; the others come back
 // as soon as they can.
 func killWorker(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
-	pids, err := d.stack.Workers()
+	pids, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
@@ -50,68 +49,63 @@ func killWorker(ctx context.Context, d *drill) error {
 		release()
 		return fmt.Errorf("kill worker %d: %w", victim, err)
 	}
-	d.owed = func(holder int, closed time.Time) time.Time {
+	d.audit.owed = func(holder int, closed time.Time) time.Time {
 		if holder != victim {
 			return time.Time{}
 		}
 		return closed.Add(leaseAtLeast)
 	}
-	err = d.watchOffline(ctx, absent)
+	online := &presence{d.journal, d.stack.API.URLs()[0], d.stack.Access.Key()}
+	err = online.watchOffline(ctx, absent)
 	release()
 	if err == nil {
-		err = d.watchReturn(ctx)
+		err = d.attendance.watchReturn(ctx)
 	}
 	if err == nil {
-		err = d.watchSweep(ctx)
+		err = d.index.watchSweep(ctx)
 	}
-	d.checkOthers(victim)
+	d.attendance.checkOthers(victim)
 	return err
 }
 
-// watchSweep waits until the index names the dead worker no more.
-func (d *drill) watchSweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	if err := checkIndex(ctx, d); err != nil {
-		return err
-	}
-	took := time.Since(d.faultAt)
-	d.result.SweptMS = ms(took)
-	d.say("the index is clean after %.1fs", took.Seconds())
-	return nil
+// presence is who is online, by the API's word.
+type presence struct {
+	*journal
+
+	api, key string
 }
 
 // watchOffline waits until the API says that none of the users is online.
-func (d *drill) watchOffline(ctx context.Context, users []hub.UserID) error {
+func (p *presence) watchOffline(ctx context.Context, users []hub.UserID) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*leaseTime)
 	defer cancel()
 	for {
-		n, err := d.countOnline(ctx, users)
+		n, err := p.countOnline(ctx, users)
 		if err == nil && n == 0 {
 			break
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			d.result.breaks("%d of %d users of the dead worker still count as online after %v (%v)", n, len(users), 3*leaseTime, err)
+			p.result.breaks("%d of %d users of the dead worker still count as online after %v (%v)", n, len(users), 3*leaseTime, err)
 			return nil
 		}
 	}
-	took := time.Since(d.faultAt)
-	d.result.OfflineWithinMS = ms(took)
-	d.say("the absent users count as offline after %.1fs", took.Seconds())
+	took := time.Since(p.faultAt)
+	p.result.OfflineWithinMS = ms(took)
+	p.say("the absent users count as offline after %.1fs", took.Seconds())
 	if took > leaseTime {
-		d.result.breaks("users of the dead worker counted as online for %v, want at most %v", took.Round(time.Millisecond), leaseTime)
+		p.result.breaks("users of the dead worker counted as online for %v, want at most %v", took.Round(time.Millisecond), leaseTime)
 	}
 	return nil
 }
 
-func (d *drill) countOnline(ctx context.Context, users []hub.UserID) (int, error) {
-	p := load.NewPoster(d.stack.APIs()[0], d.stack.Key(), postTimeout)
-	defer p.Close()
+func (p *presence) countOnline(ctx context.Context, users []hub.UserID) (int, error) {
+	caller := load.NewPoster(p.api, p.key, postTimeout)
+	defer caller.Close()
 	online := 0
 	for len(users) > 0 {
 		batch := users[:min(len(users), presenceBatch)]
 		users = users[len(batch):]
-		got, err := p.Presence(ctx, batch)
+		got, err := caller.Presence(ctx, batch)
 		if err != nil {
 			return 0, fmt.Errorf("ask who is online: %w", err)
 		}
@@ -124,109 +118,23 @@ func (d *drill) countOnline(ctx context.Context, users []hub.UserID) (int, error
 	return online, nil
 }
 
-// watchReturn waits until every device is connected again.
-func (d *drill) watchReturn(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	if err := d.fleet.waitOpen(ctx, len(d.fleet.devices)); err != nil {
-		d.result.breaks("%v", err)
-		return nil
-	}
-	took := time.Since(d.faultAt)
-	d.result.RecoveredMS = ms(took)
-	d.say("everybody is connected again after %.1fs", took.Seconds())
-	return nil
-}
-
-// checkOthers makes sure that only the victim's connections ended.
-func (d *drill) checkOthers(victim int) {
-	for holder, n := range d.book.Closed(d.faultAt) {
-		if holder != victim {
-			d.result.breaks("%d connections of worker %d ended, which was not killed", n, holder)
-		}
-	}
-}
-
 // killData kills the data master, and meanwhile somebody tries to connect
 // again and again.
 func killData(ctx context.Context, d *drill) error {
-	if err := d.killMaster(ctx, stack.DataMaster); err != nil {
+	if err := d.operator.kill(ctx, stack.DataMaster); err != nil {
 		return err
 	}
-	return d.watchConnects(ctx, d.opts.After-time.Second)
-}
-
-// probeTimeout is how long a player waits for a connect before trying again.
-const probeTimeout = 2 * time.Second
-
-// watchConnects connects a new player every 100 ms for a while and counts
-// failures; recovery is when the last failure was over.
-func (d *drill) watchConnects(ctx context.Context, length time.Duration) error {
-	end := time.Now().Add(length)
-	var lastErr error
-	recovered := d.faultAt
-	for n := 0; time.Now().Before(end); n++ {
-		if lastErr = d.tryConnect(ctx, n); lastErr != nil {
-			d.result.FailedConnects++
-			recovered = time.Now()
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	if lastErr != nil {
-		d.result.breaks("players cannot connect %v after the fault: %v", length, lastErr)
-		return nil
-	}
-	took := recovered.Sub(d.faultAt)
-	d.result.RecoveredMS = ms(took)
-	if limit := connectsWithin + d.stalls.longest(); took > limit {
-		d.result.breaks("players could not connect for %v, want at most %v", took.Round(time.Millisecond), limit.Round(time.Millisecond))
-	}
-	d.say("players could connect again after %.1fs, %d had failed", took.Seconds(), d.result.FailedConnects)
-	return nil
-}
-
-func (d *drill) tryConnect(ctx context.Context, n int) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	c, err := dialAs(ctx, d.stack.Front(), d.stack.Secret(), &device{user: hub.UserID(fmt.Sprintf("newcomer%d", n))})
-	if err != nil {
-		return err
-	}
-	return c.Close()
+	return d.newcomers.watchConnects(ctx, d.opts.After-time.Second)
 }
 
 // checkSteady wants no failure of any kind, and a clean index.
 func checkSteady(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
+	d.attendance.checkConnects()
 	if n := d.senders.refused.Load(); n > 0 {
 		d.result.breaks("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}
 	return checkIndex(ctx, d)
 }
 
-// checkIndex waits until the index says exactly what is true: one entry for
-// each user, naming live processes only, and nobody else.
-func checkIndex(ctx context.Context, d *drill) error {
-	for {
-		ghosts, err := d.ghosts(ctx)
-		switch {
-		case err == nil && len(ghosts) == 0:
-			d.result.Ghosts = new(int)
-			return nil
-		case pause(ctx, 200*time.Millisecond) == nil:
-			continue
-		case errors.Is(ctx.Err(), context.Canceled):
-			return ctx.Err()
-		case err != nil:
-			return fmt.Errorf("read the index: %w", err)
-		}
-		n := len(ghosts)
-		d.result.Ghosts = &n
-		d.result.breaks("the index is wrong about %d users after %v: %v", n, checkTimeout, ghosts[:min(n, 3)])
-		return nil
-	}
-}
+// checkIndex wants a clean index.
+func checkIndex(ctx context.Context, d *drill) error { return d.index.check(ctx) }

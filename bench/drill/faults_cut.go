@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"net/http"
 	"strings"
 	"time"
 
@@ -43,51 +42,23 @@ func dataCut(name string) side {
 
 // cutFront cuts the front off and wants it to say so.
 func cutFront(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
-	defer b.close()
-	d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), time.Second)
-	d.sendsAway(time.Now(), awayFor+sentAwayWithin)
-	ready := d.watchReady(ctx, b, "the front's /readyz", d.stack.FrontAdmin())
+	d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), time.Second)
+	d.audit.sendsAway(time.Now(), awayFor+sentAwayWithin)
+	ready := d.readiness.watch(ctx, "the front's /readyz", d.stack.Front.Admin())
 	defer ready.end()
-	if err := d.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {
+	if err := d.net.cutFor(ctx, awayFor, "the front loses every way to Redis and the Sentinels"); err != nil {
 		return err
 	}
 	healed := time.Now()
-	took := d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), readyAgain+d.stalls.longest())
+	took := d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), readyAgain+d.stalls.longest())
 	d.say("the front is ready again after %.1fs", took.Seconds())
-	d.checkUnready(ready.end(), healed)
-	return d.regroup(ctx)
-}
-
-// cutFor parts the two sides of the network for a while.
-func (d *drill) cutFor(ctx context.Context, length time.Duration, what string) error {
-	d.say("%s for %v", what, length)
-	d.faultAt = time.Now()
-	if err := d.net.cut(ctx); err != nil {
-		return err
-	}
-	if err := pause(ctx, length); err != nil {
-		return err
-	}
-	d.say("the network is whole again")
-	return d.net.heal(ctx)
-}
-
-// checkUnready wants that a server said that it was not ready, soon enough and
-// for as long as the fault lasted.
-func (d *drill) checkUnready(answers []answer, healed time.Time) {
-	limit := d.faultAt.Add(notReadyWithin + d.stalls.longest())
-	for _, a := range between(answers, limit, healed) {
-		if a.status != http.StatusServiceUnavailable {
-			d.result.breaks("%.1fs after the fault /readyz did not say 503: %v", a.at.Sub(d.faultAt).Seconds(), a)
-			return
-		}
-	}
+	d.readiness.checkUnready(ready.end(), healed)
+	return d.attendance.regroup(ctx)
 }
 
 // cutFrontData cuts the front off from data Redis.
 func cutFrontData(ctx context.Context, d *drill) error {
-	if err := d.cutFor(ctx, dataAwayFor, "the front loses its way to data Redis"); err != nil {
+	if err := d.net.cutFor(ctx, dataAwayFor, "the front loses its way to data Redis"); err != nil {
 		return err
 	}
 	return pause(ctx, regroup)
@@ -96,8 +67,6 @@ func cutFrontData(ctx context.Context, d *drill) error {
 // checkNobodyLeft wants that no connection ended, and a clean index. That
 // nobody new could connect meanwhile is as it must be.
 func checkNobodyLeft(ctx context.Context, d *drill) error {
-	if ends := d.fleet.endings(); len(ends) > 0 {
-		d.result.breaks("%d connections ended, the first because: %v", len(ends), ends[0].err)
-	}
+	d.attendance.checkEndings()
 	return checkIndex(ctx, d)
 }

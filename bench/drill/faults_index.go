@@ -26,40 +26,40 @@ const (
 // of a worker that lives.
 func loseIndex(ctx context.Context, d *drill) error {
 	began := time.Now()
-	lost, err := d.deleteEntries(ctx)
+	lost, err := d.index.deleteEntries(ctx)
 	if err != nil {
 		return err
 	}
 	d.faultAt = time.Now()
 	d.say("deleted the index entries of %d users", lost)
-	if err := d.watchRepair(ctx); err != nil {
+	if err := d.index.watchRepair(ctx); err != nil {
 		return err
 	}
 	// What the index names of a user may still lack one of several workers.
-	d.excusePartly(began, time.Now().Add(time.Second), "index entries were deleted")
+	d.audit.excusePartly(began, time.Now().Add(time.Second), "index entries were deleted")
 	if err := pause(ctx, regroup); err != nil {
 		return err
 	}
-	if err := d.deleteLease(ctx); err != nil {
+	if err := d.index.deleteLease(ctx); err != nil {
 		return err
 	}
 	return pause(ctx, d.opts.After/2)
 }
 
 // deleteEntries deletes the entry of every third user.
-func (d *drill) deleteEntries(ctx context.Context) (deleted int, err error) {
-	err = d.atMaster(ctx, stack.DataMaster, func(c *redis.Client) error {
-		entries, err := readIndex(ctx, c, d.stack.Keys())
+func (i *index) deleteEntries(ctx context.Context) (deleted int, err error) {
+	err = atMaster(ctx, i.redis, stack.DataMaster, func(c *redis.Client) error {
+		entries, err := readIndex(ctx, c, i.keys)
 		if err != nil {
 			return err
 		}
 		var keys []string
 		for u := range entries {
-			keys = append(keys, d.stack.Keys().User(u))
+			keys = append(keys, i.keys.User(u))
 		}
 		slices.Sort(keys)
-		for i, key := range keys {
-			if i%3 != 0 {
+		for n, key := range keys {
+			if n%3 != 0 {
 				continue
 			}
 			if err := c.Del(ctx, key).Err(); err != nil {
@@ -72,54 +72,30 @@ func (d *drill) deleteEntries(ctx context.Context) (deleted int, err error) {
 	return deleted, err
 }
 
-// watchRepair waits until the index is right.
-func (d *drill) watchRepair(ctx context.Context) error {
-	for {
-		ghosts, err := d.ghosts(ctx)
-		if err != nil {
-			return err
-		}
-		took := time.Since(d.faultAt)
-		if len(ghosts) == 0 {
-			d.say("the index is right again after %.1fs", took.Seconds())
-			d.result.RepairedMS = ms(took)
-			return nil
-		}
-		if took > repairedWithin+d.stalls.longest() {
-			d.result.breaks("the index is wrong about %d users %v after some of it was deleted: %v", len(ghosts), repairedWithin, ghosts[:min(len(ghosts), 3)])
-			return nil
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
 // deleteLease deletes everything that says that a process lives, and waits
 // until it is said again.
-func (d *drill) deleteLease(ctx context.Context) error {
-	return d.atMaster(ctx, stack.DataMaster, func(c *redis.Client) error {
-		id, err := d.someWorker(ctx, c)
+func (i *index) deleteLease(ctx context.Context) error {
+	return atMaster(ctx, i.redis, stack.DataMaster, func(c *redis.Client) error {
+		id, err := i.someWorker(ctx, c)
 		if err != nil {
 			return err
 		}
-		keys := d.stack.Keys()
-		d.say("deleting the lease of process %s, which lives, and its place among the processes", id)
+		i.say("deleting the lease of process %s, which lives, and its place among the processes", id)
 		_, err = c.Pipelined(ctx, func(p redis.Pipeliner) error {
-			p.Del(ctx, keys.Lease(id))
-			p.ZRem(ctx, keys.Processes(), string(id))
+			p.Del(ctx, i.keys.Lease(id))
+			p.ZRem(ctx, i.keys.Processes(), string(id))
 			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("delete a lease: %w", err)
 		}
-		return d.watchLease(ctx, c, id)
+		return i.watchLease(ctx, c, id)
 	})
 }
 
 // someWorker returns a process that the index names.
-func (d *drill) someWorker(ctx context.Context, c *redis.Client) (hub.ProcessID, error) {
-	entries, err := readIndex(ctx, c, d.stack.Keys())
+func (i *index) someWorker(ctx context.Context, c *redis.Client) (hub.ProcessID, error) {
+	entries, err := readIndex(ctx, c, i.keys)
 	if err != nil {
 		return "", err
 	}
@@ -130,18 +106,18 @@ func (d *drill) someWorker(ctx context.Context, c *redis.Client) (hub.ProcessID,
 }
 
 // watchLease waits until the process is known to live.
-func (d *drill) watchLease(ctx context.Context, c *redis.Client, id hub.ProcessID) error {
-	keys, began := d.stack.Keys(), time.Now()
+func (i *index) watchLease(ctx context.Context, c *redis.Client, id hub.ProcessID) error {
+	began := time.Now()
 	for {
-		lease := c.Exists(ctx, keys.Lease(id))
-		listed := c.ZScore(ctx, keys.Processes(), string(id))
+		lease := c.Exists(ctx, i.keys.Lease(id))
+		listed := c.ZScore(ctx, i.keys.Processes(), string(id))
 		took := time.Since(began)
 		if lease.Val() == 1 && listed.Err() == nil {
-			d.say("process %s has its lease and its place again after %.1fs", id, took.Seconds())
+			i.say("process %s has its lease and its place again after %.1fs", id, took.Seconds())
 			return nil
 		}
-		if took > leaseWithin+d.stalls.longest() {
-			d.result.breaks("process %s has no lease (%v) or no place (%v) %v after they were deleted", id, lease.Err(), listed.Err(), leaseWithin)
+		if took > leaseWithin+i.stalls.longest() {
+			i.result.breaks("process %s has no lease (%v) or no place (%v) %v after they were deleted", id, lease.Err(), listed.Err(), leaseWithin)
 			return nil
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {

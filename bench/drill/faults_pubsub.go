@@ -3,10 +3,8 @@ package drill
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/homing/homing/bench/ledger"
 	"github.com/homing/homing/bench/stack"
 	"github.com/homing/homing/redisx/redisproc"
 )
@@ -30,9 +28,9 @@ func shortRelay(o *stack.Options) {
 func stopPubSub(ctx context.Context, d *drill) error {
 	var all []*redisproc.Server
 	for i := range shards {
-		all = append(all, d.stack.Servers(stack.ShardMaster(i))...)
+		all = append(all, d.stack.Redis.Servers(stack.ShardMaster(i))...)
 	}
-	before, err := d.readBooks(ctx)
+	before, err := d.books.read(ctx)
 	if err != nil {
 		return err
 	}
@@ -41,16 +39,14 @@ func stopPubSub(ctx context.Context, d *drill) error {
 	if err := hangServers(ctx, pubsubAwayFor, all); err != nil {
 		return err
 	}
-	d.givesUp(d.faultAt, time.Now())
+	d.audit.givesUp(d.faultAt, time.Now())
 	d.say("they go on")
-	b := newBackend(d.stack.Key())
-	defer b.close()
-	d.waitReady(ctx, b, "the API", d.stack.APIs()[0], readyAgain)
-	d.waitReady(ctx, b, "the front", d.stack.FrontAdmin(), readyAgain)
+	d.readiness.wait(ctx, "the API", d.stack.API.URLs()[0], readyAgain)
+	d.readiness.wait(ctx, "the front", d.stack.Front.Admin(), readyAgain)
 	if err := pause(ctx, shortWindow+regroup); err != nil {
 		return err
 	}
-	return d.countGivenUp(ctx, before)
+	return d.books.countGivenUp(ctx, before)
 }
 
 // hangServers stops servers and lets them go on after a while, or when ctx
@@ -68,47 +64,11 @@ func hangServers(ctx context.Context, length time.Duration, servers []*redisproc
 	return err
 }
 
-// countGivenUp reads what the servers say that they have given up.
-func (d *drill) countGivenUp(ctx context.Context, before figures) error {
-	now, err := d.readBooks(ctx)
-	if err != nil {
-		return err
-	}
-	d.givenUp = int(now.sums[givenUpUsers] - before.sums[givenUpUsers])
-	d.say("by the servers' metrics, notifications were given up for %d users, in %d messages", d.givenUp,
-		int(now.sums[givenUpMessages]-before.sums[givenUpMessages]))
-	if now.sums[givenUpMessages] == before.sums[givenUpMessages] {
-		d.result.breaks("nothing was counted as given up")
-	}
-	return nil
-}
-
-// givenUpMessages is the relay's own metric.
-const givenUpMessages = "homing_relay_given_up_total"
-
-// checkGivenUp wants that the servers have counted what clients never read. A
-// user whom several connections are due to is counted once by the servers, and
-// one of whom another connection has heard as well.
-func (d *drill) checkGivenUp(e ledger.Entry) {
-	if len(d.gaveUp) == 0 {
-		return
-	}
-	d.say("%d deliveries were given up, of notifications for %d users by the servers' word", e.GivenUp, d.givenUp)
-	if e.GivenUp > d.givenUp*mostDevices {
-		d.result.breaks("%d deliveries were given up, and the servers counted %d users", e.GivenUp, d.givenUp)
-	}
-}
-
-// mostDevices is how many connections a user has at most.
-const mostDevices = 3
-
 // killTwo kills two servers at once, three times, and brings them back each
 // time.
 func killTwo(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
-	defer b.close()
-	v := d.newVault("keeper", 40, true)
-	stores := v.fill(ctx, b, 20*time.Millisecond)
+	v := newVault(d, "keeper", 40, true)
+	stores := v.fill(ctx, 20*time.Millisecond)
 	d.faultAt = time.Now()
 	first, second := stack.ShardMaster(0), stack.ShardMaster(1)
 	for _, pair := range [][2]victim{
@@ -116,72 +76,12 @@ func killTwo(ctx context.Context, d *drill) error {
 		{{name: first}, {name: second}},
 		{{name: stack.DataMaster}, {name: first}},
 	} {
-		if err := d.killPair(ctx, pair); err != nil {
+		if err := d.operator.killPair(ctx, pair); err != nil {
 			return err
 		}
 	}
 	answers := stores.end()
 	d.say("store with id: %v", count(answers))
-	d.checkRefusals(answers)
+	d.judge.checkRefusals(answers)
 	return v.open(ctx)
-}
-
-// victim is a server to kill: the master of a name, or a replica of it.
-type victim struct {
-	name    string
-	replica bool
-}
-
-func (v victim) find(ctx context.Context, d *drill) (*redisproc.Server, error) {
-	if !v.replica {
-		return d.stack.Master(ctx, v.name)
-	}
-	replicas, err := d.stack.Replicas(ctx, v.name)
-	if err != nil {
-		return nil, err
-	}
-	return replicas[0], nil
-}
-
-// killPair kills two servers, waits until others are the masters, starts the
-// two again as replicas of these, and waits until all is whole.
-func (d *drill) killPair(ctx context.Context, pair [2]victim) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*failoverTimeout)
-	defer cancel()
-	var dead [2]*redisproc.Server
-	for i, v := range pair {
-		var err error
-		if dead[i], err = v.find(ctx, d); err != nil {
-			return err
-		}
-	}
-	began := time.Now()
-	for i, srv := range dead {
-		d.say("killing %s of %s", srv.Addr(), pair[i].name)
-		srv.Crash()
-	}
-	for i, srv := range dead {
-		if err := d.bringBack(ctx, pair[i], srv); err != nil {
-			return err
-		}
-	}
-	d.say("both are back as replicas %.1fs after their death", time.Since(began).Seconds())
-	if err := d.stack.WaitReplicas(ctx); err != nil {
-		return err
-	}
-	return pause(ctx, regroup)
-}
-
-func (d *drill) bringBack(ctx context.Context, v victim, srv *redisproc.Server) error {
-	master, err := d.stack.Master(ctx, v.name)
-	if err == nil && !v.replica {
-		master, err = d.waitMaster(ctx, v.name, srv)
-	}
-	if err != nil {
-		return err
-	}
-	if err := srv.Restart(ctx, master.Addr()); err != nil {
-		return fmt.Errorf("bring %s back: %w", srv.Addr(), err)
-	}
-	return nil
 }

@@ -64,100 +64,79 @@ const serveAgainWithin = 10 * time.Second
 // loseLogs takes away the readers of what servers log, and restarts Redis, of
 // which there is much to say; and again with readers who do not read.
 func loseLogs(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
-	defer b.close()
-	if err := d.movesAll(); err != nil {
+	if err := d.audit.movesAll(d.stack.Front); err != nil {
 		return err
 	}
 	d.faultAt = time.Now()
 	d.say("nobody reads what the servers log any more: the pipes are closed")
 	d.stack.CloseLogs()
-	if err := d.restartRedis(ctx, b); err != nil {
+	if err := restartRedis(ctx, d); err != nil {
 		return err
 	}
 	d.say("restarting the servers")
-	for i := range d.stack.APIs() {
-		if err := d.stack.RestartAPI(ctx, i); err != nil {
+	for i := range d.stack.API.URLs() {
+		if err := d.stack.API.Restart(ctx, i); err != nil {
 			return err
 		}
 	}
-	if err := d.stack.RestartFront(ctx); err != nil {
+	if err := d.stack.Front.Restart(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(d.watchReturn(ctx), d.movesAll()); err != nil {
+	if err := errors.Join(d.attendance.watchReturn(ctx), d.audit.movesAll(d.stack.Front)); err != nil {
 		return err
 	}
 	d.say("nobody reads what the servers log any more: the pipes are full")
 	if err := d.stack.StopReadingLogs(); err != nil {
 		return err
 	}
-	if err := d.restartRedis(ctx, b); err != nil {
+	if err := restartRedis(ctx, d); err != nil {
 		return err
 	}
-	return d.replaceQuietly(ctx)
+	return replaceQuietly(ctx, d)
 }
 
-// restartRedis kills the replicas of a pub/sub shard and of data Redis, starts
-// them again, and wants every server to live and to be ready again.
-func (d *drill) restartRedis(ctx context.Context, b *backend) error {
-	replicas, err := d.stack.Replicas(ctx, stack.ShardMaster(1))
-	if err != nil {
+// restartRedis restarts replicas, and wants every server to live and to be ready
+// again.
+func restartRedis(ctx context.Context, d *drill) error {
+	if err := d.operator.restartReplicas(ctx); err != nil {
 		return err
 	}
-	data, err := d.stack.Replicas(ctx, stack.DataMaster)
-	if err != nil {
-		return err
-	}
-	d.say("restarting replicas of %s and %s", stack.ShardMaster(1), stack.DataMaster)
-	for i, srv := range append(replicas, data...) {
-		v := victim{name: stack.ShardMaster(1), replica: true}
-		if i >= len(replicas) {
-			v.name = stack.DataMaster
-		}
-		srv.Crash()
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
-			return err
-		}
-		if err := d.bringBack(ctx, v, srv); err != nil {
-			return err
-		}
-	}
-	return d.checkAlive(ctx, b)
+	return checkAlive(ctx, d)
 }
 
 // checkAlive wants every server to live and to be ready.
-func (d *drill) checkAlive(ctx context.Context, b *backend) error {
-	for i, url := range d.stack.APIs() {
-		d.waitReady(ctx, b, fmt.Sprintf("API server %d", i), url, serveAgainWithin)
+func checkAlive(ctx context.Context, d *drill) error {
+	for i, url := range d.stack.API.URLs() {
+		d.readiness.wait(ctx, fmt.Sprintf("API server %d", i), url, serveAgainWithin)
 	}
 	if err := d.stack.Alive(); err != nil {
 		d.result.breaks("%v", err)
 	}
-	if a := d.connect(ctx, "newcomer"); !a.ok() {
+	if a := d.newcomers.connect(ctx, "newcomer"); !a.ok() {
 		d.result.breaks("nobody can connect: %v", a)
 	}
 	return pause(ctx, time.Second)
 }
 
 // replaceQuietly wants the front to obey SIGHUP though nobody reads its log.
-func (d *drill) replaceQuietly(ctx context.Context) error {
-	old, err := d.stack.Workers()
+func replaceQuietly(ctx context.Context, d *drill) error {
+	old, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
 	d.say("replacing workers %v", old)
-	if err := d.stack.ReplaceWorkers(); err != nil {
+	if err := d.stack.Front.ReplaceWorkers(); err != nil {
 		return err
 	}
 	waiting, cancel := context.WithTimeout(ctx, replaceTimeout/2)
 	defer cancel()
 	for {
-		gone, err := d.gone(old)
+		gone, err := d.pool.gone(old)
 		if err != nil {
 			return err
 		}
 		if gone {
-			return d.watchReturn(ctx)
+			return d.attendance.watchReturn(ctx)
 		}
 		if pause(waiting, 100*time.Millisecond) != nil {
 			d.result.breaks("the front does not replace its workers when nobody reads its log")

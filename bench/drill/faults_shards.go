@@ -3,11 +3,8 @@ package drill
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -31,111 +28,66 @@ func twoDataShards(o *stack.Options) { o.Data = 2 }
 
 // stopShard stops all servers of the second data shard for a while.
 func stopShard(ctx context.Context, d *drill) error {
-	b := newBackend(d.stack.Key())
-	defer b.close()
-	o, err := d.observe(ctx)
+	o, err := observe(ctx, d)
 	if err != nil {
 		return err
 	}
 	defer o.leave()
-	here, there, err := d.divide(ctx, o.users())
+	here, there, err := o.divide(ctx, d.stack.Redis, d.stack.Keys())
 	if err != nil {
 		return err
 	}
 	name := stack.DataShard(1)
 	d.say("all servers of %s stand still for %v; %d of %d observers are there", name, shardDownFor, len(there), observers)
-	one := func(users []hub.UserID, n int) hub.UserID { return users[n%len(users)] }
-	ask := func(what string, p func(n int) post) *watch {
-		return d.watchPosts(ctx, b, what, 50*time.Millisecond, p)
-	}
-	up := ask("to the other shard", func(n int) post { return post{Users: []hub.UserID{one(here, n)}, Data: keepsake{N: n}} })
-	down := ask("to the shard that is down", func(n int) post { return post{Users: []hub.UserID{one(there, n)}} })
-	mixed := ask("to both", func(n int) post {
-		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Data: keepsake{N: mixedFrom + n}}
-	})
-	stored := ask("stored for both", func(n int) post {
-		return post{Users: []hub.UserID{one(here, n), one(there, n)}, Store: keepFor}
-	})
-	ready := d.watchReady(ctx, b, "/readyz", d.stack.APIs()[0])
+	calls := callBoth(ctx, d.backend, here, there)
+	ready := d.readiness.watch(ctx, "/readyz", d.stack.API.URLs()[0])
 	d.faultAt = time.Now()
-	err = hangServers(ctx, shardDownFor, d.stack.Servers(name))
+	err = hangServers(ctx, shardDownFor, d.stack.Redis.Servers(name))
 	over := time.Now()
 	d.say("they go on")
 	if err == nil {
 		err = pause(ctx, d.opts.After/2)
 	}
 	known := d.faultAt.Add(knownDown + d.stalls.longest())
-	d.checkServed(o, between(up.end(), d.faultAt, over), 0)
-	d.checkMixed(o, during(mixed.end(), known, over))
-	d.checkRefused(during(down.end(), known, over))
-	d.checkRefused(during(stored.end(), known, over))
-	d.checkDegraded(during(ready.end(), known, over))
-	for _, w := range []*watch{up, down, mixed, stored} {
-		d.checkRefusals(w.soFar())
+	o.checkServed(between(calls.up.end(), d.faultAt, over), 0)
+	o.checkMixed(during(calls.mixed.end(), known, over))
+	d.judge.checkRefused(during(calls.down.end(), known, over))
+	d.judge.checkRefused(during(calls.stored.end(), known, over))
+	d.readiness.checkDegraded(during(ready.end(), known, over))
+	for _, w := range []*watch{calls.up, calls.down, calls.mixed, calls.stored} {
+		d.judge.checkRefusals(w.soFar())
 	}
 	return err
 }
 
-// mixedFrom sets the numbers of what names observers of both shards apart.
-const mixedFrom = 1_000_000
-
-// checkServed wants that every notification was accepted and read.
-func (d *drill) checkServed(o *audience, answers []answer, from int) {
-	d.checkAll("notified on the shard that is up", answers)
-	d.checkHeard(o, "on the shard that is up", len(answers), from)
+// shardCalls are the calls made while one of two data shards is down.
+type shardCalls struct {
+	up, down, mixed *watch // for users of the one, of the other, of both
+	stored          *watch // for users of both, to be kept
 }
 
-// checkMixed wants that notifications were accepted for the one observer and
-// told unavailable for the other.
-func (d *drill) checkMixed(o *audience, answers []answer) {
-	d.checkAll("notified on both shards", answers)
-	wrong := 0
-	var example answer
-	for _, a := range answers {
-		var reply struct{ Targets, Online, Unavailable int }
-		if a.ok() && (a.parse(&reply) != nil || reply.Unavailable != 1 || reply.Online != 1) {
-			wrong, example = wrong+1, a
-		}
+// callBoth starts the calls for users here, whose shard stays up, and there.
+func callBoth(ctx context.Context, b *backend, here, there []hub.UserID) shardCalls {
+	one := func(users []hub.UserID, n int) hub.UserID { return users[n%len(users)] }
+	ask := func(what string, p func(n int) post) *watch {
+		return b.watchPosts(ctx, what, 50*time.Millisecond, p)
 	}
-	if wrong > 0 {
-		d.result.breaks("%d of %d answers to mixed requests did not count one user online and one unavailable: %v", wrong, len(answers), example)
-	}
-	d.checkHeard(o, "on both shards", len(answers), mixedFrom)
-}
-
-// checkHeard wants that as many notifications were read as were posted in the
-// fault, at the least.
-func (d *drill) checkHeard(o *audience, what string, posted, from int) {
-	if heard := o.heard(from, from+mixedFrom); heard < posted {
-		d.result.breaks("of %d notifications to observers %s, only %d were read", posted, what, heard)
-	}
-}
-
-// checkRefused wants 503, and when to try again.
-func (d *drill) checkRefused(answers []answer) {
-	for _, a := range answers {
-		if a.status != http.StatusServiceUnavailable || !a.wait {
-			d.result.breaks("%s: not refused with 503 and Retry-After: %v", a.what, a)
-			return
-		}
-	}
-}
-
-// checkDegraded wants a server that can serve some to say so.
-func (d *drill) checkDegraded(answers []answer) {
-	for _, a := range answers {
-		if !a.ok() || !strings.Contains(a.body, "degraded") {
-			d.result.breaks("/readyz is not 200 and degraded while one of two data shards is down: %v", a)
-			return
-		}
-	}
-	if len(answers) > 0 {
-		d.say("/readyz: %v", answers[len(answers)-1])
+	return shardCalls{
+		up:   ask("to the other shard", func(n int) post { return post{Users: []hub.UserID{one(here, n)}, Data: keepsake{N: n}} }),
+		down: ask("to the shard that is down", func(n int) post { return post{Users: []hub.UserID{one(there, n)}} }),
+		mixed: ask("to both", func(n int) post {
+			return post{Users: []hub.UserID{one(here, n), one(there, n)}, Data: keepsake{N: mixedFrom + n}}
+		}),
+		stored: ask("stored for both", func(n int) post {
+			return post{Users: []hub.UserID{one(here, n), one(there, n)}, Store: keepFor}
+		}),
 	}
 }
 
 // audience are observers and what they have read.
 type audience struct {
+	judge
+
 	hangUp  context.CancelFunc
 	running sync.WaitGroup
 	conns   map[hub.UserID]*client.Conn
@@ -145,12 +97,12 @@ type audience struct {
 }
 
 // observe connects the observers.
-func (d *drill) observe(ctx context.Context) (*audience, error) {
+func observe(ctx context.Context, d *drill) (*audience, error) {
 	ctx, hangUp := context.WithCancel(ctx)
-	o := &audience{hangUp: hangUp, conns: make(map[hub.UserID]*client.Conn), read: make(map[int]int)}
+	o := &audience{judge: d.judge, hangUp: hangUp, conns: make(map[hub.UserID]*client.Conn), read: make(map[int]int)}
 	for i := range observers {
 		u := hub.UserID(fmt.Sprintf("observer%d", i))
-		c, err := dialAs(ctx, d.stack.Front(), d.stack.Secret(), &device{user: u})
+		c, err := d.newcomers.dial(ctx, string(u))
 		if err != nil {
 			o.leave()
 			return nil, fmt.Errorf("connect an observer: %w", err)
@@ -205,11 +157,12 @@ func (o *audience) heard(from, to int) (n int) {
 	return n
 }
 
-// divide says who of users is on the first data shard, and who on the second.
-func (d *drill) divide(ctx context.Context, users []hub.UserID) (here, there []hub.UserID, err error) {
-	err = d.atMaster(ctx, stack.DataShard(1), func(c *redis.Client) error {
+// divide says who of them is on the first data shard, and who on the second.
+func (o *audience) divide(ctx context.Context, servers *stack.Redis, keys hub.Keys) (here, there []hub.UserID, err error) {
+	users := o.users()
+	err = atMaster(ctx, servers, stack.DataShard(1), func(c *redis.Client) error {
 		for _, u := range users {
-			n, err := c.Exists(ctx, d.stack.Keys().User(u)).Result()
+			n, err := c.Exists(ctx, keys.User(u)).Result()
 			if err != nil {
 				return fmt.Errorf("look %s up: %w", u, err)
 			}
@@ -227,172 +180,37 @@ func (d *drill) divide(ctx context.Context, users []hub.UserID) (here, there []h
 	return here, there, err
 }
 
-// spareShard starts a data shard that nobody is told of at first.
-func spareShard(o *stack.Options) { o.Data, o.SpareData = 2, 1 }
+// mixedFrom sets the numbers of what names observers of both shards apart.
+const mixedFrom = 1_000_000
 
-// growShards adds a data shard: all servers are told of three shards and of
-// the two before, the front first, then the API servers one by one; later the
-// two before are left out, in the same way. For inboxes they stay as long as
-// anything is kept that was stored before the change.
-func growShards(ctx context.Context, d *drill) error {
-	// A worker that knows the old list only cannot say what stands elsewhere.
-	d.forgets = true
-	b := newBackend(d.stack.Key())
-	defer b.close()
-	if err := d.movesAll(); err != nil {
-		return err
-	}
-	lonely := make(chan string, 1)
-	go func() { lonely <- d.checkPrefix(ctx, b) }()
-	d.checkLayouts(ctx, b)
-	early, keeper, visited := d.newVault("early", 60, true), d.newVault("keeper", 60, true), d.newVault("visited", 20, true)
-	for n := range 120 {
-		early.put(ctx, b, "store with id", n)
-		visited.put(ctx, b, "store with id", n)
-	}
-	stores := keeper.fill(ctx, b, 20*time.Millisecond)
-	err := d.grow(ctx, visited)
-	answers := stores.end()
-	d.say("store with id: %v", count(answers))
-	d.noteLayout(<-lonely)
-	if err != nil {
-		return err
-	}
-	return errors.Join(early.open(ctx), keeper.open(ctx))
+// checkServed wants that every notification was accepted and read.
+func (o *audience) checkServed(answers []answer, from int) {
+	o.judge.checkAll("notified on the shard that is up", answers)
+	o.checkHeard("on the shard that is up", len(answers), from)
 }
 
-// grow is the procedure. Half-way through a vault is opened.
-func (d *drill) grow(ctx context.Context, visited *vault) error {
-	d.faultAt = time.Now()
-	all := d.stack.DataURLs()
-	d.say("telling the servers of a third data shard, and of the two before")
-	if err := d.rollOut(ctx, stack.Lists{Data: all, DataPrevious: all[:2]}); err != nil {
-		return err
-	}
-	if err := errors.Join(visited.open(ctx), d.movesAll()); err != nil {
-		return err
-	}
-	d.say("telling the servers of the two before for inboxes only")
-	return d.rollOut(ctx, stack.Lists{Data: all, InboxPrevious: all[:2]})
-}
-
-// movesAll says that what was accepted for users of the workers of the moment
-// until their connections ended is owed to them at the next worker.
-func (d *drill) movesAll() error {
-	old, err := d.stack.Workers()
-	if err != nil {
-		return err
-	}
-	before := d.owed
-	d.owed = func(holder int, closed time.Time) time.Time {
-		switch {
-		case slices.Contains(old, holder):
-			return closed.Add(-noticed - d.stalls.longest())
-		case before != nil:
-			return before(holder, closed)
-		default:
-			return time.Time{}
+// checkMixed wants that notifications were accepted for the one observer and
+// told unavailable for the other.
+func (o *audience) checkMixed(answers []answer) {
+	o.judge.checkAll("notified on both shards", answers)
+	wrong := 0
+	var example answer
+	for _, a := range answers {
+		var reply struct{ Targets, Online, Unavailable int }
+		if a.ok() && (a.parse(&reply) != nil || reply.Unavailable != 1 || reply.Online != 1) {
+			wrong, example = wrong+1, a
 		}
 	}
-	return nil
+	if wrong > 0 {
+		o.result.breaks("%d of %d answers to mixed requests did not count one user online and one unavailable: %v", wrong, len(answers), example)
+	}
+	o.checkHeard("on both shards", len(answers), mixedFrom)
 }
 
-// rollOut tells all servers of their shards, one after the other.
-func (d *drill) rollOut(ctx context.Context, lists stack.Lists) error {
-	ctx, cancel := context.WithTimeout(ctx, replaceTimeout)
-	defer cancel()
-	if err := d.stack.Configure(lists); err != nil {
-		return err
+// checkHeard wants that as many notifications were read as were posted in the
+// fault, at the least.
+func (o *audience) checkHeard(what string, posted, from int) {
+	if heard := o.heard(from, from+mixedFrom); heard < posted {
+		o.result.breaks("of %d notifications to observers %s, only %d were read", posted, what, heard)
 	}
-	old, err := d.stack.Workers()
-	if err != nil {
-		return err
-	}
-	if err := d.stack.ReplaceWorkers(); err != nil {
-		return err
-	}
-	for gone := false; !gone; {
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return fmt.Errorf("wait for the workers to be replaced: %w", err)
-		}
-		if gone, err = d.gone(old); err != nil {
-			return err
-		}
-	}
-	d.say("the workers were replaced")
-	for i := range d.stack.APIs() {
-		if err := d.stack.RestartAPI(ctx, i); err != nil {
-			return err
-		}
-	}
-	d.say("the API servers were replaced")
-	return d.watchReturn(ctx)
-}
-
-// odd is an API server that is told otherwise than the others.
-type odd struct {
-	what   string
-	names  string        // what it must say differs
-	within time.Duration // how soon
-	flags  []string
-}
-
-// noticedWithin is how soon a server must say that it finds other shards than
-// the others. That they go by another prefix it only learns by meeting nobody.
-const (
-	noticedWithin = 6 * time.Second
-	lonelyWithin  = 25 * time.Second
-)
-
-// checkPrefix is checkLayout for an API server and a front of which one has a
-// mistyped prefix. By itself each might be one of another deployment.
-func (d *drill) checkPrefix(ctx context.Context, b *backend) (wrong string) {
-	p, err := d.stack.ExtraFront(ctx, "--redis-prefix", "other")
-	if err != nil {
-		return err.Error()
-	}
-	defer p.Stop(time.Second) //nolint:errcheck // it serves nobody
-	return d.checkLayout(ctx, b, odd{"another prefix", "prefix", lonelyWithin, []string{"--redis-prefix", "otter"}})
-}
-
-// checkLayouts wants API servers that are told of other shards to say that they
-// are not ready, and why.
-func (d *drill) checkLayouts(ctx context.Context, b *backend) {
-	data, pubsub := d.stack.DataURLs(), d.stack.PubSubURLs()
-	for _, o := range []odd{
-		{"fewer data shards", stack.DataShard(1), noticedWithin, []string{"--redis-data", data[0]}},
-		{"another data shard", stack.DataShard(2), noticedWithin, []string{"--redis-data", data[0] + " " + data[2]}},
-		{"data and pub/sub swapped", stack.ShardMaster(0), noticedWithin, []string{"--redis-data", strings.Join(pubsub, " "), "--redis-pubsub", strings.Join(data[:2], " ")}},
-	} {
-		d.noteLayout(d.checkLayout(ctx, b, o))
-	}
-}
-
-// noteLayout enters what checkLayout found wrong, if anything.
-func (d *drill) noteLayout(wrong string) {
-	if wrong != "" {
-		d.result.breaks("%s", wrong)
-	}
-}
-
-// checkLayout starts an odd API server and says what is wrong with it, if it
-// does not say that it is not ready, and why.
-func (d *drill) checkLayout(ctx context.Context, b *backend, o odd) (wrong string) {
-	p, url, err := d.stack.Extra(ctx, o.flags...)
-	if err != nil {
-		return fmt.Sprintf("start an API server with %s: %v", o.what, err)
-	}
-	defer p.Stop(time.Second) //nolint:errcheck // it serves nobody
-	var last answer
-	for end := time.Now().Add(o.within + d.stalls.longest()); time.Now().Before(end); {
-		last = b.call(ctx, "/readyz of an API server with "+o.what, http.MethodGet, url+"/readyz", nil)
-		if last.status == http.StatusServiceUnavailable && strings.Contains(last.body, o.names) {
-			d.say("%v", last)
-			return ""
-		}
-		if pause(ctx, 100*time.Millisecond) != nil {
-			break
-		}
-	}
-	return fmt.Sprintf("an API server with %s does not say that it is not ready because of %s: %v", o.what, o.names, last)
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"syscall"
 	"time"
 
-	"github.com/homing/homing/bench/usage"
 	client "github.com/homing/homing/client/go"
 )
 
@@ -29,31 +27,31 @@ const sentAwayWithin = 10 * time.Second
 
 // stallWorkers stops one worker for a while, and later the whole front.
 func stallWorkers(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
-	pids, err := d.stack.Workers()
+	pids, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
 	d.faultAt = time.Now()
-	d.sendsAway(d.faultAt, workerStall+sentAwayWithin, pids[1])
+	d.audit.sendsAway(d.faultAt, workerStall+sentAwayWithin, pids[1])
 	d.say("worker %d stands still for %v", pids[1], workerStall)
 	if err := standStill(ctx, workerStall, pids[1]); err != nil {
 		return err
 	}
-	if err := d.regroup(ctx); err != nil {
+	if err := d.attendance.regroup(ctx); err != nil {
 		return err
 	}
-	if pids, err = d.stack.FrontPIDs(); err != nil {
+	if pids, err = d.stack.Front.PIDs(); err != nil {
 		return err
 	}
-	d.sendsAway(time.Now(), frontStall+sentAwayWithin)
+	d.audit.sendsAway(time.Now(), frontStall+sentAwayWithin)
 	d.say("the front, master %d and workers %v, stands still for %v", pids[0], pids[1:], frontStall)
 	if err := standStill(ctx, frontStall, pids...); err != nil {
 		return err
 	}
-	return d.regroup(ctx)
+	return d.attendance.regroup(ctx)
 }
 
 // standStill stops processes and lets them go on after a while, or when ctx
@@ -80,25 +78,6 @@ func signalAll(sig syscall.Signal, pids []int) error {
 	return nil
 }
 
-// regroup waits until every client is connected, and a while longer.
-func (d *drill) regroup(ctx context.Context) error {
-	d.say("all go on")
-	began := time.Now()
-	if err := pause(ctx, time.Second); err != nil { // who is sent away is sent away now
-		return err
-	}
-	waiting, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	if err := d.fleet.waitOpen(waiting, len(d.fleet.devices)); err != nil {
-		d.result.breaks("%v", err)
-		return nil
-	}
-	took := time.Since(began)
-	d.result.RecoveredMS = ms(took)
-	d.say("everybody is connected after %.1fs; %d connections have ended so far", took.Seconds(), len(d.fleet.endings()))
-	return pause(ctx, regroup)
-}
-
 // checkSentAway wants that connections ended with 1012 if they did, that
 // clients could come back, and a clean index.
 func checkSentAway(ctx context.Context, d *drill) error {
@@ -117,117 +96,32 @@ const (
 	// replacedWithin how soon another must serve in its place.
 	avoidedWithin  = 2 * time.Second
 	replacedWithin = 10 * time.Second
-	// promptly is how long a connect may take.
-	promptly = 1500 * time.Millisecond
-	// herd is how many connect at a time.
-	herd = 16
 )
 
 // hangWorker stops one worker for good.
 func hangWorker(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
-	pids, err := d.stack.Workers()
+	pids, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
 	victim := pids[1]
 	d.faultAt = time.Now()
-	d.sendsAway(d.faultAt, replacedWithin+regroup, victim)
+	d.audit.sendsAway(d.faultAt, replacedWithin+regroup, victim)
 	d.say("worker %d hangs", victim)
 	if err := syscall.Kill(victim, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop worker %d: %w", victim, err)
 	}
 	replaced := make(chan error, 1)
-	go func() { replaced <- d.watchReplaced(ctx, victim) }()
-	err = d.watchHerds(ctx, d.faultAt.Add(replacedWithin))
+	go func() { replaced <- d.pool.watchReplaced(ctx, victim) }()
+	err = d.newcomers.watchHerds(ctx, d.faultAt.Add(replacedWithin))
 	if err := <-replaced; err != nil {
 		return err
 	}
 	if err != nil {
 		return err
 	}
-	return d.watchReturn(ctx)
-}
-
-// watchHerds connects many players at a time, again and again, and wants that
-// none is kept waiting by a worker that hangs.
-func (d *drill) watchHerds(ctx context.Context, end time.Time) error {
-	var answers watch
-	var herds sync.WaitGroup
-	defer herds.Wait()
-	for n := 0; time.Now().Before(end); n++ {
-		herds.Go(func() { d.herd(ctx, n, &answers) })
-		if err := pause(ctx, 500*time.Millisecond); err != nil {
-			return err
-		}
-	}
-	herds.Wait()
-	d.checkHerds(answers.soFar())
-	return nil
-}
-
-func (d *drill) checkHerds(answers []answer) {
-	avoided := d.faultAt.Add(avoidedWithin + d.stalls.longest())
-	hung := 0
-	var example answer
-	for _, a := range answers {
-		limit := a.at.Add(promptly)
-		if a.at.Before(avoided) {
-			limit = avoided.Add(promptly)
-		}
-		if !a.ok() || a.until().After(limit) {
-			hung, example = hung+1, a
-		}
-	}
-	d.result.FailedConnects += hung
-	d.say("%d of %d connects failed or hung", hung, len(answers))
-	if hung > 0 {
-		d.result.breaks("%d of %d connects failed or hung, one of them %.1fs after the fault: %v", hung, len(answers), example.at.Sub(d.faultAt).Seconds(), example)
-	}
-}
-
-// herd connects many players at the same time.
-func (d *drill) herd(ctx context.Context, n int, answers *watch) {
-	var all sync.WaitGroup
-	for i := range herd {
-		all.Go(func() { answers.add(d.connect(ctx, fmt.Sprintf("newcomer%d-%d", n, i))) })
-	}
-	all.Wait()
-}
-
-// watchReplaced waits until a worker has gone and as many as ever listen.
-func (d *drill) watchReplaced(ctx context.Context, victim int) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*replacedWithin)
-	defer cancel()
-	for {
-		done, err := d.replaced(victim)
-		if err != nil {
-			return err
-		}
-		if done {
-			break
-		}
-		if pause(ctx, 50*time.Millisecond) != nil {
-			_ = syscall.Kill(victim, syscall.SIGKILL) // it hangs, or has ended
-			break
-		}
-	}
-	took, limit := time.Since(d.faultAt), replacedWithin+d.stalls.longest()
-	d.say("worker %d was replaced after %.1fs", victim, took.Seconds())
-	if took > limit {
-		d.result.breaks("worker %d, which hangs, was replaced after %v, want %v at most", victim, took.Round(time.Millisecond), limit.Round(time.Millisecond))
-	}
-	return nil
-}
-
-// replaced reports whether a worker has gone and others listen in all places.
-func (d *drill) replaced(victim int) (bool, error) {
-	now, err := d.stack.Workers()
-	if err != nil {
-		return false, err
-	}
-	listen, err := usage.Listeners(d.stack.MasterPID(), d.stack.FrontPort())
-	return !slices.Contains(now, victim) && len(now) == workers && listen == workers, err
+	return d.attendance.watchReturn(ctx)
 }

@@ -3,12 +3,8 @@ package drill
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -16,71 +12,6 @@ import (
 	"github.com/homing/homing/bench/stack"
 	"github.com/homing/homing/redisx/redisproc"
 )
-
-// A scenario that cuts the network runs in a process of its own in a network
-// namespace of its own, which has a bridge with two more namespaces behind it,
-// the two sides that are cut off from each other. What is at home, clients and
-// API servers for example, reaches both all the time. The namespaces have no names and vanish with their last process, however that
-// ends; the machine's own network is never touched.
-
-// apartEnv marks the process that runs apart.
-const apartEnv = "_HOMING_DRILL_APART"
-
-func insideApart() bool { return os.Getenv(apartEnv) != "" }
-
-// stopApart is how long the process may take to stop what it started.
-const stopApart = 45 * time.Second
-
-// playApart runs the scenario in another process, in a new network namespace.
-func (d *drill) playApart(ctx context.Context) (*Result, error) {
-	binary := d.opts.Binary
-	if binary == "" {
-		var err error
-		if binary, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("find the homing binary: %w", err)
-		}
-	}
-	cmd := exec.CommandContext(ctx, binary, d.argsApart()...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, d.stderr
-	cmd.Env = append(os.Environ(), apartEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopApart
-	if err := cmd.Start(); err != nil {
-		return d.skip(fmt.Errorf("make a network namespace: %w", err)), nil
-	}
-	err := cmd.Wait()
-	var reply struct{ Results []*Result }
-	if json.Unmarshal(out.Bytes(), &reply) == nil && len(reply.Results) == 1 {
-		return reply.Results[0], nil // its exit status says no more than the promise does
-	}
-	return nil, fmt.Errorf("run apart: %w", errors.Join(err, ctx.Err()))
-}
-
-func (d *drill) argsApart() []string {
-	args := []string{
-		"drill", d.name, "--json", "--conns", strconv.Itoa(d.opts.Conns),
-		"--rate", strconv.FormatFloat(d.opts.Rate, 'f', -1, 64), "--after", d.opts.After.String(),
-	}
-	if d.opts.AtMostOnce {
-		args = append(args, "--at-most-once")
-	}
-	if d.opts.Binary != "" {
-		args = append(args, "--binary", d.opts.Binary)
-	}
-	if d.opts.LogDir != "" {
-		args = append(args, "--log-dir", d.opts.LogDir)
-	}
-	return args
-}
-
-// skip gives the scenario up because the machine does not allow it.
-func (d *drill) skip(why error) *Result {
-	d.say("skipped: %v", why)
-	d.result.Skipped, d.result.Reason = true, why.Error()
-	return &d.result
-}
 
 // side says where a process runs.
 type side uint8
@@ -97,6 +28,8 @@ const frontName = "front"
 
 // network is what a scenario that runs apart has beside its own namespace.
 type network struct {
+	*journal
+
 	sides       func(name string) side // where each process runs
 	left, right *namespace
 }
@@ -116,8 +49,8 @@ const (
 )
 
 // newNetwork makes the bridge and what is behind it. Whoever made it closes it.
-func newNetwork(ctx context.Context, sides func(name string) side) (*network, error) {
-	n := &network{sides: sides}
+func newNetwork(ctx context.Context, j *journal, sides func(name string) side) (*network, error) {
+	n := &network{journal: j, sides: sides}
 	if err := n.build(ctx); err != nil {
 		n.close()
 		return nil, err
@@ -217,6 +150,20 @@ func (n *network) place(o *stack.Options) {
 func (n *network) cut(ctx context.Context) error { return n.isolate(ctx, "on") }
 
 func (n *network) heal(ctx context.Context) error { return n.isolate(ctx, "off") }
+
+// cutFor parts the two sides of the network for a while.
+func (n *network) cutFor(ctx context.Context, length time.Duration, what string) error {
+	n.say("%s for %v", what, length)
+	n.faultAt = time.Now()
+	if err := n.cut(ctx); err != nil {
+		return err
+	}
+	if err := pause(ctx, length); err != nil {
+		return err
+	}
+	n.say("the network is whole again")
+	return n.heal(ctx)
+}
 
 func (n *network) isolate(ctx context.Context, how string) error {
 	for _, ns := range []*namespace{n.left, n.right} {

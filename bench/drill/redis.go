@@ -14,25 +14,14 @@ import (
 const shard = 0
 
 func killPubSub(ctx context.Context, d *drill) error {
-	return d.killMaster(ctx, stack.ShardMaster(shard))
-}
-
-func (d *drill) killMaster(ctx context.Context, name string) error {
-	srv, err := d.stack.Master(ctx, name)
-	if err != nil {
-		return err
-	}
-	d.say("killing %s, the master of %s", srv.Addr(), name)
-	d.faultAt = time.Now()
-	srv.Crash()
-	return nil
+	return d.operator.kill(ctx, stack.ShardMaster(shard))
 }
 
 // hangPubSub halts the master for half of the time, in which another takes its
 // place; then it comes back, with the connections that it had, as the master
 // that it believes to be.
 func hangPubSub(ctx context.Context, d *drill) error {
-	srv, err := d.stack.Master(ctx, stack.ShardMaster(shard))
+	srv, err := d.stack.Redis.Master(ctx, stack.ShardMaster(shard))
 	if err != nil {
 		return err
 	}
@@ -53,7 +42,7 @@ func hangPubSub(ctx context.Context, d *drill) error {
 
 // killReplica kills the replica that has the most subscribers.
 func killReplica(ctx context.Context, d *drill) error {
-	replicas, err := d.stack.Replicas(ctx, stack.ShardMaster(shard))
+	replicas, err := d.stack.Redis.Replicas(ctx, stack.ShardMaster(shard))
 	if err != nil {
 		return err
 	}
@@ -89,11 +78,11 @@ func subscribers(ctx context.Context, srv *redisproc.Server) (int, error) {
 }
 
 func killSentinelAndMaster(ctx context.Context, d *drill) error {
-	srv, err := d.stack.Master(ctx, stack.ShardMaster(shard))
+	srv, err := d.stack.Redis.Master(ctx, stack.ShardMaster(shard))
 	if err != nil {
 		return err
 	}
-	sentinel := d.stack.Sentinels()[0]
+	sentinel := d.stack.Redis.Sentinels()[0]
 	d.say("killing %s, the master of %s, and the Sentinel %s", srv.Addr(), stack.ShardMaster(shard), sentinel.Addr())
 	d.faultAt = time.Now()
 	sentinel.Crash()
@@ -109,7 +98,7 @@ const staleTimeout = 20 * time.Second
 // Sentinel tells it otherwise.
 func staleMaster(ctx context.Context, d *drill) error {
 	name := stack.ShardMaster(shard)
-	old, err := d.stack.Master(ctx, name)
+	old, err := d.stack.Redis.Master(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -118,39 +107,19 @@ func staleMaster(ctx context.Context, d *drill) error {
 	old.Crash()
 	waiting, cancel := context.WithTimeout(ctx, staleTimeout)
 	defer cancel()
-	if _, err := d.waitMaster(waiting, name, old); err != nil {
+	if _, err := d.operator.waitMaster(waiting, name, old); err != nil {
 		return err
 	}
 	d.say("another master took its place after %.1fs: starting %s again", time.Since(d.faultAt).Seconds(), old.Addr())
 	if err := old.Restart(waiting, ""); err != nil {
 		return fmt.Errorf("start the old master again: %w", err)
 	}
-	return d.watchDemoted(waiting, old)
-}
-
-// watchDemoted waits until a server is no master any more.
-func (d *drill) watchDemoted(ctx context.Context, srv *redisproc.Server) error {
-	c := srv.Client()
-	defer c.Close()
-	for began := time.Now(); ; {
-		role, err := c.Do(ctx, "ROLE").Slice()
-		if err == nil && len(role) > 0 && role[0] != "master" {
-			d.say("%s was a second master for %.1fs", srv.Addr(), time.Since(began).Seconds())
-			return nil
-		}
-		if pause(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("wait for %s to be no master any more: %w", srv.Addr(), ctx.Err())
-		}
-	}
+	return d.operator.watchDemoted(waiting, old)
 }
 
 // checkUndisturbed wants that clients have noticed nothing, and a clean index.
 func checkUndisturbed(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
-	if ends := d.fleet.endings(); len(ends) > 0 {
-		d.result.breaks("%d connections ended, the first because: %v", len(ends), ends[0].err)
-	}
+	d.attendance.checkConnects()
+	d.attendance.checkEndings()
 	return checkIndex(ctx, d)
 }

@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -165,19 +166,37 @@ func (r *Result) numbers() []number {
 	}
 }
 
+// instant is when something happened, for the notes.
+type instant struct {
+	format string
+	at     *int64 // in milliseconds after the fault; nil: it did not
+}
+
+// instants are told in this order.
+func (r *Result) instants() []instant {
+	return []instant{
+		{"lost from %d ms after the fault", r.LostFromMS},
+		{"until %d ms", r.LostUntilMS},
+		{"users of the dead worker offline after %d ms", r.OfflineWithinMS},
+		{"connected again after %d ms", r.RecoveredMS},
+		{"index repaired after %d ms", r.RepairedMS},
+		{"index clean after %d ms", r.SweptMS},
+	}
+}
+
 // notes says in words what has no column.
 func (r *Result) notes() string {
-	var notes []string
+	notes := slices.Concat(r.deliveryNotes(), r.otherNotes(), r.Broke)
+	return strings.Join(notes, "; ")
+}
+
+// deliveryNotes are about deliveries, and why there are none.
+func (r *Result) deliveryNotes() (notes []string) {
 	if r.Reason != "" {
 		notes = append(notes, "skipped: "+r.Reason)
 	}
 	if r.Owed > 0 {
 		notes = append(notes, fmt.Sprintf("%d deliveries were owed to users whose connection was gone or ending", r.Owed))
-	}
-	add := func(format string, v *int64) {
-		if v != nil {
-			notes = append(notes, fmt.Sprintf(format, *v))
-		}
 	}
 	if r.SlowClosed != nil {
 		notes = append(notes, fmt.Sprintf("%d slow connections closed with 4008", *r.SlowClosed))
@@ -196,23 +215,28 @@ func (r *Result) notes() string {
 			notes = append(notes, fmt.Sprintf("%d %s", n.count, n.what))
 		}
 	}
+	return notes
+}
+
+// otherNotes are about refusals, the servers' books, when things happened, and
+// the machine.
+func (r *Result) otherNotes() (notes []string) {
 	if r.IDRefusedMS > 0 {
 		notes = append(notes, fmt.Sprintf("with an id one was refused for %d ms", r.IDRefusedMS))
 	}
 	if strings.HasPrefix(r.Books, unavailable) {
 		notes = append(notes, "books "+r.Books)
 	}
-	add("lost from %d ms after the fault", r.LostFromMS)
-	add("until %d ms", r.LostUntilMS)
-	add("users of the dead worker offline after %d ms", r.OfflineWithinMS)
-	add("connected again after %d ms", r.RecoveredMS)
-	add("index repaired after %d ms", r.RepairedMS)
-	add("index clean after %d ms", r.SweptMS)
+	for _, i := range r.instants() {
+		if i.at != nil {
+			notes = append(notes, fmt.Sprintf(i.format, *i.at))
+		}
+	}
 	if r.HarnessStallMS > stalled.Milliseconds() {
 		notes = append(notes, fmt.Sprintf("the machine stalled for up to %d ms meanwhile", r.HarnessStallMS))
 	}
 	if r.Ghosts != nil && *r.Ghosts > 0 {
 		notes = append(notes, fmt.Sprintf("%d ghosts in the index", *r.Ghosts))
 	}
-	return strings.Join(append(notes, r.Broke...), "; ")
+	return notes
 }

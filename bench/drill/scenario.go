@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -11,49 +10,6 @@ import (
 	"github.com/homing/homing/bench/ledger"
 	"github.com/homing/homing/bench/stack"
 )
-
-// scenario is one way to break things. All run on the same kind of topology
-// under the same load; they differ in the fault and in what else is checked.
-type scenario struct {
-	name  string
-	about string
-	// fault breaks something under load and may stay to watch; it returns
-	// early when ctx ends. nil: nothing breaks.
-	fault func(ctx context.Context, d *drill) error
-	// check looks at what the ledger does not see, after the load has ended
-	// and while everything still runs. nil: nothing.
-	check func(ctx context.Context, d *drill) error
-
-	front []string             // further flags of the front
-	setup func(*stack.Options) // changes what is started; nil: nothing
-	named bool                 // callers name notifications and try again at the other API server
-	gap   time.Duration        // how long a way may deliver nothing; 0: gapLimit
-	// apart says where each process runs, in network namespaces of the
-	// scenario's own, without which it is skipped. nil: all run here.
-	apart func(name string) side
-}
-
-func scenarios() []scenario { return append(firstScenarios(), moreScenarios()...) }
-
-func firstScenarios() []scenario {
-	return []scenario{
-		{name: "steady", about: "nothing breaks", check: checkSteady},
-		{name: "kill-worker", about: "one of the front workers is killed (SIGKILL)", fault: killWorker, check: checkIndex},
-		{name: "pubsub-failover", about: "the master of a pub/sub shard is killed", fault: killPubSub, check: checkUndisturbed},
-		{name: "data-failover", about: "the master of data Redis is killed", fault: killData, check: checkUndisturbed},
-		{name: "pubsub-hang", about: "the master of a pub/sub shard hangs (SIGSTOP) and comes back as it was", fault: hangPubSub, check: checkUndisturbed},
-		{name: "replica-kill", about: "the replica of a pub/sub shard that most processes are subscribed at is killed", fault: killReplica, check: checkUndisturbed},
-		{name: "sentinel-and-master-kill", about: "the master of a pub/sub shard is killed together with a Sentinel", fault: killSentinelAndMaster, check: checkUndisturbed},
-		{name: "network-cut", about: "the master of a pub/sub shard is cut off from its replicas and the Sentinels, not from publishers", fault: cutNetwork, check: checkUndisturbed, apart: masterCut},
-		{name: "stale-master", about: "the master of a pub/sub shard is killed and, once replaced, started again as a master", fault: staleMaster, check: checkUndisturbed},
-		{name: "slow-subscriber", about: "some clients stop reading while much is sent to them", fault: slowClients, check: checkSlow},
-		{name: "kill-api", about: "one of the API servers is killed (SIGKILL)", fault: killAPI, check: checkUndisturbed, named: true},
-		{
-			name: "rolling-restart", about: "the front replaces its workers one by one (SIGHUP)", fault: replaceWorkers, check: checkReplaced,
-			front: []string{"--front-drain-window", "3s"},
-		},
-	}
-}
 
 const (
 	apis, workers = 2, 4
@@ -79,31 +35,40 @@ const (
 // drill is a scenario under way.
 type drill struct {
 	scenario
-	opts    Options
-	stderr  io.Writer
-	started time.Time
+	*journal
 
+	opts    Options
 	stack   *stack.Stack
 	book    ledger.Book
 	fleet   *fleet
 	senders *senders
-	stalls  stallMeter
-	result  Result
-	faultAt time.Time // zero: no fault yet
-	loadEnd time.Time
 	net     *network // of a scenario that runs apart
 
-	audit // what scenarios add to what is promised
+	// Who judges what was delivered, and what calls were answered.
+	audit *audit
+	judge judge
+
+	// Who looks at the servers and the fleet; see attach.
+	books      *books
+	index      *index
+	readiness  *readiness
+	attendance *attendance
+
+	// Who acts on them, beside the fleet and the senders; see attach.
+	backend   *backend
+	newcomers *newcomers
+	operator  *operator
+	pool      *workerPool
 }
 
-// say prints a line of progress.
-func (d *drill) say(format string, args ...any) {
-	fmt.Fprintf(d.stderr, "%s %5.1fs  %s\n", d.name, time.Since(d.started).Seconds(), fmt.Sprintf(format, args...))
+func newDrill(s scenario, opts Options, stderr io.Writer) *drill {
+	j := newJournal(s.name, stderr)
+	return &drill{scenario: s, journal: j, opts: opts, audit: &audit{journal: j, gap: s.gap}, judge: judge{j}}
 }
 
 // play runs one scenario from nothing to nothing.
 func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Result, error) {
-	d := &drill{scenario: s, opts: opts, stderr: stderr, started: time.Now(), result: Result{Scenario: s.name}}
+	d := newDrill(s, opts, stderr)
 	o := stack.Options{
 		Binary: opts.Binary, APIs: apis, Workers: workers, Shards: shards, Replicas: replicas,
 		AtMostOnce: opts.AtMostOnce, FrontArgs: s.front, LogDir: opts.LogDir,
@@ -114,9 +79,9 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 	var err error
 	if s.apart != nil {
 		if !insideApart() {
-			return d.playApart(ctx)
+			return (&apart{d.journal, s.name, opts}).play(ctx)
 		}
-		if d.net, err = newNetwork(ctx, s.apart); err != nil {
+		if d.net, err = newNetwork(ctx, d.journal, s.apart); err != nil {
 			return d.skip(err), nil
 		}
 		defer d.net.close()
@@ -140,7 +105,9 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 func (d *drill) run(ctx context.Context) error {
 	clients, hangUp := context.WithCancel(ctx)
 	defer hangUp()
-	d.fleet = newFleet(&d.book, d.stack.Front(), d.stack.Secret(), d.opts.Conns)
+	d.fleet = newFleet(&d.book, d.stack.Front.URL(), d.stack.Access.Secret(), d.opts.Conns)
+	d.attach()
+	defer d.backend.close()
 	d.result.Connections = len(d.fleet.devices)
 	d.fleet.start(clients)
 	defer d.fleet.wait()
@@ -158,11 +125,23 @@ func (d *drill) run(ctx context.Context) error {
 			return err
 		}
 	}
-	d.closeBooks(ctx)
+	d.books.close(ctx)
 	hangUp()
 	d.fleet.wait()
 	d.account()
 	return nil
+}
+
+// attach makes the owners that need a running stack and a fleet.
+func (d *drill) attach() {
+	d.backend = newBackend(d.stack.Access.Key(), d.stack.API.URLs())
+	d.readiness = &readiness{d.journal, d.backend}
+	d.attendance = &attendance{d.journal, d.fleet}
+	d.operator = &operator{d.journal, d.stack.Redis}
+	d.pool = &workerPool{d.journal, d.stack.Front, d.fleet}
+	d.newcomers = &newcomers{d.journal, d.stack.Front.URL(), d.stack.Access.Secret()}
+	d.books = &books{journal: d.journal, api: d.stack.API, front: d.stack.Front, fleet: d.fleet}
+	d.index = &index{d.journal, d.stack.Redis, d.stack.Config, d.stack.Keys(), d.fleet}
 }
 
 // gather waits until everybody is connected and known by its worker.
@@ -173,22 +152,14 @@ func (d *drill) gather(ctx context.Context) error {
 	if err := d.fleet.waitOpen(ctx, len(d.fleet.devices)); err != nil {
 		return err
 	}
-	return d.locate()
-}
-
-func (d *drill) locate() error {
-	pids, err := d.stack.Workers()
-	if err != nil {
-		return err
-	}
-	return d.fleet.locate(d.stack.FrontPort(), pids)
+	return d.pool.locate()
 }
 
 // load runs the senders, and the fault in the midst of them.
 func (d *drill) load(ctx context.Context) error {
-	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.APIs(), d.stack.Key(), d.opts.Rate, senderCount)
+	d.senders = newSenders(&d.book, d.fleet.users(), d.stack.API.URLs(), d.stack.Access.Key(), d.opts.Rate, senderCount)
 	d.senders.named, d.senders.guests = d.named, d.fleet.guests.users()
-	d.openBooks(ctx)
+	d.books.open(ctx)
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	d.senders.start(sending)
@@ -199,7 +170,7 @@ func (d *drill) load(ctx context.Context) error {
 	stop()
 	d.senders.wait()
 	watching.Wait()
-	d.loadEnd = time.Now()
+	d.audit.loadEnd = time.Now()
 	if err != nil {
 		return err
 	}
@@ -236,7 +207,7 @@ func (d *drill) watch(ctx context.Context) {
 		d.say("  %d connected, %d deliveries/s, %d notifications accepted, %d not", d.fleet.open.Load(), now-before,
 			d.senders.accepted.Load(), d.senders.refused.Load())
 		before = now
-		if err := d.locate(); err != nil {
+		if err := d.pool.locate(); err != nil {
 			d.say("  %v", err)
 		}
 	}
@@ -266,11 +237,13 @@ func (d *drill) account() {
 	if n := d.senders.refused.Load(); n > 0 {
 		d.say("%d notifications were not accepted, the last because: %v", n, d.senders.lastErr)
 	}
-	entry := d.book.Settle(d.rules())
-	if limit := d.longestGap(); entry.LongestGap > limit {
+	entry := d.book.Settle(d.audit.rules())
+	if limit := d.audit.longestGap(); entry.LongestGap > limit {
 		d.result.breaks("delivery stood still for %v, want less than %v", entry.LongestGap.Round(time.Millisecond), limit.Round(time.Millisecond))
 	}
-	d.checkGivenUp(entry)
+	if len(d.audit.gaveUp) > 0 {
+		d.books.checkGivenUp(entry)
+	}
 	for _, e := range entry.Examples {
 		d.say("  %s", e)
 	}

@@ -3,7 +3,6 @@ package drill
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	client "github.com/homing/homing/client/go"
@@ -11,9 +10,9 @@ import (
 
 // killAPI kills one of the API servers. Its callers go to the other.
 func killAPI(_ context.Context, d *drill) error {
-	d.say("killing the API server %s", d.stack.APIs()[1])
+	d.say("killing the API server %s", d.stack.API.URLs()[1])
 	d.faultAt = time.Now()
-	return d.stack.KillAPI(1)
+	return d.stack.API.Kill(1)
 }
 
 const (
@@ -27,29 +26,29 @@ const (
 // replaceWorkers has the front replace its workers, while newcomers connect
 // all the time, and waits until the old ones have gone.
 func replaceWorkers(ctx context.Context, d *drill) error {
-	if err := d.locate(); err != nil {
+	if err := d.pool.locate(); err != nil {
 		return err
 	}
-	old, err := d.stack.Workers()
+	old, err := d.stack.Front.Workers()
 	if err != nil {
 		return err
 	}
-	if err := d.movesAll(); err != nil {
+	if err := d.audit.movesAll(d.stack.Front); err != nil {
 		return err
 	}
 	d.say("replacing workers %v", old)
 	d.faultAt = time.Now()
-	if err := d.stack.ReplaceWorkers(); err != nil {
+	if err := d.stack.Front.ReplaceWorkers(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, replaceTimeout)
 	defer cancel()
 	for n := 0; ; n++ {
-		if err := d.tryConnect(ctx, n); err != nil {
+		if err := d.newcomers.try(ctx, n); err != nil {
 			d.result.FailedConnects++
 			d.result.breaks("a connect failed: %v", err)
 		}
-		gone, err := d.gone(old)
+		gone, err := d.pool.gone(old)
 		if err != nil {
 			return err
 		}
@@ -60,23 +59,12 @@ func replaceWorkers(ctx context.Context, d *drill) error {
 			return fmt.Errorf("wait for the workers to be replaced: %w", err)
 		}
 	}
-	return d.watchReturn(ctx)
-}
-
-// gone reports whether none of the workers runs any more.
-func (d *drill) gone(workers []int) (bool, error) {
-	now, err := d.stack.Workers()
-	if err != nil {
-		return false, err
-	}
-	return !slices.ContainsFunc(workers, func(pid int) bool { return slices.Contains(now, pid) }), nil
+	return d.attendance.watchReturn(ctx)
 }
 
 // checkReplaced wants that every client was told to reconnect, and could.
 func checkReplaced(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
+	d.attendance.checkConnects()
 	told := make(map[*device]bool)
 	for _, e := range d.fleet.endings() {
 		if !e.told && client.CloseCode(e.err) != comeBack {

@@ -47,15 +47,13 @@ func slowClients(ctx context.Context, d *drill) error {
 			return err
 		}
 	}
-	return d.watchReturn(ctx)
+	return d.attendance.watchReturn(ctx)
 }
 
 // checkSlow wants that those who did not read were closed for it and came
 // back, and nobody else was disturbed.
 func checkSlow(ctx context.Context, d *drill) error {
-	if n := d.fleet.failed.Load(); n > 0 {
-		d.result.breaks("%d connects failed, the last because: %v", n, d.fleet.lastFailure())
-	}
+	d.attendance.checkConnects()
 	closed, slow := 0, d.fleet.slow()
 	for _, e := range d.fleet.endings() {
 		switch {

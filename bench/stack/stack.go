@@ -5,15 +5,10 @@ package stack
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/homing/homing/bench/proc"
@@ -28,12 +23,12 @@ type Options struct {
 	Workers   int      // front worker processes on one port; 0: 1
 	Shards    int      // pub/sub masters; 0: 1
 	Data      int      // data masters; 0: 1
-	SpareData int      // further data masters, which nobody is told of; see Configure
+	SpareData int      // further data masters, which nobody is told of; see Config
 	Replicas  int      // of every Redis master, with three Sentinels; 0: masters alone
 	APIArgs   []string // further flags of every API process
 	FrontArgs []string // further flags of the front
-	TLS       bool     // the front listens for TLS, too, with a certificate that nobody signed; see TLSAddr
-	Keys      []string // names of further API keys; see KeyOf
+	TLS       bool     // the front listens for TLS, too, with a certificate that nobody signed; see Front.TLSAddr
+	Keys      []string // names of further API keys; see Access.KeyOf
 
 	AtMostOnce bool   // run with the relay's acknowledgements off
 	LogDir     string // for the logs of all processes; empty: a temporary one
@@ -50,22 +45,17 @@ type Options struct {
 	FrontUnder []string
 }
 
-// Stack is a running Homing. Stop it.
+// Stack is a running Homing, by its parts. Stop it.
 type Stack struct {
-	opts    Options
+	Redis  *Redis
+	Config *Config
+	Access *Access
+	API    *APIs
+	Front  *Front
+
+	dir     workDir
 	tempDir bool
-
-	topology *redisproc.Topology // with replicas
-	alone    []*redisproc.Server // without
-	apis     []*api
-	front    *proc.Process
-
-	frontPort, frontAdmin int
-	tlsPort               int
-	starts                atomic.Int64      // of servers so far; numbers their logs
-	dataUsed              int               // data shards that servers are told of
-	keys                  map[string]string // API keys by name
-	secret                []byte            // signs players' tokens
+	pipes   bool
 }
 
 const (
@@ -78,10 +68,15 @@ const (
 // nothing is left running.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
 	opts.APIs, opts.Workers, opts.Shards, opts.Data = max(opts.APIs, 1), max(opts.Workers, 1), max(opts.Shards, 1), max(opts.Data, 1)
-	s := &Stack{opts: opts}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for _, step := range []func(context.Context) error{s.prepare, s.startRedis, s.configure, s.startAPIs, s.startFront, s.waitReady} {
+	s, err := prepare(opts)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range []func(context.Context) error{
+		s.Access.write, s.Redis.start, s.Config.start, s.API.start, s.Front.start, s.API.waitReady, s.Front.waitWorkers,
+	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Stop(false))
 		}
@@ -89,101 +84,100 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 	return s, nil
 }
 
-// prepare finds the binary and writes what the servers read: keys, secret.
-func (s *Stack) prepare(context.Context) (err error) {
-	if s.opts.Binary == "" {
-		if s.opts.Binary, err = os.Executable(); err != nil {
-			return fmt.Errorf("find the homing binary: %w", err)
+// prepare finds the binary and makes the directory, and says who owns what. It
+// starts nothing.
+func prepare(opts Options) (s *Stack, err error) {
+	s = &Stack{pipes: opts.Pipes, tempDir: opts.LogDir == ""}
+	if opts.Binary == "" {
+		if opts.Binary, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("find the homing binary: %w", err)
 		}
 	}
-	if s.opts.LogDir == "" {
-		s.tempDir = true
-		if s.opts.LogDir, err = os.MkdirTemp("", "homing-stack-"); err != nil {
-			return fmt.Errorf("make a directory for logs: %w", err)
+	if s.tempDir {
+		if opts.LogDir, err = os.MkdirTemp("", "homing-stack-"); err != nil {
+			return nil, fmt.Errorf("make a directory for logs: %w", err)
 		}
 	}
-	if err := os.MkdirAll(s.opts.LogDir, 0o700); err != nil {
-		return fmt.Errorf("make a directory for logs: %w", err)
+	if err := os.MkdirAll(opts.LogDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make a directory for logs: %w", err)
 	}
-	s.secret = []byte(rand.Text() + rand.Text())
-	if err := os.WriteFile(s.SecretFile(), s.secret, 0o600); err != nil {
-		return fmt.Errorf("write the players' secret: %w", err)
-	}
-	return s.writeKeys()
+	s.dir = workDir(opts.LogDir)
+	launch := &launcher{binary: opts.Binary, dir: s.dir, pipes: opts.Pipes, first: opts.APIs + 1}
+	s.Redis = &Redis{opts: opts, dir: s.dir}
+	s.Config = &Config{redis: s.Redis, file: s.dir.configFile(), first: opts.Data, atMostOnce: opts.AtMostOnce}
+	s.Access = &Access{dir: s.dir, further: opts.Keys}
+	s.API = &APIs{launcher: launch, count: opts.APIs, args: opts.APIArgs}
+	s.Front = &Front{launcher: launch, opts: opts}
+	return s, nil
 }
 
-// ownKey is the name of the key that Key returns.
-const ownKey = "bench"
+// workDir is the directory for the logs, and for what the servers read.
+type workDir string
 
-// ownLimits let the load of a measurement through. Other keys have the limits
-// that are the default.
-const ownLimits = "    rate: 1000000000\n    in_flight: 1024\n    open: 4096\n"
+func (d workDir) file(name string) string { return filepath.Join(string(d), name) }
 
-// writeKeys makes API keys that may do everything.
-func (s *Stack) writeKeys() error {
-	s.keys = make(map[string]string)
-	var list strings.Builder
-	list.WriteString("keys:\n")
-	for _, name := range append([]string{ownKey}, s.opts.Keys...) {
-		var raw [32]byte
-		_, _ = rand.Read(raw[:]) // never fails
-		key := "hk_" + base64.RawURLEncoding.EncodeToString(raw[:])
-		s.keys[name] = key
-		fmt.Fprintf(&list, "  - name: %s\n    hash: sha256:%x\n    scopes: [notify, broadcast, presence, disconnect]\n", name, sha256.Sum256([]byte(key)))
-		if name == ownKey {
-			list.WriteString(ownLimits)
-		}
-	}
-	if err := os.WriteFile(s.file("keys.yaml"), []byte(list.String()), 0o600); err != nil {
-		return fmt.Errorf("write the API keys: %w", err)
-	}
-	if err := os.WriteFile(s.KeyFile(), []byte(s.Key()+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the API key: %w", err)
-	}
-	return nil
-}
+func (d workDir) configFile() string { return d.file("servers.yaml") }
 
-func (s *Stack) file(name string) string { return filepath.Join(s.opts.LogDir, name) }
+func (d workDir) keysFile() string { return d.file("keys.yaml") }
+
+func (d workDir) secretFile() string { return d.file("player.secret") }
 
 // Stop ends everything, in order, and removes the logs unless keep is set or
 // their directory was given. The error tells of processes that had to be
 // killed.
 func (s *Stack) Stop(keep bool) error {
 	var errs []error
-	if s.front != nil {
-		if s.opts.Pipes {
+	if s.Front.process != nil {
+		if s.pipes {
 			s.CloseLogs() // whoever waits to write a line goes on
 		}
-		s.wake()
-		errs = append(errs, s.front.Stop(stopGrace))
+		errs = append(errs, s.Front.stop())
 	}
-	for _, a := range s.apis {
-		errs = append(errs, a.Stop(stopGrace))
-	}
-	s.stopRedis()
+	errs = append(errs, s.API.stop())
+	s.Redis.stop()
 	if s.tempDir && !keep {
-		errs = append(errs, os.RemoveAll(s.opts.LogDir))
+		errs = append(errs, os.RemoveAll(s.LogDir()))
 	}
 	return errors.Join(errs...)
 }
 
 // LogDir is where the logs are.
-func (s *Stack) LogDir() string { return s.opts.LogDir }
-
-// SecretFile holds the secret that signs players' tokens.
-func (s *Stack) SecretFile() string { return s.file("player.secret") }
-
-// KeyFile holds the API key.
-func (s *Stack) KeyFile() string { return s.file("api.key") }
-
-// Secret signs players' tokens (HS256).
-func (s *Stack) Secret() []byte { return s.secret }
-
-// Key is an API key that may do everything.
-func (s *Stack) Key() string { return s.keys[ownKey] }
-
-// KeyOf returns the API key of that name, one of Options.Keys.
-func (s *Stack) KeyOf(name string) string { return s.keys[name] }
+func (s *Stack) LogDir() string { return string(s.dir) }
 
 // Keys names what the system keeps in Redis.
 func (s *Stack) Keys() hub.Keys { return hub.NewKeys(prefix) }
+
+// servers are all processes of the front and the API.
+func (s *Stack) servers() []*proc.Process {
+	all := []*proc.Process{s.Front.process}
+	for _, a := range s.API.servers {
+		all = append(all, a.Process)
+	}
+	return all
+}
+
+// StopReadingLogs has the pipes that the servers log into run full.
+func (s *Stack) StopReadingLogs() (err error) {
+	for _, p := range s.servers() {
+		err = errors.Join(err, p.StopReading())
+	}
+	return err
+}
+
+// CloseLogs closes the pipes that the servers log into at our end, so that
+// whatever they write fails.
+func (s *Stack) CloseLogs() {
+	for _, p := range s.servers() {
+		p.CloseReader()
+	}
+}
+
+// Alive reports the first process that has ended without being asked to.
+func (s *Stack) Alive() error {
+	for _, p := range s.servers() {
+		if err := p.Check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

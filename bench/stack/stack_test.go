@@ -56,23 +56,23 @@ func TestStackOnPlainRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	workers, err := s.Workers()
-	if err != nil || len(workers) != 2 || len(s.APIs()) != 2 || len(s.APIPIDs()) != 2 || len(s.RedisPIDs()) != 2 {
-		t.Errorf("workers %v (%v), APIs %v %v, Redis %v", workers, err, s.APIs(), s.APIPIDs(), s.RedisPIDs())
+	workers, err := s.Front.Workers()
+	if err != nil || len(workers) != 2 || len(s.API.URLs()) != 2 || len(s.API.PIDs()) != 2 || len(s.Redis.PIDs()) != 2 {
+		t.Errorf("workers %v (%v), APIs %v %v, Redis %v", workers, err, s.API.URLs(), s.API.PIDs(), s.Redis.PIDs())
 	}
-	front, err := s.FrontPIDs()
+	front, err := s.Front.PIDs()
 	if err != nil || len(front) != 3 || s.Alive() != nil {
 		t.Errorf("front %v (%v), %v", front, err, s.Alive())
 	}
-	for _, name := range s.masters() {
-		if srv, err := s.Master(t.Context(), name); err != nil || srv.PID() == 0 {
+	for _, name := range s.Redis.masters() {
+		if srv, err := s.Redis.Master(t.Context(), name); err != nil || srv.PID() == 0 {
 			t.Errorf("master %s: %v", name, err)
 		}
 	}
-	if _, err := s.Master(t.Context(), "nonsense"); err == nil {
+	if _, err := s.Redis.Master(t.Context(), "nonsense"); err == nil {
 		t.Error("a master of no name was found")
 	}
-	pids := append(append(front, s.APIPIDs()...), s.RedisPIDs()...)
+	pids := append(append(front, s.API.PIDs()...), s.Redis.PIDs()...)
 	if err := s.Stop(false); err != nil {
 		t.Error(err)
 	}

@@ -14,19 +14,19 @@ import (
 )
 
 // TLSAddr is where the front listens for TLS, host:port.
-func (s *Stack) TLSAddr() string { return s.frontAddr(s.tlsPort) }
+func (f *Front) TLSAddr() string { return f.addr(f.tls) }
 
 // tlsFlags writes a certificate and returns the front's flags for it; none
 // without Options.TLS.
-func (s *Stack) tlsFlags() ([]string, error) {
-	if !s.opts.TLS {
+func (f *Front) tlsFlags() ([]string, error) {
+	if !f.opts.TLS {
 		return nil, nil
 	}
-	cert, key := s.file("front.crt"), s.file("front.key")
+	cert, key := f.dir.file("front.crt"), f.dir.file("front.key")
 	if err := writeCertificate(cert, key); err != nil {
 		return nil, fmt.Errorf("make a certificate for the front: %w", err)
 	}
-	return []string{"--front-tls-listen", s.TLSAddr(), "--front-tls-cert", cert, "--front-tls-key", key}, nil
+	return []string{"--front-tls-listen", f.TLSAddr(), "--front-tls-cert", cert, "--front-tls-key", key}, nil
 }
 
 func writeCertificate(certFile, keyFile string) error {

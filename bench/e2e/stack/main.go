@@ -40,10 +40,10 @@ func run(ctx context.Context, o stack.Options, in io.Reader, out io.Writer) erro
 		return err
 	}
 	err = json.NewEncoder(out).Encode(map[string]any{
-		"apis":         s.APIs(),
-		"front":        s.Front(),
-		"secret_file":  s.SecretFile(),
-		"api_key_file": s.KeyFile(),
+		"apis":         s.API.URLs(),
+		"front":        s.Front.URL(),
+		"secret_file":  s.Access.SecretFile(),
+		"api_key_file": s.Access.KeyFile(),
 	})
 	if err == nil {
 		wait(ctx, in)

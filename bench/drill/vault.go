@@ -14,7 +14,11 @@ import (
 // vault is what was stored for users who are away: each is looked after by one
 // caller, and opened once at the end.
 type vault struct {
-	d    *drill
+	*journal
+
+	backend   *backend
+	newcomers *newcomers
+
 	name string // of its users
 	size int    // users
 	ids  bool   // notifications have ids, and are tried again until they are accepted
@@ -27,32 +31,35 @@ type vault struct {
 const keepFor = "1h"
 
 // newVault returns an empty vault of so many users.
-func (d *drill) newVault(name string, size int, ids bool) *vault {
-	return &vault{d: d, name: name, size: size, ids: ids, stored: make(map[hub.UserID][]int)}
+func newVault(d *drill, name string, size int, ids bool) *vault {
+	return &vault{
+		journal: d.journal, backend: d.backend, newcomers: d.newcomers,
+		name: name, size: size, ids: ids, stored: make(map[hub.UserID][]int),
+	}
 }
 
 // fill stores notifications at a fixed pace until the watch is ended.
-func (v *vault) fill(ctx context.Context, b *backend, every time.Duration) *watch {
+func (v *vault) fill(ctx context.Context, every time.Duration) *watch {
 	what := "store"
 	if v.ids {
 		what = "store with id"
 	}
-	return watching(ctx, every, func(ctx context.Context, n int) answer { return v.put(ctx, b, what, n) })
+	return watching(ctx, every, func(ctx context.Context, n int) answer { return v.put(ctx, what, n) })
 }
 
 // put stores notification n, and writes it down when it was accepted.
-func (v *vault) put(ctx context.Context, b *backend, what string, n int) answer {
+func (v *vault) put(ctx context.Context, what string, n int) answer {
 	p := post{Users: []hub.UserID{hub.UserID(fmt.Sprintf("%s%d", v.name, n%v.size))}, Data: keepsake{N: n}, Store: keepFor}
 	if v.ids {
 		p.ID = fmt.Sprintf("%s-%d", v.name, n)
 	}
-	a := v.d.notify(ctx, b, what, n, p)
+	a := v.backend.notify(ctx, what, n, p)
 	end := time.Now().Add(callTimeout)
 	for try := 1; v.ids && !a.ok() && time.Now().Before(end); try++ {
 		if pause(ctx, 50*time.Millisecond) != nil {
 			break
 		}
-		again := v.d.notify(ctx, b, what, n+try, p)
+		again := v.backend.notify(ctx, what, n+try, p)
 		again.at, again.took = a.at, again.until().Sub(a.at)
 		a = again
 	}
@@ -81,12 +88,12 @@ func (v *vault) open(ctx context.Context) error {
 		lost, odd := compare(want, got)
 		found, missing, wrong = found+len(want)-lost, missing+lost, wrong+odd
 	}
-	v.d.say("of %d stored notifications accepted for %s, %d were found", found+missing, v.name, found)
+	v.say("of %d stored notifications accepted for %s, %d were found", found+missing, v.name, found)
 	if missing > 0 {
-		v.d.result.breaks("%d of %d stored notifications accepted for %s are gone", missing, found+missing, v.name)
+		v.result.breaks("%d of %d stored notifications accepted for %s are gone", missing, found+missing, v.name)
 	}
 	if wrong > 0 {
-		v.d.result.breaks("%d stored notifications for %s came twice or out of order", wrong, v.name)
+		v.result.breaks("%d stored notifications for %s came twice or out of order", wrong, v.name)
 	}
 	return nil
 }
@@ -129,7 +136,7 @@ func (v *vault) read(ctx context.Context, u hub.UserID) (got []int, err error) {
 func (v *vault) readOnce(ctx context.Context, u hub.UserID) ([]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	c, err := dialAs(ctx, v.d.stack.Front(), v.d.stack.Secret(), &device{user: u})
+	c, err := v.newcomers.dial(ctx, string(u))
 	if err != nil {
 		return nil, err
 	}
