@@ -8,10 +8,24 @@ import (
 	"strconv"
 )
 
-// Reply returns an HTTP response that ends the connection. Each of headers is
-// a line such as "Allow: GET"; empty ones are left out. Nothing is escaped: neither they nor the
-// content type may come from outside.
+// Reply returns an HTTP response that ends the connection. Each of headers is a
+// line such as "Allow: GET"; empty ones are left out. Nothing is escaped: neither
+// they nor the content type may come from outside.
 func Reply(status int, contentType string, body []byte, headers ...string) []byte {
+	b := appendHeaders(replyHead(status, contentType, body), headers)
+	return append(append(b, closing...), body...)
+}
+
+// ReplyKept is Reply that leaves the connection open, for a client of which
+// Request.KeepsAlive holds and whose body has ended.
+func ReplyKept(status int, contentType string, body []byte, headers ...string) []byte {
+	b := appendHeaders(replyHead(status, contentType, body), headers)
+	return append(append(b, "\r\n\r\n"...), body...)
+}
+
+// replyHead is the head of a reply without the lines that differ and its end. It
+// has room for the rest.
+func replyHead(status int, contentType string, body []byte) []byte {
 	b := make([]byte, 0, 256+len(body))
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
@@ -20,8 +34,7 @@ func Reply(status int, contentType string, body []byte, headers ...string) []byt
 	b = append(b, "\r\nContent-Type: "...)
 	b = append(b, contentType...)
 	b = append(b, "\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(body)), 10)
-	return append(appendHeaders(b, headers), body...)
+	return strconv.AppendInt(b, int64(len(body)), 10)
 }
 
 // StatusOf is the HTTP status that Problem answers err with.

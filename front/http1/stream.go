@@ -13,10 +13,24 @@ func StreamHead(contentType string, headers ...string) []byte {
 	b := append(make([]byte, 0, 256), "HTTP/1.1 200 OK\r\nContent-Type: "...)
 	b = append(b, contentType...)
 	b = append(b, "\r\nCache-Control: no-store"...)
-	return appendHeaders(b, headers)
+	return append(appendHeaders(b, headers), closing...)
 }
 
-// appendHeaders ends a head with header lines and Connection: close.
+// ChunkedHead returns the head of a response with status 200 whose body is
+// chunked, with AppendChunk and LastChunk, so that the connection can outlive
+// it. A client that speaks HTTP/1.0 does not know that. Each of headers is a
+// line; empty ones are left out. Nothing is escaped, as in Reply.
+func ChunkedHead(contentType string, headers ...string) []byte {
+	b := append(make([]byte, 0, 256), "HTTP/1.1 200 OK\r\nContent-Type: "...)
+	b = append(b, contentType...)
+	b = append(b, "\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked"...)
+	return append(appendHeaders(b, headers), "\r\n\r\n"...)
+}
+
+// closing ends a head whose connection ends.
+const closing = "\r\nConnection: close\r\n\r\n"
+
+// appendHeaders appends header lines, each behind a line end.
 func appendHeaders(b []byte, headers []string) []byte {
 	for _, h := range headers {
 		if h != "" {
@@ -24,7 +38,7 @@ func appendHeaders(b []byte, headers []string) []byte {
 			b = append(b, h...)
 		}
 	}
-	return append(b, "\r\nConnection: close\r\n\r\n"...)
+	return b
 }
 
 // AllowOrigin returns the header lines that let a page of origin, which Origins
@@ -47,7 +61,8 @@ func Preflight(origin, methods, headers string) []byte {
 	b := append(make([]byte, 0, 256), "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, http.StatusNoContent, 10)
 	b = append(b, " No Content"...)
-	return appendHeaders(b, append(AllowOrigin(origin),
+	b = appendHeaders(b, append(AllowOrigin(origin),
 		"Access-Control-Allow-Methods: "+methods, "Access-Control-Allow-Headers: "+headers,
 		"Access-Control-Max-Age: "+preflightAge))
+	return append(b, closing...)
 }
