@@ -36,6 +36,7 @@ type Census struct {
 	reading  chan struct{}             // a token: whoever holds it reads the leases
 
 	mu        sync.Mutex                  // orders the replacements of roll; guards what follows
+	changed   chan struct{}               // closed when a process is born or dies
 	questions map[hub.ProcessID]time.Time // since when they are open
 	dead      map[hub.ProcessID]time.Time // when that was learned
 	zombies   []hub.ProcessID             // dead, with a lease that stands
@@ -70,6 +71,7 @@ func NewCensus(r *redisx.Redis, keys hub.Keys, p Prober, t Timing, log *slog.Log
 		met:       newMetrics(reg),
 		timing:    t,
 		loaded:    make(chan struct{}),
+		changed:   make(chan struct{}),
 		signs:     make(chan sign, maxSigns),
 		reading:   make(chan struct{}, 1),
 		questions: make(map[hub.ProcessID]time.Time),
@@ -344,9 +346,22 @@ func (c *Census) enterLocked(next, prev *Roll, rd *reading, i int) {
 func (c *Census) showLocked(r *Roll) {
 	c.met.processes.Set(float64(len(r.live)))
 	c.met.questioned.Set(float64(len(c.questions)))
-	if c.roll.Swap(r) == nil {
+	before := c.roll.Swap(r)
+	if before == nil {
 		close(c.loaded)
 	}
+	if born, gone := r.Since(before); len(born) > 0 || len(gone) > 0 {
+		close(c.changed)
+		c.changed = make(chan struct{})
+	}
+}
+
+// Changed returns a channel that is closed when a process is born or dies after
+// the call. Roll.Since tells which.
+func (c *Census) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
 }
 
 // Meet finds out about processes that the roll does not know, because index

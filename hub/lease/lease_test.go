@@ -302,6 +302,44 @@ func TestWhoAnswersLives(t *testing.T) {
 	}
 }
 
+// TestBirthsAndDeathsAreTold: whoever waits for a change hears of each, and of
+// nothing else.
+func TestBirthsAndDeathsAreTold(t *testing.T) {
+	w := newTown(t)
+	id := hub.NewProcessID()
+	before, changed := w.census.Roll(), w.census.Changed()
+	hears := func(what string) (born []hub.Process, gone []hub.ProcessID) {
+		t.Helper()
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("nobody is told of %s", what)
+		}
+		changed = w.census.Changed()
+		now := w.census.Roll()
+		born, gone = now.Since(before)
+		before = now
+		return born, gone
+	}
+	w.set(id, true)
+	w.renew(t, id)
+	if born, gone := hears("a birth"); len(born) != 1 || born[0].ID != id || born[0].Role != hub.RoleFront || len(gone) != 0 {
+		t.Errorf("born %+v, gone %v", born, gone)
+	}
+	never(t, 2*quick.Period, "readings that change nothing are told", func() bool {
+		select {
+		case <-changed:
+			return true
+		default:
+			return false
+		}
+	})
+	w.set(id, false)
+	if born, gone := hears("a death"); len(born) != 0 || len(gone) != 1 || gone[0] != id {
+		t.Errorf("born %+v, gone %v", born, gone)
+	}
+}
+
 // TestDeathIsTheSameForAll: what one has declared, the others take over without
 // asking, and a sign of life is answered with it.
 func TestDeathIsTheSameForAll(t *testing.T) {

@@ -96,6 +96,26 @@ func (r *Roll) Gone(p hub.ProcessID, since time.Time) bool {
 	return r != nil && r.steady && !r.loaded.Before(since) && !r.Lives(p)
 }
 
+// Since lists the processes that live in r and did not in before, and those that
+// did and do not any more: they were declared dead, or left. With before nil all
+// of r are born.
+func (r *Roll) Since(before *Roll) (born []hub.Process, gone []hub.ProcessID) {
+	for i := range r.live {
+		if before == nil || !before.Lives(r.live[i].ID) {
+			born = append(born, r.live[i])
+		}
+	}
+	if before == nil {
+		return born, nil
+	}
+	for i := range before.live {
+		if id := before.live[i].ID; !r.Lives(id) {
+			gone = append(gone, id)
+		}
+	}
+	return born, gone
+}
+
 // with returns a copy of r that may be changed until it is shown.
 func (r *Roll) with() *Roll {
 	c := NewRoll(r.loaded, r.steady)

@@ -144,6 +144,7 @@ func (x *Handovers) Handle(m *relay.Message) bool {
 func (x *Handovers) Run(ctx context.Context) error {
 	tick := time.NewTicker(handoverTick)
 	defer tick.Stop()
+	changed := x.census.Changed() // somebody died, perhaps
 	var open []*handover
 	for {
 		select {
@@ -153,6 +154,8 @@ func (x *Handovers) Run(ctx context.Context) error {
 		case h := <-x.missed:
 			open = x.round(ctx, open, []*handover{h}, time.Now())
 			continue
+		case <-changed:
+			changed = x.census.Changed()
 		case <-tick.C:
 		}
 		now := time.Now()
