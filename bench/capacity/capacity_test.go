@@ -147,10 +147,10 @@ func TestReferenceTraffic(t *testing.T) {
 	}
 }
 
-// bench is the system that `homing bench notify` measures: 100 requests/s,
+// measuredSystem is the one that `homing bench notify` measures: 100 requests/s,
 // one API server, two workers, one shard and one data master, each with a
 // replica.
-func bench(t *testing.T) *cell {
+func measuredSystem(t *testing.T) *cell {
 	t.Helper()
 	in := input(t, "--users", "10k", "--notify-rate", "100", "--connects-per-user", "0")
 	c := unsettled(&in, Measured(), 1)
@@ -160,7 +160,7 @@ func bench(t *testing.T) *cell {
 }
 
 func TestModelGivesBackWhatWasMeasured(t *testing.T) {
-	c := bench(t)
+	c := measuredSystem(t)
 	work := front{c}.work() - c.users*c.cost("front_idle_us_per_conn")
 	near(t, "front per delivery", work/c.deliveries(), c.cost("front_us_per_delivery"), 0.01)
 	near(t, "API per delivery", api{c}.work()/c.deliveries(), c.cost("api_us_per_delivery"), 0.02)

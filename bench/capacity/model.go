@@ -2,15 +2,16 @@ package capacity
 
 import "math"
 
-// What the model takes from the source, and not from a measurement.
+// What the model takes from the source, and not from a measurement. A test holds
+// each to where it comes from.
 const (
-	ackGather   = 0.09     // s that a receiver gathers before it confirms (hub/relay: 11 times a second at most)
+	ackGather   = 0.09     // s that a receiver gathers before it confirms: 11 times a second at most (hub/relay)
 	maxShards   = 64       // of one role in a configuration (redisx)
-	maxReplicas = 31       // of one shard: redisx watches 32 servers
+	maxReplicas = 31       // of one shard, beside its master (redisx)
 	poolSize    = 16       // connections of an API server to each data server, at most (redisx)
 	backlog     = 64 << 20 // repl-backlog-size (deploy/redis)
-	fillLevel   = 0.95     // share of its descriptors at which a worker closes its listener
-	admitted    = 0.8      // of --admit-rate, to clients that were told to come back (front)
+	fillLevel   = 0.95     // share of its descriptors at which a worker closes its listener (front/loop)
+	admitted    = 0.8      // of --admit-rate, to clients that were told to come back (front/admission)
 )
 
 // What the model assumes.
@@ -28,7 +29,8 @@ const (
 	leastShare   = 0.02     // of a core: below it a server does nothing but answer probes
 )
 
-// What the benchmark of one delivery sent: its figures hold for this shape.
+// What the benchmark of one delivery sent, by default: its figures hold for this
+// shape.
 const (
 	benchTargets   = 300
 	benchOnline    = 150
