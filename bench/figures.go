@@ -72,3 +72,13 @@ func (r *run) addLatency(prefix string, l rig.Load) {
 		r.Add(prefix+q.name, l.Percentile(q.percent), "ms from the schedule's instant to the client")
 	}
 }
+
+// addSaturation adds what a rate used that was too much; none was, when a
+// search ended before.
+func (r *run) addSaturation(over rig.Load) {
+	if over.Rate == 0 {
+		return
+	}
+	r.Add("peak_machine_cores", over.Used.Busy, "cores busy at the next rate, which is too much")
+	r.Tables = append(r.Tables, saturation(over))
+}
