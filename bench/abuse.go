@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/abuse"
-	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/stack"
 )
 
@@ -39,9 +38,15 @@ const (
 
 var errHarmed = errors.New("others were harmed")
 
-// abuse lets one attacker after another at a system under load, and looks what
+var abuseScenario = scenario{
+	name: "abuse", measure: measureAbuse,
+	own:      own{conns: 5_000, rate: abuseRate, duration: abuseTime, admitRate: stormAdmits},
+	headline: []string{"kinds", "harmed", "worst_p99_ratio", "refused_in_attacks", "newcomers_failed", "failovers"},
+}
+
+// measureAbuse lets one attacker after another at a system under load, and looks what
 // the others notice.
-func (r *run) abuse(ctx context.Context) (err error) {
+func measureAbuse(ctx context.Context, r *run) (err error) {
 	o := r.opts
 	kinds, err := chosenKinds(o)
 	if err != nil {
@@ -56,14 +61,13 @@ func (r *run) abuse(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, attacker.Stop()) }()
-	sys, err := r.besieged(ctx, o)
+	sys, err := besieged(ctx, r)
 	if err != nil {
 		return err
 	}
-	r.homes = homes
-	return r.on(ctx, "", o, sys, func(g *rig.Rig) error {
-		s := siege{run: r, rig: g, system: sys, attacker: attacker}
-		return s.endure(ctx, o, kinds)
+	return r.try(ctx, setup{Options: o, system: sys, homes: homes}, func(t *trial) error {
+		s := siege{trial: t, system: sys, attacker: attacker}
+		return s.endure(ctx, kinds)
 	})
 }
 
@@ -83,7 +87,8 @@ func chosenKinds(o Options) (kinds []abuse.Kind, err error) {
 
 // besieged starts the system: as operators run it, with the limits that are
 // the default, and Redis with little memory.
-func (r *run) besieged(ctx context.Context, o Options) (homing, error) {
+func besieged(ctx context.Context, r *run) (homing, error) {
+	o := r.opts
 	r.say("starting Redis, %d API and %d front worker processes", o.APIs, o.workers())
 	so := o.stack()
 	so.TLS, so.Keys = true, []string{hostileKey}

@@ -63,11 +63,11 @@ func TestAgentsRunTheClients(t *testing.T) {
 	}
 	defer func() { _ = server.Stop() }()
 	r := newRun("limit", o, io.Discard)
-	hive, err := r.hive(t.Context(), o)
+	hive, err := setup{Options: o}.hive(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, v, err := r.flood(t.Context(), o, server, hive)
+	_, v, err := flood(t.Context(), r, setup{Options: o}, server, hive)
 	if err != nil || v.Expected != 600 || v.Lost+v.Duplicated+v.Stray != 0 {
 		t.Errorf("verdict = %+v, %v", v, err)
 	}
@@ -75,7 +75,7 @@ func TestAgentsRunTheClients(t *testing.T) {
 		t.Error(err)
 	}
 	o.Bees = 5 // one more than two agents allow
-	if hive, err := r.hive(t.Context(), o); err == nil || !strings.Contains(err.Error(), o.Agents[0]) {
+	if hive, err := (setup{Options: o}).hive(t.Context(), r); err == nil || !strings.Contains(err.Error(), o.Agents[0]) {
 		t.Errorf("hive of 5 = %v, %v; want an error that names an agent", hive, err)
 	}
 }

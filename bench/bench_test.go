@@ -164,7 +164,7 @@ func TestFaultScenarios(t *testing.T) {
 	}
 
 	storm := o
-	storm.Apart, storm.AdmitRate, storm.Duration = 200, 50, 2*time.Second
+	storm.Apart, storm.AdmitRate, storm.Duration = 200, 50, calm+2*time.Second
 	flat = runJSON(t, "storm", storm)
 	want(t, flat, "back_s", "told_to_wait", "storm_p99_ms")
 	if flat["thrown"] != 200 || flat["back"] != 200 || flat["failed_handshakes"]+flat["lost"]+flat["duplicated"] != 0 {

@@ -10,33 +10,38 @@ import (
 	"github.com/homing/homing/bench/rig"
 )
 
-// limitAlone is the scenario limit.
-func (r *run) limitAlone(ctx context.Context) error { return r.limit(ctx, r.opts) }
+var limitScenario = scenario{
+	name: "limit", measure: measureLimit,
+	own: own{rate: 100},
+}
+
+// measureLimit measures the bare program alone.
+func measureLimit(ctx context.Context, r *run) error { return limit(ctx, r, setup{Options: r.opts}) }
 
 // limit measures the bare program under the same load, in as many processes
 // as the front has workers.
-func (r *run) limit(ctx context.Context, o Options) (err error) {
+func limit(ctx context.Context, r *run, s setup) (err error) {
 	argv, env, err := helperCommand(helperBare)
 	if err != nil {
 		return err
 	}
-	server, err := bare.Start(ctx, argv, env, o.workers(), r.stderr)
+	server, err := bare.Start(ctx, argv, env, s.workers(), r.stderr)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	o.Agents = nil // the bare program listens on loopback: its clients are here
-	hive, err := r.hive(ctx, o)
+	s.Agents = nil // the bare program listens on loopback: its clients are here
+	hive, err := s.hive(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, hive.Stop()) }()
-	res, v, err := r.flood(ctx, o, server, hive)
+	res, v, err := flood(ctx, r, s, server, hive)
 	if err != nil {
 		return err
 	}
 	if math.IsNaN(r.Get("conns")) {
-		r.Add("conns", float64(o.Conns), "connections held")
+		r.Add("conns", float64(s.Conns), "connections held")
 		r.Add("expected", float64(v.Expected), "deliveries due")
 		r.Add("lost", float64(v.Lost), "of those, never seen")
 		r.Add("deliveries", float64(res.Written), "messages written")
@@ -47,12 +52,13 @@ func (r *run) limit(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-func (r *run) flood(ctx context.Context, o Options, server *bare.Limit, hive *clients.Hive) (res bare.Result, v clients.Verdict, err error) {
-	r.say("connecting %d clients to the bare program", o.Conns)
-	if _, err := hive.Connect(ctx, clients.Target{Fronts: server.URLs(), Conns: o.Conns}, nil); err != nil {
+// flood has the bare program send what a front would.
+func flood(ctx context.Context, r *run, s setup, server *bare.Limit, hive *clients.Hive) (res bare.Result, v clients.Verdict, err error) {
+	r.say("connecting %d clients to the bare program", s.Conns)
+	if _, err := hive.Connect(ctx, clients.Target{Fronts: server.URLs(), Conns: s.Conns}, nil); err != nil {
 		return res, v, err
 	}
-	l := bare.Load{Plan: o.plan(), Broadcast: r.toAll, Rate: o.Rate, Duration: o.Duration, Payload: o.Payload}
+	l := bare.Load{Plan: s.plan(), Broadcast: s.toAll, Rate: s.Rate, Duration: s.Duration, Payload: s.Payload}
 	r.say("measuring the bare limit for %v", l.Duration)
 	if res, err = server.Flood(ctx, l); err != nil {
 		return res, v, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/clients"
+	"github.com/homing/homing/hub"
 )
 
 // Options say what to measure and on what: every group of flags. Zero means the
@@ -76,7 +77,7 @@ func (o *Options) Validate() error {
 		low, high int
 	}{
 		{"conns", o.Conns, 0, 10_000_000},
-		{"targets", o.Targets, 1, 10_000},
+		{"targets", o.Targets, 1, hub.MaxUsers},
 		{"online", o.Online, 1, o.Targets},
 		{"payload", o.Payload, 0, 60_000},
 		{"apart", o.Apart, 0, 10_000_000},

@@ -12,9 +12,18 @@ import (
 
 const homingName = "homing"
 
-// peers measures Homing and its peers under the same load on this machine,
-// one after the other.
-func (r *run) peers(ctx context.Context) error {
+var peersScenario = scenario{
+	name: "peers", measure: measurePeers,
+	own: own{rate: 100},
+	headline: []string{
+		"homing_us_per_delivery", "socketio_us_per_delivery", "centrifuge_us_per_delivery",
+		"homing_peak_deliveries_per_s", "socketio_peak_deliveries_per_s", "centrifuge_peak_deliveries_per_s",
+	},
+}
+
+// measurePeers measures Homing and its peers under the same load on this
+// machine, one after the other.
+func measurePeers(ctx context.Context, r *run) error {
 	for _, name := range r.opts.Peers {
 		if err := peers.Prepare(ctx, name, "", r.stderr); err != nil {
 			return err
@@ -23,28 +32,24 @@ func (r *run) peers(ctx context.Context) error {
 	var all []profile
 	for _, name := range append([]string{homingName}, r.opts.Peers...) {
 		r.say("%s", name)
-		sys, err := r.peer(ctx, name)
+		sys, err := startPeer(ctx, r, name)
 		if err != nil {
 			return err
 		}
-		err = r.on(ctx, name, r.opts, sys, func(g *rig.Rig) error {
-			p, err := r.profile(ctx, name, g, r.opts)
-			all = append(all, p)
-			return err
-		})
+		p, err := profiled(ctx, r, setup{Options: r.opts, name: name, system: sys}, name)
 		if err != nil {
 			return err
 		}
-		r.addProfile(all[len(all)-1])
+		all = append(all, p)
 	}
 	r.Tables = append(r.Tables, compare("Side by side", all))
 	return nil
 }
 
-// peer starts Homing or one of its peers.
-func (r *run) peer(ctx context.Context, name string) (rig.System, error) {
+// startPeer starts Homing or one of its peers.
+func startPeer(ctx context.Context, r *run, name string) (rig.System, error) {
 	if name == homingName {
-		return r.system(ctx, r.opts)
+		return r.start(ctx, r.opts)
 	}
 	s, err := peers.Start(ctx, peers.Options{
 		Name: name, Fronts: r.opts.workers(), Replicas: r.opts.Replicas, LogDir: r.opts.LogDir,

@@ -28,43 +28,58 @@ type profile struct {
 // when the rest of the measurement is not shorter than that.
 const profileRest = 20 * time.Second
 
-// profile measures one system in every way.
-func (r *run) profile(ctx context.Context, name string, g *rig.Rig, o Options) (p profile, err error) {
-	p.name, p.conns = name, o.Conns
-	if p.before, err = g.Memory(); err != nil {
-		return p, err
+// profiled measures one system in every way, and adds its figures under names
+// that begin with name.
+func profiled(ctx context.Context, r *run, s setup, name string) (p profile, err error) {
+	p.name, p.conns = name, s.Conns
+	err = r.try(ctx, s, func(t *trial) error {
+		if err := p.hold(ctx, t); err != nil {
+			return err
+		}
+		return p.bear(ctx, t)
+	})
+	if err == nil {
+		p.addTo(r)
 	}
-	if p.connect, err = g.Connect(ctx, 0); err != nil {
-		return p, err
-	}
-	if _, err := g.Rest(ctx, min(profileRest, 4*o.Duration)); err != nil {
-		return p, err
-	}
-	if p.after, err = g.Memory(); err != nil {
-		return p, err
-	}
-	return p, r.profileLoad(ctx, g, o, &p)
+	return p, err
 }
 
-func (r *run) profileLoad(ctx context.Context, g *rig.Rig, o Options, p *profile) (err error) {
-	if err := g.Warm(ctx, o.Rate/2, warmUp); err != nil {
+// hold connects the clients and measures what that and their rest takes.
+func (p *profile) hold(ctx context.Context, t *trial) (err error) {
+	if p.before, err = t.rig.Memory(); err != nil {
 		return err
 	}
-	if p.load, err = g.Load(ctx, o.Rate, o.Duration); err != nil {
+	if p.connect, err = t.rig.Connect(ctx, 0); err != nil {
 		return err
 	}
-	if p.peak, err = g.Peak(ctx, o.Rate, o.MaxRate, min(o.Duration, peakStep)); err != nil {
+	if _, err := t.rig.Rest(ctx, min(profileRest, 4*t.opts.Duration)); err != nil {
 		return err
 	}
-	p.verdict, err = g.Verify(ctx)
+	p.after, err = t.rig.Memory()
 	return err
 }
 
-// addProfile adds a profile's figures under names that begin with its name.
-func (r *run) addProfile(p profile) {
+// bear measures the system under load, up to the most that it sustains.
+func (p *profile) bear(ctx context.Context, t *trial) (err error) {
+	o := t.opts
+	if err := t.rig.Warm(ctx, o.Rate/2, warmUp); err != nil {
+		return err
+	}
+	if p.load, err = t.rig.Load(ctx, o.Rate, o.Duration); err != nil {
+		return err
+	}
+	if p.peak, err = t.rig.Peak(ctx, o.Rate, o.MaxRate, min(o.Duration, peakStep)); err != nil {
+		return err
+	}
+	p.verdict, err = t.rig.Verify(ctx)
+	return err
+}
+
+// addTo adds the figures under names that begin with the profile's.
+func (p *profile) addTo(r *run) {
 	for _, row := range profileRows() {
 		if row.figure != "" {
-			r.Add(p.name+"_"+row.figure, row.value(p), row.label)
+			r.Add(p.name+"_"+row.figure, row.value(*p), row.label)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"github.com/homing/homing/bench/report"
-	"github.com/homing/homing/bench/rig"
+	"github.com/homing/homing/bench/usage"
 )
 
 // The system of 2014 that Homing follows, as its authors measured it.
@@ -28,8 +28,15 @@ const (
 	phaseNotify  = "notify"
 )
 
-// reference does on this machine what the system of 2014 did, or a share of it.
-func (r *run) reference(ctx context.Context) error {
+var referenceScenario = scenario{
+	name: "homing-2014", measure: measureReference,
+	own:      own{duration: idleTime},
+	headline: []string{"conns", "connects_per_s", "kib_per_conn", "kernel_kib_per_conn", "idle_cores", "peak_deliveries_per_s"},
+}
+
+// measureReference does on this machine what the system of 2014 did, or a
+// share of it.
+func measureReference(ctx context.Context, r *run) error {
 	o := r.opts
 	o.Conns = max(1, int(refUsers*o.Scale))
 	o.Targets, o.Online = refTargets, min(refOnline, o.Conns)
@@ -40,62 +47,80 @@ func (r *run) reference(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.on(ctx, "", o, h, func(g *rig.Rig) error {
-		if err := r.referenceConnect(ctx, g, h, o); err != nil || o.Phase == phaseConnect {
-			r.Tables = append(r.Tables, r.besideReference(o))
-			return err
+	return r.try(ctx, setup{Options: o, system: h}, func(t *trial) error {
+		err := referenceConnect(ctx, t, h)
+		if err == nil && o.Phase != phaseConnect {
+			err = referenceNotify(ctx, t)
 		}
-		err := r.referenceNotify(ctx, g, o)
-		r.Tables = append(r.Tables, r.besideReference(o))
+		r.Tables = append(r.Tables, besideReference(r, o))
 		return err
 	})
 }
 
 // referenceConnect holds all users' connections.
-func (r *run) referenceConnect(ctx context.Context, g *rig.Rig, h homing, o Options) error {
-	before, err := g.Memory()
+func referenceConnect(ctx context.Context, t *trial, h homing) error {
+	before, err := t.rig.Memory()
 	if err != nil {
 		return err
 	}
-	all := o
-	all.Rate = 0
-	if err := r.connectAll(ctx, g, all); err != nil {
+	if err := t.connectAll(ctx, 0); err != nil {
 		return err
 	}
-	if err := r.addSpread(h); err != nil {
+	if err := addSpread(t.run, h); err != nil {
 		return err
 	}
-	if o.Phase == phaseNotify {
+	if t.opts.Phase == phaseNotify {
 		return nil
 	}
-	return r.rest(ctx, g, o, before)
+	return t.rest(ctx, before)
+}
+
+// addSpread adds how evenly the workers share the connections, by the kernel's
+// own account.
+func addSpread(r *run, h homing) error {
+	workers, err := h.Front.Workers()
+	if err != nil {
+		return err
+	}
+	holders, err := usage.Holders(h.Front.Port(), workers)
+	if err != nil {
+		return fmt.Errorf("find out who holds which connection: %w", err)
+	}
+	held, most := make(map[int]int), 0
+	for _, pid := range holders {
+		held[pid]++
+		most = max(most, held[pid])
+	}
+	r.Add("workers", float64(len(workers)), "front worker processes")
+	r.Add("worker_max_to_mean", float64(most)*float64(len(workers))/float64(len(holders)), "connections of the fullest worker to the mean")
+	return nil
 }
 
 // referenceNotify sends the reference's load; where that is too much it
 // searches for what is not.
-func (r *run) referenceNotify(ctx context.Context, g *rig.Rig, o Options) error {
-	if err := g.Warm(ctx, o.Rate/10, warmUp); err != nil {
+func referenceNotify(ctx context.Context, t *trial) error {
+	if err := t.rig.Warm(ctx, t.opts.Rate/10, warmUp); err != nil {
 		return err
 	}
-	p, err := g.Peak(ctx, o.Rate, o.MaxRate, peakStep)
+	p, err := t.rig.Peak(ctx, t.opts.Rate, t.opts.MaxRate, peakStep)
 	if err != nil {
 		return err
 	}
-	r.Add("peak_deliveries_per_s", p.Best.PerSecond(), "messages per second, the most that is sustained")
-	r.Add("peak_p99_ms", p.Best.Percentile(99), "ms at that rate")
-	r.addCPU(o, p.Best)
-	r.addSaturation(p.Over)
-	half, err := g.Load(ctx, p.Best.Rate/2, o.Duration)
+	t.Add("peak_deliveries_per_s", p.Best.PerSecond(), "messages per second, the most that is sustained")
+	t.Add("peak_p99_ms", p.Best.Percentile(99), "ms at that rate")
+	t.addCPU(p.Best)
+	t.addSaturation(p.Over)
+	half, err := t.rig.Load(ctx, p.Best.Rate/2, t.opts.Duration)
 	if err != nil {
 		return err
 	}
-	r.Add("deliveries_per_s", half.PerSecond(), "messages per second at half of that")
-	r.addLatency("", half)
-	return r.addVerdict(ctx, g)
+	t.Add("deliveries_per_s", half.PerSecond(), "messages per second at half of that")
+	t.addLatency("", half)
+	return t.addVerdict(ctx)
 }
 
 // besideReference sets what was measured beside what the reference did.
-func (r *run) besideReference(o Options) report.Table {
+func besideReference(r *run, o Options) report.Table {
 	t := report.Table{Title: "Beside the system of 2014", Columns: []string{"", "2014", "this machine"}}
 	row := func(label, then, name, format string) {
 		if v := r.Get(name); !math.IsNaN(v) {

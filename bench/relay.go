@@ -19,13 +19,19 @@ type relayCost struct {
 	p50, p99   float64 // ms, the mean of the rounds
 }
 
-// relay measures what it costs that messages between processes are confirmed
+var relayScenario = scenario{
+	name: "relay", measure: measureRelay,
+	own:      own{rate: 100},
+	headline: []string{"reliable_us_per_delivery", "cpu_ratio", "commands_ratio", "reliable_p50_ms", "reliable_p99_ms"},
+}
+
+// measureRelay measures what it costs that messages between processes are confirmed
 // and kept until they are: the scenario notify with it and without it, in turn.
-func (r *run) relay(ctx context.Context) error {
+func measureRelay(ctx context.Context, r *run) error {
 	ways := map[bool]*relayCost{true: {}, false: {}}
 	for range relayRounds {
 		for _, atMostOnce := range []bool{false, true} {
-			if err := r.relayRound(ctx, atMostOnce, ways[atMostOnce]); err != nil {
+			if err := ways[atMostOnce].round(ctx, r, atMostOnce); err != nil {
 				return err
 			}
 		}
@@ -49,8 +55,8 @@ func (c *relayCost) micros() float64 { return c.us / float64(c.deliveries) }
 
 func (c *relayCost) perDelivery() float64 { return float64(c.commands) / float64(c.deliveries) }
 
-// relayRound runs one system for one round and adds what it took to c.
-func (r *run) relayRound(ctx context.Context, atMostOnce bool, c *relayCost) error {
+// round runs one system for one round and adds what it took.
+func (c *relayCost) round(ctx context.Context, r *run, atMostOnce bool) error {
 	name := map[bool]string{true: "at most once", false: "confirmed"}[atMostOnce]
 	r.say("%s", name)
 	o := r.opts.stack()
@@ -59,23 +65,23 @@ func (r *run) relayRound(ctx context.Context, atMostOnce bool, c *relayCost) err
 	if err != nil {
 		return err
 	}
-	return r.on(ctx, name, r.opts, homing{Stack: s}, func(g *rig.Rig) error {
-		if _, err := g.Connect(ctx, 0); err != nil {
+	return r.try(ctx, setup{Options: r.opts, name: name, system: homing{Stack: s}}, func(t *trial) error {
+		if _, err := t.rig.Connect(ctx, 0); err != nil {
 			return err
 		}
-		if err := g.Warm(ctx, r.opts.Rate, warmUp); err != nil {
+		if err := t.rig.Warm(ctx, t.opts.Rate, warmUp); err != nil {
 			return err
 		}
-		return r.relayLoad(ctx, g, s, c)
+		return c.load(ctx, t, s)
 	})
 }
 
-func (r *run) relayLoad(ctx context.Context, g *rig.Rig, s *stack.Stack, c *relayCost) error {
+func (c *relayCost) load(ctx context.Context, t *trial, s *stack.Stack) error {
 	before, err := s.Redis.Commands(ctx)
 	if err != nil {
 		return err
 	}
-	l, err := g.Load(ctx, r.opts.Rate, r.opts.Duration/relayRounds)
+	l, err := t.rig.Load(ctx, t.opts.Rate, t.opts.Duration/relayRounds)
 	if err != nil {
 		return err
 	}
@@ -83,7 +89,7 @@ func (r *run) relayLoad(ctx context.Context, g *rig.Rig, s *stack.Stack, c *rela
 	if err != nil {
 		return err
 	}
-	r.noteSmallLoad(l)
+	t.noteSmallLoad(l)
 	c.us += (l.Micros(rig.API) + l.Micros(rig.Front) + l.Micros(rig.Redis)) * float64(l.Deliveries)
 	c.commands += after - before
 	c.deliveries += l.Deliveries

@@ -7,16 +7,6 @@ import (
 	"github.com/homing/homing/bench/rig"
 )
 
-// addSaturation adds what a rate used that was too much; none was, when a
-// search ended before.
-func (r *run) addSaturation(over rig.Load) {
-	if over.Rate == 0 {
-		return
-	}
-	r.Add("peak_machine_cores", over.Used.Busy, "cores busy at the next rate, which is too much")
-	r.Tables = append(r.Tables, saturation(over))
-}
-
 // saturation shows who used how much: a process near one core, or all cores of
 // the machine.
 func saturation(over rig.Load) report.Table {

@@ -3,6 +3,10 @@ package bench
 import (
 	"reflect"
 	"testing"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/homing/homing/front"
 )
 
 // TestDefaultsAreTheFlags ties what a scenario without a flag gets to the
@@ -19,5 +23,20 @@ func TestOptionsOfKeepsWhatWasGiven(t *testing.T) {
 	o := OptionsOf(f)
 	if o.Conns != 7 || o.Apart != 3 || o.Online != 5 || o.Workers != 9 || o.Rate != 1.5 || o.Scale != 1 {
 		t.Errorf("OptionsOf = %+v", o)
+	}
+}
+
+// TestChoicesAreTheFronts holds what a scenario copies of the front's defaults
+// to them.
+func TestChoicesAreTheFronts(t *testing.T) {
+	var f front.Config
+	if err := kong.ApplyDefaults(&f); err != nil {
+		t.Fatal(err)
+	}
+	if stormAdmits != f.AdmitRate {
+		t.Errorf("storm lets %d in per second, the front %d", stormAdmits, f.AdmitRate)
+	}
+	if idleTime != 2*f.PingInterval {
+		t.Errorf("idle rests for %v, two rounds of pings take %v", idleTime, 2*f.PingInterval)
 	}
 }

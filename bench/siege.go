@@ -22,8 +22,8 @@ import (
 
 // siege is a system with an attacker before it.
 type siege struct {
-	run      *run
-	rig      *rig.Rig
+	*trial
+
 	system   homing
 	attacker *abuse.Attacker
 }
@@ -40,30 +40,30 @@ type endured struct {
 }
 
 // endure goes through the attacks.
-func (s *siege) endure(ctx context.Context, o Options, kinds []abuse.Kind) error {
-	if _, err := s.rig.Connect(ctx, kindly*float64(o.AdmitRate*o.workers())); err != nil {
+func (s *siege) endure(ctx context.Context, kinds []abuse.Kind) error {
+	if _, err := s.rig.Connect(ctx, kindly*float64(s.opts.AdmitRate*s.opts.workers())); err != nil {
 		return err
 	}
-	if err := s.rig.Warm(ctx, o.Rate, warmUp); err != nil {
+	if err := s.rig.Warm(ctx, s.opts.Rate, warmUp); err != nil {
 		return err
 	}
 	var all []endured
 	for _, k := range kinds {
-		e, err := s.attack(ctx, o, k)
+		e, err := s.attack(ctx, k)
 		if err != nil {
 			return fmt.Errorf("%s: %w", k.Name, err)
 		}
-		s.run.say("%s: p99 %.1f ms, before %.1f; %s", k.Name, e.during.Percentile(99), e.before.Percentile(99), e.tallied())
+		s.say("%s: p99 %.1f ms, before %.1f; %s", k.Name, e.during.Percentile(99), e.before.Percentile(99), e.tallied())
 		all = append(all, e)
 		if err := rig.Pause(ctx, recovery); err != nil {
 			return err
 		}
 	}
-	return s.add(ctx, o, all)
+	return s.add(ctx, all)
 }
 
 // attack has one attack made under load, after as long without it.
-func (s *siege) attack(ctx context.Context, o Options, k abuse.Kind) (e endured, err error) {
+func (s *siege) attack(ctx context.Context, k abuse.Kind) (e endured, err error) {
 	e.kind = k
 	target, err := s.target(k)
 	if err != nil {
@@ -76,12 +76,12 @@ func (s *siege) attack(ctx context.Context, o Options, k abuse.Kind) (e endured,
 	if err != nil {
 		return e, err
 	}
-	if e.before, err = s.rig.Load(ctx, o.Rate, o.Duration); err != nil {
+	if e.before, err = s.rig.Load(ctx, s.opts.Rate, s.opts.Duration); err != nil {
 		return e, err
 	}
 	seen := len(s.rig.Moments())
-	s.run.say("a hostile %s %s", k.Who, k.Does)
-	if err := s.under(ctx, o, target, &e); err != nil {
+	s.say("a hostile %s %s", k.Who, k.Does)
+	if err := s.under(ctx, target, &e); err != nil {
 		return e, err
 	}
 	e.frontGrew = grown(s.rig.Moments(), seen)
@@ -95,12 +95,12 @@ func (s *siege) attack(ctx context.Context, o Options, k abuse.Kind) (e endured,
 }
 
 // under is the attack itself, and everything that goes on beside it.
-func (s *siege) under(ctx context.Context, o Options, target abuse.Target, e *endured) error {
+func (s *siege) under(ctx context.Context, target abuse.Target, e *endured) error {
 	over, end := context.WithCancel(ctx)
 	defer end()
 	var work errgroup.Group
 	work.Go(func() (err error) {
-		e.tally, err = s.attacker.Attack(ctx, e.kind.Name, target, o.Duration)
+		e.tally, err = s.attacker.Attack(ctx, e.kind.Name, target, s.opts.Duration)
 		return err
 	})
 	work.Go(func() error {
@@ -110,7 +110,7 @@ func (s *siege) under(ctx context.Context, o Options, target abuse.Target, e *en
 	work.Go(func() error { return s.watchRedis(over, &e.redisMost) })
 	work.Go(func() (err error) {
 		defer end()
-		e.during, err = s.rig.Load(ctx, o.Rate, o.Duration)
+		e.during, err = s.rig.Load(ctx, s.opts.Rate, s.opts.Duration)
 		return err
 	})
 	return work.Wait()
@@ -230,7 +230,7 @@ func (e *endured) tallied() string {
 }
 
 // add adds what was endured: a table, and figures for each kind.
-func (s *siege) add(ctx context.Context, o Options, all []endured) error {
+func (s *siege) add(ctx context.Context, all []endured) error {
 	r := s.run
 	harmed, worst, refused, failed, failovers := 0, 0.0, 0, 0, 0
 	table := report.Table{
@@ -248,8 +248,8 @@ func (s *siege) add(ctx context.Context, o Options, all []endured) error {
 		table.Rows = append(table.Rows, e.row())
 	}
 	r.Tables = append(r.Tables, table)
-	r.Add("conns", float64(o.Conns), "well-behaved connections held")
-	r.Add("deliveries_per_s", s.run.opts.Rate*float64(o.Online), "to them, due")
+	r.Add("conns", float64(s.opts.Conns), "well-behaved connections held")
+	r.Add("deliveries_per_s", s.opts.Rate*float64(s.opts.Online), "to them, due")
 	r.Add("kinds", float64(len(all)), "attacks made")
 	r.Add("harmed", float64(harmed), "of those, others noticed more than they may")
 	r.Add("worst_p99_ratio", worst, "the others' p99 as a multiple of before, in the worst attack")
@@ -259,7 +259,7 @@ func (s *siege) add(ctx context.Context, o Options, all []endured) error {
 	for i := range all {
 		all[i].addFigures(r)
 	}
-	if err := r.addVerdict(ctx, s.rig); err != nil {
+	if err := s.addVerdict(ctx); err != nil {
 		return err
 	}
 	if lost := r.Get("lost"); lost > 0 || harmed > 0 {

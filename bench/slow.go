@@ -16,47 +16,53 @@ const (
 	slowReceive = 4096
 )
 
-// slow has some clients stop reading and looks whether the others notice.
-func (r *run) slow(ctx context.Context) error {
-	r.slowBuffer = slowReceive
-	o := r.opts
-	if o.Apart == 0 {
-		o.Apart = max(1, int(slowShare*float64(o.Conns)))
+var slowScenario = scenario{
+	name: "slow", measure: measureSlow,
+	own:      own{rate: 100, payload: 2048, duration: slowTime},
+	headline: []string{"slow_conns", "slow_closed", "p99_ms", "p99_ratio", "front_mib_before", "front_mib_most"},
+}
+
+// measureSlow has some clients stop reading and looks whether the others notice.
+func measureSlow(ctx context.Context, r *run) error {
+	s := setup{Options: r.opts, slowBuffer: slowReceive}
+	if s.Apart == 0 {
+		s.Apart = max(1, int(slowShare*float64(s.Conns)))
 	}
-	return r.with(ctx, "", o, func(g *rig.Rig) error {
-		if _, err := g.Connect(ctx, 0); err != nil {
+	return r.try(ctx, s, func(t *trial) error {
+		if _, err := t.rig.Connect(ctx, 0); err != nil {
 			return err
 		}
-		if err := g.Warm(ctx, o.Rate, warmUp); err != nil {
+		if err := t.rig.Warm(ctx, s.Rate, warmUp); err != nil {
 			return err
 		}
-		before, err := g.Load(ctx, o.Rate, o.Duration)
+		before, err := t.rig.Load(ctx, s.Rate, s.Duration)
 		if err != nil {
 			return err
 		}
-		seen := len(g.Moments())
-		r.say("%d clients stop reading", o.Apart)
-		if err := g.Hive().Stall(ctx); err != nil {
+		seen := len(t.rig.Moments())
+		r.say("%d clients stop reading", s.Apart)
+		if err := t.rig.Hive().Stall(ctx); err != nil {
 			return err
 		}
-		stalled, err := g.Load(ctx, o.Rate, o.Duration)
+		stalled, err := t.rig.Load(ctx, s.Rate, s.Duration)
 		if err != nil {
 			return err
 		}
-		if err := r.addLoad(ctx, g, o, stalled); err != nil {
+		if err := t.addLoad(ctx, stalled); err != nil {
 			return err
 		}
-		r.addSlow(o, before, stalled, g.Moments(), seen)
+		addSlow(t, before, stalled, seen)
 		return nil
 	})
 }
 
 // addSlow compares the others' latency, and the front's memory, before and
-// after; moments[seen] is the first second after.
-func (r *run) addSlow(o Options, before, stalled rig.Load, moments []rig.Moment, seen int) {
-	r.Add("slow_conns", float64(o.Apart), "connections that stopped reading")
-	r.Add("before_p99_ms", before.Percentile(99), "ms, the others' before that")
-	r.Add("p99_ratio", stalled.Percentile(99)/before.Percentile(99), "the others' p99 after, as a multiple of before")
+// after; the moment at seen is the first second after.
+func addSlow(t *trial, before, stalled rig.Load, seen int) {
+	t.Add("slow_conns", float64(t.opts.Apart), "connections that stopped reading")
+	t.Add("before_p99_ms", before.Percentile(99), "ms, the others' before that")
+	t.Add("p99_ratio", stalled.Percentile(99)/before.Percentile(99), "the others' p99 after, as a multiple of before")
+	moments := t.rig.Moments()
 	if seen == 0 || seen >= len(moments) {
 		return
 	}
@@ -67,9 +73,9 @@ func (r *run) addSlow(o Options, before, stalled rig.Load, moments []rig.Moment,
 		}
 	}
 	const mib = 1 << 20
-	r.Add("front_mib_before", float64(start.Groups[rig.Front].RSS)/mib, "MiB of the front, resident, before")
-	r.Add("front_mib_most", float64(most.Groups[rig.Front].RSS)/mib, "MiB, the most after")
-	r.Add("front_mib_end", float64(last.Groups[rig.Front].RSS)/mib, "MiB at the end")
-	r.Add("tcp_buffers_mib_end", float64(last.TCPMem)/mib, "MiB of all sockets' buffers on the machine at the end")
-	r.Add("slow_closed", float64(start.Groups[rig.Front].FDs-last.Groups[rig.Front].FDs), "descriptors that the front has fewer: slow connections that it closed")
+	t.Add("front_mib_before", float64(start.Groups[rig.Front].RSS)/mib, "MiB of the front, resident, before")
+	t.Add("front_mib_most", float64(most.Groups[rig.Front].RSS)/mib, "MiB, the most after")
+	t.Add("front_mib_end", float64(last.Groups[rig.Front].RSS)/mib, "MiB at the end")
+	t.Add("tcp_buffers_mib_end", float64(last.TCPMem)/mib, "MiB of all sockets' buffers on the machine at the end")
+	t.Add("slow_closed", float64(start.Groups[rig.Front].FDs-last.Groups[rig.Front].FDs), "descriptors that the front has fewer: slow connections that it closed")
 }

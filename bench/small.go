@@ -1,10 +1,6 @@
 package bench
 
-import (
-	"fmt"
-
-	"github.com/homing/homing/bench/rig"
-)
+import "github.com/homing/homing/bench/rig"
 
 // A load below these says little: processes use as much CPU at rest as they do
 // for a thousand messages a second, a p99 of 20,000 deliveries rests on the 200
@@ -15,13 +11,6 @@ const (
 	leastDeliveries = 20_000
 	leastConns      = 1_000
 )
-
-// note adds what a reader has to know, and says it at once.
-func (r *run) note(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	r.Notes = append(r.Notes, text)
-	r.say("%s", text)
-}
 
 // noteSmallLoad warns, once in a run, of figures per delivery, percentiles and
 // ratios of a load that is too small for them.

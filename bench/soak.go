@@ -12,31 +12,37 @@ import (
 // round many times.
 const soakTime = 20 * time.Minute
 
-// soak loads the system for long and looks whether anything grows.
-func (r *run) soak(ctx context.Context) error {
-	return r.with(ctx, "", r.opts, func(g *rig.Rig) error {
-		if _, err := g.Connect(ctx, 0); err != nil {
+var soakScenario = scenario{
+	name: "soak", measure: measureSoak,
+	own:      own{rate: 260, duration: soakTime},
+	headline: []string{"deliveries", "lost", "p99_ms", "front_mib_per_hour", "first_p99_ms", "last_p99_ms"},
+}
+
+// measureSoak loads the system for long and looks whether anything grows.
+func measureSoak(ctx context.Context, r *run) error {
+	return r.try(ctx, setup{Options: r.opts}, func(t *trial) error {
+		if _, err := t.rig.Connect(ctx, 0); err != nil {
 			return err
 		}
-		if err := g.Warm(ctx, r.opts.Rate, max(warmUp, r.opts.Duration/20)); err != nil {
+		if err := t.rig.Warm(ctx, t.opts.Rate, max(warmUp, t.opts.Duration/20)); err != nil {
 			return err
 		}
-		warm := len(g.Moments())
-		l, err := g.Load(ctx, r.opts.Rate, r.opts.Duration)
+		warm := len(t.rig.Moments())
+		l, err := t.rig.Load(ctx, t.opts.Rate, t.opts.Duration)
 		if err != nil {
 			return err
 		}
-		if err := r.addLoad(ctx, g, r.opts, l); err != nil {
+		if err := t.addLoad(ctx, l); err != nil {
 			return err
 		}
-		r.addGrowth(g.Moments()[warm:])
+		addGrowth(r, t.rig.Moments()[warm:])
 		return nil
 	})
 }
 
 // addGrowth adds how memory and descriptors of each group moved, and whether
 // latency did.
-func (r *run) addGrowth(moments []rig.Moment) {
+func addGrowth(r *run, moments []rig.Moment) {
 	if len(moments) < 2 {
 		return
 	}

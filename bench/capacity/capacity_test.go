@@ -147,27 +147,27 @@ func TestReferenceTraffic(t *testing.T) {
 	}
 }
 
-// bench is the system that `homing bench notify` measures: 100 requests/s,
+// measuredSystem is the one that `homing bench notify` measures: 100 requests/s,
 // one API server, two workers, one shard and one data master, each with a
 // replica.
-func bench(t *testing.T) *cell {
+func measuredSystem(t *testing.T) *cell {
 	t.Helper()
 	in := input(t, "--users", "10k", "--notify-rate", "100", "--connects-per-user", "0")
 	c := unsettled(&in, Measured(), 1)
 	c.workers, c.apis, c.shards, c.data, c.dataReps, c.groups = 2, 1, 1, 1, 1, 1
-	c.relayed()
+	c.relay(c.apis, c.workers)
 	return c
 }
 
 func TestModelGivesBackWhatWasMeasured(t *testing.T) {
-	c := bench(t)
-	front := c.frontWork() - c.users*c.cost("front_idle_us_per_conn")
-	near(t, "front per delivery", front/c.deliveries(), c.cost("front_us_per_delivery"), 0.01)
-	near(t, "API per delivery", c.apiWork()/c.deliveries(), c.cost("api_us_per_delivery"), 0.02)
+	c := measuredSystem(t)
+	work := front{c}.work() - c.users*c.cost("front_idle_us_per_conn")
+	near(t, "front per delivery", work/c.deliveries(), c.cost("front_us_per_delivery"), 0.01)
+	near(t, "API per delivery", api{c}.work()/c.deliveries(), c.cost("api_us_per_delivery"), 0.02)
 	// Redis' figure was not used to make the pieces, which must come near it.
-	published := c.envelopes + c.acks
-	redis := c.lookUps() + published*(c.cost("redis_us_per_publish")+c.cost("redis_us_per_copy")) +
-		2*c.asked() + 2*c.askedOfData() + sentinels*2*c.processes()*c.cost("sentinel_us_per_process")
+	published := c.published()
+	redis := index{c}.lookUps() + published*(c.cost("redis_us_per_publish")+c.cost("redis_us_per_copy")) +
+		2*pubsub{c}.asked() + 2*index{c}.asked() + sentinels*2*c.processes()*c.cost("sentinel_us_per_process")
 	near(t, "Redis per delivery", redis/c.deliveries(), c.cost("redis_us_per_delivery"), 0.4)
 }
 

@@ -3,6 +3,8 @@ package capacity
 import (
 	"fmt"
 	"math"
+
+	"github.com/homing/homing/hub"
 )
 
 // Input is what a plan is made for. The defaults are the system of 2014 that
@@ -48,7 +50,7 @@ func (in *Input) Validate() error {
 		{"users", float64(in.Users), 1, maxUsers},
 		{"per-user", in.PerUser, 0, 1e7},
 		{"notify-rate", in.Rate, 0, 1e10},
-		{"targets", float64(in.Targets), 1, 10_000},
+		{"targets", float64(in.Targets), 1, hub.MaxUsers},
 		{"online", float64(in.Online), 1, float64(in.Targets)},
 		{"size", float64(in.Size), 1, 1 << 20},
 		{"connects-per-user", in.Churn, 0, 1e5},

@@ -40,11 +40,11 @@ func limits() []limit {
 			"one follower of the Sentinels per machine instead of one per process",
 		},
 		{
-			"a pub/sub server's core, for probes alone", func(c *cell) float64 { return c.asked() / c.planned() },
+			"a pub/sub server's core, for probes alone", func(c *cell) float64 { return pubsub{c}.asked() / c.planned() },
 			"probes per machine instead of per process; cells",
 		},
 		{
-			"the first data master's core, for probes and leases", func(c *cell) float64 { return (c.askedOfData() + c.leases()) / c.planned() },
+			"the first data master's core, for probes and leases", func(c *cell) float64 { return (index{c}.asked() + index{c}.leases()) / c.planned() },
 			"leases told by one server to the others of its zone; cells",
 		},
 		{
@@ -53,11 +53,6 @@ func limits() []limit {
 		},
 	}
 }
-
-func (c *cell) clients() float64 { return float64(c.in.Clients) }
-
-// planned is what may be used of one core.
-func (c *cell) planned() float64 { return c.in.Headroom * second }
 
 // Limit says how far one cell can grow before something gives.
 type Limit struct {
@@ -80,7 +75,7 @@ func (c *cell) tightest() (l limit, used float64) {
 // runsAway reports whether servers and processes are busy with each other
 // alone: then no number of them is enough.
 func (c *cell) runsAway() bool {
-	return max(c.asked(), c.askedOfData(), c.watching()) > c.planned()
+	return max(pubsub{c}.asked(), index{c}.asked(), c.watching()) > c.planned()
 }
 
 func (c *cell) fits() bool { return c.keepsTo(1) }

@@ -1,7 +1,5 @@
 package capacity
 
-import "math"
-
 // Plan is what a deployment needs. All counts are for all cells together.
 type Plan struct {
 	Users   float64 `json:"users"`
@@ -101,13 +99,13 @@ func Make(in Input, costs Costs) (*Plan, error) {
 	}
 	c, cells := divide(&in, costs)
 	p := &Plan{Users: float64(in.Users), Cells: cells, Fits: c.fits(), NoEnd: c.runsAway(), Costs: costs, Assumed: assumed(&in)}
-	n := float64(cells)
-	p.Traffic = c.traffic(n)
-	p.Components = c.components(n)
-	p.Redis = c.redis(n)
-	p.Network = c.hops(n)
-	p.Memory = c.memory(n)
-	p.Storm = c.stormOf(n)
+	all := total{c, float64(cells)}
+	p.Traffic = all.traffic()
+	p.Components = all.components()
+	p.Redis = all.redis()
+	p.Network = all.hops()
+	p.Memory = all.memory()
+	p.Storm = all.storm()
 	p.Carries = carries(&in, costs)
 	p.Limits = limitsOf(&in, costs, c)
 	p.Growth = growthOf(&in, costs, c)
@@ -129,110 +127,6 @@ func divide(in *Input, costs Costs) (*cell, int) {
 			return c, n
 		}
 	}
-}
-
-func (c *cell) traffic(n float64) Traffic {
-	t := Traffic{
-		Requests: n * c.requests(), Deliveries: n * c.deliveries(), Connects: n * c.connects,
-		Envelopes: n * c.envelopes, Acks: n * c.acks,
-	}
-	if posted := c.in.requests(); posted > 0 {
-		t.PerRequest = t.Envelopes / posted
-	}
-	return t
-}
-
-func (c *cell) components(n float64) []Component {
-	reps := float64(c.in.replicas())
-	redis := c.redisMachines()
-	published := c.envelopes + c.acks
-	core := func(work, servers, asked float64) float64 { return (work/servers + asked) / second }
-	user, kernel, processes := c.frontMemory()
-	return []Component{
-		{"front machines", n * c.fronts, c.bound["front"], []Load{
-			{"CPU", core(c.frontWork(), c.workers, c.watching())},
-			{"memory", (user + kernel + processes) / c.fronts / float64(c.in.Memory)},
-			{"network", c.clientBytes() * 8 / c.fronts / float64(c.in.Network)},
-		}},
-		{"worker processes", n * c.workers, "one per core", []Load{
-			{"descriptors", c.users / c.workers / float64(c.in.Descriptors)},
-		}},
-		{"API machines", n * c.apis, c.bound["api"], []Load{
-			{"CPU", core(c.apiWork(), c.apis*float64(c.in.Cores), c.watching()/float64(c.in.Cores))},
-			{"network", max(c.requestBytes()+c.lookUpBytes(), c.envelopeBytes()) * 8 / c.apis / float64(c.in.Network)},
-		}},
-		{"pub/sub shards", n * c.shards, c.bound["pubsub"], []Load{
-			{"master's core", core(published*c.cost("redis_us_per_publish"), c.shards, c.asked())},
-			{"replica's core", core(published*c.cost("redis_us_per_copy"), c.shards, c.asked())},
-		}},
-		{"pub/sub replicas", n * c.shards * reps, "zones", nil},
-		{"data shards", n * c.data, c.bound["data"], []Load{
-			{"first master's core", core(c.registrations(2*c.connects), c.data, c.askedOfData()+c.leases())},
-			{"replica's core", core(c.registrations(2*c.connects)+c.lookUps()/c.dataReps, c.data, c.askedOfData())},
-		}},
-		{"data replicas", n * c.data * c.dataReps, c.bound["replicas"], nil},
-		{"Sentinels", n * sentinels * c.groups, c.bound["sentinel"], []Load{
-			{"core", c.processes() * math.Ceil((c.shards+c.data)/c.groups) * c.cost("sentinel_us_per_process") / second},
-			{"clients", 2 * c.processes() * math.Ceil((c.shards+c.data)/c.groups) / c.clients()},
-		}},
-		{"Redis machines", n * redis, c.bound["redis"], []Load{
-			{"network", (c.relayBytes()*(reps+1) + c.lookUpBytes()) * 8 / redis / float64(c.in.Network)},
-		}},
-	}
-}
-
-func (c *cell) redis(n float64) Redis {
-	published := c.envelopes + c.acks
-	r := Redis{
-		Publishes: n * published, Copies: n * published * float64(c.in.replicas()),
-		LookUps: n * c.targets(), Registrations: n * 2 * c.connects,
-		Probes:        n * c.processes() * (2*c.servers() + c.shards),
-		Leases:        n * c.apis * c.workers,
-		BytesPerShard: c.relayBytes() / c.shards,
-	}
-	if r.BytesPerShard > 0 {
-		r.BacklogS = backlog / r.BytesPerShard
-	}
-	return r
-}
-
-func (c *cell) hops(n float64) []Hop {
-	reps := float64(c.in.replicas())
-	return []Hop{
-		{"backends to API", n * c.requestBytes()},
-		{"API and data replicas", n * c.lookUpBytes()},
-		{"API and workers to pub/sub masters", n * c.relayBytes()},
-		{"masters to replicas", n * c.relayBytes() * reps},
-		{"replicas to workers and API", n * c.relayBytes()},
-		{"workers to players", n * c.clientBytes()},
-	}
-}
-
-func (c *cell) memory(n float64) Memory {
-	user, kernel, processes := c.frontMemory()
-	return Memory{
-		Connections: n * user, Kernel: n * kernel, Processes: n * processes,
-		Index: n * c.users * c.cost("redis_bytes_per_user") * (1 + c.dataReps),
-	}
-}
-
-func (c *cell) stormOf(n float64) Storm {
-	spare := func(work, cores, asked, each float64) float64 {
-		return max(0, cores*(stormShare*second-asked)-work) / max(each, 1e-9)
-	}
-	front := spare(c.frontWork(), c.workers, c.watching(), c.cost("front_us_per_connect"))
-	data := spare(c.registrations(2*c.connects), c.data, c.askedOfData(), c.cost("redis_us_per_connect"))
-	s := Storm{PerSecond: n * min(front, data), Bound: "workers' CPU"}
-	if data < front {
-		s.Bound = "data masters' cores"
-	}
-	if let := n * c.workers * admitted * c.in.AdmitRate; let > 0 && let < s.PerSecond {
-		s.PerSecond, s.Bound = let, "what workers let in (front.admit-rate)"
-	}
-	if s.PerSecond > 0 {
-		s.Seconds = n * c.users / s.PerSecond
-	}
-	return s
 }
 
 // growthOf shows one cell as its users double, whether it can or not.

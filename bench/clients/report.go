@@ -106,6 +106,25 @@ func (h *Hive) Sample(ctx context.Context) (Sample, error) {
 	return s, err
 }
 
+// verification is what a process is asked to check.
+type verification struct {
+	Plan Plan
+	Sent Sent
+}
+
+// Verify compares what every client has read so far with the plan. It takes
+// seconds for tens of millions of deliveries, and no bee reads meanwhile.
+func (h *Hive) Verify(ctx context.Context, p Plan, s Sent) (sum Verdict, err error) {
+	verdicts := make([]Verdict, len(h.bees))
+	err = h.each(func(i int, c *child.Process) error {
+		return c.Call(ctx, "verify", verification{Plan: p, Sent: s}, &verdicts[i], nil)
+	})
+	for _, v := range verdicts {
+		sum = sum.plus(v)
+	}
+	return sum, err
+}
+
 func (h *Hive) ask(ctx context.Context, do string) ([]report, error) {
 	reports := make([]report, len(h.bees))
 	err := h.each(func(i int, p *child.Process) error { return p.Call(ctx, do, nil, &reports[i], nil) })

@@ -1,11 +1,6 @@
 package clients
 
-import (
-	"context"
-	"slices"
-
-	"github.com/homing/homing/bench/child"
-)
+import "slices"
 
 // Verdict compares what clients read with what the plan sent them.
 type Verdict struct {
@@ -28,25 +23,6 @@ func (v Verdict) plus(w Verdict) Verdict {
 type Sent struct {
 	N       uint32
 	Refused []uint32
-}
-
-// verification is what a process is asked to check.
-type verification struct {
-	Plan Plan
-	Sent Sent
-}
-
-// Verify compares what every client has read so far with the plan. It takes
-// seconds for tens of millions of deliveries, and no bee reads meanwhile.
-func (h *Hive) Verify(ctx context.Context, p Plan, s Sent) (sum Verdict, err error) {
-	verdicts := make([]Verdict, len(h.bees))
-	err = h.each(func(i int, c *child.Process) error {
-		return c.Call(ctx, "verify", verification{Plan: p, Sent: s}, &verdicts[i], nil)
-	})
-	for _, v := range verdicts {
-		sum = sum.plus(v)
-	}
-	return sum, err
 }
 
 // verify checks the clients from number first on. got is sorted in place. It

@@ -16,6 +16,10 @@ type descriptorLimit struct {
 	reached   bool
 }
 
+// headroom is the part of the descriptors, one in so many, that connections
+// leave free. The listeners open again when that part of the connections is gone.
+const headroom = 20
+
 // newDescriptorLimit allows for the descriptors that the process has open
 // already. limit 0 means the process's own. Of what there is, a quarter at most
 // is kept for pending connections.
@@ -32,7 +36,7 @@ func newDescriptorLimit(limit, pending int) (descriptorLimit, error) {
 		return descriptorLimit{}, fmt.Errorf("count open descriptors: %w", err)
 	}
 	d := descriptorLimit{high: limit, pending: pending}
-	d.share(limit - limit/20 - len(used))
+	d.share(limit - limit/headroom - len(used))
 	return d, nil
 }
 
@@ -40,7 +44,7 @@ func newDescriptorLimit(limit, pending int) (descriptorLimit, error) {
 func (d *descriptorLimit) share(all int) {
 	d.pending = max(1, min(d.pending, all/4))
 	d.high = max(1, min(d.high, all-d.pending))
-	d.low = d.high - d.high/20 - 1
+	d.low = d.high - d.high/headroom - 1
 }
 
 // full reports whether the listeners must close now.
@@ -48,4 +52,4 @@ func (d *descriptorLimit) full(inService int) bool { return !d.reached && inServ
 
 // lower learns from the kernel that there are fewer than was thought: not more
 // than those of so many connections, pending ones included.
-func (d *descriptorLimit) lower(connections int) { d.share(connections - connections/20) }
+func (d *descriptorLimit) lower(connections int) { d.share(connections - connections/headroom) }
