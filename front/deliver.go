@@ -19,7 +19,7 @@ type deliveries struct {
 	sessions   *sessions
 	m          *metrics
 	log        *slog.Logger
-	queue      envelopeQueue
+	queue      *envelopeQueue
 	mayDeliver func() bool // whether the worker is in good standing at this moment
 
 	batch      []parcel  // envelopes taken from the queue

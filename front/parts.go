@@ -30,12 +30,11 @@ func assemble(cfg *Config, listeners []Listener, deps Deps) (*parts, error) {
 	if deps.Standing == nil {
 		deps.Standing = func() hub.Standing { return hub.StandingGood }
 	}
-	deliveries := &deliveries{log: deps.Log, queue: envelopeQueue{limit: cfg.InboxBytes}}
+	queue := &envelopeQueue{limit: cfg.InboxBytes}
 	p := &parts{
-		m:          newMetrics(deps.Registry, deliveries.queue.size),
-		standing:   &standing{ask: deps.Standing},
-		protocols:  &protocols{},
-		deliveries: deliveries,
+		m:         newMetrics(deps.Registry, queue.size),
+		standing:  &standing{ask: deps.Standing},
+		protocols: &protocols{},
 	}
 	limiter := admission.New(cfg.AdmitRate, loop.TickLength.Seconds())
 	var err error
@@ -48,17 +47,19 @@ func assemble(cfg *Config, listeners []Listener, deps Deps) (*parts, error) {
 	p.sessions = newSessions(cfg, p, &deps, trace, heard.hash)
 	p.resumes = newResumes(cfg, p, &deps, trace)
 	p.entry = newEntry(cfg, p, &deps, trace, limiter)
-	p.shutdown = newShutdown(cfg, p, deps.Log)
+	p.shutdown = newShutdown(cfg, p, queue.size, deps.Log)
 	p.entry.opened = p.shutdown.opened
 	p.door = &door{
 		loop: p.loop, entry: p.entry, protocols: p.protocols, paths: map[string]protocolID{}, m: p.m,
 		ready: p.shutdown.ready, headLimit: cfg.HandshakeLimit, health: cfg.Health,
 	}
-	deliveries.loop, deliveries.sessions, deliveries.m = p.loop, p.sessions, p.m
-	deliveries.heard, deliveries.mayDeliver = heard, p.shutdown.mayDeliver
+	p.deliveries = &deliveries{
+		loop: p.loop, sessions: p.sessions, m: p.m, log: deps.Log, queue: queue,
+		heard: heard, mayDeliver: p.shutdown.mayDeliver,
+	}
 	p.turns = turns{
 		tracer: trace, loop: p.loop, m: p.m, door: p.door, entry: p.entry, sessions: p.sessions,
-		protocols: p.protocols, resumes: p.resumes, deliveries: deliveries, shutdown: p.shutdown,
+		protocols: p.protocols, resumes: p.resumes, deliveries: p.deliveries, shutdown: p.shutdown,
 	}
 	return p, nil
 }
@@ -98,10 +99,10 @@ func newEntry(cfg *Config, p *parts, deps *Deps, trace tracer, limiter *admissio
 	}
 }
 
-func newShutdown(cfg *Config, p *parts, log *slog.Logger) *shutdown {
+func newShutdown(cfg *Config, p *parts, waiting func() int, log *slog.Logger) *shutdown {
 	return &shutdown{
 		loop: p.loop, sessions: p.sessions, entry: p.entry, standing: p.standing, m: p.m, log: log,
-		waiting: p.deliveries.queue.size,
+		waiting: waiting,
 		window:  loop.Ticks(cfg.DrainWindow), cutOff: loop.Ticks(cfg.DrainTimeout), closeTime: loop.Ticks(cfg.CloseTimeout),
 		drainWindow: cfg.DrainWindow, leaving: make(chan struct{}),
 	}

@@ -33,11 +33,11 @@ func limits() []limit {
 		},
 		{
 			"connections to a Sentinel", func(c *cell) float64 { return 2 * c.processes() / c.clients() },
-			"a higher maxclients; one follower of the Sentinels per machine",
+			"a higher maxclients; one topology watcher per machine",
 		},
 		{
 			"a Sentinel's core", func(c *cell) float64 { return c.processes() * c.cost("sentinel_us_per_process") / c.planned() },
-			"one follower of the Sentinels per machine instead of one per process",
+			"one topology watcher per machine instead of one per process",
 		},
 		{
 			"a pub/sub server's core, for probes alone", func(c *cell) float64 { return pubsub{c}.asked() / c.planned() },
@@ -49,7 +49,7 @@ func limits() []limit {
 		},
 		{
 			"a worker's core, for watching Redis alone", func(c *cell) float64 { return c.watching() / c.planned() },
-			"one follower of Redis per machine instead of one per process; cells",
+			"one topology watcher per machine instead of one per process; cells",
 		},
 	}
 }
