@@ -103,8 +103,9 @@ func (g *gate) payMore(key *apikey.Key, cost int) error {
 	return nil
 }
 
-// payRest spends what is known to be the cost once the body was decoded, of which
-// takeBody has had so many bytes paid for, or refuses the request.
+// payRest spends the cost of a request, which is known once its body was decoded,
+// or refuses it. The bytes of a large body are paid already (takeBody): then the
+// rest is owed, and nothing is refused.
 func (g *gate) payRest(key *apikey.Key, body, cost int) error {
 	if costOfBody(body) == 0 {
 		return g.payMore(key, cost)

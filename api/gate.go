@@ -42,8 +42,8 @@ func (g *gate) open(cfg *Config, deps Deps) (err error) {
 	return err
 }
 
-// authorize lets a request in whose API key has scope. It comes first: whoever
-// shows no key costs nothing but this look.
+// authorize lets a request in whose API key has scope. It comes first: a
+// caller without a key costs nothing but this look.
 func (g *gate) authorize(scope apikey.Scope) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -17,7 +17,7 @@ type lookout struct {
 	fresh time.Duration
 	turn  chan struct{} // holds a token while somebody looks
 
-	// Owned by whoever's turn it is.
+	// Owned by the caller that looks.
 	at   time.Time // when last was seen; zero: never
 	last hub.Health
 }
@@ -34,7 +34,7 @@ func (l *lookout) look(ctx context.Context) hub.Health {
 	if !l.at.IsZero() && time.Since(l.at) < l.fresh {
 		return l.last
 	}
-	// Others get the answer too: whoever asked may leave.
+	// Others get the answer too, so it does not end with the caller that asked.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
 	defer cancel()
 	l.last = l.ask(ctx)

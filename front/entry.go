@@ -90,8 +90,8 @@ func (e *entry) authenticate(c *conn, token string, reply []byte) error {
 	}
 }
 
-// verifyPatiently checks tokens for which a key set has to be fetched, until
-// ctx ends.
+// verifyPatiently checks tokens that need a key set to be fetched, until ctx
+// ends.
 func (e *entry) verifyPatiently(ctx context.Context) {
 	for {
 		select {

@@ -38,8 +38,8 @@ func (s *sessions) give(c *conn, m *loop.Message, id []byte) hub.Status {
 	return s.send(c, m)
 }
 
-// hold keeps m until the replay has gone. A connection for which too much
-// arrives meanwhile is closed as a slow consumer, and resumes again.
+// hold keeps m until the replay has gone. When too much is held, the connection is
+// closed as a slow consumer, and its client resumes again.
 func (s *sessions) hold(c *conn, r *resume, m *loop.Message, id []byte) hub.Status {
 	if r.remove(m) {
 		s.m.drop(drop.Replaced, m.Class)

@@ -82,7 +82,7 @@ func errTooManyOfAddress() error {
 	}
 }
 
-// errCrowded refuses a client for which there is room after so many seconds.
+// errCrowded refuses a client that may come back after so many seconds.
 func errCrowded(after int) error {
 	return &http1.Error{
 		Status: http.StatusServiceUnavailable, Code: "crowded",

@@ -117,8 +117,8 @@ func (d *shutdown) tell(c *conn) {
 	}
 }
 
-// reconnect appends to b what tells c to come back after a time, of which so much
-// is left when the connection ends.
+// reconnect appends to b what tells c to come back after a time. left is how much
+// of that time is left when the connection ends.
 func (d *shutdown) reconnect(c *conn, b []byte, after, left loop.Tick) []byte {
 	body := append(make([]byte, 0, 48), `{"t":"reconnect","after_ms":`...)
 	const ms = int(loop.TickLength / time.Millisecond)

@@ -7,7 +7,7 @@ import (
 	"github.com/homing/homing/front/ws"
 )
 
-// resource is something of which clients choose the amount.
+// resource is something that clients use as much of as they choose.
 type resource uint8
 
 const (
@@ -22,8 +22,8 @@ const (
 	// connectCost is what connecting costs, in bytes read: a handshake takes
 	// about as much work. It keeps a user from connecting all the time.
 	connectCost = 16 << 10
-	// resumeCost and ackCost are units of inbox work: one read of the inbox, and
-	// one call that acknowledges, to which each id adds one.
+	// resumeCost and ackCost are units of inbox work: of one read of the inbox,
+	// and of one call that acknowledges, beside one unit for each id.
 	resumeCost, ackCost = 50, 1
 )
 

@@ -71,7 +71,7 @@ func ParseClass(s string) (Class, error) {
 // Notification is what a game backend wants its players to hear.
 type Notification struct {
 	ID       string          // unique; a ULID unless the caller chose it
-	Users    []UserID        // whom to reach; empty for a broadcast
+	Users    []UserID        // the targets; empty for a broadcast
 	Services []Service       // only connections of these services; empty: all
 	Type     string          // the application's kind of event; may be empty
 	From     Service         // the service that speaks; may be empty
@@ -88,7 +88,7 @@ type Notification struct {
 	Sent func()
 }
 
-// Summary says whom a notification met when it was accepted.
+// Summary says how many users a notification was sent to when it was accepted.
 type Summary struct {
 	ID        string `json:"id"`
 	Targets   int    `json:"targets"`   // distinct users asked for

@@ -110,7 +110,7 @@ func (t *topologyWatcher) feeds(master *member, now time.Time) int {
 // ErrNotCopied says that not enough replicas have it within limit, or that
 // the master was left meanwhile: the commands were carried out and may be
 // undone. Other errors that wrap ErrUnavailable leave open whether they were
-// carried out. So whoever tries again must bear repetition.
+// carried out. So a caller that tries again must bear repetition.
 //
 // At most four times Config.PoolSize such writes are under way at a time, on
 // connections of their own.

@@ -268,7 +268,8 @@ func (t *topologyWatcher) warnAway(why error, now time.Time) {
 	}
 }
 
-// questioned reports whether whoever must answer first was asked once.
+// questioned reports whether the master, or before it is known every Sentinel,
+// was asked once.
 func (t *topologyWatcher) questioned() bool {
 	if m := t.members[t.master]; m != nil {
 		return m.asked

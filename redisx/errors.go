@@ -65,8 +65,8 @@ func (c class) String() string {
 // marks says what each class's errors wrap.
 var marks = [...]error{classElsewhere: ErrUnavailable, classUnavailable: ErrUnavailable, classFull: ErrFull, classMisconfigured: ErrMisconfigured}
 
-// refusal is a reply by which a server says that it does not serve, known by
-// how it begins.
+// refusal is a reply that says that the server does not serve. Its beginning
+// tells it from others.
 type refusal struct {
 	prefix  string
 	class   class

@@ -26,8 +26,8 @@ type dialect struct {
 }
 
 // options are those of a client to the server at addr. Retries are off at
-// every level: whoever calls knows better where to go next, and a failover
-// lasts as long as the slowest layer waits. RESP3 has lost messages in go-redis.
+// every level: the caller knows better where to go next, and a failover lasts
+// as long as the slowest layer waits. RESP3 has lost messages in go-redis.
 func (d *dialect) options(addr string) *redis.Options {
 	o := &redis.Options{
 		Addr:                  addr,

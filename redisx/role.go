@@ -56,9 +56,10 @@ func (ro *Role) ShardBefore(key string) *Shard {
 	return nil
 }
 
-// Lead returns the shard where that stands of which a deployment has one: the
-// first by name, so that processes agree whose lists are in another order. It
-// is the previous list's while one is configured: everybody knows that shard.
+// Lead returns the shard that holds what a deployment has only once, such as
+// leases: the first by name, so that the order of a process's list does not
+// matter. While a previous list is configured it is that list's first, which
+// every process knows.
 func (ro *Role) Lead() *Shard {
 	if ro.previous != nil {
 		return ro.previous.Lead()

@@ -156,8 +156,7 @@ func (r sentinelError) Error() string { return string(r) }
 // RedisError implements redis.Error.
 func (sentinelError) RedisError() {}
 
-// refusedBySentinel returns the reply by which a Sentinel did not let us do
-// what we asked. The Sentinel library keeps the cause of its errors unexported,
+// refusedBySentinel returns a Sentinel's reply that refuses what we asked. The Sentinel library keeps the cause of its errors unexported,
 // so that they can be told by their text alone.
 func refusedBySentinel(err error) (redis.Error, bool) {
 	if err == nil {

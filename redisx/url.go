@@ -93,7 +93,7 @@ func parseTarget(raw string) (*target, error) {
 }
 
 // leadsTo reports whether t and other are the same database of the same server,
-// or of the same master of Sentinels of which they have one in common.
+// or of the same master, by name, when they have a Sentinel in common.
 func (t *target) leadsTo(other *target) bool {
 	return t.master == other.master && t.db == other.db &&
 		slices.ContainsFunc(t.addrs, func(a string) bool { return slices.Contains(other.addrs, a) })

@@ -104,7 +104,7 @@ func (s *Share) GiveConn() { s.conns.give(1) }
 // Unpaid is how many answers the caller gets for nothing without waiting.
 func (s *Share) Unpaid() *rate.Limiter { return s.unpaid }
 
-// quota is an amount of which at most so much is taken.
+// quota is an amount with a limit.
 type quota struct {
 	most int64
 	used atomic.Int64

@@ -51,7 +51,7 @@ func (c logConfig) lostLines(l logsink.Loss) []byte {
 
 // server is a command that serves until it is stopped. Nothing that becomes of
 // its standard error may stop it or hold it up. Other commands write there
-// directly: whoever reads them may take the time, and ends them by going away.
+// directly: their reader may take its time, and ends them by going away.
 type server interface{ server() }
 
 func (*devCmd) server()   {}

@@ -98,9 +98,9 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, allowed: allowed, redis: r, log: log}, nil
 }
 
-// run calls serve, which returns when the worker has stopped and its
-// connections have drained, then strikes the worker from the index, and waits
-// until whom it missed is known where they are looked for.
+// run calls serve, which returns when the worker has stopped and its connections
+// have drained. Then it strikes the worker from the index, and waits until the
+// API servers have confirmed the notices of the users that it missed.
 func (w *worker) run(serve func() error) error {
 	err := serve()
 	ctx, cancel := context.WithTimeout(context.Background(), signOffTimeout)

@@ -78,8 +78,8 @@ func (l *Limiter) Admit() (after int, ok bool) {
 	return l.retryAfter(), false
 }
 
-// retryAfter is when there will be room. Clients for which there will be none
-// within MaxRetry are spread over the second half of it.
+// retryAfter is when there will be room. Clients that find none within MaxRetry
+// are spread over the second half of it.
 func (l *Limiter) retryAfter() int {
 	after := math.Ceil(max(1, l.owed) / (kept * l.perSecond))
 	if after >= MaxRetry {

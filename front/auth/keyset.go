@@ -88,8 +88,8 @@ func (s *keySet) find(token *jwt.Token) (jwt.VerificationKeySet, error) {
 	return jwt.VerificationKeySet{Keys: keys}, err
 }
 
-// refetched reports whether a fetch has ended since the time given, for which
-// it asks and waits. It reports false at once when the last one ended before
+// refetched asks for a fetch, waits, and reports whether one has ended since the
+// time given. It reports false at once when the last one ended before
 // that and less than minInterval ago, and when ctx or run ends.
 func (s *keySet) refetched(ctx context.Context, since time.Time) bool {
 	s.mu.Lock()

@@ -16,8 +16,8 @@ func Reply(status int, contentType string, body []byte, headers ...string) []byt
 	return append(append(b, closing...), body...)
 }
 
-// ReplyKept is Reply that leaves the connection open, for a client of which
-// Request.KeepsAlive holds and whose body has ended.
+// ReplyKept is Reply that leaves the connection open. Its request must keep it
+// alive (Request.KeepsAlive), and the request's body must have ended.
 func ReplyKept(status int, contentType string, body []byte, headers ...string) []byte {
 	b := appendHeaders(replyHead(status, contentType, body), headers)
 	return append(append(b, "\r\n\r\n"...), body...)

@@ -169,8 +169,8 @@ func (q *queue) evict() bool {
 	return false
 }
 
-// remove takes out message i, which is no Control message and of which nothing
-// is written. The shorter side of the queue closes the gap.
+// remove takes out message i. It must be no Control message, and no byte of it
+// may be written. The shorter side of the queue closes the gap.
 func (q *queue) remove(i int) {
 	q.bytes -= len(q.messages[i].Data)
 	q.count--

@@ -14,8 +14,8 @@
 //
 // Each shard carries a mark (history.go), which is read with an inbox. A shard
 // without one has come back empty, or is new; a mark says since when nothing
-// was lost there, and by which lists of shards users were spread, so that
-// nobody calls a history whole of which a part is elsewhere. What is missing is
+// was lost there, and over which lists of shards users were spread, so that no
+// history is called whole while a part of it is elsewhere. What is missing is
 // found by those that knew it: other shards, the shards of the index, running
 // processes. So one thing stays unseen: every one of these Redis servers comes
 // back empty, and every process with them. A part of the keys thrown away by

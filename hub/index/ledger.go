@@ -203,8 +203,8 @@ func (l *ledger) forgetDepartures(t time.Time) {
 	}
 }
 
-// everyone lists the users held and those that departed lately: all about
-// whom a shard that lost its last writes may be wrong.
+// everyone lists the users held and those that departed lately. A shard that
+// lost its last writes may be wrong about any of them.
 func (l *ledger) everyone() []hub.UserID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -294,7 +294,7 @@ func (r *round) reset() {
 	r.changes, r.users, r.holds = r.changes[:0], r.users[:0], r.holds[:0]
 }
 
-// finish empties r, which was written, and calls back whoever waited for it.
+// finish empties r, which was written, and calls back those who waited for it.
 func (r *round) finish() {
 	for _, c := range r.changes {
 		if c.done != nil {

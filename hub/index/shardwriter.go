@@ -72,7 +72,7 @@ func (w *shardWriter) kick() {
 var errDone = errors.New("done")
 
 // run works until ctx ends or everything has been taken out. Entries are
-// written only once the lease has stood, so that whoever meets one can tell
+// written only once the lease has stood, so that a reader of one can tell
 // whether its process lives.
 func (w *shardWriter) run(ctx context.Context) {
 	if !w.lead {
@@ -257,7 +257,7 @@ const (
 )
 
 // put writes w.round and returns when every replica that may be read from has
-// it, so that whoever has read hello is found there, and after a failover too.
+// it. So a client that has read hello is found there, and after a failover too.
 // When no replica has been fit to be read from for a while, look-ups go to the
 // master, and it does not wait.
 func (w *shardWriter) put(ctx context.Context) error {

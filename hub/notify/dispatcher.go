@@ -101,8 +101,8 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	}, nil
 }
 
-// able says why nothing must be accepted now: whom it is for could not be found,
-// or would most likely not be reached.
+// able says why nothing must be accepted now: its users could not be found, or
+// would most likely not be reached.
 func (d *Dispatcher) able() error {
 	if err := d.agreed(); err != nil {
 		return err

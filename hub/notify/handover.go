@@ -17,14 +17,14 @@ import (
 	"github.com/homing/homing/hub/relay"
 )
 
-// A handover finds out where users are now whom their process did not reach:
-// it died before it confirmed their envelope, or they had left it. It looks
+// A handover finds users whom their process did not reach: the process died
+// before it confirmed their envelope, or the users had left it. It looks
 // them up again, at growing intervals, until each is found or the window is
 // over, and sends one more envelope to where they are. A user who is found twice
 // because two processes missed the same one hears it once: workers know what
 // they handed to whom (see Envelope.Age).
 //
-// A broadcast that a dead process had not confirmed is for players whom nobody
+// A broadcast that a dead process had not confirmed is for players that nobody
 // can name. It goes to every process again, as long as the window lasts, and the
 // workers give it to the connections that have not heard it.
 
@@ -120,7 +120,8 @@ func (x *Handovers) layDown(h *handover) {
 	x.bytes.Add(-h.size)
 }
 
-// Handle is a relay.Handler: workers send back whom they missed.
+// Handle is a relay.Handler. It takes the users that a worker did not hold and
+// sends back.
 func (x *Handovers) Handle(m *relay.Message) bool {
 	v, err := hub.ParseEnvelope(m.Body)
 	if err != nil || v.Kind != hub.KindMissed {
@@ -212,8 +213,8 @@ func (x *Handovers) orphans(now time.Time) (left []*handover) {
 	return left
 }
 
-// orphan is what there is to hand over of one message, or nil. Disconnects are
-// not: they were for whoever was connected then.
+// orphan is what there is to hand over of one message, or nil. A disconnect is
+// not handed over: it was for the connections of that moment.
 func (x *Handovers) orphan(a relay.Abandoned) *handover {
 	v, err := hub.ParseEnvelope(a.Body)
 	if err != nil || v.Kind != hub.KindNotify && v.Kind != hub.KindBroadcast {

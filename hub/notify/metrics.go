@@ -16,7 +16,7 @@ type metrics struct {
 	sent       prometheus.Counter
 }
 
-// found counts whom a look-up found.
+// found counts the users that a look-up found.
 func (m *metrics) found(where *index.Placement) {
 	m.targets.WithLabelValues("online").Add(float64(where.Online))
 	m.targets.WithLabelValues("offline").Add(float64(where.Offline))

@@ -142,8 +142,8 @@ func fateOf(u hub.UserID, sent map[hub.UserID]bool, best map[hub.UserID]hub.Stat
 	}
 }
 
-// elsewhere finds those whom every process missed at processes that were not
-// told of them.
+// elsewhere finds the users that every process missed: they may be at processes
+// that were not told of them.
 func (d *Dispatcher) elsewhere(ctx context.Context, n *hub.Notification, told index.Placement, best map[hub.UserID]hub.Status) map[hub.UserID]bool {
 	var missed []hub.UserID
 	for u, s := range best {

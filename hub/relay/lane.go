@@ -63,7 +63,7 @@ type item struct {
 }
 
 // lane publishes to one shard: a bounded queue and one goroutine that sends
-// whatever waits as one pipeline. A lone message leaves at once; under load
+// all that waits as one pipeline. A lone message leaves at once; under load
 // messages share round trips.
 //
 //bound:relay-lane

@@ -27,7 +27,7 @@ type metrics struct {
 // Reasons to give a message up.
 const (
 	reasonWindow = "window" // not confirmed within the window
-	reasonDead   = "dead"   // its receiver died; whoever abandoned it has it
+	reasonDead   = "dead"   // its receiver died; the caller of Abandon has it
 )
 
 // usage is how many bytes a relay keeps, by what for.

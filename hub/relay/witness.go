@@ -8,7 +8,7 @@ import (
 )
 
 // Leases say who lives, but a process may lose its way to the Redis where they
-// stand and live all the same. Then the relay is asked: whoever judges puts a
+// stand and live all the same. Then the relay is asked: the judge puts a
 // question to the process, and the process answers, or says of itself that it
 // is there. These packets go through every shard, are not numbered and not
 // repeated; they come again each second for as long as they are needed.

@@ -100,8 +100,8 @@ var harmless = map[string]string{
 	"zscore":          "zscore KEY m",
 }
 
-// refusals are parts of the replies by which a server says that it does not let
-// this user, or anybody, run a command.
+// refusals are parts of the replies that say that this user, or nobody, may run a
+// command.
 var refusals = []string{
 	"NOPERM", "user executing the script can't", "unknown command", "Unknown Redis command called from script",
 }

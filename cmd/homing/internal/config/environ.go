@@ -18,7 +18,7 @@ func variable(flag string) string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Environment is a kong option: flags for which takes says so have a variable.
+// Environment is a kong option. Each flag that takes accepts has a variable.
 func Environment(takes func(command *kong.Node, flag *kong.Flag) bool) kong.Option {
 	return kong.PostBuild(func(k *kong.Kong) error {
 		visit(k.Model.Node, func(n *kong.Node, f *kong.Flag) {
