@@ -63,9 +63,13 @@ $(E2E)/node_modules/.package-lock.json: $(E2E)/package.json $(E2E)/package-lock.
 	@npm ci --no-audit --no-fund --loglevel=error --prefix $(E2E)
 	@touch $@
 
-lint: ## check style, bugs and the import rule (the first run builds the linter, minutes)
+lint: ## check style, bugs and the import rule (the first run builds the linter, minutes; PKG narrows it)
 	@tools/setup go
+ifeq ($(PKG),./...)
 	@for d in . $(CLIENT); do (cd $$d && $(LINT) fmt --diff ./... && $(LINT) run ./...) || exit 1; done
+else
+	@$(LINT) fmt --diff $(PKG) && $(LINT) run $(PKG)
+endif
 
 fmt: ## format the Go code in place
 	@tools/setup go

@@ -33,6 +33,14 @@ func scenarios() []scenario {
 	}
 }
 
+// Names lists the scenarios.
+func Names() (names []string) {
+	for _, s := range scenarios() {
+		names = append(names, s.name)
+	}
+	return names
+}
+
 // ErrUnknownScenario is returned for a name that there is no scenario for.
 var ErrUnknownScenario = errors.New("unknown scenario")
 

@@ -81,7 +81,7 @@ type (
 
 	// ProcessFlags say how many processes hold and how many make the connections.
 	ProcessFlags struct {
-		Workers int `default:"2" help:"Front worker processes to start; raised to one for every 17,000 connections." group:"System"`
+		Workers int `default:"2" help:"Front worker processes to start; raised to one for every 14,000 connections." group:"System"`
 		Bees    int `default:"2" help:"Client processes; raised to one for every 18,000 connections." group:"System"`
 	}
 

@@ -44,10 +44,11 @@ const (
 	defaultConns    = 10_000
 	defaultDuration = 15 * time.Second
 	defaultPayload  = 120
-	// workerConns is how many connections a worker is planned to hold: some
-	// get a few percent more than the mean, and at 19,000 of 20,000
-	// descriptors a worker takes no more.
-	workerConns = 17_000
+	// workerConns is how many connections a worker is planned to hold: some get a
+	// few percent more than the mean, and a worker takes no more when 19,000 of
+	// 20,000 descriptors are gone but for those of pending connections
+	// (--front-pending).
+	workerConns = 14_000
 )
 
 // or fills in what is zero: a scenario's own choice, or else the common one.

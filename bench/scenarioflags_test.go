@@ -39,4 +39,10 @@ func TestChoicesAreTheFronts(t *testing.T) {
 	if idleTime != 2*f.PingInterval {
 		t.Errorf("idle rests for %v, two rounds of pings take %v", idleTime, 2*f.PingInterval)
 	}
+	// Connections are spread by the kernel, to about 2%; the rest is for what a
+	// worker has open beside them.
+	const descriptors, few = 20_000, 200
+	if room := descriptors - descriptors/20 - f.Pending - few; workerConns*102/100 > room {
+		t.Errorf("a worker is planned to hold %d connections, and has room for %d", workerConns, room)
+	}
 }

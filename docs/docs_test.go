@@ -220,7 +220,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range append(files, "../README.md") {
+	for _, f := range append(files, "../README.md", "../CONTRIBUTING.md") {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)

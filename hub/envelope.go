@@ -148,7 +148,7 @@ func ParseEnvelope(b []byte) (Delivery, error) {
 		return Delivery{}, fmt.Errorf("%w: %d bytes, want version %d", ErrBadEnvelope, len(b), envelopeVersion)
 	}
 	d := Delivery{Kind: Kind(b[1]), Class: Class(b[2])}
-	if d.Kind < KindNotify || d.Kind > KindMissed || d.Class > ClassDroppable {
+	if d.Kind < KindNotify || d.Kind > KindMissed || d.Class >= Classes {
 		return Delivery{}, fmt.Errorf("%w: kind %d, class %d", ErrBadEnvelope, d.Kind, d.Class)
 	}
 	r := reader{rest: b[3:]}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -45,13 +46,15 @@ const (
 	ClassLatest
 	// ClassDroppable gives up the oldest waiting droppable message.
 	ClassDroppable
+	// Classes is how many there are.
+	Classes
 )
 
-var classNames = [...]string{ClassMust: "must", ClassLatest: "latest", ClassDroppable: "droppable"}
+var classNames = [Classes]string{ClassMust: "must", ClassLatest: "latest", ClassDroppable: "droppable"}
 
 // String returns the name that the APIs use.
 func (c Class) String() string {
-	if int(c) < len(classNames) {
+	if c < Classes {
 		return classNames[c]
 	}
 	return "class(" + strconv.Itoa(int(c)) + ")"
@@ -65,7 +68,7 @@ func ParseClass(s string) (Class, error) {
 	if i := slices.Index(classNames[:], s); i >= 0 {
 		return Class(i), nil //nolint:gosec // an index of classNames
 	}
-	return 0, Invalid("class", "%q, want must, latest or droppable", s)
+	return 0, Invalid("class", "%q, want one of %s", s, strings.Join(classNames[:], ", "))
 }
 
 // Notification is what a game backend wants its players to hear.

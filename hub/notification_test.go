@@ -10,9 +10,13 @@ import (
 )
 
 func TestClassRoundTrip(t *testing.T) {
-	for _, c := range []Class{ClassMust, ClassLatest, ClassDroppable} {
-		if got, err := ParseClass(c.String()); got != c || err != nil {
+	for c := range Classes {
+		if got, err := ParseClass(c.String()); got != c || err != nil || c.String() == "" {
 			t.Errorf("ParseClass(%q) = %v, %v", c.String(), got, err)
+		}
+		e := Envelope{Kind: KindNotify, Class: c, ID: "1", Users: []UserID{"ann"}, Payload: []byte("{}")}
+		if d, err := ParseEnvelope(e.Append(nil)); err != nil || d.Class != c {
+			t.Errorf("an envelope of class %v: %v, %v", c, d.Class, err)
 		}
 	}
 	if got, err := ParseClass(""); got != ClassMust || err != nil {

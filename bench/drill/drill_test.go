@@ -82,7 +82,7 @@ func TestChoose(t *testing.T) {
 		t.Errorf("Names = %v", Names())
 	}
 	field, _ := reflect.TypeFor[Options]().FieldByName("Scenarios")
-	if help := field.Tag.Get("help"); !strings.Contains(help, strings.Join(Names(), ", ")) {
+	if help := field.Tag.Get("help"); !strings.HasPrefix(help, "Scenarios to run: "+strings.Join(Names(), ", ")+";") {
 		t.Errorf("the help does not list the scenarios: %s", help)
 	}
 	two, err := choose([]string{"data-failover", "steady"})

@@ -1,9 +1,13 @@
 package drill
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -114,6 +118,11 @@ func hangWorker(ctx context.Context, d *drill) error {
 	if err := syscall.Kill(victim, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop worker %d: %w", victim, err)
 	}
+	// What a worker has accepted in its last moment hangs with it: nobody can
+	// take that over.
+	if err := waitStopped(ctx, victim); err != nil {
+		return err
+	}
 	replaced := make(chan error, 1)
 	go func() { replaced <- d.pool.watchReplaced(ctx, victim) }()
 	err = d.newcomers.watchHerds(ctx, d.faultAt.Add(replacedWithin))
@@ -124,4 +133,37 @@ func hangWorker(ctx context.Context, d *drill) error {
 		return err
 	}
 	return d.attendance.watchReturn(ctx)
+}
+
+// waitStopped waits until every thread of a process stands still.
+func waitStopped(ctx context.Context, pid int) error {
+	for {
+		stopped, err := allStopped(pid)
+		if err != nil || stopped {
+			return err
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// allStopped reads the states of a process's threads (proc(5)).
+func allStopped(pid int) (bool, error) {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false, err
+	}
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return false, fmt.Errorf("read the state of process %d: %w", pid, err)
+		}
+		// pid (name) state …, and the name may hold anything
+		_, after, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')'):]), " ")
+		if !strings.HasPrefix(after, "T") {
+			return false, nil
+		}
+	}
+	return len(stats) > 0, nil
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/homing/homing/bench"
 )
 
 // scenarioFlags are the flags of each scenario, those that all have aside.
@@ -47,10 +49,12 @@ func benchParser(t *testing.T) *kong.Kong {
 }
 
 func TestScenariosKnowTheirOwnFlagsOnly(t *testing.T) {
+	var names []string
 	for _, node := range benchParser(t).Model.Children[0].Children {
 		if node.Name == "agent" || node.Name == "echo" {
 			continue
 		}
+		names = append(names, node.Name)
 		var got []string
 		for _, f := range node.Flags {
 			got = append(got, f.Name)
@@ -61,6 +65,12 @@ func TestScenariosKnowTheirOwnFlagsOnly(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("bench %s has %v, want %v", node.Name, got, want)
 		}
+	}
+	all := bench.Names()
+	slices.Sort(names)
+	slices.Sort(all)
+	if !slices.Equal(names, all) {
+		t.Errorf("commands %q, scenarios %q", names, all)
 	}
 }
 

@@ -31,8 +31,8 @@ import (
 const (
 	// handoverWindow is how long users may take to be back somewhere.
 	handoverWindow = 30 * time.Second
-	// handoverTick is the grain of a handover's waits, and how often the
-	// it is asked who died.
+	// handoverTick is the grain of a handover's waits, and how often the census is
+	// asked who died.
 	handoverTick = 250 * time.Millisecond
 	// maxHandovers and maxHandoverBytes bound the envelopes that wait for their
 	// users. Beyond that, workers keep what they send back, and what the dead had
@@ -76,7 +76,8 @@ func newHandover(v *hub.Delivery, body []byte, sent time.Time) *handover {
 	}
 }
 
-// Handovers hands over. Handle and GivenUp are for its relay's Upper.
+// Handovers are all that are under way. Handle and GivenUp are for the relay's
+// Upper.
 type Handovers struct {
 	census    *lease.Census
 	index     *index.Index
