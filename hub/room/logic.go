@@ -1,0 +1,84 @@
+package room
+
+import "github.com/homing/homing/hub"
+
+// Logic is what happens in a room. Its methods are called one at a time, and must
+// return within a tick. One that panics ends its room, and no other. What it
+// keeps must not be used after Close.
+type Logic interface {
+	// Start is called once, before anything else but Restore.
+	Start(t *Table)
+	// Join is called when a member has come, or has come back.
+	Join(t *Table, m Member, back bool)
+	// Leave is called when a member's seat is free again.
+	Leave(t *Table, m Member, why LeaveReason)
+	// Message is what a member says. data is the logic's to keep.
+	Message(t *Table, m Member, data []byte)
+	// Tick is called once a tick, after all that came before it.
+	Tick(t *Table)
+	// Timer is called at the tick for which Table.After was told name.
+	Timer(t *Table, name string)
+	// Signal is what the backend says; the reply goes back to it.
+	Signal(t *Table, name string, data []byte) (reply []byte, err error)
+	// Close is called last, unless the logic has panicked.
+	Close(t *Table)
+	// Snapshot returns all that Restore needs. It must not be nil.
+	Snapshot() ([]byte, error)
+	// Restore is called instead of Start, in another process.
+	Restore(t *Table, snapshot []byte) error
+}
+
+// Member is who sits on a seat.
+type Member struct {
+	User hub.UserID
+	Seat int // from 0
+}
+
+// LeaveReason says why a member has left.
+type LeaveReason string
+
+// The reasons.
+const (
+	LeftByItself LeaveReason = "left"    // it said so
+	LeftForGood  LeaveReason = "gone"    // it was not back within the grace
+	LeftKicked   LeaveReason = "kicked"  // by the logic or the backend
+	LeftClosed   LeaveReason = "closed"  // the room has ended
+	LeftUnjoined LeaveReason = "expired" // it never came
+)
+
+// Plain is a Logic that relays: what a member says is an event for the others. It
+// is embedded by logic that needs some of the methods only.
+type Plain struct{}
+
+// Start does nothing.
+func (Plain) Start(*Table) {}
+
+// Join does nothing.
+func (Plain) Join(*Table, Member, bool) {}
+
+// Leave does nothing.
+func (Plain) Leave(*Table, Member, LeaveReason) {}
+
+// Message relays data to all others.
+func (Plain) Message(t *Table, m Member, data []byte) { t.Send(Others(m), m.User, data) }
+
+// Tick does nothing.
+func (Plain) Tick(*Table) {}
+
+// Timer does nothing.
+func (Plain) Timer(*Table, string) {}
+
+// Signal tells everybody, as an event of nobody.
+func (Plain) Signal(t *Table, _ string, data []byte) ([]byte, error) {
+	t.Send(Everyone(), "", data)
+	return nil, nil
+}
+
+// Close does nothing.
+func (Plain) Close(*Table) {}
+
+// Snapshot is empty: there is nothing to keep.
+func (Plain) Snapshot() ([]byte, error) { return []byte{}, nil }
+
+// Restore does nothing.
+func (Plain) Restore(*Table, []byte) error { return nil }

@@ -1,0 +1,423 @@
+package room
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/homing/homing/hub"
+)
+
+// Outlet takes what leaves a room. Its methods must not block nor call the room.
+type Outlet interface {
+	// Frame is for the connection that sits on a seat. Several seats may get the
+	// same bytes: nobody may change them.
+	Frame(seat int, frame []byte)
+	// Left ends what binds the connection on a seat to the room. reason is for
+	// people, and may be empty.
+	Left(seat int, m Member, why LeaveReason, reason string)
+	// Ended is the last call.
+	Ended(why EndReason, result []byte)
+}
+
+// EndReason says why a room has ended.
+type EndReason string
+
+// The reasons.
+const (
+	EndFinished EndReason = "finished" // by its logic or the backend
+	EndIdle     EndReason = "idle"     // nobody was there for too long
+	EndFailed   EndReason = "failed"   // its logic has panicked
+	EndMoved    EndReason = "moved"    // it goes on in another process
+)
+
+// Room is one game room. Its methods must not be called at the same time. Times
+// are those of one monotonic clock of the owner's.
+type Room struct {
+	id     string
+	class  *Class
+	out    Outlet
+	logic  Logic
+	source *rand.PCG
+	rand   *rand.Rand
+
+	seats    seats
+	states   states
+	events   events
+	timers   []timer
+	bytes    budget // of all members
+	metadata []byte
+	locked   bool
+
+	tick    int64
+	skipped int64         // ticks left out before the present one
+	next    time.Duration // when the next tick is due
+	empty   time.Duration // since when nobody has a seat
+	joined  []int         // seats that came since the last tick
+	read    []uint64      // the last event that each of those has read
+	stats   Stats
+	record  *Recorder // nil: nothing is recorded
+
+	depth     int // of calls of the logic within each other
+	finishing bool
+	result    []byte
+	ended     EndReason // empty while it lives
+}
+
+type timer struct {
+	at   int64
+	name string
+}
+
+// Stats counts what happened in a room.
+type Stats struct {
+	Ticks    int64 // that were run
+	Skipped  int64 // that were left out because the room was late
+	Messages int64 // of members that were taken
+	Refused  int64 // of members that were not
+	Dropped  int64 // events of the logic that were too many for one tick
+	Frames   int64 // that were sent
+	Encoded  int64 // different ones among those
+}
+
+// New opens a room, whose clock shows now. seed decides its random numbers.
+func New(id string, class *Class, seed uint64, out Outlet, now time.Duration) *Room {
+	r := prepare(id, class, out, now)
+	r.source = rand.NewPCG(seed, 0)
+	r.rand = rand.New(r.source)
+	r.run(func() { r.logic.Start(r.table()) })
+	return r
+}
+
+func prepare(id string, class *Class, out Outlet, now time.Duration) *Room {
+	r := &Room{
+		id: id, class: class, out: out, logic: Plain{},
+		seats: newSeats(class.Seats), states: newStates(class), events: newEvents(class),
+		next: now + class.period(), empty: now,
+	}
+	if class.New != nil {
+		r.logic = class.New()
+	}
+	return r
+}
+
+func (r *Room) table() *Table { return &Table{r} }
+
+// ID is the room's.
+func (r *Room) ID() string { return r.id }
+
+// Ended is why the room has ended; empty while it lives.
+func (r *Room) Ended() EndReason { return r.ended }
+
+// Stats returns what has happened so far.
+func (r *Room) Stats() Stats { return r.stats }
+
+// Metadata is what those who list rooms see: JSON, nil when none was set.
+func (r *Room) Metadata() []byte { return r.metadata }
+
+// Members lists who sits, by seat.
+func (r *Room) Members() []Member { return r.seats.members() }
+
+// Free is how many seats are neither reserved nor taken; 0 when the room takes
+// nobody.
+func (r *Room) Free() int {
+	if r.locked || r.ended != "" {
+		return 0
+	}
+	return len(r.seats.all) - r.seats.taken
+}
+
+// Due is when the next tick is.
+func (r *Room) Due() time.Duration { return r.next }
+
+// Reserve holds a seat for user, for as long as the class says. One that the user
+// has already is kept. The errors are ErrClosed, ErrLocked and ErrFull.
+func (r *Room) Reserve(user hub.UserID, now time.Duration) (seat int, err error) {
+	r.note(Input{Op: opReserve, At: now, User: user})
+	switch {
+	case r.ended != "":
+		return -1, ErrClosed
+	case r.locked && r.seats.find(user) < 0:
+		return -1, ErrLocked
+	}
+	return r.seats.reserve(user, now+r.class.Reserve)
+}
+
+// Join has a connection of user take its seat. What an older connection of the
+// user says counts no more. after is the number of the last event that the user
+// has read, 0 for none: the next frame has the later ones and every state. The
+// generation returned is this connection's. The errors are ErrClosed and
+// ErrNoSeat.
+func (r *Room) Join(user hub.UserID, after uint64) (seat int, generation uint64, err error) {
+	r.note(Input{Op: opJoin, User: user, After: after})
+	if r.ended != "" {
+		return -1, 0, ErrClosed
+	}
+	seat, back, err := r.seats.join(user)
+	if err != nil {
+		return -1, 0, err
+	}
+	x := &r.seats.all[seat]
+	if !back {
+		x.first = r.events.next
+	}
+	r.greet(seat, max(after, x.first-1))
+	generation = x.generation
+	r.run(func() { r.logic.Join(r.table(), Member{user, seat}, back) })
+	return seat, generation, nil
+}
+
+// greet has the next frame of a seat tell all that it has missed.
+func (r *Room) greet(seat int, after uint64) {
+	if i := slices.Index(r.joined, seat); i >= 0 {
+		r.read[i] = after
+		return
+	}
+	r.joined, r.read = append(r.joined, seat), append(r.read, after)
+}
+
+// Gone says that the connection of a generation has ended: its user may come back
+// within the grace. It does nothing for an older connection.
+func (r *Room) Gone(seat int, generation uint64, now time.Duration) {
+	r.note(Input{Op: opGone, At: now, Seat: seat, Generation: generation})
+	x, err := r.seats.at(seat, generation)
+	if err != nil {
+		return
+	}
+	x.stage, x.until = seatAway, now+r.class.Grace
+}
+
+// Leave gives the seat of a connection up. It does nothing for an older one.
+func (r *Room) Leave(seat int, generation uint64) {
+	r.note(Input{Op: opLeave, Seat: seat, Generation: generation})
+	if _, err := r.seats.at(seat, generation); err == nil {
+		r.free(seat, LeftByItself, "")
+	}
+}
+
+// Message is what a connection says. data is the room's from now on. The errors
+// are ErrClosed, ErrNoSeat, ErrStale, ErrNotSeated, ErrTooLarge, ErrNotJSON and
+// ErrTooMuch.
+func (r *Room) Message(seat int, generation uint64, data []byte, now time.Duration) error {
+	r.note(Input{Op: opMessage, At: now, Seat: seat, Generation: generation, Data: data})
+	err := r.mayTake(seat, generation, data, now)
+	if err != nil {
+		r.stats.Refused++
+		return err
+	}
+	r.stats.Messages++
+	m := Member{r.seats.all[seat].user, seat}
+	r.run(func() { r.logic.Message(r.table(), m, data) })
+	return nil
+}
+
+func (r *Room) mayTake(seat int, generation uint64, data []byte, now time.Duration) error {
+	if r.ended != "" {
+		return ErrClosed
+	}
+	x, err := r.seats.at(seat, generation)
+	switch {
+	case err != nil:
+		return err
+	case len(data) > MaxMessage:
+		return ErrTooLarge
+	case !x.messages.spend(now, r.class.MemberRate, 1),
+		!x.bytes.spend(now, r.class.MemberBytes, float64(len(data))),
+		!r.bytes.spend(now, r.class.RoomBytes, float64(len(data))):
+		return ErrTooMuch
+	case !r.class.Binary && !jsontext.Value(data).IsValid():
+		return ErrNotJSON
+	}
+	return nil
+}
+
+// Signal is what the backend says. The error is ErrClosed or the logic's.
+func (r *Room) Signal(name string, data []byte) (reply []byte, err error) {
+	r.note(Input{Op: opSignal, Name: name, Data: data})
+	if r.ended != "" {
+		return nil, ErrClosed
+	}
+	r.run(func() { reply, err = r.logic.Signal(r.table(), name, data) })
+	if r.ended != "" && reply == nil && err == nil {
+		err = ErrClosed
+	}
+	return reply, err
+}
+
+// Finish ends the room with a result. A room that has ended stays as it is.
+func (r *Room) Finish(result []byte) {
+	r.note(Input{Op: opFinish, Data: result})
+	if r.ended == "" {
+		r.finishing, r.result = true, result
+		r.run(func() {})
+	}
+}
+
+// Tick runs the tick that is due at now, if one is: seats whose time is over are
+// given up, timers and logic run, and every member gets its frame. Of several that
+// are due it runs the last: a room that was late does not run behind.
+func (r *Room) Tick(now time.Duration) {
+	if r.ended != "" || now < r.next {
+		return
+	}
+	r.note(Input{Op: opTick, At: now})
+	due := int64((now-r.next)/r.class.period()) + 1
+	r.skipped = due - 1
+	r.tick += due
+	r.next += time.Duration(due) * r.class.period()
+	r.stats.Ticks++
+	r.stats.Skipped += r.skipped
+	r.giveUpSeats(now)
+	r.runTimers()
+	r.run(func() { r.logic.Tick(r.table()) })
+	if r.ended == "" {
+		r.flush()
+		r.checkIdle(now)
+	}
+}
+
+// giveUpSeats frees the seats whose time is over. The logic hears of each, and may
+// free others meanwhile.
+func (r *Room) giveUpSeats(now time.Duration) {
+	for _, seat := range r.seats.due(now) {
+		switch x := &r.seats.all[seat]; {
+		case !x.due(now):
+		case x.stage == seatReserved:
+			r.free(seat, LeftUnjoined, "")
+		default:
+			r.free(seat, LeftForGood, "")
+		}
+	}
+}
+
+func (r *Room) runTimers() {
+	for r.ended == "" {
+		i := slices.IndexFunc(r.timers, func(x timer) bool { return x.at <= r.tick })
+		if i < 0 {
+			return
+		}
+		name := r.timers[i].name
+		r.timers = slices.Delete(r.timers, i, i+1)
+		r.run(func() { r.logic.Timer(r.table(), name) })
+	}
+}
+
+func (r *Room) checkIdle(now time.Duration) {
+	if r.seats.taken > 0 {
+		r.empty = now
+	} else if now-r.empty >= r.class.Idle {
+		r.end(EndIdle, nil)
+	}
+}
+
+// run calls the logic. One that panics ends the room; one that has finished it
+// too, once it has returned.
+func (r *Room) run(call func()) {
+	if r.ended != "" {
+		return
+	}
+	r.depth++
+	failure := caught(call)
+	r.depth--
+	switch {
+	case r.ended != "": // by a call within this one
+	case failure != "":
+		r.logic = Plain{} // it may be in any state
+		r.end(EndFailed, []byte(failure))
+	case r.finishing && r.depth == 0:
+		r.flush()
+		r.end(EndFinished, r.result)
+	}
+}
+
+// caught runs call and returns what it panicked with, and where; empty: it has not.
+func caught(call func()) (failure string) {
+	defer func() {
+		if v := recover(); v != nil {
+			failure = fmt.Sprintf("%v\n%s", v, debug.Stack())
+		}
+	}()
+	call()
+	return ""
+}
+
+// end is the room's end: everybody leaves, and nothing is said any more.
+func (r *Room) end(why EndReason, result []byte) {
+	logic := r.logic
+	r.ended = why // from now on nothing runs
+	for i := range r.seats.all {
+		if x := &r.seats.all[i]; x.stage != seatFree {
+			r.out.Left(i, Member{x.user, i}, LeftClosed, string(why))
+			r.seats.free(i)
+		}
+	}
+	if why != EndMoved {
+		_ = caught(func() { logic.Close(r.table()) }) // there is nothing left to end
+	}
+	r.out.Ended(why, result)
+}
+
+// free gives a seat up and tells the connection and the logic.
+func (r *Room) free(seat int, why LeaveReason, reason string) {
+	x := &r.seats.all[seat]
+	m, seated := Member{x.user, seat}, x.stage != seatReserved
+	r.out.Left(seat, m, why, reason)
+	r.seats.free(seat)
+	r.states.forget(seat)
+	r.events.forget(seat)
+	if i := slices.Index(r.joined, seat); i >= 0 {
+		r.joined, r.read = slices.Delete(r.joined, i, i+1), slices.Delete(r.read, i, i+1)
+	}
+	if seated {
+		r.run(func() { r.logic.Leave(r.table(), m, why) })
+	}
+}
+
+// kick is Table.Kick.
+func (r *Room) kick(m Member, reason string) {
+	if i := r.seats.find(m.User); i == m.Seat && i >= 0 {
+		r.free(i, LeftKicked, reason[:min(len(reason), maxReason)])
+	}
+}
+
+// event is Table.Send.
+func (r *Room) event(to Audience, from hub.UserID, data []byte) bool {
+	if r.ended != "" {
+		return false
+	}
+	if r.events.unsent()+len(data) > maxTickBytes {
+		r.stats.Dropped++
+		return false
+	}
+	r.events.add(to, from, data)
+	return true
+}
+
+// after is Table.After.
+func (r *Room) after(ticks int64, name string) bool {
+	r.cancel(name)
+	if len(r.timers) >= maxTimers {
+		return false
+	}
+	r.timers = append(r.timers, timer{at: r.tick + max(1, ticks), name: name})
+	return true
+}
+
+func (r *Room) cancel(name string) {
+	r.timers = slices.DeleteFunc(r.timers, func(x timer) bool { return x.name == name })
+}
+
+func (r *Room) setMetadata(data []byte) error {
+	switch {
+	case len(data) > MaxMetadata:
+		return ErrTooLarge
+	case !jsontext.Value(data).IsValid():
+		return ErrNotJSON
+	}
+	r.metadata = data
+	return nil
+}

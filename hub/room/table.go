@@ -1,0 +1,63 @@
+package room
+
+import (
+	"math/rand/v2"
+
+	"github.com/homing/homing/hub"
+)
+
+// Table is the room as its logic sees it. It is valid during the logic's calls
+// only.
+type Table struct{ room *Room }
+
+// Tick is the number of the present tick, from 1; 0 before the first.
+func (t *Table) Tick() int64 { return t.room.tick }
+
+// Skipped is how many ticks before the present one were left out, because the
+// room was late.
+func (t *Table) Skipped() int64 { return t.room.skipped }
+
+// Members lists who sits, by seat; with those who are away and may come back.
+func (t *Table) Members() []Member { return t.room.seats.members() }
+
+// Rand is the room's source of random numbers. Its seed is the room's, so that a
+// replay draws the same.
+func (t *Table) Rand() *rand.Rand { return t.room.rand }
+
+// Send tells an event to an audience at the end of the tick. from may be empty.
+// data is the room's from now on; in a JSON room it must be JSON. It reports false,
+// and tells nobody, when a tick has more events than a megabyte.
+func (t *Table) Send(to Audience, from hub.UserID, data []byte) bool {
+	return t.room.event(to, from, data)
+}
+
+// Set gives a state a value, which its audience reads at the end of the tick, or
+// when it comes. It reports false when there are too many keys or bytes: the
+// state is as it was then. data is the room's from now on.
+func (t *Table) Set(to Audience, key string, data []byte) bool {
+	return t.room.states.set(to, key, data)
+}
+
+// Delete removes a state. Its audience reads null.
+func (t *Table) Delete(key string) { t.room.states.remove(key) }
+
+// After has Timer called with name in so many ticks, of at least 1. A timer of
+// that name that stands is replaced. It reports false when there are over a
+// thousand.
+func (t *Table) After(ticks int64, name string) bool { return t.room.after(ticks, name) }
+
+// Cancel removes the timer of that name, if there is one.
+func (t *Table) Cancel(name string) { t.room.cancel(name) }
+
+// Kick ends a member's seat, with a reason of up to 123 bytes that it is told.
+func (t *Table) Kick(m Member, reason string) { t.room.kick(m, reason) }
+
+// Lock has the room take no more members, or take them again.
+func (t *Table) Lock(locked bool) { t.room.locked = locked }
+
+// SetMetadata sets what those who list rooms see: JSON of up to 8 KiB. It reports
+// false when it is not.
+func (t *Table) SetMetadata(data []byte) bool { return t.room.setMetadata(data) == nil }
+
+// Finish ends the room after this call with a result, which the backend is told.
+func (t *Table) Finish(result []byte) { t.room.finishing, t.room.result = true, result }
