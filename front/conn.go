@@ -58,6 +58,7 @@ type extra struct {
 type request struct {
 	head   []byte // so far, then whatever followed it
 	reply  []byte // what gives the connection its protocol
+	origin string // of the page that may read the answer; empty: none need be told
 	noBody bool   // it is a HEAD, whose answer has no body
 }
 

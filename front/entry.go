@@ -221,7 +221,11 @@ func (e *entry) refuse(c *conn, err error) {
 		e.loop.Drop(c, drop.Closed)
 		return
 	}
-	e.answer(c, http1.Problem(err))
+	var headers []string
+	if req := c.State.request(); req != nil {
+		headers = http1.AllowOrigin(req.origin)
+	}
+	e.answer(c, http1.Problem(err, headers...))
 }
 
 // answer answers a request that leads to no protocol.

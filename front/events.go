@@ -49,6 +49,9 @@ func (e *events) upgrade(c *conn, req *http1.Request) error {
 	if err := e.entry.lets(req); err != nil {
 		return err
 	}
+	if r := c.State.request(); r != nil {
+		r.origin = req.Origin // a page may read why it is refused
+	}
 	if after, asked := placeOf(req); asked {
 		if len(after) > hub.MaxID {
 			return http1.BadRequest("Last-Event-ID: %d bytes, want at most %d", len(after), hub.MaxID)

@@ -56,8 +56,8 @@ func Bodiless(reply []byte) []byte {
 
 // Problem returns the reply to a refused request: an RFC 9457 problem document
 // with the status, code and detail of the *Error that err wraps; for
-// any other error a bare 500, whose details stay with us.
-func Problem(err error) []byte {
+// any other error a bare 500, whose details stay with us. headers are as in Reply.
+func Problem(err error, headers ...string) []byte {
 	refused, ok := errors.AsType[*Error](err)
 	if !ok {
 		refused = &Error{Status: http.StatusInternalServerError, Code: "internal", Detail: "the request could not be served"}
@@ -69,5 +69,5 @@ func Problem(err error) []byte {
 		Code   string `json:"code"`
 		Detail string `json:"detail"`
 	}{"about:blank", http.StatusText(refused.Status), refused.Status, refused.Code, refused.Detail})
-	return Reply(refused.Status, "application/problem+json", body, refused.Header)
+	return Reply(refused.Status, "application/problem+json", body, append(headers, refused.Header)...)
 }
