@@ -2,8 +2,8 @@ package hub
 
 import "fmt"
 
-// FieldError says which field of a notification breaks a limit, and how. It
-// wraps ErrInvalid.
+// FieldError says which field of what was asked breaks a limit, and how. It wraps
+// ErrInvalid.
 type FieldError struct {
 	Field  string // its path in JSON, such as users[3]
 	Detail string // for people

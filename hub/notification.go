@@ -29,8 +29,8 @@ const (
 
 // Errors that callers tell apart with errors.Is.
 var (
-	// ErrInvalid marks a notification that breaks the limits above.
-	ErrInvalid = errors.New("invalid notification")
+	// ErrInvalid marks what breaks a limit, or asks for what cannot be.
+	ErrInvalid = errors.New("invalid")
 	// ErrUnavailable marks a failure of Redis: the caller may try again.
 	ErrUnavailable = errors.New("hub unavailable")
 )

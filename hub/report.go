@@ -53,6 +53,9 @@ func (r *Report) Count(u UserID, fate Fate) {
 		r.Unavailable++
 	case FateUnknown:
 		r.Unknown++
+	default: // so that every target is counted
+		fate = FateUnknown
+		r.Unknown++
 	}
 	if r.PerUser != nil {
 		r.PerUser[u] = fate

@@ -21,7 +21,7 @@ const (
 )
 
 // topologyWatcher keeps a shard's state true. Everything in it belongs to the
-// goroutine of run, which hears the watchers and the nodes through channels.
+// goroutine of run, which hears the Sentinels' watchers and the nodes through channels.
 type topologyWatcher struct {
 	shard *Shard
 	log   *slog.Logger
@@ -114,7 +114,7 @@ func (t *topologyWatcher) watch(ctx context.Context, addr string) {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	t.watchers[addr] = &watched{stop: stop}
-	w := newWatcher(t.shard.dialect, addr, t.shard.refusals)
+	w := newSentinelWatcher(t.shard.dialect, addr, t.shard.refusals)
 	t.tasks.Go(func() {
 		w.run(ctx, func(s statement) { send(ctx, t.statements, s) })
 	})
@@ -238,7 +238,9 @@ func (t *topologyWatcher) update(ctx context.Context, now time.Time) {
 	}
 	t.watchPromotion()
 	master := t.members[t.master]
-	t.expectRoles()
+	if master != nil {
+		master.expect(wanted{role: roleMaster})
+	}
 	if master != nil && master.answersAs(roleMaster) {
 		t.identify(master, now)
 	} else {
@@ -247,6 +249,7 @@ func (t *topologyWatcher) update(ctx context.Context, now time.Time) {
 	}
 	st := t.conclude(master, now)
 	t.shard.publish(st)
+	t.expectReplicas()
 	t.warnAway(st.err, now)
 }
 
@@ -323,11 +326,12 @@ func (t *topologyWatcher) startNode(ctx context.Context, addr string) *member {
 	return &member{node: n, stop: stop}
 }
 
-func (t *topologyWatcher) expectRoles() {
+// expectReplicas says which life of each replica new connections must find. It
+// comes after the state was published in which one that was restarted is not read
+// from: else its new life were let in before.
+func (t *topologyWatcher) expectReplicas() {
 	for addr, m := range t.members {
-		if addr == t.master {
-			m.expect(wanted{role: roleMaster})
-		} else {
+		if addr != t.master {
 			m.expect(wanted{role: roleReplica, life: m.known.runID})
 		}
 	}

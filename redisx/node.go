@@ -111,7 +111,8 @@ type wanted struct {
 // check reports whether p, which has the role, may be talked to. A replica that
 // was restarted holds nothing, or what it held long ago, until it has been
 // synchronized, and is behind for a moment after that. It is to be judged first:
-// others may not count it yet among those that must have what they write.
+// others may not count it yet among those that must have what they write. A reader
+// that has chosen it just before it was judged is let in all the same.
 func (w *wanted) check(p *probe) error {
 	if w.role == roleReplica && w.life != "" && p.runID != "" && p.runID != w.life {
 		return fmt.Errorf("%w: restarted a moment ago", ErrWrongRole)

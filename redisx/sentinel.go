@@ -14,12 +14,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// watcher asks one Sentinel about one master, each second and whenever that
+// sentinelWatcher asks one Sentinel about one master, each second and whenever that
 // Sentinel announces something. Each Sentinel has its own watcher, because
 // they learn of a failover at different moments, and because the library,
 // given several, is not safe for concurrent use and skips live ones after a
 // dead one; here it is owned by one goroutine and knows one address.
-type watcher struct {
+type sentinelWatcher struct {
 	d        *dialect
 	addr     string
 	refusals *refusalLog
@@ -35,12 +35,12 @@ type statement struct {
 	event   bool // asked because the Sentinel announced something
 }
 
-func newWatcher(d *dialect, addr string, r *refusalLog) *watcher {
-	return &watcher{d: d, addr: addr, refusals: r, kick: make(chan struct{}, 1)}
+func newSentinelWatcher(d *dialect, addr string, r *refusalLog) *sentinelWatcher {
+	return &sentinelWatcher{d: d, addr: addr, refusals: r, kick: make(chan struct{}, 1)}
 }
 
 // run asks until ctx ends and hands every outcome to report.
-func (w *watcher) run(ctx context.Context, report func(statement)) {
+func (w *sentinelWatcher) run(ctx context.Context, report func(statement)) {
 	listening := make(chan struct{})
 	go func() {
 		defer close(listening)
@@ -76,7 +76,7 @@ func (w *watcher) run(ctx context.Context, report func(statement)) {
 // pool keeps one connection to the Sentinel, where the library would ping
 // before each question. What it dials fails once ctx has ended; a question
 // under way then ends with the read timeout at the latest.
-func (w *watcher) pool(ctx context.Context) *redigo.Pool {
+func (w *sentinelWatcher) pool(ctx context.Context) *redigo.Pool {
 	return &redigo.Pool{MaxIdle: 1, Dial: func() (redigo.Conn, error) {
 		return redigo.DialContext(ctx, "tcp", w.addr,
 			redigo.DialContextFunc(func(ctx context.Context, _, addr string) (net.Conn, error) {
@@ -90,7 +90,7 @@ func (w *watcher) pool(ctx context.Context) *redigo.Pool {
 	}}
 }
 
-func (w *watcher) ask(lib *sentinel.Sentinel, pool *redigo.Pool) (opinion, error) {
+func (w *sentinelWatcher) ask(lib *sentinel.Sentinel, pool *redigo.Pool) (opinion, error) {
 	var o opinion
 	var err error
 	if o.master, err = lib.MasterAddr(); err != nil {
@@ -124,7 +124,7 @@ func (w *watcher) ask(lib *sentinel.Sentinel, pool *redigo.Pool) (opinion, error
 
 // listReplicas asks by the name that the command has had since Redis 5, or by
 // the one before, whichever this Sentinel allows.
-func (w *watcher) listReplicas(pool *redigo.Pool) ([]listed, error) {
+func (w *sentinelWatcher) listReplicas(pool *redigo.Pool) ([]listed, error) {
 	names := [...]string{"replicas", "slaves"}
 	if w.oldName {
 		names = [...]string{"slaves", "replicas"}
@@ -142,7 +142,7 @@ func (w *watcher) listReplicas(pool *redigo.Pool) ([]listed, error) {
 }
 
 // note counts and logs a refusal of command, if err is one.
-func (w *watcher) note(command string, err error) {
+func (w *sentinelWatcher) note(command string, err error) {
 	if reply, ok := refusedBySentinel(err); ok {
 		w.refusals.note(w.d.name, w.addr, cmp.Or(repliedTo(reply.Error()), command), reply, time.Now())
 	}
@@ -156,8 +156,9 @@ func (r sentinelError) Error() string { return string(r) }
 // RedisError implements redis.Error.
 func (sentinelError) RedisError() {}
 
-// refusedBySentinel returns a Sentinel's reply that refuses what we asked. The Sentinel library keeps the cause of its errors unexported,
-// so that they can be told by their text alone.
+// refusedBySentinel returns a Sentinel's reply that refuses what we asked. The
+// Sentinel library keeps the cause of its errors unexported, so that they can be
+// told by their text alone.
 func refusedBySentinel(err error) (redis.Error, bool) {
 	if err == nil {
 		return nil, false
@@ -184,7 +185,7 @@ func (l *listed) available() bool { return !l.has("disconnected") && !l.has("s_d
 // list asks for the master's replicas ("replicas") or for its other Sentinels.
 // The library's Slaves does not tell which one is being promoted, and its
 // SentinelAddrs and Discover fail with the redigo of today on every reply.
-func (w *watcher) list(pool *redigo.Pool, kind string) ([]listed, error) {
+func (w *sentinelWatcher) list(pool *redigo.Pool, kind string) ([]listed, error) {
 	c := pool.Get()
 	defer c.Close()
 	reply, err := redigo.Values(c.Do("SENTINEL", kind, w.d.master))
@@ -217,7 +218,7 @@ const (
 
 // listen keeps subscribed to the Sentinel's announcements until ctx ends. What
 // it misses while it is not, the next second's question finds.
-func (w *watcher) listen(ctx context.Context) {
+func (w *sentinelWatcher) listen(ctx context.Context) {
 	for ctx.Err() == nil {
 		if l, err := openLink(ctx, w.d.sentinelOptions(w.addr), events); err == nil {
 			w.hurry() // it may have spoken before we listened
@@ -232,7 +233,7 @@ func (w *watcher) listen(ctx context.Context) {
 	}
 }
 
-func (w *watcher) follow(ctx context.Context, l *link) {
+func (w *sentinelWatcher) follow(ctx context.Context, l *link) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -253,7 +254,7 @@ func concerns(payload, master string) bool {
 	return slices.Contains(strings.Fields(payload), master)
 }
 
-func (w *watcher) hurry() {
+func (w *sentinelWatcher) hurry() {
 	select {
 	case w.kick <- struct{}{}:
 	default:

@@ -16,6 +16,8 @@ const (
 	// maxChunkLine bounds the line before a chunk: its size and its extensions,
 	// which nobody uses.
 	maxChunkLine = 256
+	// maxExtensions bounds the extensions of all chunks together.
+	maxExtensions = 4 << 10
 	// maxTrailer bounds the header lines after the last chunk, which are passed over.
 	maxTrailer = 4 << 10
 )
@@ -27,7 +29,8 @@ type Body struct {
 	left    int // bytes that are to come of the body or the present chunk
 	stage   bodyStage
 	content []byte
-	trailer int // bytes of it so far
+	excess  int // bytes of chunk extensions so far
+	trailer int // bytes of the trailer so far
 }
 
 type bodyStage uint8
@@ -52,7 +55,7 @@ func (r *Request) Body(limit int) (*Body, error) {
 		return nil, BadRequest("both Transfer-Encoding and Content-Length")
 	case len(codings) > 0 && r.HTTP10:
 		return nil, BadRequest("Transfer-Encoding in HTTP/1.0")
-	case len(codings) == 1 && strings.EqualFold(codings[0], "chunked"):
+	case len(codings) == 1 && IsToken(codings[0]) && strings.EqualFold(codings[0], "chunked"): // a token is ASCII: no other letter folds to k
 		return &Body{limit: limit, stage: bodyChunk}, nil
 	case len(codings) > 0:
 		return nil, &Error{
@@ -62,16 +65,16 @@ func (r *Request) Body(limit int) (*Body, error) {
 	case len(length) == 0:
 		return &Body{}, nil
 	}
-	n, ok := decimal(length[0], 10)
+	n, ok := number(length[0], 10)
 	switch {
 	case !ok:
 		return nil, BadRequest("Content-Length: %.80q is not a number", length[0])
-	case n > limit:
+	case n > uint64(max(0, limit)):
 		return nil, tooLarge(limit)
 	case n == 0:
 		return &Body{}, nil
 	}
-	return &Body{limit: limit, left: n, stage: bodySized}, nil
+	return &Body{limit: limit, left: int(n), stage: bodySized}, nil
 }
 
 // ExpectsContinue reports whether the client waits for Continue before it sends
@@ -92,8 +95,21 @@ func (r *Request) ExpectsContinue() (bool, error) {
 }
 
 // KeepsAlive reports whether the client may send another request over the same
-// connection. One that speaks HTTP/1.0 may not, whatever it asks for.
-func (r *Request) KeepsAlive() bool { return !r.HTTP10 && !r.Lists("Connection", "close") }
+// connection. One that speaks HTTP/1.0 may not, whatever it asks for, and one
+// whose Connection header is no list of tokens neither.
+func (r *Request) KeepsAlive() bool {
+	if r.HTTP10 {
+		return false
+	}
+	for _, v := range r.Values("Connection") {
+		for e := range Elements(v) {
+			if !IsToken(e) || strings.EqualFold(e, "close") {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // Ended reports whether the whole body is there.
 func (b *Body) Ended() bool { return b.stage == bodyEnded }
@@ -164,17 +180,23 @@ func (b *Body) takeSize(buf []byte) (int, error) {
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	digits, _, _ := strings.Cut(line, ";")
-	size, ok := decimal(strings.TrimRight(digits, " \t"), 16)
+	digits, _, extended := strings.Cut(line, ";")
+	if extended {
+		digits = strings.TrimRight(digits, " \t")
+		b.excess += len(line) - len(digits)
+	}
+	size, ok := number(digits, 16)
 	switch {
 	case !ok:
 		return 0, BadRequest("%.80q is not the size of a chunk", line)
-	case size > b.limit-len(b.content):
+	case b.excess > maxExtensions:
+		return 0, BadRequest("over %d bytes of chunk extensions", maxExtensions)
+	case size > uint64(max(0, b.limit-len(b.content))):
 		return 0, tooLarge(b.limit)
 	case size == 0:
 		b.stage = bodyTrailer
 	default:
-		b.left, b.stage = size, bodyContent
+		b.left, b.stage = int(size), bodyContent
 	}
 	return n, nil
 }
@@ -215,17 +237,14 @@ func takeLine(buf []byte, limit int) (line string, n int, err error) {
 	return string(text), end + 1, nil
 }
 
-// decimal reads a number of digits alone, without sign, in a base up to 16. It
-// may have 8 digits at most: no body is that long.
-func decimal(s string, base int) (n int, ok bool) {
+// number reads a number of digits alone, without sign, in a base up to 16. It may
+// have 8 digits at most: no body is that long.
+func number(s string, base int) (n uint64, ok bool) {
 	if s == "" || len(strings.TrimLeft(s, "0")) > 8 || len(s) > 32 {
 		return 0, false
 	}
-	u, err := strconv.ParseUint(s, base, 32)
-	if err != nil || s[0] == '+' || strings.Contains(s, "_") {
-		return 0, false
-	}
-	return int(u), true
+	n, err := strconv.ParseUint(s, base, 32)
+	return n, err == nil && s[0] != '+' && !strings.Contains(s, "_")
 }
 
 func tooLarge(limit int) error {

@@ -38,6 +38,9 @@ var bodies = []struct{ name, request, content, rest, code string }{
 	{"of no length", post("", "Content-Length:"), "", "", "bad_request"},
 	{"both ways", post("", "Content-Length: 5", "Transfer-Encoding: chunked"), "", "", "bad_request"},
 	{"compressed", post("", "Transfer-Encoding: gzip, chunked"), "", "", "transfer_encoding_unknown"},
+	{"chunked with the sign of Kelvin", post("", "Transfer-Encoding: chun\u212Aed"), "", "", "transfer_encoding_unknown"},
+	{"extensions without end", post(strings.Repeat("1;"+strings.Repeat("x", 200)+"\r\ny\r\n", 30), "Transfer-Encoding: chunked"), "", "", "bad_request"},
+	{"a chunk size with a space", post("1 \r\ny\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), "", "", "bad_request"},
 	{"chunked twice", post("", "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"), "", "", "transfer_encoding_unknown"},
 	{"chunked, in HTTP/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "", "", "bad_request"},
 	{"a chunk too large", post("41\r\n", "Transfer-Encoding: chunked"), "", "", "body_too_large"},
@@ -135,6 +138,7 @@ func TestExpectAndKeepAlive(t *testing.T) {
 		{post("", "Expect: 100-Continue"), true, true, 0},
 		{post("", "Expect: a miracle"), false, true, http.StatusExpectationFailed},
 		{post("", "Connection: keep-alive, Close"), false, false, 0},
+		{post("", `Connection: close, "x y"`), false, false, 0},
 		{"POST / HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n\r\n", false, false, 0},
 	} {
 		req, _, err := ParseRequest([]byte(c.request))

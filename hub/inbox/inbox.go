@@ -85,10 +85,9 @@ func New(cfg Config, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prome
 // does so itself, for a few seconds, when a new master may mend what failed.
 //
 // A ttl above Config.MaxAge, or not above zero, is an error that wraps
-// hub.ErrInvalid. A *hub.RoomError says that a server
-// is above its watermark, or that m.Account holds all that it may. On these and
-// other errors some inboxes may have it; the others wrap hub.ErrUnavailable when
-// Redis was the cause.
+// hub.ErrInvalid. A *hub.RoomError says that a server is above its watermark, or
+// that m.Account holds all that it may. On these and other errors some inboxes may
+// have it; the others wrap hub.ErrUnavailable when Redis was the cause.
 func (in *Inbox) Store(ctx context.Context, users []hub.UserID, m *hub.Stored, ttl time.Duration) error {
 	if ttl <= 0 || ttl > in.cfg.MaxAge {
 		return hub.Invalid("store", "%v, want more than 0 and at most %v", ttl, in.cfg.MaxAge)

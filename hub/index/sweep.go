@@ -16,11 +16,10 @@ import (
 	"github.com/homing/homing/redisx"
 )
 
-// sweeper removes what dead processes left. It looks for a
-// reason often (a dead process that is still in the set of processes, or an
-// entry met whose process is not) and sweeps without one now and then. Of all
-// Indexes on one Redis one at a time takes the turn; two at once would only
-// waste work.
+// sweeper removes what dead processes left. It looks for a reason often (a dead
+// process that is still in the set of processes, or an entry met whose process is
+// not) and sweeps without one now and then. Of all Indexes on one Redis one at a
+// time takes the turn; two at once would only waste work.
 type sweeper struct{ ix *Index }
 
 // run sweeps until ctx ends.

@@ -357,7 +357,7 @@ func (c *Census) showLocked(r *Roll) {
 }
 
 // Changed returns a channel that is closed when a process is born or dies after
-// the call. Roll.Since tells which.
+// the call. Roll.Since tells which; take the channel first, and the Roll then.
 func (c *Census) Changed() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

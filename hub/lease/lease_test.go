@@ -307,7 +307,7 @@ func TestWhoAnswersLives(t *testing.T) {
 func TestBirthsAndDeathsAreTold(t *testing.T) {
 	w := newTown(t)
 	id := hub.NewProcessID()
-	before, changed := w.census.Roll(), w.census.Changed()
+	changed, before := w.census.Changed(), w.census.Roll()
 	hears := func(what string) (born []hub.Process, gone []hub.ProcessID) {
 		t.Helper()
 		select {

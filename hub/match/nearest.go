@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/homing/homing/hub"
 )
 
 // Nearest is the Function that lets each ticket, oldest first, play with those of
@@ -25,7 +27,7 @@ type candidate struct {
 
 	step  *Step
 	taken bool
-	met   *candidate // who looked at it last
+	met   int // the look at which it was met last
 }
 
 // pool is the tickets of one label that accept the same, by rating.
@@ -64,6 +66,7 @@ type round struct {
 	oldest []*candidate
 	pools  map[string][]*pool // by label
 	all    []*pool
+	looks  int
 }
 
 func newRound(q *Queue, now time.Time, waiting []*Ticket) *round {
@@ -249,24 +252,35 @@ func (r *round) seed(c *candidate) (Match, bool) {
 	if c.taken {
 		return Match{}, false
 	}
+	for asks := r.queue.players(); ; {
+		p := r.gather(c, asks)
+		teams := p.balance(r.queue.free())
+		empty := slices.ContainsFunc(teams, func(t []*Ticket) bool { return len(t) == 0 })
+		switch {
+		case p.players >= p.least && !empty:
+			return p.match(nil, teams), true
+		case r.queue.leastOf(c.step) > p.players || p.least <= r.queue.leastOf(c.step):
+			return Match{}, false
+		}
+		asks = p.least - 1 // without those who ask for more than there are
+	}
+}
+
+// gather takes those around c who accept each other and ask for so many players
+// at most.
+func (r *round) gather(c *candidate, asks int) *party {
 	p := newParty(r.queue)
 	p.take(c)
-	c.met = c
+	r.looks++
+	c.met = r.looks
 	r.among(c.Labels, c.step.AnyLabel, c.Rating, func(x *candidate) bool {
-		if x.met != c && agree(c, x) && p.accepts(x) {
+		if x.met != r.looks && r.queue.leastOf(x.step) <= asks && agree(c, x) && p.accepts(x) {
 			p.take(x)
 		}
-		x.met = c
+		x.met = r.looks
 		return !p.full()
 	})
-	if p.players < p.least {
-		return Match{}, false
-	}
-	teams := p.balance(r.queue.free())
-	if slices.ContainsFunc(teams, func(t []*Ticket) bool { return len(t) == 0 }) {
-		return Match{}, false
-	}
-	return p.match(nil, teams), true
+	return p
 }
 
 // free is the seats of each team of a new match.
@@ -278,9 +292,13 @@ func (q *Queue) free() []int {
 	return free
 }
 
-// accepts reports whether x may play with all members, as far as labels go.
+// accepts reports whether x may play with all members, as far as labels go. Nobody
+// plays with himself.
 func (p *party) accepts(x *candidate) bool {
-	return !slices.ContainsFunc(p.members, func(m *candidate) bool { return !agree(m, x) })
+	return !slices.ContainsFunc(p.members, func(m *candidate) bool {
+		same := func(u hub.UserID) bool { return slices.Contains(m.Players, u) }
+		return !agree(m, x) || slices.ContainsFunc(x.Players, same)
+	})
 }
 
 // agree reports whether two tickets share a label, or both do not mind.
@@ -304,12 +322,11 @@ func (r *round) among(labels []string, all bool, rating float64, yield func(*can
 			walks = append(walks, p.walk(rating))
 		}
 	}
-	if all {
-		enter(r.all)
-	} else {
-		for _, l := range labelsOf(labels) {
-			enter(r.pools[l])
-		}
+	for _, l := range labelsOf(labels) {
+		enter(r.pools[l])
+	}
+	if all { // those of other labels must not mind either
+		enter(slices.DeleteFunc(slices.Clone(r.all), func(p *pool) bool { return !p.step.AnyLabel }))
 	}
 	for range lookAt * r.queue.players() {
 		var next *walk
@@ -336,12 +353,13 @@ func (r *round) fill(b *Backfill, now time.Time) (Match, bool) {
 	step := r.queue.step(now.Sub(b.Since))
 	room := &candidate{Ticket: &Ticket{Rating: b.Rating, Labels: b.Labels}, step: step}
 	p.window, p.min, p.max = windowOf(step), b.Rating, b.Rating
+	r.looks++
 	var near []*candidate
 	r.among(b.Labels, step.AnyLabel, b.Rating, func(x *candidate) bool {
-		if x.met != room && agree(room, x) {
+		if x.met != r.looks && agree(room, x) {
 			near = append(near, x)
 		}
-		x.met = room
+		x.met = r.looks
 		return true
 	})
 	slices.SortStableFunc(near, func(a, b *candidate) int { return a.Since.Compare(b.Since) })

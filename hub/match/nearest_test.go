@@ -3,6 +3,7 @@ package match
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -179,6 +180,38 @@ func six(waited time.Duration) (all []*Ticket) {
 	return all
 }
 
+// One that asks for more than there are keeps nobody else waiting.
+func TestAFreshTicketBlocksNobody(t *testing.T) {
+	q := squads()
+	q.TeamSize = 2
+	q.Steps = []Step{{}, {After: 10 * time.Second, Players: 2}}
+	got := match(t, q, nil, ticket("a", 1, 0, 20*time.Second), ticket("b", 1, 0, 19*time.Second), ticket("z", 1, 0, 0))
+	if !slices.EqualFunc(got, [][]string{{"a", "b"}}, slices.Equal) {
+		t.Errorf("%v", got)
+	}
+}
+
+// Who minds no label finds those of its own among many that would not agree.
+func TestManyOfOtherLabels(t *testing.T) {
+	q := duel()
+	q.Steps = []Step{{Window: 10}, {After: 10 * time.Second, Window: 100, AnyLabel: true}}
+	waiting := []*Ticket{ticket("c", 1, 0, 20*time.Second, "eu"), ticket("x", 1, 50, 20*time.Second, "eu")}
+	for i := range 66 {
+		waiting = append(waiting, ticket(fmt.Sprint("f", i), 1, float64(50*(i%2)), 0, fmt.Sprint("own", i)))
+	}
+	if got := match(t, q, nil, waiting...); !slices.EqualFunc(got, [][]string{{"c", "x"}}, slices.Equal) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestNobodyPlaysWithHimself(t *testing.T) {
+	a, b := ticket("a", 1, 0, 1), ticket("b", 1, 0, 0)
+	b.Players = a.Players
+	if got := match(t, duel(), nil, a, b); got != nil {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestTeamsAreBalanced(t *testing.T) {
 	q := squads()
 	q.TeamSize = 2
@@ -251,6 +284,8 @@ func TestQueuesThatCannotBe(t *testing.T) {
 		"too few players": func(q *Queue) { q.Steps[1].Players = 1 },
 		"a large party":   func(q *Queue) { q.Parties = []int{2} },
 		"no end":          func(q *Queue) { q.Expire = 0 },
+		"an overflow":     func(q *Queue) { q.Teams, q.TeamSize = 64, 1<<58+1 },
+		"no window":       func(q *Queue) { q.Steps[1].Window = math.NaN() },
 	} {
 		q := duel()
 		change(q)

@@ -42,7 +42,8 @@ type Step struct {
 	// 0: any distance.
 	Window float64
 	// Players is how many players its match must have at least; 0: all teams full.
-	// A team that is not full has at least one.
+	// A team that is not full has at least one. For a room that lacks players it
+	// does not count: who joins that plays at once.
 	Players int
 	// AnyLabel has it play with tickets that share none of its labels.
 	AnyLabel bool
@@ -57,7 +58,7 @@ func (q *Queue) Validate() error {
 		return fmt.Errorf("queue %q: the name must match %s", q.Name, queueName)
 	case q.Teams < 1 || q.Teams > MaxTeams:
 		return fmt.Errorf("queue %s: %d teams, want 1 to %d", q.Name, q.Teams, MaxTeams)
-	case q.TeamSize < 1 || q.players() > MaxPlayers || q.players() < 2:
+	case q.TeamSize < 1 || q.TeamSize > MaxPlayers || q.players() > MaxPlayers || q.players() < 2:
 		return fmt.Errorf("queue %s: %d players, want 2 to %d", q.Name, q.players(), MaxPlayers)
 	case q.Expire <= 0:
 		return fmt.Errorf("queue %s: expire %v, want more than 0", q.Name, q.Expire)
@@ -84,7 +85,7 @@ func (q *Queue) checkStep(i int, s *Step) error {
 	switch {
 	case i > 0 && s.After <= q.Steps[i-1].After:
 		return fmt.Errorf("queue %s: step %d after %v, want later than the one before", q.Name, i, s.After)
-	case s.Window < 0:
+	case s.Window < 0 || math.IsNaN(s.Window):
 		return fmt.Errorf("queue %s: step %d: window %v, want 0 or more", q.Name, i, s.Window)
 	case s.Players != 0 && (s.Players < max(2, q.Teams) || s.Players > q.players()):
 		return fmt.Errorf("queue %s: step %d: %d players, want 0, or %d to %d", q.Name, i, s.Players, max(2, q.Teams), q.players())

@@ -7,9 +7,9 @@ import (
 	"github.com/homing/homing/hub"
 )
 
-// Health says what keeps the dispatcher from serving now. Nothing is sent: it looks a user
-// up and tries a write on every data shard, asks whether messages come back
-// through pub/sub, what Redis has refused lately, and what it would refuse.
+// Health says what keeps the dispatcher from serving now. Nothing is sent: it
+// looks a user up and tries a write on every data shard, asks whether messages come
+// back through pub/sub, what Redis has refused lately, and what it would refuse.
 func (d *Deps) Health(ctx context.Context) hub.Health {
 	var h hub.Health
 	d.checkData(ctx, &h)

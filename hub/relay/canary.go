@@ -115,8 +115,8 @@ func (c *canaries) anyReturns(now time.Time) bool {
 	return false
 }
 
-// run probes every shard until ctx ends, has the servers left that bring nothing
-// back, and calls each with every round.
+// run probes every shard until ctx ends. It calls leave for a shard whose server
+// brings nothing back, and each once a round.
 func (c *canaries) run(ctx context.Context, leave func(shard int), each func(time.Time)) error {
 	tick := time.NewTicker(canaryEvery)
 	defer tick.Stop()

@@ -14,5 +14,8 @@
 //	outgoing.go  what one sender keeps for one receiver   (no I/O, no clock)
 //	incoming.go  what one receiver knows of one sender    (no I/O, no clock)
 //	send.go receive.go tend.go  the two put to work
+//	network.go   the ways to other processes: a lane for each shard
 //	lane.go      the pipeline to one shard
+//	witness.go   who lives: questions, answers and what came of them
+//	canary.go    whether what is published comes back
 package relay

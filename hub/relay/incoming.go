@@ -180,7 +180,7 @@ func (in *incoming) skipTo(lowest uint64, now time.Time, handle func(*Message) b
 
 // giveUp skips the first gap when it has stood for longer than patience, and
 // reports how many sequence numbers that were. Its sender is gone: a living
-// one would have sent a lowest above the gap.
+// one would have said that its lowest number is above the gap.
 func (in *incoming) giveUp(now time.Time, patience time.Duration, handle func(*Message) bool) (skipped uint64) {
 	if len(in.waiting) == 0 || now.Sub(in.moved) < patience {
 		return 0

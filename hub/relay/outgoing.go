@@ -61,8 +61,8 @@ func (o *outgoing) lowest() uint64 {
 
 // confirm takes an ack: it lets go of what was handled, remembers what
 // arrived, and returns the messages that the ack names as missing and that
-// were not sent again within the timeout, counting them as sent now. An
-// ack from before the present lowest, or of what was never sent, changes nothing.
+// were not sent again within the timeout, counting them as sent now. An ack of
+// what is below lowest() already, or of what was never sent, changes nothing.
 func (o *outgoing) confirm(p *packet, now time.Time, timeout time.Duration) (again []*retained) {
 	if p.next > o.next {
 		return nil
@@ -88,9 +88,8 @@ func (o *outgoing) confirm(p *packet, now time.Time, timeout time.Duration) (aga
 	return again
 }
 
-// due returns what has not arrived and was not sent again for the time of
-// the timeout, doubled for each try up to eight times, counting it as sent now.
-// limit bounds how many, and resendBytes how much.
+// due returns what has not arrived and was not sent again within the timeout,
+// which doubles with each try up to eightfold, counting it as sent now. limit bounds how many, and resendBytes how much.
 func (o *outgoing) due(now time.Time, timeout time.Duration, limit int) (again []*retained) {
 	room := resendBytes
 	for seq := max(o.arrived, o.lowest()); seq < o.next && len(again) < limit && room > 0; seq++ {

@@ -50,21 +50,21 @@ func TestParsePacketRefuses(t *testing.T) {
 	badSender := append([]byte(nil), data...)
 	badSender[3] = ' '
 	for name, b := range map[string][]byte{
-		"nothing":             nil,
-		"another version":     append([]byte{9}, data[1:]...),
-		"another kind":        wire(packet{kind: 9}),
-		"a short sender":      data[:9],
-		"a bad sender":        badSender,
-		"no time":             data[:13],
-		"no sequence":         data[:14],
-		"a lowest above":      wire(packet{kind: kindData, seq: 7, lowest: 8}),
-		"a lowest of zero":    wire(packet{kind: kindData, seq: 7}),
-		"more than arrived":   wire(packet{kind: kindAck, handled: 8, next: 7}),
-		"too many gaps":       wire(packet{kind: kindAck, missing: make([]span, maxSpans+1)}),
-		"a reply too long":    wire(packet{kind: kindAck, replies: []reply{{1, make([]byte, MaxReply+1)}}}),
-		"bytes left over":     append(wire(packet{kind: kindAck}), 0),
-		"a canary cut short":  wire(packet{kind: kindCanary, nonce: 1 << 40})[:16],
-		"a canary and a half": append(wire(packet{kind: kindCanary}), 0),
+		"nothing":                          nil,
+		"another version":                  append([]byte{9}, data[1:]...),
+		"another kind":                     wire(packet{kind: 9}),
+		"a short sender":                   data[:9],
+		"a bad sender":                     badSender,
+		"no time":                          data[:13],
+		"no sequence":                      data[:14],
+		"a lowest number that is too high": wire(packet{kind: kindData, seq: 7, lowest: 8}),
+		"no lowest number":                 wire(packet{kind: kindData, seq: 7}),
+		"more than arrived":                wire(packet{kind: kindAck, handled: 8, next: 7}),
+		"too many gaps":                    wire(packet{kind: kindAck, missing: make([]span, maxSpans+1)}),
+		"a reply too long":                 wire(packet{kind: kindAck, replies: []reply{{1, make([]byte, MaxReply+1)}}}),
+		"bytes left over":                  append(wire(packet{kind: kindAck}), 0),
+		"a canary cut short":               wire(packet{kind: kindCanary, nonce: 1 << 40})[:16],
+		"a canary and a half":              append(wire(packet{kind: kindCanary}), 0),
 	} {
 		if p, err := parsePacket(b); !errors.Is(err, ErrBadPacket) {
 			t.Errorf("%s: got %+v, %v; want ErrBadPacket", name, p, err)

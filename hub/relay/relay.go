@@ -117,8 +117,9 @@ type settled struct {
 // in the order they were sent, each once.
 type Handler func(*Message) bool
 
-// Upper is what stands above a relay: who is called while it runs. None of its
-// functions may block for long.
+// Upper is what stands above a relay: who is called while it runs. Nothing of it
+// may block or call the relay, but that Handle may call Message.Done; GivenUp alone
+// may do both for a moment.
 type Upper struct {
 	Handle  Handler           // takes the messages
 	GivenUp func([]Abandoned) // is told what was not confirmed within the window; may be nil
@@ -229,7 +230,7 @@ func (r *Relay) begin(upper Upper) {
 	r.witness.holder, r.witness.judge = upper.Holder, upper.Judge
 }
 
-// leave leaves the server that is subscribed at on a shard.
+// leave leaves the server at which the relay is subscribed on a shard.
 func (r *Relay) leave(shard int) {
 	r.log.Warn("no canary came back: leaving the server subscribed at", "shard", r.network.lanes[shard].name)
 	r.sub.Leave(shard)
