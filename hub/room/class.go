@@ -16,6 +16,7 @@ const (
 
 	maxTickBytes = 1 << 20 // of the events of one tick
 	maxTimers    = 1024
+	maxTicks     = 1 << 52 // more than any room lives, and no sum of two overflows
 )
 
 // Class is a kind of room. Its fields do not change while rooms of it live.
@@ -65,10 +66,17 @@ func (c *Class) Validate() error {
 		return fmt.Errorf("class %s: %d ticks per second, want 1 to %d", c.Name, c.Hz, MaxHz)
 	case c.Reserve <= 0 || c.Grace < 0 || c.Idle <= 0:
 		return fmt.Errorf("class %s: reserve %v, grace %v, idle %v: want more than 0; the grace may be 0", c.Name, c.Reserve, c.Grace, c.Idle)
-	case c.MemberRate <= 0 || c.MemberBytes <= 0 || c.RoomBytes <= 0:
+	}
+	return c.checkBounds()
+}
+
+func (c *Class) checkBounds() error {
+	switch {
+	case !(c.MemberRate > 0 && c.MemberBytes > 0 && c.RoomBytes > 0): // NaN is not
+
 		return fmt.Errorf("class %s: rates %v, %v, %v: want more than 0", c.Name, c.MemberRate, c.MemberBytes, c.RoomBytes)
-	case c.StateKeys < 0 || c.StateBytes < 0 || c.LogBytes < 0:
-		return fmt.Errorf("class %s: bounds %d, %d, %d: want 0 or more", c.Name, c.StateKeys, c.StateBytes, c.LogBytes)
+	case c.StateKeys < 0 || c.StateBytes < 0 || c.LogBytes < 0 || c.StateBytes+c.LogBytes > MaxSnapshot/2:
+		return fmt.Errorf("class %s: bounds %d, %d, %d: want 0 or more, and at most %d bytes together, so that a snapshot holds them", c.Name, c.StateKeys, c.StateBytes, c.LogBytes, MaxSnapshot/2)
 	}
 	return nil
 }

@@ -34,14 +34,15 @@ func (e *events) add(to Audience, from hub.UserID, data []byte) {
 // unsent is the bytes of events that wait for the end of the tick.
 func (e *events) unsent() int { return e.bytes - e.told }
 
-// since returns the events after the one with the number n. whole is whether all
+// since returns the events after the one with the number n, which is below next.
+// whole is whether all
 // of them are still there.
 func (e *events) since(n uint64) (after []event, whole bool) {
-	first := e.next - uint64(len(e.log))
-	if n+1 < first {
+	first := e.next - uint64(len(e.log)) // at least 1
+	if n < first-1 {
 		return e.log, false
 	}
-	return e.log[min(n+1-first, uint64(len(e.log))):], true
+	return e.log[min(n-(first-1), uint64(len(e.log))):], true
 }
 
 // settle notes that all were sent, and forgets the oldest.
@@ -57,11 +58,4 @@ func (e *events) settle() {
 		e.log = nil
 	}
 	e.told = e.bytes
-}
-
-// forget takes who sits on seat out of every audience.
-func (e *events) forget(seat int) {
-	for i := range e.log {
-		e.log[i].to.forget(seat)
-	}
 }

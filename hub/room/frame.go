@@ -90,14 +90,18 @@ func (f *frame) event(e *event) {
 }
 
 // states appends those keys that may be read. count is how many these are.
-func (f *frame) states(keys []string, count int, of func(key string) (data []byte, gone, visible bool)) {
+func (f *frame) states(keys []string, count int, of func(key string) (data []byte, t told)) {
 	if f.binary {
 		f.b = binary.AppendUvarint(f.b, uint64(count))
 	}
 	f.inside = false
 	for _, key := range keys {
-		if data, gone, visible := of(key); visible {
-			f.state(key, data, gone)
+		switch data, t := of(key); t {
+		case toldValue:
+			f.state(key, data, false)
+		case toldGone:
+			f.state(key, nil, true)
+		case toldNothing:
 		}
 	}
 	if !f.binary && f.inside {

@@ -20,7 +20,7 @@ type Logic interface {
 	Timer(t *Table, name string)
 	// Signal is what the backend says; the reply goes back to it.
 	Signal(t *Table, name string, data []byte) (reply []byte, err error)
-	// Close is called last, unless the logic has panicked.
+	// Close is called last, unless the logic has panicked or the room has moved.
 	Close(t *Table)
 	// Snapshot returns all that Restore needs. It must not be nil.
 	Snapshot() ([]byte, error)

@@ -33,6 +33,7 @@ const (
 	opSignal  = "signal"
 	opFinish  = "finish"
 	opTick    = "tick"
+	opSave    = "snapshot"
 )
 
 // Recorder writes what happens to a room from its beginning on. A write that
@@ -113,6 +114,8 @@ func (r *Room) apply(in Input) error {
 		r.Finish(in.Data)
 	case opTick:
 		r.Tick(in.At)
+	case opSave:
+		_, _ = r.Snapshot(in.At)
 	default:
 		return fmt.Errorf("%q is nothing that happens to a room", in.Op)
 	}

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -49,6 +50,7 @@ type Room struct {
 	states   states
 	events   events
 	timers   []timer
+	serial   int64  // of the last timer
 	bytes    budget // of all members
 	metadata []byte
 	locked   bool
@@ -57,10 +59,11 @@ type Room struct {
 	skipped int64         // ticks left out before the present one
 	next    time.Duration // when the next tick is due
 	empty   time.Duration // since when nobody has a seat
-	joined  []int         // seats that came since the last tick
-	read    []uint64      // the last event that each of those has read
-	stats   Stats
-	record  *Recorder // nil: nothing is recorded
+	vacated bool          // a seat was given up since the last tick
+
+	arrivals []arrival
+	stats    Stats
+	record   *Recorder // nil: nothing is recorded
 
 	depth     int // of calls of the logic within each other
 	finishing bool
@@ -69,8 +72,9 @@ type Room struct {
 }
 
 type timer struct {
-	at   int64
-	name string
+	at     int64
+	serial int64 // grows with each that is set
+	name   string
 }
 
 // Stats counts what happened in a room.
@@ -151,7 +155,7 @@ func (r *Room) Reserve(user hub.UserID, now time.Duration) (seat int, err error)
 // user says counts no more. after is the number of the last event that the user
 // has read, 0 for none: the next frame has the later ones and every state. The
 // generation returned is this connection's. The errors are ErrClosed and
-// ErrNoSeat.
+// ErrNoSeat, also when the logic does not let the user stay.
 func (r *Room) Join(user hub.UserID, after uint64) (seat int, generation uint64, err error) {
 	r.note(Input{Op: opJoin, User: user, After: after})
 	if r.ended != "" {
@@ -165,19 +169,28 @@ func (r *Room) Join(user hub.UserID, after uint64) (seat int, generation uint64,
 	if !back {
 		x.first = r.events.next
 	}
-	r.greet(seat, max(after, x.first-1))
 	generation = x.generation
+	r.greet(seat, after)
 	r.run(func() { r.logic.Join(r.table(), Member{user, seat}, back) })
+	if r.ended != "" {
+		return -1, 0, ErrClosed
+	}
+	if _, err := r.seats.at(seat, generation); err != nil {
+		return -1, 0, err
+	}
 	return seat, generation, nil
 }
 
-// greet has the next frame of a seat tell all that it has missed.
+// greet has the next frame of a seat tell all that it has missed. A place that this
+// room has not reached is none: the client is of a room that went on elsewhere, or
+// lies.
 func (r *Room) greet(seat int, after uint64) {
-	if i := slices.Index(r.joined, seat); i >= 0 {
-		r.read[i] = after
-		return
+	a := arrival{seat: seat, after: after, lost: after >= r.events.next}
+	if first := r.seats.all[seat].first; a.lost || after < first-1 {
+		a.after = first - 1
 	}
-	r.joined, r.read = append(r.joined, seat), append(r.read, after)
+	r.forgetArrival(seat)
+	r.arrivals = append(r.arrivals, a)
 }
 
 // Gone says that the connection of a generation has ended: its user may come back
@@ -189,6 +202,7 @@ func (r *Room) Gone(seat int, generation uint64, now time.Duration) {
 		return
 	}
 	x.stage, x.until = seatAway, now+r.class.Grace
+	r.forgetArrival(seat)
 }
 
 // Leave gives the seat of a connection up. It does nothing for an older one.
@@ -225,21 +239,30 @@ func (r *Room) mayTake(seat int, generation uint64, data []byte, now time.Durati
 		return err
 	case len(data) > MaxMessage:
 		return ErrTooLarge
-	case !x.messages.spend(now, r.class.MemberRate, 1),
-		!x.bytes.spend(now, r.class.MemberBytes, float64(len(data))),
-		!r.bytes.spend(now, r.class.RoomBytes, float64(len(data))):
+	case !x.messages.spend(now, r.class.MemberRate, 1, 1),
+		!x.bytes.spend(now, r.class.MemberBytes, float64(len(data)), MaxMessage),
+		!r.bytes.spend(now, r.class.RoomBytes, float64(len(data)), MaxMessage):
 		return ErrTooMuch
-	case !r.class.Binary && !jsontext.Value(data).IsValid():
+	case !r.fits(data):
 		return ErrNotJSON
 	}
 	return nil
 }
 
-// Signal is what the backend says. The error is ErrClosed or the logic's.
+// fits reports whether data can stand in a frame.
+func (r *Room) fits(data []byte) bool { return r.class.Binary || jsontext.Value(data).IsValid() }
+
+// Signal is what the backend says. The error is ErrClosed, ErrTooLarge, ErrNotJSON
+// or the logic's.
 func (r *Room) Signal(name string, data []byte) (reply []byte, err error) {
 	r.note(Input{Op: opSignal, Name: name, Data: data})
-	if r.ended != "" {
+	switch {
+	case r.ended != "":
 		return nil, ErrClosed
+	case len(data) > MaxMessage:
+		return nil, ErrTooLarge
+	case !r.fits(data):
+		return nil, ErrNotJSON
 	}
 	r.run(func() { reply, err = r.logic.Signal(r.table(), name, data) })
 	if r.ended != "" && reply == nil && err == nil {
@@ -294,21 +317,28 @@ func (r *Room) giveUpSeats(now time.Duration) {
 	}
 }
 
+// runTimers calls the timers that are due, in the order of their times. One that is
+// set meanwhile waits for the next tick.
 func (r *Room) runTimers() {
-	for r.ended == "" {
-		i := slices.IndexFunc(r.timers, func(x timer) bool { return x.at <= r.tick })
-		if i < 0 {
+	for last := r.serial; r.ended == ""; {
+		next := -1
+		for i, x := range r.timers {
+			if x.at <= r.tick && x.serial <= last && (next < 0 || x.at < r.timers[next].at) {
+				next = i
+			}
+		}
+		if next < 0 {
 			return
 		}
-		name := r.timers[i].name
-		r.timers = slices.Delete(r.timers, i, i+1)
+		name := r.timers[next].name
+		r.timers = slices.Delete(r.timers, next, next+1)
 		r.run(func() { r.logic.Timer(r.table(), name) })
 	}
 }
 
 func (r *Room) checkIdle(now time.Duration) {
-	if r.seats.taken > 0 {
-		r.empty = now
+	if r.seats.taken > 0 || r.vacated {
+		r.empty, r.vacated = now, false
 	} else if now-r.empty >= r.class.Idle {
 		r.end(EndIdle, nil)
 	}
@@ -367,11 +397,8 @@ func (r *Room) free(seat int, why LeaveReason, reason string) {
 	m, seated := Member{x.user, seat}, x.stage != seatReserved
 	r.out.Left(seat, m, why, reason)
 	r.seats.free(seat)
-	r.states.forget(seat)
-	r.events.forget(seat)
-	if i := slices.Index(r.joined, seat); i >= 0 {
-		r.joined, r.read = slices.Delete(r.joined, i, i+1), slices.Delete(r.read, i, i+1)
-	}
+	r.vacated = true
+	r.forgetArrival(seat)
 	if seated {
 		r.run(func() { r.logic.Leave(r.table(), m, why) })
 	}
@@ -386,7 +413,7 @@ func (r *Room) kick(m Member, reason string) {
 
 // event is Table.Send.
 func (r *Room) event(to Audience, from hub.UserID, data []byte) bool {
-	if r.ended != "" {
+	if r.ended != "" || !r.fits(data) {
 		return false
 	}
 	if r.events.unsent()+len(data) > maxTickBytes {
@@ -400,10 +427,11 @@ func (r *Room) event(to Audience, from hub.UserID, data []byte) bool {
 // after is Table.After.
 func (r *Room) after(ticks int64, name string) bool {
 	r.cancel(name)
-	if len(r.timers) >= maxTimers {
+	if len(r.timers) >= maxTimers || !utf8.ValidString(name) {
 		return false
 	}
-	r.timers = append(r.timers, timer{at: r.tick + max(1, ticks), name: name})
+	r.serial++
+	r.timers = append(r.timers, timer{at: r.tick + min(max(1, ticks), maxTicks), serial: r.serial, name: name})
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -600,6 +601,136 @@ func TestMove(t *testing.T) {
 	}
 }
 
+// A place that the room has not reached hides nothing and shows nothing.
+func TestALieAboutThePlace(t *testing.T) {
+	w := open(t, class(nil))
+	ann, a := w.sit("ann")
+	w.ticks(1)
+	w.say(ann, a, `"before eve"`)
+	w.ticks(1)
+	for _, after := range []uint64{0, 1, 2, 100, math.MaxUint64} {
+		if _, err := w.Reserve("eve", w.now); err != nil {
+			t.Fatal(err)
+		}
+		seat, g, err := w.Join("eve", after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.now += time.Second
+		w.say(ann, a, fmt.Sprintf(`"for eve %d"`, after))
+		w.ticks(1)
+		got := strings.Join(w.out.take(seat), "")
+		if strings.Contains(got, "before eve") || !strings.Contains(got, fmt.Sprint("for eve ", after)) || after > 99 && !strings.Contains(got, `"recovered":false`) {
+			t.Errorf("after %d: %s", after, got)
+		}
+		w.Leave(seat, g)
+	}
+}
+
+// seater is logic that speaks of a member who is leaving.
+type seater struct{ Plain }
+
+func (seater) Join(t *Table, m Member, _ bool) {
+	if m.User == "unwelcome" {
+		t.Kick(m, "no")
+	}
+}
+
+func (seater) Leave(t *Table, m Member, _ LeaveReason) {
+	t.Set(Only(m), "hand", []byte(`"SECRET"`))
+	t.Set(Others(m), "players", []byte(`1`))
+}
+
+// What is said of who has left is not for who sits there next.
+func TestTheNextOnASeatIsAnother(t *testing.T) {
+	w := open(t, class(func(c *Class) { c.New = func() Logic { return seater{} } }))
+	ann, a := w.sit("ann")
+	w.sit("carl")
+	w.ticks(1)
+	w.Leave(ann, a)
+	if bob, _ := w.sit("bob"); bob != ann {
+		t.Fatalf("bob sits on %d", bob)
+	}
+	w.out.take(ann)
+	w.ticks(1)
+	w.want(ann, `{"t":"frame","tick":2,"recovered":true,"state":{"players":1}}`)
+	if _, err := w.Reserve("unwelcome", w.now); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.Join("unwelcome", 0); !errors.Is(err, ErrNoSeat) {
+		t.Errorf("who was kicked in Join has joined: %v", err)
+	}
+}
+
+// A state that becomes a secret is gone for the others, and one that is removed
+// then too.
+func TestAStateThatBecomesASecret(t *testing.T) {
+	c, _ := withSetter()
+	w := open(t, c)
+	ann, a := w.sit("ann")
+	bob, _ := w.sit("bob")
+	w.say(ann, a, `{"k":"x","v":1}`)
+	w.say(ann, a, `{"k":"y","v":1}`)
+	w.ticks(1)
+	w.out.take(ann)
+	w.out.take(bob)
+	w.say(ann, a, `{"k":"x","v":2,"only":"me"}`)
+	w.say(ann, a, `{"k":"y","v":2,"only":"me"}`)
+	w.say(ann, a, `{"k":"y"}`)
+	w.ticks(1)
+	w.want(bob, `{"t":"frame","tick":2,"state":{"x":null,"y":null}}`)
+	w.want(ann, `{"t":"frame","tick":2,"state":{"x":2,"y":null}}`)
+}
+
+// timed is logic whose timers set others.
+type timed struct {
+	Plain
+
+	fired []string
+}
+
+func (x *timed) Start(t *Table) {
+	t.After(5, "late")
+	t.After(2, "early")
+	t.After(math.MaxInt64, "never")
+}
+
+func (x *timed) Timer(t *Table, name string) {
+	x.fired = append(x.fired, name)
+	t.After(math.MaxInt64, name)
+	t.After(1, "again")
+}
+
+func TestTimersFireInOrderAndOnce(t *testing.T) {
+	x := &timed{}
+	w := open(t, class(func(c *Class) { c.New = func() Logic { return x } }))
+	w.now += 10 * w.class.period()
+	w.Tick(w.now)
+	if !slices.Equal(x.fired, []string{"early", "late"}) {
+		t.Errorf("%q", x.fired)
+	}
+	w.ticks(1)
+	if !slices.Equal(x.fired, []string{"early", "late", "again"}) {
+		t.Errorf("%q", x.fired)
+	}
+}
+
+// A late tick does not end a room that was full a moment ago.
+func TestALateTickIsNoIdleness(t *testing.T) {
+	w := open(t, class(nil))
+	ann, a := w.sit("ann")
+	w.ticks(1)
+	w.now += 2 * w.class.Idle
+	w.Leave(ann, a)
+	w.ticks(1)
+	if w.Ended() != "" {
+		t.Error("it has ended")
+	}
+	if _, err := w.Signal("go", nil); !errors.Is(err, ErrNotJSON) {
+		t.Errorf("a signal of no JSON: %v", err)
+	}
+}
+
 type forgetful struct{ Plain }
 
 func (forgetful) Snapshot() ([]byte, error) { return nil, nil }
@@ -624,6 +755,10 @@ func TestSnapshotsThatCannotBe(t *testing.T) {
 		"two of one":   bytes.Replace(b, []byte(`"seats":[`), []byte(`"seats":[{"seat":1,"user":"ann"},`), 1),
 		"no such seat": bytes.Replace(b, []byte(`"seat":0`), []byte(`"seat":99`), 1),
 		"other class":  bytes.Replace(b, []byte(`"class":"test"`), []byte(`"class":"other"`), 1),
+		"no events":    bytes.Replace(b, []byte(`"next":1`), []byte(`"next":0`), 1),
+		"far ticks":    bytes.Replace(b, []byte(`"tick":0`), []byte(`"tick":9223372036854775807`), 1),
+		"no first":     bytes.Replace(b, []byte(`"first":1`), []byte(`"first":0`), 1),
+		"a far seat":   bytes.Replace(b, []byte(`"left":15`), []byte(`"left":99915`), 1),
 		"no dice":      bytes.Replace(b, []byte(`"rand":"`), []byte(`"rand":"AAAA`), 1),
 	} {
 		if r, err := Restore(bad, good.class, &spy{}, 0); err == nil {
@@ -679,6 +814,10 @@ func TestTickets(t *testing.T) {
 	got, err := ParseTicket(text, [][]byte{other, key}, now)
 	if err != nil || got != x {
 		t.Fatalf("%+v, %v", got, err)
+	}
+	long := Ticket{Room: "r1", User: hub.UserID(strings.Repeat("<", 128)), Until: 2000}
+	if _, err := ParseTicket(long.Sign(key), [][]byte{key}, now); err != nil {
+		t.Errorf("a long one: %v", err)
 	}
 	forged := strings.Replace(text, ".", "A.", 1)
 	for name, c := range map[string]struct {

@@ -59,11 +59,11 @@ func (s *seats) find(user hub.UserID) int {
 	return -1
 }
 
-// reserve gives user a seat until the time given, or prolongs the one that is
-// reserved for it. A user who has joined keeps its seat as it is.
+// reserve gives user a seat until the time given, or prolongs the one that waits
+// for it. A user who is connected keeps its seat as it is.
 func (s *seats) reserve(user hub.UserID, until time.Duration) (int, error) {
 	if i := s.find(user); i >= 0 {
-		if x := &s.all[i]; x.stage == seatReserved {
+		if x := &s.all[i]; x.stage != seatTaken {
 			x.until = max(x.until, until)
 		}
 		return i, nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/homing/homing/hub"
@@ -46,13 +45,13 @@ type seatSnapshot struct {
 }
 
 type audienceSnapshot struct {
-	All   bool    `json:"all,omitempty"`
-	Seats seatSet `json:"seats"`
+	All   bool         `json:"all,omitempty"`
+	Users []hub.UserID `json:"users,omitempty"`
 }
 
-func snapshotOf(a Audience) audienceSnapshot { return audienceSnapshot{a.all, a.seats} }
+func snapshotOf(a Audience) audienceSnapshot { return audienceSnapshot{a.all, a.users} }
 
-func (a audienceSnapshot) audience() Audience { return Audience{a.All, a.Seats} }
+func (a audienceSnapshot) audience() Audience { return Audience{a.All, a.Users} }
 
 type stateSnapshot struct {
 	Key  string           `json:"key"`
@@ -75,6 +74,7 @@ type timerSnapshot struct {
 // Snapshot returns all that Restore needs. The room goes on. What was said since
 // the last tick is told first, so that it is told once.
 func (r *Room) Snapshot(now time.Duration) ([]byte, error) {
+	r.note(Input{Op: opSave, At: now})
 	if r.ended != "" {
 		return nil, ErrClosed
 	}
@@ -140,13 +140,16 @@ func (r *Room) Move() {
 // away, and has the class's grace to come back.
 func Restore(b []byte, class *Class, out Outlet, now time.Duration) (*Room, error) {
 	var s snapshot
+	if len(b) > MaxSnapshot {
+		return nil, fmt.Errorf("restore a room: %w", ErrTooLarge)
+	}
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("restore a room: %w", err)
 	}
 	if s.Class != class.Name {
 		return nil, fmt.Errorf("restore room %s: %w: %q, want %q", s.ID, errOtherClass, s.Class, class.Name)
 	}
-	r := prepare(s.ID, class, out, now)
+	r := prepare(s.ID, class, silent{}, now) // nobody hears of one that fails
 	r.source = &rand.PCG{}
 	if err := r.source.UnmarshalBinary(s.Rand); err != nil {
 		return nil, fmt.Errorf("restore room %s: %w", s.ID, err)
@@ -163,42 +166,80 @@ func Restore(b []byte, class *Class, out Outlet, now time.Duration) (*Room, erro
 	if err != nil {
 		return nil, fmt.Errorf("restore room %s: %w", s.ID, err)
 	}
+	r.out = out
 	return r, nil
 }
+
+// silent is an Outlet to nobody.
+type silent struct{}
+
+func (silent) Frame(int, []byte)                     {}
+func (silent) Left(int, Member, LeaveReason, string) {}
+func (silent) Ended(EndReason, []byte)               {}
 
 var errBadSnapshot = errors.New("the snapshot contradicts itself")
 
 func (r *Room) fill(s *snapshot, now time.Duration) error {
-	r.tick, r.metadata, r.locked, r.seats.generation = s.Tick, s.Metadata, s.Locked, s.Generation
+	if s.Tick < 0 || s.Tick > maxTicks || s.Next < 1 || s.Next > 1<<62 {
+		return errBadSnapshot
+	}
+	if len(s.Metadata) > 0 {
+		if err := r.setMetadata(s.Metadata); err != nil {
+			return err
+		}
+	}
+	r.tick, r.locked, r.seats.generation = s.Tick, s.Locked, s.Generation
 	for _, x := range s.Seats {
-		if x.Seat < 0 || x.Seat >= len(r.seats.all) || r.seats.all[x.Seat].stage != seatFree || r.seats.find(x.User) >= 0 {
-			return errBadSnapshot
+		if err := r.fillSeat(&x, s.Next, now); err != nil {
+			return err
 		}
-		stage := seatAway
-		if x.Reserved {
-			stage = seatReserved
-		}
-		r.seats.all[x.Seat] = seat{stage: stage, user: x.User, generation: x.Generation, until: now + x.Left, first: x.First}
-		r.seats.taken++
 	}
 	for _, x := range s.States {
-		if !r.states.set(x.To.audience(), x.Key, x.Data) {
+		if !r.fits(x.Data) || !r.states.set(x.To.audience(), x.Key, x.Data) {
 			return errBadSnapshot
 		}
 	}
 	r.states.settle()
-	for i, e := range s.Events {
-		if e.N != s.Next-uint64(len(s.Events)-i) {
+	return errors.Join(r.fillEvents(s), r.fillTimers(s))
+}
+
+func (r *Room) fillTimers(s *snapshot) error {
+	for _, t := range s.Timers {
+		if t.At < 0 || t.At > 2*maxTicks || !r.after(1, t.Name) {
 			return errBadSnapshot
 		}
-		r.events.next = e.N
+		r.timers[len(r.timers)-1].at = t.At
+	}
+	return nil
+}
+
+func (r *Room) fillSeat(x *seatSnapshot, next uint64, now time.Duration) error {
+	switch {
+	case x.Seat < 0, x.Seat >= len(r.seats.all), r.seats.all[x.Seat].stage != seatFree, r.seats.find(x.User) >= 0,
+		x.User.Check() != nil, x.Generation > r.seats.generation, x.First > next, !x.Reserved && x.First < 1,
+		x.Left > max(r.class.Grace, r.class.Reserve):
+		return errBadSnapshot
+	}
+	stage := seatAway
+	if x.Reserved {
+		stage = seatReserved
+	}
+	r.seats.all[x.Seat] = seat{stage: stage, user: x.User, generation: x.Generation, until: now + max(0, x.Left), first: x.First}
+	r.seats.taken++
+	return nil
+}
+
+func (r *Room) fillEvents(s *snapshot) error {
+	if uint64(len(s.Events)) >= s.Next {
+		return errBadSnapshot
+	}
+	r.events.next = s.Next - uint64(len(s.Events))
+	for _, e := range s.Events {
+		if e.N != r.events.next || !r.fits(e.Data) {
+			return errBadSnapshot
+		}
 		r.events.add(e.To.audience(), e.From, e.Data)
 	}
-	r.events.next = max(s.Next, 1)
 	r.events.settle()
-	for _, t := range s.Timers {
-		r.timers = append(r.timers, timer{t.At, t.Name})
-	}
-	r.timers = slices.Clip(r.timers)
 	return nil
 }

@@ -3,14 +3,38 @@ package room
 import (
 	"maps"
 	"slices"
+	"unicode/utf8"
+
+	"github.com/homing/homing/hub"
 )
 
 // state is the present value of one key.
 type state struct {
 	to      Audience
+	was     Audience // who could read it when the tick began; of a changed one
 	data    []byte
 	changed bool // in this tick
 	gone    bool // removed in this tick; data is nil then
+}
+
+// told is what a member is told of a state.
+type told byte
+
+const (
+	toldNothing told = iota
+	toldValue
+	toldGone // it is not there, or not for the member, any more
+)
+
+// tells says what user is told of a state that has changed.
+func (x *state) tells(user hub.UserID) told {
+	switch {
+	case x.to.has(user) && !x.gone:
+		return toldValue
+	case x.was.has(user):
+		return toldGone
+	}
+	return toldNothing
 }
 
 // states are all of a room.
@@ -36,17 +60,15 @@ func (s *states) set(to Audience, key string, data []byte) bool {
 	} else {
 		bytes += len(data) - len(x.data)
 	}
-	if live > s.maxKeys || bytes > s.maxBytes {
+	if live > s.maxKeys || bytes > s.maxBytes || !utf8.ValidString(key) {
 		return false
 	}
 	s.live, s.bytes = live, bytes
 	if x == nil {
-		x = &state{}
+		x = &state{} // nobody could read it
 		s.keys[key] = x
 	}
 	s.note(key, x)
-	// Who could read it before and may not any more keeps the value that it had:
-	// it is told nothing of the new one, not even that there is one.
 	x.to, x.data, x.gone = to, data, false
 	return true
 }
@@ -59,13 +81,14 @@ func (s *states) remove(key string) {
 	}
 	s.live--
 	s.bytes -= len(key) + len(x.data)
-	x.data, x.gone = nil, true
 	s.note(key, x)
+	x.data, x.gone = nil, true
 }
 
+// note remembers that x changes now.
 func (s *states) note(key string, x *state) {
 	if !x.changed {
-		x.changed = true
+		x.changed, x.was = true, x.to
 		s.changed = append(s.changed, key)
 	}
 }
@@ -74,18 +97,12 @@ func (s *states) note(key string, x *state) {
 func (s *states) settle() {
 	for _, key := range s.changed {
 		x := s.keys[key]
-		if x.changed = false; x.gone {
+		x.changed, x.was = false, Audience{}
+		if x.gone {
 			delete(s.keys, key)
 		}
 	}
 	s.changed = s.changed[:0]
-}
-
-// forget takes who sits on seat out of every audience.
-func (s *states) forget(seat int) {
-	for _, x := range s.keys {
-		x.to.forget(seat)
-	}
 }
 
 // sorted lists the keys that are not gone, in order.

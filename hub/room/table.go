@@ -25,17 +25,19 @@ func (t *Table) Members() []Member { return t.room.seats.members() }
 func (t *Table) Rand() *rand.Rand { return t.room.rand }
 
 // Send tells an event to an audience at the end of the tick. from may be empty.
-// data is the room's from now on; in a JSON room it must be JSON. It reports false,
-// and tells nobody, when a tick has more events than a megabyte.
+// data is the room's from now on. It reports false, and tells nobody, when a tick
+// has more events than a megabyte, or when data is no JSON in a JSON room.
 func (t *Table) Send(to Audience, from hub.UserID, data []byte) bool {
 	return t.room.event(to, from, data)
 }
 
 // Set gives a state a value, which its audience reads at the end of the tick, or
-// when it comes. It reports false when there are too many keys or bytes: the
-// state is as it was then. data is the room's from now on.
+// when it comes. Who could read it before and may not now reads that it is gone. It
+// reports false when there are too many keys or bytes, when key is no UTF-8, or data
+// no JSON in a JSON room: the state is as it was then. data is the room's from now
+// on.
 func (t *Table) Set(to Audience, key string, data []byte) bool {
-	return t.room.states.set(to, key, data)
+	return t.room.fits(data) && t.room.states.set(to, key, data)
 }
 
 // Delete removes a state. Its audience reads null.
@@ -43,7 +45,7 @@ func (t *Table) Delete(key string) { t.room.states.remove(key) }
 
 // After has Timer called with name in so many ticks, of at least 1. A timer of
 // that name that stands is replaced. It reports false when there are over a
-// thousand.
+// thousand, or when name is no UTF-8.
 func (t *Table) After(ticks int64, name string) bool { return t.room.after(ticks, name) }
 
 // Cancel removes the timer of that name, if there is one.

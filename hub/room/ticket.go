@@ -4,10 +4,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/homing/homing/hub"
 )
@@ -28,7 +29,7 @@ var (
 )
 
 // maxTicket bounds the text of a ticket, so that no work is done for a long one.
-const maxTicket = 1024
+const maxTicket = 2048
 
 // Sign returns the text of t: its JSON and an HMAC-SHA256 with key, both in
 // base64url, with a point between them. key has at least 32 bytes.
