@@ -110,12 +110,15 @@ func linked(ctx context.Context, root string) ([]module, error) {
 	return out, nil
 }
 
+// ours begins the paths of the modules of this tree.
+const ours = "github.com/homing/homing/"
+
 // add enters a package's module, and the legal texts that stand beside the
 // package or in a folder above it.
 func add(byName map[string]*module, p pkg) error {
 	name, root := "The Go standard library", p.Root
 	if !p.Standard {
-		if p.Module.Main {
+		if p.Module.Main || strings.HasPrefix(p.Module.Path, ours) {
 			return nil
 		}
 		name, root = p.Module.Path+" "+p.Module.Version, p.Module.Dir
