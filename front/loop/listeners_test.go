@@ -75,16 +75,23 @@ func TestCommandsFindRoomAmongPosts(t *testing.T) {
 	})
 }
 
+// dialMany has more clients dial, and say something, than one turn accepts.
+func (r *rig) dialMany() (all []net.Conn) {
+	r.t.Helper()
+	for range 2 * acceptBudget {
+		conn := r.dial()
+		_, _ = io.WriteString(conn, "x\n")
+		all = append(all, conn)
+	}
+	return all
+}
+
 // Those who wait to be accepted when a loop leaves are served all the same.
 func TestWhoLeavesServesTheQueue(t *testing.T) {
 	r := start(t, nil)
 	var all []net.Conn
 	r.on(func() {
-		for range 2 * acceptBudget {
-			conn := r.dial()
-			_, _ = io.WriteString(conn, "x\n")
-			all = append(all, conn)
-		}
+		all = r.dialMany()
 		r.LeaveListeners()
 		r.LeaveListeners()
 	})
@@ -108,11 +115,7 @@ func TestWhoLeavesASharedListenerLeavesTheQueueToOthers(t *testing.T) {
 	r.run()
 	var all []net.Conn
 	r.on(func() {
-		for range 2 * acceptBudget {
-			conn := r.dial()
-			_, _ = io.WriteString(conn, "x\n")
-			all = append(all, conn)
-		}
+		all = r.dialMany()
 		r.LeaveListeners()
 	})
 	heir := prepare(t, nil)

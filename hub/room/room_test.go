@@ -90,6 +90,15 @@ func (w *world) sit(user hub.UserID) (seat int, generation uint64) {
 	return seat, generation
 }
 
+// greeted is sit for one that has read its first frame.
+func (w *world) greeted(user hub.UserID) (seat int, generation uint64) {
+	w.t.Helper()
+	seat, generation = w.sit(user)
+	w.ticks(1)
+	w.out.take(seat)
+	return seat, generation
+}
+
 func (w *world) want(seat int, frames ...string) {
 	w.t.Helper()
 	if got := w.out.take(seat); !slices.Equal(got, frames) {
@@ -303,9 +312,7 @@ func withSetter() (*Class, *setter) {
 func TestStatesAreConflated(t *testing.T) {
 	c, _ := withSetter()
 	w := open(t, c)
-	ann, a := w.sit("ann")
-	w.ticks(1)
-	w.out.take(ann)
+	ann, a := w.greeted("ann")
 	for v := range 5 {
 		w.say(ann, a, fmt.Sprintf(`{"k":"x","v":%d}`, v))
 	}
@@ -373,9 +380,7 @@ func TestEqualViewsAreEncodedOnce(t *testing.T) {
 func TestMissedTicksAreCoalesced(t *testing.T) {
 	c, s := withSetter()
 	w := open(t, c)
-	ann, a := w.sit("ann")
-	w.ticks(1)
-	w.out.take(ann)
+	ann, a := w.greeted("ann")
 	w.say(ann, a, `{"do":"timer","k":"soon","n":2}`)
 	w.now += 3 * c.period() // the logic took three ticks
 	w.Tick(w.now)
@@ -418,9 +423,7 @@ func TestPanicEndsTheRoomAlone(t *testing.T) {
 func TestFinishEndsOnce(t *testing.T) {
 	c, _ := withSetter()
 	w := open(t, c)
-	ann, a := w.sit("ann")
-	w.ticks(1)
-	w.out.take(ann)
+	ann, a := w.greeted("ann")
 	w.say(ann, a, `{"k":"x","v":1}`)
 	w.say(ann, a, `{"do":"finish"}`)
 	w.want(ann, `{"t":"frame","tick":1,"state":{"x":1}}`) // what was said is told
