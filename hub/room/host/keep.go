@@ -18,6 +18,7 @@ const (
 	// repairPeriod how often of all.
 	notePeriod   = time.Second
 	repairPeriod = 10 * time.Second
+	startPause   = 50 * time.Millisecond // until the process has a lease
 	noteTimeout  = 3 * time.Second
 	watchPeriod  = 250 * time.Millisecond
 	// maxSaves is how many checkpoints wait to be written.
@@ -70,10 +71,12 @@ func (h *Host) keepNotes(ctx context.Context) {
 	noted := make(map[*running]*shown)
 	suspects := make(map[string]bool)
 	var repaired time.Time
-	for ok := true; ok; ok = pause(ctx, notePeriod) {
+	period := startPause
+	for ok := true; ok; ok = pause(ctx, period) {
 		if h.deps.Standing() != hub.StandingGood {
 			continue
 		}
+		period = notePeriod
 		all := time.Since(repaired) >= repairPeriod
 		err := h.note(ctx, noted, all)
 		if all && err == nil {
