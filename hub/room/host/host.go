@@ -197,8 +197,8 @@ func (h *Host) direct(ctx context.Context, l lookup) {
 		h.notIn(l.seat, CodeUnavailable, "")
 	case rec.Ended != "":
 		h.notIn(l.seat, CodeEnded, rec.Ended)
-	case rec.Owner == h.deps.Process:
-		h.notIn(l.seat, CodeUnavailable, "") // it begins or ends in this moment
+	case rec.Owner == h.deps.Process, h.knownDead(rec.Owner):
+		h.notIn(l.seat, CodeUnavailable, "") // it begins, ends or finds another owner
 	default:
 		h.met.joins.WithLabelValues("moved").Inc()
 		h.tell(Told{Seat: l.seat, Kind: KindMoved, Note: h.movedTo(&rec, l.seat.user)})

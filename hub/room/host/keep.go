@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -256,7 +257,7 @@ func (h *Host) dropCheckpoint(ctx context.Context, class *room.Class, id string)
 type recordFile struct{ *os.File }
 
 func newRecordFile(dir, id string) (*recordFile, error) {
-	f, err := os.OpenFile(filepath.Join(dir, filepath.Base(id)+".ndjson"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%d.ndjson", filepath.Base(id), time.Now().UnixNano())), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
