@@ -11,6 +11,8 @@ const PLAYER = 10; // radii
 const GUARD = 11;
 const COIN = 7;
 
+const LETTERS = 11; // units, and dots on a small screen
+
 const SMOOTH = 60; // ms in which most of the way to a new place is made
 const JUMP = 60; // units beyond which nobody walks
 const EFFECT = 900; // ms
@@ -20,6 +22,7 @@ export const seatColor = (seat) => `--seat-${seat % SEAT_COLORS}`;
 
 export class Board {
   #canvas; #draw; #colors = {};
+  #letters = LETTERS; // height of names
   #bodies = new Map(); // where each is shown: {x, y}
   #effects = [];
   #last = 0;
@@ -77,6 +80,7 @@ export class Board {
       this.#canvas.width = dots;
       this.#canvas.height = lines;
     }
+    this.#letters = Math.max(LETTERS, (LETTERS - 1) * WIDTH / Math.max(1, this.#canvas.clientWidth));
     this.#draw.setTransform(dots / WIDTH, 0, 0, dots / WIDTH, 0, 0);
   }
 
@@ -155,18 +159,29 @@ export class Board {
       for (const at of [0.55, 0.72, 0.89]) {
         const x = end * at * BAR_REACH;
         d.beginPath();
-        d.moveTo(x - 4, -end * turn * 2.5);
-        d.lineTo(x, end * turn * 3.5);
-        d.lineTo(x + 4, -end * turn * 2.5);
+        d.moveTo(x - 5, -end * turn * 3);
+        d.lineTo(x, end * turn * 4);
+        d.lineTo(x + 5, -end * turn * 3);
         d.closePath();
         d.fill();
       }
     }
   }
 
+  #shadow(x, y, r) {
+    const d = this.#draw;
+    d.fillStyle = "#000";
+    d.globalAlpha = 0.13;
+    d.beginPath();
+    d.ellipse(x, y + r, r * 0.95, r * 0.32, 0, 0, 2 * Math.PI);
+    d.fill();
+    d.globalAlpha = 1;
+  }
+
   // guard is a ghost that looks to where it walks.
   #guard({ x, y }, [toX, toY]) {
     const d = this.#draw;
+    this.#shadow(x, y + 2, GUARD);
     d.fillStyle = this.#colors.guard;
     d.beginPath();
     d.arc(x, y - 1, GUARD, Math.PI, 0);
@@ -196,6 +211,7 @@ export class Board {
       d.fill();
       d.globalAlpha = 1;
     }
+    this.#shadow(x, y, PLAYER);
     d.fillStyle = color;
     d.strokeStyle = this.#colors.card;
     d.lineWidth = 2;
@@ -208,8 +224,8 @@ export class Board {
     d.lineWidth = 3;
     d.strokeStyle = this.#colors.floor;
     d.fillStyle = this.#colors.label;
-    const above = y < 34 ? PLAYER + 10 : -PLAYER - 9;
-    this.#text(name, x, y + above, 11, true);
+    const away = PLAYER + 4 + this.#letters / 2;
+    this.#text(name, x, y < 3 * PLAYER + this.#letters ? y + away : y - away, this.#letters, true);
   }
 
   #text(text, x, y, size, outlined) {
@@ -236,7 +252,7 @@ export class Board {
       d.stroke();
       d.strokeStyle = this.#colors.floor;
       d.lineWidth = 3;
-      this.#text(text, x, y - 24 - 18 * age, 13, true);
+      this.#text(text, x, y - 24 - 18 * age, this.#letters + 2, true);
       d.globalAlpha = 1;
     }
   }

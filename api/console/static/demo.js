@@ -107,18 +107,18 @@ function seatOf(user) {
   return -1;
 }
 
-function over(text) { veil("The game is over", text); }
+function over(text) { if (!scores) veil(text[0].toUpperCase() + text.slice(1), ""); }
 
 function note(text, kind = "") {
   const line = element("li");
   line.dataset.kind = kind;
   const time = element("time", "", clock(new Date()).slice(0, 8));
   line.append(time, element("span", "", text));
-  const log = $("log");
-  const low = log.scrollHeight - log.scrollTop - log.clientHeight < 30;
-  log.append(line);
-  while (log.childElementCount > LOG_LIMIT) log.firstElementChild.remove();
-  if (low) log.scrollTop = log.scrollHeight;
+  const box = $("log-box");
+  const low = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
+  $("log").append(line);
+  while ($("log").childElementCount > LOG_LIMIT) $("log").firstElementChild.remove();
+  if (low) box.scrollTop = box.scrollHeight;
 }
 
 // ---- what is over the board
@@ -176,13 +176,14 @@ function show() {
   update($("players"), players, ([key, p]) => playerLine(Number(key.slice(4)), p));
   $("players-count").textContent = players.length;
   $("nobody").hidden = players.length > 0;
-  update($("hand"), seat.state.get(`hand.${seat.seat}`) ?? [], cardButton);
+  update($("hand"), seat.room && seat.state.get(`hand.${seat.seat}`) || [], cardButton);
   showClock();
   fact("rate", seat.phase === "playing" ? seat.rate.toFixed(0) : "");
   fact("tick", seat.tick || "");
   fact("epoch", seat.epoch || "");
   fact("gap", seat.gap === undefined ? "" : `${seat.gap} ms`, true);
   fact("room", seat.room);
+  if (!seat.room) for (const name of ["process", "p99", "overruns"]) fact(name, "");
   Object.assign(document.body.dataset, { seat: seat.seat, room: seat.room, epoch: seat.epoch, frames: seat.frames, gap: seat.gap ?? "", error: seat.lastError });
 }
 
@@ -225,6 +226,7 @@ function showClock() {
   const game = seat.state.get("game");
   if (!game?.ends) {
     $("time").textContent = "–:––";
+    $("time").classList.remove("short");
     $("goal").textContent = "";
     return;
   }

@@ -39,7 +39,7 @@ export class Seat {
   gap; // ms without a frame at the last move
   away; // ms without a frame at the last lost line
   lastError = "";
-  closed; // why the last room ended for us
+  closed; // why the last room ended for this user, or why there is none
 
   #queue; #page; #connection; #ticket; #url; #timer;
   #wants = false; // a match
@@ -219,7 +219,7 @@ export class Seat {
     this.#since = undefined;
     if (this.#moving) this.gap = ms;
     else this.away = ms;
-    this.#page.note(this.#moving ? `the room has moved: ${ms} ms without a frame` : `back in the seat after ${ms} ms`, "good");
+    this.#page.note(this.#moving ? `the room has moved: ${ms} ms still` : `back in the seat after ${ms} ms`, "good");
     this.#moving = false;
   }
 
@@ -238,21 +238,25 @@ export class Seat {
     this.closed = reason && !why.includes(reason) ? `${why}: ${reason}` : why;
     this.#ticket = this.#url = this.#leaving = undefined;
     this.#connection.aim();
-    this.#forget();
+    this.room = ""; // what was seen last stays, until there is another room
+    this.#since = undefined;
+    this.#moving = false;
     this.#turn("lobby");
     this.#page.note(this.closed, "");
     this.#page.over(this.closed);
   }
 
   #refused(m) {
-    this.lastError = `${m.of ?? ""} ${m.code}`.trim();
-    if (m.of === "join" && this.phase === "joining") {
+    const of = m.of ?? String(m.ref ?? "").split("-")[0]; // an older server names only what it knows
+    this.lastError = `${of} ${m.code}`.trim();
+    if (of === "join" && this.phase === "joining") {
       if (!this.#later(m, () => this.#join())) this.#left(m.reason ? `the room is ${m.reason}` : `no seat: ${m.code}`);
-    } else if (m.of === "match" && this.#wants) {
+    } else if (of === "match" && this.#wants) {
       if (this.#later(m, () => this.find())) return;
       this.#wants = false;
+      this.closed = `no match: ${m.code}`;
       this.#turn("lobby");
-      this.#page.over(`no match: ${m.code}`);
+      this.#page.over(this.closed);
     } else if (m.ref === this.#leaving && m.ref !== undefined) {
       this.#left(ENDED.left);
     } else {

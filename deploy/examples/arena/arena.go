@@ -42,6 +42,7 @@ const (
 	headingTicks = hz / 2 // a heading is forgotten unless it is said again: its player may be cut off
 	turnTicks    = 8 * hz // between two changes of the bar's direction
 	dashTicks    = 2 * hz
+	safeTicks    = 3 * hz // in which guards leave alone who has come or was caught
 )
 
 // deck are the cards there are.
@@ -102,7 +103,7 @@ func (a *arena) Join(t *room.Table, m room.Member, back bool) {
 	if a.Ends == 0 { // the time runs from the first player on
 		a.startClock(t)
 	}
-	a.Players[m.Seat] = player{User: m.User, body: body{At: a.home(m.Seat)}}
+	a.Players[m.Seat] = player{User: m.User, body: body{At: a.home(m.Seat)}, SafeEnds: t.Tick() + safeTicks}
 	a.tellScore(t, m.Seat)
 	a.draw(t, m)
 	a.draw(t, m)

@@ -166,13 +166,18 @@ func TestGuardsWalkAndCatch(t *testing.T) {
 	}
 	g.alone()
 	p := &g.logic.Players[0]
-	p.At, p.Score = point{40, 40}, 5
-	g.logic.Guards = []guard{{body: body{At: point{140, 40}}, Goal: point{600, 380}}}
+	p.At, p.Score, p.SafeEnds = point{40, 40}, 5, 0
+	g.logic.Guards = []guard{{body: body{At: point{120, 40}}, Goal: point{600, 380}}}
 	for n := 0; p.Score == 5 && n < 100; n++ {
 		g.ticks(1)
 	}
 	if p.Score != 4 || p.At != g.logic.home(0) || !strings.Contains(g.read(0), `"data":{"is":"caught"}`) {
 		t.Errorf("the guard at %v has not caught a player that it saw: %+v", g.logic.Guards[0].At, p)
+	}
+	g.logic.Guards[0].At = p.At
+	g.ticks(safeTicks - 2) // it lets a player go that it has caught
+	if p.Score != 4 {
+		t.Errorf("caught twice: %+v", p)
 	}
 }
 

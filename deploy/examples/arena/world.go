@@ -19,7 +19,7 @@ const (
 	playerSpeed = 6 // units in a tick
 	dashSpeed   = 11
 	guardSpeed  = 3
-	guardSight  = 110
+	guardSight  = 90
 
 	barReach  = 120 // from the middle of the board to either end
 	barSize   = 7   // half its thickness
@@ -51,6 +51,7 @@ type player struct {
 	Heading     point      `json:"heading"`
 	HeadingEnds int64      `json:"heading_ends"` // tick
 	DashEnds    int64      `json:"dash_ends"`    // tick
+	SafeEnds    int64      `json:"safe_ends"`    // tick
 	Score       int        `json:"score"`
 	Hand        []card     `json:"hand"`
 }
@@ -163,8 +164,8 @@ func (a *arena) moveGuards(t *room.Table, members []room.Member) {
 		}
 		goal := g.Goal
 		for _, m := range members {
-			if at := a.Players[m.Seat].At; g.At.near(at, guardSight) {
-				goal = at
+			if p := &a.Players[m.Seat]; t.Tick() >= p.SafeEnds && g.At.near(p.At, guardSight) {
+				goal = p.At
 				break
 			}
 		}
@@ -209,8 +210,9 @@ func (a *arena) pickUp(t *room.Table, m room.Member) {
 func (a *arena) catch(t *room.Table, m room.Member) {
 	p := &a.Players[m.Seat]
 	for i := range a.Guards {
-		if p.At.near(a.Guards[i].At, playerSize+guardSize) {
+		if t.Tick() >= p.SafeEnds && p.At.near(a.Guards[i].At, playerSize+guardSize) {
 			p.At, p.Heading, p.Score = a.home(m.Seat), point{}, max(0, p.Score-1)
+			p.SafeEnds = t.Tick() + safeTicks
 			a.tellScore(t, m.Seat)
 			tell(t, room.Everyone(), m.User, event{Is: "caught"})
 		}
