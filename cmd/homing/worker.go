@@ -71,7 +71,7 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
 	box := inbox.New(c.Inbox, r, keys, log, reg)
 	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
-	rooms, err := newGameRooms(c.Rooms, roomClasses(), r, keys, self.ID, standing, rl, log, reg)
+	rooms, err := newGameRooms(c.Rooms, nil, r, keys, self.ID, standing, rl, log, reg)
 	if err != nil {
 		return nil, fmt.Errorf("rooms: %w", err)
 	}

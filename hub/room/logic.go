@@ -89,3 +89,16 @@ func (Plain) Snapshot() ([]byte, error) { return nil, nil }
 
 // Restore does nothing.
 func (Plain) Restore(*Table, []byte) error { return nil }
+
+// Latest is a Logic in which what a member says is its state, under the key of its
+// user: positions, for example. All members read the latest one at each tick.
+type Latest struct{ Plain }
+
+// Message sets m's state.
+func (Latest) Message(t *Table, m Member, data []byte) { t.Set(Everyone(), string(m.User), data) }
+
+// Leave deletes m's state.
+func (Latest) Leave(t *Table, m Member, _ LeaveReason) { t.Delete(string(m.User)) }
+
+// Snapshot is empty: the room keeps the states.
+func (Latest) Snapshot() ([]byte, error) { return []byte{}, nil }

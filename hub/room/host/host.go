@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -85,6 +86,9 @@ func New(cfg Config, deps Deps) (*Host, error) {
 	for _, c := range deps.Classes {
 		if err := c.Validate(); err != nil {
 			return nil, err
+		}
+		if h.classes[c.Name] != nil {
+			return nil, fmt.Errorf("two classes of rooms have the name %s", c.Name)
 		}
 		h.classes[c.Name] = c
 	}
