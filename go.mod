@@ -32,7 +32,7 @@ require (
 	gopkg.in/yaml.v3 v3.0.1
 )
 
-require github.com/standard-webhooks/standard-webhooks/libraries v0.0.1 // indirect
+require github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
