@@ -13,6 +13,7 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/layout"
@@ -35,17 +36,19 @@ type frontConfig struct {
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 	Lease lease.Config  `embed:"" prefix:"lease-" group:"Lease"`
+	Hook  hook.Config   `embed:"" group:"Hooks"`
 }
 
 // Validate checks every part before anything is started.
 func (c *frontConfig) Validate() error {
-	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate())
+	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate(), c.Hook.Validate())
 }
 
 // worker is one front worker with what ties it to the hub.
 type worker struct {
 	front     *front.Worker
 	registrar *index.Registrar
+	hooks     *hook.Publisher
 	relay     *relay.Relay
 	agreed    *layout.Check
 	allowed   *rights.Check
@@ -91,11 +94,13 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	back.run("rights", allowed.Run)
 	back.run("registrar", registrar.Run)
 	back.run("inbox", box.Run)
+	events := hook.NewPublisher(c.Hook, r, keys, log, reg)
+	back.run("hook publisher", events.Run)
 	back.run("relay", func(ctx context.Context) error {
 		return rl.Run(ctx, relay.Upper{Handle: receiver.Handle, GivenUp: receiver.GivenUp, Holder: standing})
 	})
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, allowed: allowed, redis: r, log: log}, nil
+	return &worker{front: w, registrar: registrar, hooks: events, relay: rl, agreed: agreed, allowed: allowed, redis: r, log: log}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its connections
@@ -107,6 +112,9 @@ func (w *worker) run(serve func() error) error {
 	defer cancel()
 	err = errors.Join(err, w.registrar.Close(ctx))
 	flush(w.relay, w.log)
+	if ferr := w.hooks.Flush(ctx); ferr != nil {
+		w.log.Warn("stopping before every event is in Redis", "err", ferr)
+	}
 	return err
 }
 

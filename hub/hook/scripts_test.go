@@ -292,14 +292,14 @@ func TestConfig(t *testing.T) {
 	t.Parallel()
 	p, _ := alone(t)
 	for name, change := range map[string]func(*hook.Config, *hook.SenderConfig){
-		"hook-events: none given":      func(c *hook.Config, _ *hook.SenderConfig) { c.Events = nil },
-		`hook-events: "room.*.x"`:      func(c *hook.Config, _ *hook.SenderConfig) { c.Events = []string{"*", "room.*.x"} },
-		`hook-events: ""`:              func(c *hook.Config, _ *hook.SenderConfig) { c.Events = []string{""} },
-		"hook-queue-bytes: 1: ":        func(c *hook.Config, _ *hook.SenderConfig) { c.QueueBytes = 1 },
-		"hook-stream-bytes: 1048576: ": func(c *hook.Config, _ *hook.SenderConfig) { c.StreamBytes = 1 << 20 },
-		"hook-max-age: 169h0m0s: ":     func(_ *hook.Config, c *hook.SenderConfig) { c.MaxAge = 169 * time.Hour },
-		"hook-max-age: 0s: ":           func(_ *hook.Config, c *hook.SenderConfig) { c.MaxAge = 0 },
-		"hook-parallel: 0: ":           func(_ *hook.Config, c *hook.SenderConfig) { c.Parallel = 0 },
+		"--hook-events: none given":      func(c *hook.Config, _ *hook.SenderConfig) { c.Events = nil },
+		`--hook-events: "room.*.x"`:      func(c *hook.Config, _ *hook.SenderConfig) { c.Events = []string{"*", "room.*.x"} },
+		`--hook-events: ""`:              func(c *hook.Config, _ *hook.SenderConfig) { c.Events = []string{""} },
+		"--hook-queue-bytes: 1: ":        func(c *hook.Config, _ *hook.SenderConfig) { c.QueueBytes = 1 },
+		"--hook-stream-bytes: 1048576: ": func(c *hook.Config, _ *hook.SenderConfig) { c.StreamBytes = 1 << 20 },
+		"--hook-max-age: 169h0m0s: ":     func(_ *hook.Config, c *hook.SenderConfig) { c.MaxAge = 169 * time.Hour },
+		"--hook-max-age: 0s: ":           func(_ *hook.Config, c *hook.SenderConfig) { c.MaxAge = 0 },
+		"--hook-parallel: 0: ":           func(_ *hook.Config, c *hook.SenderConfig) { c.Parallel = 0 },
 	} {
 		c, sc := p.cfg, p.scfg
 		if c.Validate() != nil || sc.Validate() != nil {

@@ -23,7 +23,8 @@ import (
 const sentRemembered = 512
 
 // Sender delivers events to an Endpoint. Several of them, in as many processes,
-// share the partitions. It is safe for concurrent use.
+// share the partitions. It is safe for concurrent use. A nil Sender sends nothing,
+// and nothing is the matter with it.
 type Sender struct {
 	cfg      SenderConfig
 	wanted   patterns
@@ -119,6 +120,9 @@ func (s *Sender) step(ctx context.Context) {
 // partitions are given back at once, for others to take. It returns when Run has
 // ended, or ctx.
 func (s *Sender) Close(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
 	s.closeOnce.Do(func() { close(s.closing) })
 	select {
 	case <-s.closed:
@@ -246,7 +250,8 @@ func (s *Sender) leave(ctx context.Context) {
 	}
 }
 
-func (s *Sender) streamBytes() float64  { return s.sum(func(h *home) int64 { return h.bytes.Load() }) }
+func (s *Sender) streamBytes() float64 { return s.sum(func(h *home) int64 { return h.bytes.Load() }) }
+
 func (s *Sender) heldSubjects() float64 { return s.sum(func(h *home) int64 { return h.held.Load() }) }
 
 func (s *Sender) sum(of func(*home) int64) (sum float64) {

@@ -36,15 +36,15 @@ func (c *Config) Validate() error {
 	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil:
-		return errors.New("hook-url: not a URL") // the reason quotes it, and it may have a password
+		return errors.New("--hook-url: not a URL") // the reason quotes it, and it may have a password
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return fmt.Errorf("hook-url: %q: want http://host or https://host", u.Redacted())
+		return fmt.Errorf("--hook-url: %q: want http://host or https://host", u.Redacted())
 	case u.Fragment != "":
-		return fmt.Errorf("hook-url: %q: want no fragment", u.Redacted())
+		return fmt.Errorf("--hook-url: %q: want no fragment", u.Redacted())
 	case c.SecretFile == "":
-		return errors.New("hook-secret-file: none given: events are signed")
+		return errors.New("--hook-secret-file: none given: events are signed")
 	case c.Timeout < 100*time.Millisecond || c.Timeout > maxTimeout:
-		return fmt.Errorf("hook-timeout: %v: want 100ms to %v", c.Timeout, maxTimeout)
+		return fmt.Errorf("--hook-timeout: %v: want 100ms to %v", c.Timeout, maxTimeout)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ type Endpoint struct {
 func New(c Config, log *slog.Logger) (*Endpoint, error) {
 	all, file, err := readSecrets(c.SecretFile)
 	if err != nil {
-		return nil, fmt.Errorf("hook-secret-file: %w", err)
+		return nil, fmt.Errorf("--hook-secret-file: %w", err)
 	}
 	return &Endpoint{
 		cfg: c, log: log, signers: all, file: file, read: time.Now(),
@@ -121,7 +121,7 @@ func (e *Endpoint) Post(ctx context.Context, id string, body []byte) hook.Answer
 func (e *Endpoint) request(ctx context.Context, id string, body []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.cfg.URL, bytes.NewReader(body))
 	if err != nil {
-		return nil, errors.New("hook-url: not a URL")
+		return nil, errors.New("--hook-url: not a URL")
 	}
 	now := time.Now()
 	signature, err := e.current(now).sign(id, now, body)

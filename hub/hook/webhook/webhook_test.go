@@ -190,12 +190,12 @@ func TestValidate(t *testing.T) {
 		t.Errorf("without a URL: %v", err)
 	}
 	for want, change := range map[string]func(*Config){
-		"hook-url: ":         func(c *Config) { c.URL = "games.example/hook" },
-		"hook-url: \"ws:":    func(c *Config) { c.URL = "ws://games.example/hook" },
-		"hook-url: \"http:":  func(c *Config) { c.URL = "http:///hook" },
-		"hook-secret-file: ": func(c *Config) { c.SecretFile = "" },
-		"hook-timeout: 1h":   func(c *Config) { c.Timeout = time.Hour },
-		"hook-timeout: 0s":   func(c *Config) { c.Timeout = 0 },
+		"--hook-url: ":         func(c *Config) { c.URL = "games.example/hook" },
+		"--hook-url: \"ws:":    func(c *Config) { c.URL = "ws://games.example/hook" },
+		"--hook-url: \"http:":  func(c *Config) { c.URL = "http:///hook" },
+		"--hook-secret-file: ": func(c *Config) { c.SecretFile = "" },
+		"--hook-timeout: 1h":   func(c *Config) { c.Timeout = time.Hour },
+		"--hook-timeout: 0s":   func(c *Config) { c.Timeout = 0 },
 	} {
 		c := good
 		change(&c)
@@ -217,7 +217,7 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 		strings.Repeat(NewSecret()+"\n", maxSecrets+1): "9 secrets",
 	} {
 		_, err := New(Config{URL: "http://x", SecretFile: file(t, text)}, quiet)
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "hook-secret-file: ") || strings.Contains(err.Error(), "heim") {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "--hook-secret-file: ") || strings.Contains(err.Error(), "heim") {
 			t.Errorf("%.20q: %v, want %s", text, err, want)
 		}
 	}
