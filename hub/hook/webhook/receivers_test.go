@@ -47,7 +47,7 @@ func TestReceivers(t *testing.T) {
 		"js": func(t *testing.T, dir, code string) *exec.Cmd {
 			node, err := exec.LookPath("node")
 			if err != nil {
-				t.Skip("no node")
+				t.Fatal(err)
 			}
 			name := filepath.Join(dir, "receiver.mjs")
 			write(t, name, code)
