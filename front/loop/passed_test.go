@@ -45,10 +45,10 @@ func TestAReleasedConnectionGoesOnAtAnotherLoop(t *testing.T) {
 	to := start(t, behindProxy) // a header is not expected again
 	from := start(t, releasing(func(fd int) { to.AdoptPassed(fd, []byte("already "), someone, text{}) }))
 	conn := from.dial()
-	before := descriptorCount(t)
 	if got := from.say(conn, "x", 2); got != "x\n" {
 		t.Errorf("read %q", got)
 	}
+	before := descriptorCount(t)
 	want := "already read from 192.0.2.1\n"
 	from.say(conn, "go", 0)
 	wait(t, "the connection", func() (there bool) { to.on(func() { there = to.Len() == 1 }); return there })
@@ -105,6 +105,13 @@ func TestOnlyAPlainIdleConnectionIsReleased(t *testing.T) {
 		r.Drop(c, 0)
 		if _, ok := r.Release(c); ok {
 			t.Error("one is released that is gone")
+		}
+	})
+	r, client := startTLS(t, nil)
+	r.say(r.over(r.dial(), client), "x", 2)
+	r.on(func() {
+		if _, ok := r.Release(r.only()); ok {
+			t.Error("one is released whose TLS ends here")
 		}
 	})
 	r = start(t, behindProxy)
