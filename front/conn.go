@@ -11,6 +11,7 @@ type stage uint8
 
 const (
 	stageRequest  stage = iota // its request is arriving
+	stageLocate                // the room that it asks for is being found
 	stageVerify                // its token is being checked
 	stageRegister              // it has its protocol; the index does not name the user yet
 	stageOpen                  // the client may have read hello
@@ -60,6 +61,7 @@ type request struct {
 	reply  []byte // what gives the connection its protocol
 	origin string // of the page that may read the answer; empty: none need be told
 	noBody bool   // it is a HEAD, whose answer has no body
+	passed bool   // another process has passed it to this one
 }
 
 // more returns the session's extra, a new one when it has none.

@@ -42,6 +42,9 @@ type metrics struct {
 	waitingResumes prometheus.Gauge
 	slowReplays    prometheus.Counter
 
+	passed        *prometheus.CounterVec
+	receivedConns prometheus.Counter
+
 	overBudget     *prometheus.CounterVec
 	forgottenUsage prometheus.Counter
 	surplus        prometheus.Counter
@@ -75,6 +78,9 @@ func newMetrics(reg prometheus.Registerer, waitingBytes func() int) *metrics {
 		waitingResumes: gauge(f, "waiting_resumes", "Clients whose resume waits for its turn."),
 		slowReplays:    counter(f, "slow_replays_total", "Connections closed because they did not read their replay."),
 
+		passed:        counters(f, "passed_connections_total", "Connections that asked for a room, by result: passed (to the process of this machine that runs it), lost (on the way); all others were served here: here (it runs the room), unknown, elsewhere (on another machine), refused, silent, error, busy, too_long, tls, gone (the client left meanwhile, or sent more than is kept).", "result"),
+		receivedConns: counter(f, "received_connections_total", "Connections that other processes of this machine have passed to this one."),
+
 		overBudget:     counters(f, "over_budget_total", "Times that a client wanted more than it may have, by budget: messages, bytes (of a connection); user_messages, user_bytes, connects, inbox (of a user); message_time; closing (bytes after a close frame); tls_records, tls_answers (of a connection over TLS).", "budget"),
 		forgottenUsage: counter(f, "forgotten_usage_total", "Users who left with something used and were forgotten before it was made good, because too many had left."),
 		surplus:        counter(f, "surplus_connections_total", "Connections beyond the limit of their user: closed with 4010, or refused."),
@@ -86,6 +92,9 @@ func newMetrics(reg prometheus.Registerer, waitingBytes func() int) *metrics {
 
 // labeled makes the counters whose labels are known.
 func (m *metrics) labeled(f promauto.Factory) {
+	for _, result := range passedResults {
+		m.passed.WithLabelValues(string(result))
+	}
 	dropped := counters(f, "dropped_messages_total", "Messages not written, by reason and class.", "reason", "class")
 	for why := range drop.FrontReasons {
 		for class := loop.Must; class < loop.Classes; class++ {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"github.com/homing/homing/front/admission"
+	"github.com/homing/homing/front/handoff"
 	"github.com/homing/homing/front/http1"
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
@@ -21,6 +22,7 @@ type parts struct {
 	door       *door
 	deliveries *deliveries
 	shutdown   *shutdown
+	passages   *passages // nil: without Rooms
 	turns      turns
 }
 
@@ -106,6 +108,23 @@ func newShutdown(cfg *Config, p *parts, waiting func() int, log *slog.Logger) *s
 		window:  loop.Ticks(cfg.DrainWindow), cutOff: loop.Ticks(cfg.DrainTimeout), closeTime: loop.Ticks(cfg.CloseTimeout),
 		drainWindow: cfg.DrainWindow, leaving: make(chan struct{}),
 	}
+}
+
+// route has clients that ask for a room be passed to the process that runs it,
+// and takes those that others pass to this one.
+func (p *parts) route(cfg *Config, deps *Deps) error {
+	receiver, err := handoff.Listen(deps.Process, deps.Log)
+	if err != nil {
+		return err
+	}
+	p.passages = &passages{
+		tracer: p.entry.tracer, loop: p.loop, entry: p.entry, protocols: p.protocols, m: p.m,
+		rooms: deps.Rooms, receiver: receiver,
+		headLimit: cfg.HandshakeLimit, timeout: cfg.HandshakeTimeout / 4,
+		waiting: make(chan passage, maxPassages),
+	}
+	p.door.passages = p.passages
+	return nil
 }
 
 // speak has the clients of a path speak a protocol.

@@ -69,6 +69,8 @@ func (t *turns) Received(c *conn, data []byte) {
 	switch c.State.stage {
 	case stageRequest:
 		t.door.received(c, data)
+	case stageLocate:
+		t.door.passages.early(c, data)
 	case stageVerify:
 		t.door.early(c, data)
 	case stageRegister, stageOpen:
@@ -121,7 +123,7 @@ func (t *turns) Check(c *conn) {
 // Expired ends the stage that c has been in for too long.
 func (t *turns) Expired(c *conn) {
 	switch c.State.stage {
-	case stageRequest, stageVerify:
+	case stageRequest, stageLocate, stageVerify:
 		t.entry.refuse(c, errTimeout)
 	case stageRegister:
 		t.sessions.close(c, ws.CloseTryAgainLater, "the hub is not available")
