@@ -30,6 +30,7 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(envOwner) != "" {
 		ownerMain()
+		return
 	}
 	goleak.VerifyTestMain(m)
 }

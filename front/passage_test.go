@@ -368,7 +368,6 @@ func ownerMain() {
 	go func() { _ = w.Run(context.Background()) }()
 	fmt.Println("serves")
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	os.Exit(0)
 }
 
 // startOwner starts a worker in a process of its own.
@@ -414,14 +413,14 @@ func TestAnOwnerThatStandsStillKeepsNobodyOut(t *testing.T) {
 	if got != id {
 		t.Fatalf("hello is of %s, want %s", got, id)
 	}
-	signal(t, process, unix.SIGSTOP)
+	signal(t, process, unix.SIGSTOP, "T")
 	if _, got, d := join(); got != a.process || d > time.Second {
 		t.Errorf("stopped: hello is of %s after %v", got, d)
 	}
 	if a.passed(passedSilent) != 1 {
 		t.Errorf("%v silent", a.passed(passedSilent))
 	}
-	signal(t, process, unix.SIGCONT)
+	signal(t, process, unix.SIGCONT, "RS")
 	if _, got, _ := join(); got != id {
 		t.Errorf("awake: hello is of %s, want %s", got, id)
 	}
@@ -429,7 +428,7 @@ func TestAnOwnerThatStandsStillKeepsNobodyOut(t *testing.T) {
 	if m := first.json(); m["t"] != "ok" {
 		t.Errorf("got %v", m)
 	}
-	signal(t, process, unix.SIGKILL)
+	signal(t, process, unix.SIGKILL, "Z")
 	if _, err := first.frame(); err == nil {
 		t.Error("who was there reads on")
 	}
@@ -441,9 +440,19 @@ func TestAnOwnerThatStandsStillKeepsNobodyOut(t *testing.T) {
 	}
 }
 
-func signal(t *testing.T, p *os.Process, s unix.Signal) {
+// signal sends s to a process and waits until the kernel says that it is in one
+// of some states (proc(5)).
+func signal(t *testing.T, p *os.Process, s unix.Signal, states string) {
 	t.Helper()
 	if err := p.Signal(s); err != nil {
 		t.Fatal(err)
 	}
+	wait(t, s.String(), func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		return strings.Contains(states, rest[:1])
+	})
 }
