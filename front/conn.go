@@ -52,6 +52,8 @@ type extra struct {
 	newer, older *conn
 	group        *group
 
+	piped *conn // the other end of its pipe; nil: it is no pipe
+
 	resume *resume // nil unless the client resumes, has just done so, or was promised it
 }
 
@@ -101,6 +103,15 @@ func (s *session) older() *conn {
 		return nil
 	}
 	return s.extra.older
+}
+
+// piped is the other end of the pipe that the connection is one of; nil: it is
+// none.
+func (s *session) piped() *conn {
+	if s.extra == nil {
+		return nil
+	}
+	return s.extra.piped
 }
 
 // resuming is the session's resume; nil: none.

@@ -23,6 +23,7 @@ type parts struct {
 	deliveries *deliveries
 	shutdown   *shutdown
 	passages   *passages // nil: without Rooms
+	pipes      *pipes
 	turns      turns
 }
 
@@ -59,9 +60,10 @@ func assemble(cfg *Config, listeners []Listener, deps Deps) (*parts, error) {
 		loop: p.loop, sessions: p.sessions, m: p.m, log: deps.Log, queue: queue,
 		heard: heard, mayDeliver: p.shutdown.mayDeliver,
 	}
+	p.pipes = &pipes{loop: p.loop, sessions: p.sessions, m: p.m, sendBuffer: cfg.SendBuffer}
 	p.turns = turns{
 		tracer: trace, loop: p.loop, m: p.m, door: p.door, entry: p.entry, sessions: p.sessions,
-		protocols: p.protocols, resumes: p.resumes, deliveries: p.deliveries, shutdown: p.shutdown,
+		protocols: p.protocols, resumes: p.resumes, deliveries: p.deliveries, shutdown: p.shutdown, pipes: p.pipes,
 	}
 	return p, nil
 }
@@ -118,20 +120,19 @@ func (p *parts) route(cfg *Config, deps *Deps) error {
 		return err
 	}
 	p.passages = &passages{
-		tracer: p.entry.tracer, loop: p.loop, entry: p.entry, protocols: p.protocols, m: p.m,
+		tracer: p.entry.tracer, loop: p.loop, entry: p.entry, protocols: p.protocols, pipes: p.pipes, m: p.m,
 		rooms: deps.Rooms, receiver: receiver,
 		headLimit: cfg.HandshakeLimit, timeout: cfg.HandshakeTimeout / 4,
 		waiting: make(chan passage, maxPassages),
 	}
 	p.door.passages = p.passages
+	p.pipes.protocol = p.protocols.add(p.pipes)
 	return nil
 }
 
 // speak has the clients of a path speak a protocol.
 func (p *parts) speak(path string, with protocol) {
-	id := protocolID(len(p.door.paths))
-	p.protocols[id] = with
-	p.door.paths[path] = id
+	p.door.paths[path] = p.protocols.add(with)
 }
 
 func (p *parts) framing(cfg *Config) framing {

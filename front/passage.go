@@ -30,12 +30,13 @@ const roomParam = "room"
 const maxPassages = 1024
 
 // passed is what became of a connection that asked for a room: the label of a
-// metric. All but the first are served here, or have ended.
+// metric. All but the first two are served here, or have ended.
 type passed string
 
 // The results.
 const (
 	passedOn      passed = "passed"    // the room's process on this machine has it
+	passedPiped   passed = "piped"     // the room's process has the far end of a pipe: the client's TLS ends here
 	passedHere    passed = "here"      // the room is this process's
 	passedUnknown passed = "unknown"   // nobody is known to run the room, or that was not known in time
 	passedFar     passed = "elsewhere" // the room's process is not on this machine
@@ -44,14 +45,13 @@ const (
 	passedError   passed = "error"     // the process could not be reached for another reason, which the log tells
 	passedBusy    passed = "busy"      // as many as may be were under way
 	passedLong    passed = "too_long"  // too much came with the request
-	passedTLS     passed = "tls"       // its TLS ends here
 	passedGone    passed = "gone"      // the client left meanwhile, or sent more than is kept
 	passedLost    passed = "lost"      // the process ended or stood still while it took it: the client has lost its connection
 )
 
 var passedResults = []passed{
-	passedOn, passedHere, passedUnknown, passedFar, passedRefused, passedSilent,
-	passedError, passedBusy, passedLong, passedTLS, passedGone, passedLost,
+	passedOn, passedPiped, passedHere, passedUnknown, passedFar, passedRefused, passedSilent,
+	passedError, passedBusy, passedLong, passedGone, passedLost,
 }
 
 // passages bring a connection that asks for a room to the worker of this machine
@@ -64,6 +64,7 @@ type passages struct {
 	loop      *loop.Loop[client]
 	entry     *entry
 	protocols *protocols
+	pipes     *pipes
 	m         *metrics
 	rooms     Rooms
 	receiver  *handoff.Receiver
@@ -167,7 +168,7 @@ func (p *passages) pass(ctx context.Context, next passage) passed {
 	}) {
 		given <- passedGone
 	}
-	if result = <-given; result != passedOn {
+	if result = <-given; result != passedOn && result != passedPiped {
 		line.Close()
 		return result
 	}
@@ -175,7 +176,7 @@ func (p *passages) pass(ctx context.Context, next passage) passed {
 		p.log.Warn("a client is lost on its way to its room", "client", out.Client, "err", err)
 		return passedLost
 	}
-	return passedOn
+	return result
 }
 
 // reach finds the room of a ticket and asks its process to take a connection.
@@ -211,7 +212,8 @@ func (p *passages) locate(ctx context.Context, ticket string) (hub.ProcessID, er
 	return p.rooms.Locate(ctx, ticket)
 }
 
-// give takes c from the loop. With another result than passedOn it has not.
+// give takes c from the loop, or makes a pipe of it. With another result than
+// passedOn or passedPiped it has done neither.
 func (p *passages) give(c *conn) (handoff.Passed, passed) {
 	if c.State.stage != stageLocate {
 		return handoff.Passed{}, passedGone
@@ -219,11 +221,16 @@ func (p *passages) give(c *conn) (handoff.Passed, passed) {
 	out := handoff.Passed{Head: c.State.request().head, Client: c.Addr()}
 	p.trace(c, "passed to the process of its room")
 	var ok bool
-	if out.FD, ok = p.loop.Release(c); !ok {
-		p.goOn(c)
-		return out, passedTLS
+	if out.FD, ok = p.loop.Release(c); ok {
+		return out, passedOn
 	}
-	return out, passedOn
+	var err error
+	if out.FD, err = p.pipes.open(c); err != nil {
+		p.log.Error("pipe a client to its room", "err", err)
+		p.goOn(c)
+		return out, passedError
+	}
+	return out, passedPiped
 }
 
 // take gives the loop a connection that another process has passed. It may be

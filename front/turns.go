@@ -23,6 +23,7 @@ type turns struct {
 	resumes    *resumes
 	deliveries *deliveries
 	shutdown   *shutdown
+	pipes      *pipes
 }
 
 // BeginTurn goes on with a shutdown, if there is one, before anything is read.
@@ -43,8 +44,12 @@ func (t *turns) Tick() {
 func (t *turns) Stopped() bool { return t.shutdown.over() }
 
 // Charge takes n bytes from what c and its user may send. One that is closing
-// and goes on for long has not read its last bytes, and will not.
+// and goes on for long has not read its last bytes, and will not. What goes
+// through a pipe is charged where it is served.
 func (t *turns) Charge(c *conn, n int) bool {
+	if c.State.piped() != nil {
+		return true
+	}
 	exceeded := t.sessions.charge(c, useBytes, n)
 	if exceeded == "" {
 		return true
@@ -100,7 +105,10 @@ func (t *turns) HungUp(c *conn, err error) {
 }
 
 // Flushed goes on with what waited for the client to read.
-func (t *turns) Flushed(c *conn) { t.resumes.flushed(c) }
+func (t *turns) Flushed(c *conn) {
+	t.resumes.flushed(c)
+	t.pipes.flushed(c)
+}
 
 // Due is when c must be looked at: by its resume, or by its protocol.
 func (t *turns) Due(c *conn) loop.Tick {
@@ -134,7 +142,10 @@ func (t *turns) Expired(c *conn) {
 }
 
 // Ended takes leave of c.
-func (t *turns) Ended(c *conn, _ drop.Reason) { t.sessions.ended(c) }
+func (t *turns) Ended(c *conn, _ drop.Reason) {
+	t.pipes.ended(c)
+	t.sessions.ended(c)
+}
 
 // Discarded counts messages that were given up.
 func (t *turns) Discarded(why drop.Reason, lost loop.Lost) { t.m.lost(why, lost) }

@@ -69,14 +69,14 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes}})
+	if cfg.Events {
+		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes})
+	}
 	if deps.Rooms != nil {
 		if err := p.route(&cfg, &deps); err != nil {
 			return nil, errors.Join(err, p.loop.Close())
 		}
-	}
-	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes}})
-	if cfg.Events {
-		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes})
 	}
 	return &Worker{parts: p, cfg: cfg}, nil
 }

@@ -198,7 +198,26 @@ func (k *core[S]) discarded(why drop.Reason, lost Lost) {
 	}
 }
 
-func (k *core[S]) poll(c *Conn[S], what epoll.Interest) {
+// SetReading has what comes for c be read, as is the rule, or left where it is
+// until this is called again. What TLS has of it already still comes, and so does
+// what is left of a connection that is over in both directions.
+func (k *core[S]) SetReading(c *Conn[S], on bool) {
+	if c.state == stateGone || c.unread == !on {
+		return
+	}
+	c.unread = !on
+	k.poll(c)
+}
+
+// poll has the poller report what c is waited for.
+func (k *core[S]) poll(c *Conn[S]) {
+	var what epoll.Interest
+	if !c.unread {
+		what |= epoll.ForRead
+	}
+	if c.polling {
+		what |= epoll.ForWrite
+	}
 	if err := k.poller.Modify(int(c.fd), c.token(), what); err != nil {
 		k.log.Error("poll a connection", "err", err)
 	}

@@ -228,6 +228,19 @@ func (ls *listeners[S]) TakeIn(c *Conn[S], deadline Tick) {
 	ls.countIn()
 }
 
+// Attach takes a non-blocking stream socket among the connections that is not a
+// client's: it comes from no address, and is in service at once, without a
+// deadline. It returns nil, and has closed the socket, when that cannot be polled.
+func (ls *listeners[S]) Attach(fd int, state S) *Conn[S] {
+	c := ls.newConn(fd)
+	c.State = state
+	if !ls.add(c) {
+		return nil
+	}
+	ls.countIn()
+	return c
+}
+
 // countIn closes the listeners when one more is in service than there may be.
 func (ls *listeners[S]) countIn() {
 	if !ls.short.Load() && ls.limit.full(ls.arrivals.inService()) {

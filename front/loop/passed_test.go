@@ -184,3 +184,62 @@ func socketPair(tb testing.TB) (fd int, peer net.Conn) {
 	_ = peer.SetDeadline(time.Now().Add(10 * time.Second))
 	return fds[0], peer
 }
+
+// TestWhatIsNotReadStaysWithThePeer has a loop stop reading, and go on.
+func TestWhatIsNotReadStaysWithThePeer(t *testing.T) {
+	r := start(t, nil)
+	fd, peer := socketPair(t)
+	r.on(func() {
+		r.SetReading(r.Attach(fd, text{part: []byte("its state ")}), false)
+		if c := r.only(); c.Addr().IsValid() || r.account.Pending() != 0 || r.inService() != 1 {
+			t.Errorf("of %v, %d pending, %d in service", c.Addr(), r.account.Pending(), r.inService())
+		}
+	})
+	r.say(peer, "x", 0)
+	_ = peer.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := peer.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v, of a loop that does not read", n, err)
+	}
+	_ = peer.SetReadDeadline(time.Now().Add(10 * time.Second))
+	sent := 0
+	r.on(func() {
+		c := r.only()
+		for c.out == nil { // what waits to be written does not have it read
+			r.Send(c, &Message{Data: make([]byte, 4096)})
+			sent += 4096
+		}
+	})
+	r.read(peer, sent)
+	wait(t, "all to be written", func() (written bool) { r.on(func() { written = r.only().out == nil }); return written })
+	r.on(func() {
+		if got := string(r.only().State.part); got != "its state " {
+			t.Errorf("the handler has %q", got)
+		}
+		r.SetReading(r.only(), true)
+	})
+	if got := r.read(peer, len("its state x\n")); got != "its state x\n" {
+		t.Errorf("read %q", got)
+	}
+}
+
+// TestTheEndOfOneThatIsNotReadIsSeen ends it on either side.
+func TestTheEndOfOneThatIsNotReadIsSeen(t *testing.T) {
+	r := start(t, nil)
+	fd, peer := socketPair(t)
+	r.on(func() { r.SetReading(r.Attach(fd, text{}), false) })
+	_ = peer.Close()
+	r.gone(1)
+	fd, peer = socketPair(t)
+	r.on(func() {
+		c := r.Attach(fd, text{})
+		r.SetReading(c, false)
+		r.End(c, []byte("bye\n"), false)
+	})
+	if got, err := io.ReadAll(peer); string(got) != "bye\n" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+	_ = peer.Close()
+	begin := time.Now()
+	r.gone(2)
+	within(t, time.Since(begin), 0, 250*time.Millisecond) // not the close timeout
+}
