@@ -160,11 +160,14 @@ func stopOwner(ctx context.Context, g *games) error {
 		return err
 	}
 	pid := workers[rand.IntN(len(workers))] //nolint:gosec // a lot
-	g.say("worker %d stands still for %v", pid, stoppedFor)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("stop a worker: %w", err)
+	master := g.stack.Front.MasterPID()     // would replace the worker
+	g.say("worker %d stands still for %v, and the master with it", pid, stoppedFor)
+	for _, p := range []int{master, pid} {
+		if err := syscall.Kill(p, syscall.SIGSTOP); err != nil {
+			return fmt.Errorf("stop a worker: %w", err)
+		}
+		defer func() { _ = syscall.Kill(p, syscall.SIGCONT) }() // it may have ended
 	}
-	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }() // it may have ended
 	if err := pause(ctx, 2*time.Second); err != nil {
 		return err
 	}
@@ -173,8 +176,8 @@ func stopOwner(ctx context.Context, g *games) error {
 		return err
 	}
 	g.say("it wakes")
-	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-		g.say("it was replaced: %v", err)
+	if err := errors.Join(syscall.Kill(pid, syscall.SIGCONT), pause(ctx, warmUp), syscall.Kill(master, syscall.SIGCONT)); err != nil {
+		return fmt.Errorf("wake a worker: %w", err)
 	}
 	return pause(ctx, warmUp)
 }

@@ -48,7 +48,9 @@ func (e *events) lose() {
 func newEvents(c *Class) events { return events{limit: c.LogBytes, next: 1} }
 
 // follows reports whether n may be the number of the next event.
-func (e *events) follows(n uint64) bool { return n == e.next || e.next == e.lost.from && n == e.lost.until }
+func (e *events) follows(n uint64) bool {
+	return n == e.next || e.next == e.lost.from && n == e.lost.until
+}
 
 func (e *events) add(to Audience, from hub.UserID, data []byte) {
 	e.log = append(e.log, event{n: e.next, to: to, from: from, data: data})

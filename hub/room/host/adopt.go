@@ -39,6 +39,9 @@ func (h *Host) knownDead(p hub.ProcessID) bool {
 // adoptOrphans takes over the rooms of dead processes, until ctx ends. All hosts do
 // that at once, each in an order of its own: the directory gives each room to one.
 func (h *Host) adoptOrphans(ctx context.Context) {
+	if h.deps.Census.WaitReady(ctx) != nil {
+		return
+	}
 	for ctx.Err() == nil {
 		changed := h.deps.Census.Changed()
 		if h.deps.Standing() == hub.StandingGood {
@@ -199,7 +202,11 @@ func (h *Host) sendAway(ctx context.Context, r *running) {
 		if err == nil || errors.As(err, &refused) && refused.Code == asks.CodeNotHere {
 			return
 		}
-		if errors.Is(err, directory.ErrNoProcess) || !pause(ctx, drainPause) {
+		if errors.Is(err, directory.ErrNoProcess) { // one may have been born just now
+			err = h.deps.Census.Refresh(ctx)
+		}
+		if !pause(ctx, drainPause) {
+			h.deps.Log.Warn("room: ends with its process", "room", r.id, "err", err)
 			break
 		}
 	}

@@ -69,6 +69,9 @@ func (r *running) abandon() {
 // keepNotes tells the directory how the rooms are, and offers to take more, until
 // ctx ends.
 func (h *Host) keepNotes(ctx context.Context) {
+	if h.deps.Census.WaitReady(ctx) != nil {
+		return
+	}
 	noted := make(map[*running]*shown)
 	suspects := make(map[string]bool)
 	var repaired time.Time
