@@ -70,11 +70,14 @@ func TestMaskedFramesAreRead(t *testing.T) {
 	for _, size := range []int{0, 1, 125, 126, 65535, 65536} {
 		payload := bytes.Repeat([]byte{'p'}, size)
 		sent := AppendMasked([]byte("before"), ws.OpBinary, [4]byte{1, 2, 3, 4}, payload)
-		f, err := ws.ReadFrame(bytes.NewReader(sent[len("before"):]))
-		if err != nil || !f.Header.Masked || f.Header.OpCode != ws.OpBinary || !f.Header.Fin {
-			t.Fatalf("%d bytes: %+v, %v", size, f.Header, err)
+		r := bytes.NewReader(sent[len("before"):])
+		h, err := ws.ReadHeader(r)
+		if err != nil || !h.Masked || h.OpCode != ws.OpBinary || !h.Fin || h.Length != int64(size) || r.Len() != size {
+			t.Fatalf("%d bytes: %+v, %v, %d follow", size, h, err, r.Len())
 		}
-		if f = ws.UnmaskFrame(f); !bytes.Equal(f.Payload, payload) {
+		read := sent[len(sent)-size:]
+		ws.Cipher(read, h.Mask, 0)
+		if !bytes.Equal(read, payload) {
 			t.Errorf("%d bytes: another payload is read", size)
 		}
 	}
