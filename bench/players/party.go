@@ -52,8 +52,8 @@ func (p *Party) PIDs() []int {
 
 // Enter brings further players into their rooms, whose seats are given, and
 // returns when each is there or has failed. hz is the ticks a second of the rooms.
-// The players of a room share a process. The error says why a player failed when
-// any did.
+// The players of a room share a process. The error is an ErrFailed, and says why,
+// when a player failed.
 func (p *Party) Enter(ctx context.Context, d Dialect, hz int, seats []Seat) error {
 	if hz < 1 {
 		return fmt.Errorf("enter: %d ticks a second, want 1 or more", hz)
@@ -80,12 +80,13 @@ func (p *Party) Enter(ctx context.Context, d Dialect, hz int, seats []Seat) erro
 		}
 	}
 	if all.Failed > 0 {
-		return fmt.Errorf("%w: %d: %s", errFailed, all.Failed, why)
+		return fmt.Errorf("%w: %d: %s", ErrFailed, all.Failed, why)
 	}
 	return nil
 }
 
-var errFailed = errors.New("players did not get into their rooms")
+// ErrFailed marks that players did not get into their rooms.
+var ErrFailed = errors.New("players did not get into their rooms")
 
 // Play has every player say where it is, rate times a second; 0: no more.
 func (p *Party) Play(ctx context.Context, rate float64) error { return p.all(ctx, "play", rate) }

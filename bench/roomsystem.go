@@ -1,0 +1,172 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/homing/homing/bench/arena"
+	"github.com/homing/homing/bench/clients"
+	"github.com/homing/homing/bench/load"
+	"github.com/homing/homing/bench/peers"
+	"github.com/homing/homing/bench/players"
+)
+
+// openTimeout is how long a system may take to open or close a room.
+const openTimeout = 15 * time.Second
+
+var errSeats = errors.New("not a seat for each user")
+
+// homingRooms is a Homing that we started, as an arena.System.
+type homingRooms struct {
+	homing
+
+	class   string
+	dialect players.Dialect
+	calls   *load.Poster
+}
+
+// roomClass names the class of rooms that a front has for measurements.
+func (o Options) roomClass(gather bool) string {
+	name := "bench-" + strconv.Itoa(o.Size) + "-" + strconv.Itoa(o.Hz)
+	if o.BinaryFrames {
+		name += "-binary"
+	}
+	if !gather {
+		name += "-immediate"
+	}
+	return name
+}
+
+func startHomingRooms(ctx context.Context, o Options, gather bool) (*homingRooms, error) {
+	h, err := startHoming(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	s := &homingRooms{homing: h, class: o.roomClass(gather), dialect: players.Homing}
+	if o.BinaryFrames {
+		s.dialect = players.HomingBinary
+	}
+	s.calls = load.NewPoster(h.APIs()[0], h.Key(), openTimeout)
+	return s, nil
+}
+
+// Dialect implements arena.System.
+func (s *homingRooms) Dialect() players.Dialect { return s.dialect }
+
+// OpenRoom implements arena.System.
+func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room, error) {
+	body, err := json.Marshal(map[string]any{"class": s.class, "users": users})
+	if err != nil {
+		return arena.Room{}, fmt.Errorf("open a room: %w", err)
+	}
+	var opened struct {
+		Room, URL string
+		Seats     []struct{ User, Ticket string }
+	}
+	if err := s.calls.OpenRoom(ctx, body, &opened); err != nil {
+		return arena.Room{}, fmt.Errorf("open a room of class %s: %w", s.class, err)
+	}
+	if len(opened.Seats) != len(users) {
+		return arena.Room{}, fmt.Errorf("open a room: %w: %d for %d", errSeats, len(opened.Seats), len(users))
+	}
+	r := arena.Room{ID: opened.Room}
+	for _, seat := range opened.Seats {
+		token, err := clients.Token(s.Secret(), seat.User, "")
+		if err != nil {
+			return arena.Room{}, err
+		}
+		r.Seats = append(r.Seats, arena.Seat{
+			URL:   opened.URL + "?" + url.Values{"token": {token}, "room": {seat.Ticket}}.Encode(),
+			Login: fmt.Sprintf(`{"t":"join","ticket":%q,"ref":1}`, seat.Ticket),
+		})
+	}
+	return r, nil
+}
+
+// CloseRoom implements arena.System.
+func (s *homingRooms) CloseRoom(ctx context.Context, id string) error {
+	return s.calls.CloseRoom(ctx, id)
+}
+
+// Stop implements arena.System.
+func (s *homingRooms) Stop(keepLogs bool) error {
+	s.calls.Close()
+	return s.homing.Stop(keepLogs)
+}
+
+// peerRooms is a peer, as an arena.System.
+type peerRooms struct {
+	*peers.Rooms
+
+	hz    int
+	calls []*load.Poster // by process
+	next  atomic.Int64   // which opens the next room
+}
+
+func startPeerRooms(ctx context.Context, r *run, name string) (*peerRooms, error) {
+	s, err := peers.StartRooms(ctx, peers.RoomOptions{Name: name, Processes: r.opts.workers(), LogDir: r.opts.LogDir})
+	if err != nil {
+		return nil, err
+	}
+	r.addSetup(name, s.Versions(), s.Settings())
+	p := &peerRooms{Rooms: s, hz: r.opts.Hz}
+	for _, u := range s.URLs() {
+		p.calls = append(p.calls, load.NewPoster(u, s.Key(), openTimeout))
+	}
+	return p, nil
+}
+
+// Dialect implements arena.System.
+func (s *peerRooms) Dialect() players.Dialect { return players.Dialect(s.Rooms.Dialect()) }
+
+// OpenRoom implements arena.System. The processes open rooms in turn.
+func (s *peerRooms) OpenRoom(ctx context.Context, users []string) (arena.Room, error) {
+	body, err := json.Marshal(map[string]any{"users": users, "hz": s.hz})
+	if err != nil {
+		return arena.Room{}, fmt.Errorf("open a room: %w", err)
+	}
+	process := int(s.next.Add(1)) % len(s.calls)
+	var opened struct {
+		Room  string
+		Seats []struct{ Path, Login string }
+	}
+	if err := s.calls[process].OpenRoom(ctx, body, &opened); err != nil {
+		return arena.Room{}, fmt.Errorf("open a room at %s: %w", s.Name(), err)
+	}
+	if len(opened.Seats) != len(users) {
+		return arena.Room{}, fmt.Errorf("open a room at %s: %w: %d for %d", s.Name(), errSeats, len(opened.Seats), len(users))
+	}
+	r := arena.Room{ID: opened.Room}
+	at := "ws://" + strings.TrimPrefix(s.URLs()[process], "http://")
+	for _, seat := range opened.Seats {
+		r.Seats = append(r.Seats, arena.Seat{URL: at + seat.Path, Login: seat.Login})
+	}
+	return r, nil
+}
+
+// CloseRoom implements arena.System: a peer's room ends when it is empty.
+func (*peerRooms) CloseRoom(context.Context, string) error { return nil }
+
+// FrontPIDs implements arena.System.
+func (s *peerRooms) FrontPIDs() ([]int, error) { return s.PIDs(), nil }
+
+// APIPIDs implements arena.System: rooms are opened at the processes that run them.
+func (*peerRooms) APIPIDs() []int { return nil }
+
+// RedisPIDs implements arena.System.
+func (*peerRooms) RedisPIDs() []int { return nil }
+
+// Stop implements arena.System.
+func (s *peerRooms) Stop(keepLogs bool) error {
+	for _, c := range s.calls {
+		c.Close()
+	}
+	return s.Rooms.Stop(keepLogs)
+}
