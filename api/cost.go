@@ -13,6 +13,7 @@ const (
 
 	costBroadcast  = 10 // before it is known how many connections hear it
 	costDisconnect = 2  // it looks at the masters
+	costOfRoom     = 5  // to open one, or to move it
 )
 
 // costOfBody is what it costs to read and decode so many bytes, whatever they turn

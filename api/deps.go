@@ -52,9 +52,10 @@ type Dev struct {
 
 // Deps are the server's collaborators. All but Dev are needed.
 type Deps struct {
-	Hub  Dispatcher
-	Once Once
-	Log  *slog.Logger
-	Reg  prometheus.Registerer
-	Dev  *Dev // nil outside development
+	Hub   Dispatcher
+	Once  Once
+	Rooms Rooms
+	Log   *slog.Logger
+	Reg   prometheus.Registerer
+	Dev   *Dev // nil outside development
 }

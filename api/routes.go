@@ -54,7 +54,23 @@ func (s *Server) mount(r chi.Router) {
 		r.With(presence, gate.enter, s.deadline, gate.pay, gate.work).Get("/users/{id}", answer(s.users.getUser))
 		r.With(presence, gate.enter, s.deadline, gate.pay).Post("/users/query", answer(s.users.queryUsers))
 		r.With(disconnect, gate.enter, s.deadline, gate.pay, gate.work).Delete("/users/{id}/connections", answer(s.users.deleteConnections))
+		r.Group(func(r chi.Router) {
+			r.Use(gate.authorize(apikey.ScopeRooms), gate.enter, s.deadline, gate.pay)
+			s.mountRooms(r)
+		})
 	})
+}
+
+func (s *Server) mountRooms(r chi.Router) {
+	answer, work := s.responder.answer, s.gate.work
+	r.Post("/rooms", answer(s.rooms.postRoom))
+	r.With(work).Get("/rooms", answer(s.rooms.getRooms))
+	r.With(work).Get("/rooms/{room}", answer(s.rooms.getRoom))
+	r.With(work).Delete("/rooms/{room}", answer(s.rooms.deleteRoom))
+	r.Post("/rooms/{room}/seats", answer(s.rooms.postSeats))
+	r.Post("/rooms/{room}/signal", answer(s.rooms.postSignal))
+	r.Post("/rooms/{room}/finish", answer(s.rooms.postFinish))
+	r.Post("/rooms/{room}/move", answer(s.rooms.postMove))
 }
 
 func (s *Server) mountDev(r chi.Router) {

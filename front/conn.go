@@ -4,6 +4,7 @@ import (
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/room/host"
 )
 
 // stage is how far a connection has come. It only ever grows.
@@ -52,6 +53,8 @@ type extra struct {
 	group        *group
 
 	resume *resume // nil unless the client resumes, has just done so, or was promised it
+
+	seat *host.Seat // in a game room; nil: the connection is in none
 }
 
 // request is what a connection needs until it has its protocol.

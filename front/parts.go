@@ -20,6 +20,7 @@ type parts struct {
 	entry      *entry
 	door       *door
 	deliveries *deliveries
+	rooms      *rooms
 	shutdown   *shutdown
 	turns      turns
 }
@@ -57,9 +58,10 @@ func assemble(cfg *Config, listeners []Listener, deps Deps) (*parts, error) {
 		loop: p.loop, sessions: p.sessions, m: p.m, log: deps.Log, queue: queue,
 		heard: heard, mayDeliver: p.shutdown.mayDeliver,
 	}
+	p.rooms = &rooms{tracer: trace, loop: p.loop, sessions: p.sessions, m: p.m, host: deps.Rooms, mayDeliver: p.shutdown.mayDeliver}
 	p.turns = turns{
 		tracer: trace, loop: p.loop, m: p.m, door: p.door, entry: p.entry, sessions: p.sessions,
-		protocols: p.protocols, resumes: p.resumes, deliveries: p.deliveries, shutdown: p.shutdown,
+		protocols: p.protocols, resumes: p.resumes, deliveries: p.deliveries, rooms: p.rooms, shutdown: p.shutdown,
 	}
 	return p, nil
 }

@@ -41,17 +41,19 @@ type kind uint8
 const (
 	kindNotification kind = iota
 	kindHello
-	kindAnswer    // to something that the client sent
-	kindResumed   // what follows is what the client has missed
-	kindPlace     // where to resume from next time, after a replay; it has no body
-	kindReconnect // when to come back
+	kindAnswer      // to something that the client sent
+	kindResumed     // what follows is what the client has missed
+	kindPlace       // where to resume from next time, after a replay; it has no body
+	kindReconnect   // when to come back
+	kindFrame       // of a game room
+	kindBinaryFrame // of one; not JSON
 )
 
 // outgoing is a message to a client.
 type outgoing struct {
 	kind kind
 	id   []byte // of a notification, or the place; else empty
-	body []byte // JSON
+	body []byte // JSON, but for kindBinaryFrame
 	// retry is how many milliseconds the client is to wait when its connection has
 	// ended; 0: as long as else. Of kindReconnect.
 	retry int

@@ -22,6 +22,7 @@ type turns struct {
 	protocols  *protocols
 	resumes    *resumes
 	deliveries *deliveries
+	rooms      *rooms
 	shutdown   *shutdown
 }
 
@@ -29,7 +30,10 @@ type turns struct {
 func (t *turns) BeginTurn() { t.shutdown.turn() }
 
 // EndTurn delivers what waits.
-func (t *turns) EndTurn() { t.deliveries.turn() }
+func (t *turns) EndTurn() {
+	t.deliveries.turn()
+	t.rooms.turn()
+}
 
 // Tick lets go of what time has made good.
 func (t *turns) Tick() {

@@ -13,6 +13,7 @@ import (
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/room/host"
 )
 
 // Presence is told what the worker holds, so that others can find it. Neither
@@ -33,13 +34,14 @@ type Authenticator interface {
 	MayWait() bool
 }
 
-// Deps is what a Worker works with. All fields but Inbox and Standing are
-// needed.
+// Deps is what a Worker works with. All fields but Inbox, Rooms and
+// Standing are needed.
 type Deps struct {
 	Process  hub.ProcessID // named in hello, with the connection
 	Auth     Authenticator
 	Presence Presence
 	Inbox    Inbox // nil: clients cannot resume
+	Rooms    Rooms // nil: there are no game rooms
 	// Standing says what the others think of this process now. It is asked
 	// before each envelope, from any goroutine, and must not block. nil: always
 	// hub.StandingGood.
@@ -67,7 +69,7 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes}})
+	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes, rooms: p.rooms}})
 	if cfg.Events {
 		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes})
 	}
@@ -124,6 +126,9 @@ func (w *Worker) Addresses() []netip.AddrPort { return w.loop.Addresses() }
 func (w *Worker) Deliver(body []byte, report bool, done func(hub.Outcome)) bool {
 	return w.deliveries.deliver(parcel{body: body, report: report, done: done})
 }
+
+// Tell gives connections what a game room tells them; see host.Outbox.
+func (w *Worker) Tell(b *host.Batch) { w.rooms.Tell(b) }
 
 // Standing is what the worker may assume of what the others think of it now.
 // Once it was hub.StandingLost it stays that. It may be called from any

@@ -16,6 +16,12 @@ package hub
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
 //	<p>:ia:<account>  hash    the bytes that a caller has stored, by when they lapse
 //	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
+//	<p>:r:<room>      hash    a room: its owner and epoch (hub/room/directory)
+//	<p>:ro:<process>  set     the rooms that a process owns, by the rooms' shards
+//	<p>:rooms         zset    all rooms of a shard, by when they were made
+//	<p>:roomowners    set     the processes that own rooms of a shard
+//	<p>:roomoffers    zset    the processes that take rooms, by the seats that they have
+//	<p>:rc:<room>     string  the last checkpoint of a room (inbox role)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
 //	<p>:rights        key and channel by which rights are tried; never there (hub/rights)
@@ -91,6 +97,24 @@ func (k Keys) InboxAccounts() string { return k.prefix + ":ia:" }
 // InboxMark is the key by which a shard shows that it still has what was kept
 // there.
 func (k Keys) InboxMark() string { return k.prefix + ":ih" }
+
+// Room is the key of a room's record.
+func (k Keys) Room(room string) string { return k.prefix + ":r:" + room }
+
+// RoomsOf is the key of the set of rooms that p owns, on the shard of each.
+func (k Keys) RoomsOf(p ProcessID) string { return k.prefix + ":ro:" + string(p) }
+
+// Rooms is the key of the sorted set of a shard's rooms.
+func (k Keys) Rooms() string { return k.prefix + ":rooms" }
+
+// RoomOwners is the key of the set of processes that own some of a shard's rooms.
+func (k Keys) RoomOwners() string { return k.prefix + ":roomowners" }
+
+// RoomOffers is the key of the sorted set of processes that take rooms.
+func (k Keys) RoomOffers() string { return k.prefix + ":roomoffers" }
+
+// RoomCheckpoint is the key of a room's last checkpoint.
+func (k Keys) RoomCheckpoint(room string) string { return k.prefix + ":rc:" + room }
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }

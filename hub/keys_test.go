@@ -22,6 +22,12 @@ func TestKeys(t *testing.T) {
 		{k.InboxBook("anna"), "game:ib:anna"},
 		{k.InboxAccounts(), "game:ia:"},
 		{k.InboxMark(), "game:ih"},
+		{k.Room("r"), "game:r:r"},
+		{k.RoomsOf("p"), "game:ro:p"},
+		{k.Rooms(), "game:rooms"},
+		{k.RoomOwners(), "game:roomowners"},
+		{k.RoomOffers(), "game:roomoffers"},
+		{k.RoomCheckpoint("r"), "game:rc:r"},
 		{k.Channel("p"), "game:c:p"},
 		{NewKeys("").User("anna"), DefaultPrefix + ":u:anna"},
 	} {

@@ -11,6 +11,7 @@ import (
 	"github.com/homing/homing/api"
 	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/call"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/layout"
@@ -18,6 +19,8 @@ import (
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/hub/rights"
+	"github.com/homing/homing/hub/room/directory"
+	"github.com/homing/homing/hub/room/remote"
 	"github.com/homing/homing/redisx"
 )
 
@@ -145,12 +148,18 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		Registry: reg,
 	})
 	once := notify.NewOnce(c.Once, r, keys, reg)
+	peer := call.NewPeer(nil, log, reg)
+	rooms := remote.New(directory.New(r, keys), peer, func(p hub.ProcessID) bool {
+		roll := census.Roll()
+		return roll != nil && roll.Lives(p)
+	})
 	srv, err := api.New(c.API, api.Deps{
-		Hub:  dispatcher,
-		Once: once,
-		Log:  log,
-		Reg:  reg,
-		Dev:  dev,
+		Hub:   dispatcher,
+		Rooms: rooms,
+		Once:  once,
+		Log:   log,
+		Reg:   reg,
+		Dev:   dev,
 	})
 	if err != nil {
 		return nil, err
@@ -160,9 +169,10 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("census", census.Run)
 	back.run("index", ix.Run)
 	back.run("relay", func(ctx context.Context) error {
-		return rl.Run(ctx, relay.Upper{Handle: handovers.Handle, GivenUp: handovers.GivenUp, Judge: census})
+		return rl.Run(ctx, relay.Upper{Handle: peer.Handle(handovers.Handle), GivenUp: handovers.GivenUp, Judge: census})
 	})
 	back.run("hand-overs", handovers.Run)
+	back.run("calls", func(ctx context.Context) error { return peer.Run(ctx, rl) })
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
 	back.run("inbox bounds", box.WatchBounds)

@@ -58,6 +58,9 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	d.api.API.Listen, d.api.API.ReusePort, d.api.API.AllowLoopback = c.APIListen, false, true
 	f := &d.front.Front
 	f.Listen, f.Origins = c.FrontListen, []string{"*"} // the page comes from the API's address
+	d.front.Rooms.Secrets = [][]byte{[]byte(newSecret())}
+	d.front.Rooms.URL = "ws://" + reachable(c.FrontListen) + "/ws"
+	d.front.Rooms.DrainTimeout = devDrain
 	d.front.Lease.Isolation = 0                        // the worker is the whole server
 	f.DrainWindow, f.DrainTimeout, f.CloseTimeout = devDrain, devDrain, devDrain
 	return d, nil

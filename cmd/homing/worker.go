@@ -20,6 +20,7 @@ import (
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/hub/rights"
+	"github.com/homing/homing/hub/room/host"
 	"github.com/homing/homing/redisx"
 )
 
@@ -35,11 +36,12 @@ type frontConfig struct {
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 	Lease lease.Config  `embed:"" prefix:"lease-" group:"Lease"`
+	Rooms host.Config   `embed:"" prefix:"room-" group:"Rooms"`
 }
 
 // Validate checks every part before anything is started.
 func (c *frontConfig) Validate() error {
-	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate())
+	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate(), c.Rooms.Validate())
 }
 
 // worker is one front worker with what ties it to the hub.
@@ -49,6 +51,7 @@ type worker struct {
 	relay     *relay.Relay
 	agreed    *layout.Check
 	allowed   *rights.Check
+	rooms     *gameRooms
 	redis     *redisx.Redis
 	log       *slog.Logger
 }
@@ -67,12 +70,18 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	standing := lease.NewStanding(c.Lease, lease.DefaultTiming(), log)
 	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
 	box := inbox.New(c.Inbox, r, keys, log, reg)
+	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
+	rooms, err := newGameRooms(c.Rooms, roomClasses(), r, keys, self.ID, standing, rl, log, reg)
+	if err != nil {
+		return nil, fmt.Errorf("rooms: %w", err)
+	}
 	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
 		Standing: standing.Now,
 		Inbox:    box,
+		Rooms:    rooms.rooms(),
 		Log:      log,
 		Registry: reg,
 
@@ -82,7 +91,6 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 		return nil, fmt.Errorf("front: %w", err)
 	}
 	receiver := notify.NewReceiver(w.Deliver, log, reg)
-	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
 	standing.HearOf(rl.Silence)
 	back.run("tokens", verifier.Run)
 	agreed := layout.New(r, keys, layout.Front, log, reg)
@@ -92,10 +100,11 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	back.run("registrar", registrar.Run)
 	back.run("inbox", box.Run)
 	back.run("relay", func(ctx context.Context) error {
-		return rl.Run(ctx, relay.Upper{Handle: receiver.Handle, GivenUp: receiver.GivenUp, Holder: standing})
+		return rl.Run(ctx, rooms.upper(relay.Upper{Handle: receiver.Handle, GivenUp: receiver.GivenUp, Holder: standing}))
 	})
+	rooms.start(back, w, rl)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, allowed: allowed, redis: r, log: log}, nil
+	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, allowed: allowed, rooms: rooms, redis: r, log: log}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its connections
@@ -103,6 +112,7 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 // API servers have confirmed the notices of the users that it missed.
 func (w *worker) run(serve func() error) error {
 	err := serve()
+	w.rooms.wait()
 	ctx, cancel := context.WithTimeout(context.Background(), signOffTimeout)
 	defer cancel()
 	err = errors.Join(err, w.registrar.Close(ctx))

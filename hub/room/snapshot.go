@@ -184,7 +184,7 @@ func (r *Room) fill(s *snapshot, now time.Duration) error {
 		return errBadSnapshot
 	}
 	if len(s.Metadata) > 0 {
-		if err := r.setMetadata(s.Metadata); err != nil {
+		if err := r.SetMetadata(s.Metadata); err != nil {
 			return err
 		}
 	}

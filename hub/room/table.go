@@ -59,7 +59,7 @@ func (t *Table) Lock(locked bool) { t.room.locked = locked }
 
 // SetMetadata sets what those who list rooms see: JSON of up to 8 KiB. It reports
 // false when it is not.
-func (t *Table) SetMetadata(data []byte) bool { return t.room.setMetadata(data) == nil }
+func (t *Table) SetMetadata(data []byte) bool { return t.room.SetMetadata(data) == nil }
 
 // Finish ends the room after this call with a result, which the backend is told.
 func (t *Table) Finish(result []byte) { t.room.finishing, t.room.result = true, result }
