@@ -16,6 +16,7 @@ import (
 	"github.com/homing/homing/bench/load"
 	"github.com/homing/homing/bench/peers"
 	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/stack"
 )
 
 // openTimeout is how long a system may take to open or close a room.
@@ -45,10 +46,14 @@ func (o Options) roomClass(gather bool) string {
 }
 
 func startHomingRooms(ctx context.Context, o Options, gather bool) (*homingRooms, error) {
-	h, err := startHoming(ctx, o)
+	so := o.stack()
+	so.Rooms = true
+	so.FrontArgs = append(so.FrontArgs, "--room-classes", "bench")
+	started, err := stack.Start(ctx, so)
 	if err != nil {
 		return nil, err
 	}
+	h := homing{Stack: started}
 	s := &homingRooms{homing: h, class: o.roomClass(gather), dialect: players.Homing}
 	if o.BinaryFrames {
 		s.dialect = players.HomingBinary

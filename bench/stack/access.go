@@ -32,6 +32,9 @@ func (a *Access) write(context.Context) error {
 	if err := os.WriteFile(a.SecretFile(), a.secret, 0o600); err != nil {
 		return fmt.Errorf("write the players' secret: %w", err)
 	}
+	if err := os.WriteFile(a.dir.seatFile(), []byte(rand.Text()+rand.Text()), 0o600); err != nil {
+		return fmt.Errorf("write the secret of seats: %w", err)
+	}
 	return a.writeKeys()
 }
 
@@ -45,7 +48,7 @@ func (a *Access) writeKeys() error {
 		_, _ = rand.Read(raw[:]) // never fails
 		key := "hk_" + base64.RawURLEncoding.EncodeToString(raw[:])
 		a.keys[name] = key
-		fmt.Fprintf(&list, "  - name: %s\n    hash: sha256:%x\n    scopes: [notify, broadcast, presence, disconnect]\n", name, sha256.Sum256([]byte(key)))
+		fmt.Fprintf(&list, "  - name: %s\n    hash: sha256:%x\n    scopes: [notify, broadcast, presence, disconnect, rooms]\n", name, sha256.Sum256([]byte(key)))
 		if name == ownKey {
 			list.WriteString(ownLimits)
 		}
