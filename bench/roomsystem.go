@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/homing/homing/bench/load"
 	"github.com/homing/homing/bench/peers"
 	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/roomclass"
 	"github.com/homing/homing/bench/stack"
 )
 
@@ -33,28 +33,16 @@ type homingRooms struct {
 	calls   *load.Poster
 }
 
-// roomClass names the class of rooms that a front has for measurements.
-func (o Options) roomClass(gather bool) string {
-	name := "bench-" + strconv.Itoa(o.Size) + "-" + strconv.Itoa(o.Hz)
-	if o.BinaryFrames {
-		name += "-binary"
-	}
-	if !gather {
-		name += "-immediate"
-	}
-	return name
-}
-
 func startHomingRooms(ctx context.Context, o Options, gather bool) (*homingRooms, error) {
+	class := roomclass.Name(o.Size, o.Hz, o.BinaryFrames, !gather)
 	so := o.stack()
-	so.Rooms = true
-	so.FrontArgs = append(so.FrontArgs, "--room-classes", "bench")
+	so.Rooms, so.FrontArgs = true, append(so.FrontArgs, "--room-classes", class)
 	started, err := stack.Start(ctx, so)
 	if err != nil {
 		return nil, err
 	}
 	h := homing{Stack: started}
-	s := &homingRooms{homing: h, class: o.roomClass(gather), dialect: players.Homing}
+	s := &homingRooms{homing: h, class: class, dialect: players.Homing}
 	if o.BinaryFrames {
 		s.dialect = players.HomingBinary
 	}
