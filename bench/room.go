@@ -168,7 +168,7 @@ func playRows() []playRow {
 		{"ms of front CPU per player and second", "front_ms_per_player_s", "%.3f", game(func(g arena.Game) float64 { return 1000 / g.PerCore() })},
 		{"frames a second that one player gets", "frames_per_s_per_player", "%.2f", game(arena.Game.PerPlayer)},
 		{"ms that a frame comes after its tick, p50", "p50_ms", "%.1f", game(func(g arena.Game) float64 { return g.LateMs(50) })},
-		{"p99", "p99_ms", "%.1f", game(func(g arena.Game) float64 { return g.LateMs(99) })},
+		{"the same, p99", "p99_ms", "%.1f", game(func(g arena.Game) float64 { return g.LateMs(99) })},
 		{"KiB of the front's memory per player (Pss)", "kib_per_player", "%.1f", func(p *play) float64 {
 			return float64(p.after-p.before) / 1024 / float64(p.game.Entered)
 		}},
@@ -176,7 +176,7 @@ func playRows() []playRow {
 		{"players whose connection ended", "players_lost", "%.0f", game(func(g arena.Game) float64 { return float64(g.Lost) })},
 		{"messages refused", "refused", "%.0f", game(func(g arena.Game) float64 { return float64(g.Refused) })},
 		{"ms from a player's message to its frame, wait for the tick included, p50", "echo_p50_ms", "%.1f", game(func(g arena.Game) float64 { return g.EchoMs(50) })},
-		{"p99", "echo_p99_ms", "%.1f", game(func(g arena.Game) float64 { return g.EchoMs(99) })},
+		{"the same, p99", "echo_p99_ms", "%.1f", game(func(g arena.Game) float64 { return g.EchoMs(99) })},
 		{"messages a second", "messages_per_s", "%.0f", game(func(g arena.Game) float64 { return float64(g.Sent) / g.Took.Seconds() })},
 		{"frames a second", "frames_per_s", "%.0f", game(func(g arena.Game) float64 { return float64(g.Frames) / g.Took.Seconds() })},
 		{"µs of front CPU per message of a player", "front_us_per_message", "%.1f", game(func(g arena.Game) float64 { return g.MicrosPer(g.Sent) })},
@@ -260,14 +260,14 @@ func (r *run) addPlays(all []play) {
 // notePlay says what weighs on a system's figures.
 func (r *run) notePlay(p *play) {
 	g := p.game
-	if !g.Kept() {
+	switch {
+	case p.name == noGatherName:
+		r.note("%s: a frame comes with each message and not with a tick, so how late frames are says nothing; see the echo.", p.name)
+	case !g.Kept():
 		r.note("%s does not keep its ticks with %d players: %.2f frames a second of %d, %d ticks missed, %d players lost. Its figures are those of a system that does less than it was asked for.",
 			p.name, g.Entered, g.PerPlayer(), g.Hz, g.Skipped, g.Lost)
 	}
 	if late := g.BehindMs(99); late > behindMs {
 		r.note("%s: players sent their messages up to %.1f ms late (p99): the machine was too busy with other things, and frames look later than they were.", p.name, late)
-	}
-	if p.name == noGatherName {
-		r.note("%s: a frame comes with each message and not with a tick, so how late frames are says nothing; see the echo.", p.name)
 	}
 }

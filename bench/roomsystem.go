@@ -2,9 +2,11 @@ package bench
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -15,12 +17,15 @@ import (
 	"github.com/homing/homing/bench/load"
 	"github.com/homing/homing/bench/peers"
 	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/roomclass"
 	"github.com/homing/homing/bench/stack"
 )
 
-// openTimeout is how long a system may take to open or close a room.
-const openTimeout = 15 * time.Second
+const (
+	openTimeout = 15 * time.Second // that a system may take to open or close a room
+	openPause   = 100 * time.Millisecond
+)
 
 var errSeats = errors.New("not a seat for each user")
 
@@ -55,7 +60,7 @@ func (s *homingRooms) Dialect() players.Dialect { return s.dialect }
 
 // OpenRoom implements arena.System.
 func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room, error) {
-	body, err := json.Marshal(map[string]any{"class": s.class, "users": users})
+	body, err := json.Marshal(map[string]any{"id": rand.Text(), "class": s.class, "users": users})
 	if err != nil {
 		return arena.Room{}, fmt.Errorf("open a room: %w", err)
 	}
@@ -63,7 +68,7 @@ func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room,
 		Room, URL string
 		Seats     []struct{ User, Ticket string }
 	}
-	if err := s.calls.OpenRoom(ctx, body, &opened); err != nil {
+	if err := s.open(ctx, body, &opened); err != nil {
 		return arena.Room{}, fmt.Errorf("open a room of class %s: %w", s.class, err)
 	}
 	if len(opened.Seats) != len(users) {
@@ -81,6 +86,20 @@ func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room,
 		})
 	}
 	return r, nil
+}
+
+// open asks until a front has a room: one that has just started offers none yet.
+func (s *homingRooms) open(ctx context.Context, body []byte, opened any) error {
+	for began := time.Now(); ; {
+		err := s.calls.OpenRoom(ctx, body, opened)
+		refused, ok := errors.AsType[*load.RefusedError](err)
+		if !ok || refused.Status != http.StatusServiceUnavailable || time.Since(began) > openTimeout {
+			return err
+		}
+		if err := rig.Pause(ctx, openPause); err != nil {
+			return err
+		}
+	}
 }
 
 // CloseRoom implements arena.System.

@@ -21,18 +21,18 @@ type Game struct {
 	Used    usage.Interval
 }
 
-// A game keeps its ticks when players get this share of their frames at least: the
-// rest is for a machine that does other things now and then.
-const (
-	leastKept   = 0.99
-	mostSkipped = 0.001
-)
+// A game keeps its ticks when players miss no larger share of their frames: that is
+// for a machine that does other things now and then. Of the ticks at the two ends of
+// a game one may be outside of it.
+const mostMissed = 0.001
 
 // Kept reports whether players got a frame a tick, none of them much later than
 // the tick: not after the next one.
 func (g Game) Kept() bool {
-	return g.Frames > 0 && g.Lost == 0 && g.PerPlayer() >= leastKept*float64(g.Hz) &&
-		float64(g.Skipped) <= mostSkipped*float64(g.Frames) && g.LateMs(99) < 1000/float64(g.Hz)
+	due := g.Took.Seconds()*float64(g.Hz) - 1
+	return g.Frames > 0 && g.Lost == 0 &&
+		float64(g.Frames) >= (1-mostMissed)*due*float64(g.Entered) &&
+		float64(g.Skipped) <= mostMissed*float64(g.Frames) && g.LateMs(99) < 1000/float64(g.Hz)
 }
 
 // PerPlayer is the frames a second that one player gets.
