@@ -10,7 +10,7 @@ import (
 func playOptions(t *testing.T) Options {
 	t.Helper()
 	o := defaults(t)
-	o.Size, o.Players, o.Seconds, o.Workers, o.Bees, o.Replicas = 4, 40, 2, 2, 2, 0
+	o.Size, o.Players, o.Seconds, o.Workers, o.Bees, o.Replicas = 4, 40, 2, 1, 2, 0
 	return o
 }
 
@@ -28,6 +28,25 @@ func TestRoomPeersPlay(t *testing.T) {
 			}
 			checkPlay(t, p)
 		})
+	}
+}
+
+// TestRoom plays a small game at a real stack in every way.
+func TestRoom(t *testing.T) {
+	o := playOptions(t)
+	o.Binary, o.Peak, o.MaxPlayers, o.NoGather = small(t).Binary, true, 40, true
+	flat := runJSON(t, "room", o)
+	want(t, flat, "players_per_core", "front_us_per_message", "p50_ms", "p99_ms", "echo_p50_ms", "peak_players", "share_players",
+		"no_gather_players_per_core", "no_gather_echo_p50_ms")
+	if flat["players"] != 40 || flat["players_lost"]+flat["refused"] != 0 || flat["peak_players"] > 40 {
+		t.Errorf("room: %v", flat)
+	}
+	if _, ok := flat["lost"]; !ok || flat["no_gather_frames_per_s"] < 2*flat["frames_per_s"] {
+		t.Errorf("%v frames a second gathered, %v not: four players say something in a tick", flat["frames_per_s"], flat["no_gather_frames_per_s"])
+	}
+	o.Peak, o.NoGather, o.BinaryFrames, o.Seconds = false, false, true, 1
+	if binary := runJSON(t, "room", o); binary["bytes_per_frame"] >= flat["bytes_per_frame"] || binary["players_lost"]+binary["refused"] != 0 {
+		t.Errorf("in bytes: %v", binary)
 	}
 }
 

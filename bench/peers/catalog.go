@@ -66,7 +66,7 @@ var roomCatalog = []peer{
 		name: "colyseus", dialect: "colyseus",
 		settings: []string{
 			"rooms: one state of a tick's number and a map of players with x and y (uint16), in @colyseus/schema; a patch a tick",
-			"patchRate: null, and broadcastPatch on a schedule, because the timer behind patchRate drifts by a percent",
+			"patchRate: null, and broadcastPatch on a schedule, because the timer behind patchRate drifts by a percent or two",
 			"transport: @colyseus/ws-transport, without perMessageDeflate; bufferutil, the native part of ws, where a prebuilt one exists",
 			"presence and driver: the defaults, in memory: each process has its own rooms",
 			"pings: the defaults, every 3 s",

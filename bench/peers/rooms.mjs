@@ -65,7 +65,7 @@ function check({ users, hz }) {
 }
 
 // ticks calls tick hz times a second until the function that it returns is
-// called. setInterval would drift by about a percent, so each tick has its own
+// called. setInterval would drift by a percent or two, so each tick has its own
 // time on a schedule. tick is told its number; those that could not be done in
 // time are left out, and their numbers with them.
 export function ticks(hz, tick) {

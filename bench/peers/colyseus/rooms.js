@@ -18,7 +18,7 @@ class Game extends Room {
   onCreate({ hz, size }) {
     this.maxClients = size;
     this.state = new State();
-    // The timer behind patchRate drifts by about a percent, so that ticks would be
+    // The timer behind patchRate drifts by a percent or two, so that ticks would be
     // missing with any number of players. broadcastPatch on a schedule of our own is
     // what the documentation has for that.
     this.patchRate = null;
