@@ -14,7 +14,7 @@ import (
 	"github.com/homing/homing/bench/abuse"
 	"github.com/homing/homing/bench/bare"
 	"github.com/homing/homing/bench/clients"
-	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/crowd"
 )
 
 // scenario is one way to measure.
@@ -77,10 +77,10 @@ func measure(ctx context.Context, s scenario, opts Options, stdout, stderr io.Wr
 const helperVar = "_HOMING_BENCH_HELPER"
 
 const (
-	helperBee     = "bee"
-	helperBare    = "bare"
-	helperAbuse   = "abuse"
-	helperPlayers = "players"
+	helperBee   = "bee"
+	helperBare  = "bare"
+	helperAbuse = "abuse"
+	helperCrowd = "crowd"
 )
 
 func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
@@ -91,8 +91,8 @@ func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
 		return bare.Serve(ctx, os.Stdin, stdout)
 	case helperAbuse:
 		return abuse.Serve(ctx, os.Stdin, stdout)
-	case helperPlayers:
-		return players.Serve(ctx, os.Stdin, stdout)
+	case helperCrowd:
+		return crowd.Serve(ctx, os.Stdin, stdout)
 	default:
 		return fmt.Errorf("%s: %q: no such helper", helperVar, role)
 	}

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/arena"
+	"github.com/homing/homing/bench/crowd"
 	"github.com/homing/homing/bench/peers"
-	"github.com/homing/homing/bench/players"
 	"github.com/homing/homing/bench/report"
 	"github.com/homing/homing/bench/rig"
 )
@@ -109,7 +109,7 @@ func (r *run) startRooms(ctx context.Context, name string) (arena.System, error)
 
 // playAt measures one system.
 func (r *run) playAt(ctx context.Context, name string) (p play, err error) {
-	argv, env, err := helperCommand(helperPlayers)
+	argv, env, err := helperCommand(helperCrowd)
 	if err != nil {
 		return p, err
 	}
@@ -117,7 +117,7 @@ func (r *run) playAt(ctx context.Context, name string) (p play, err error) {
 	if err != nil {
 		return p, err
 	}
-	party, err := players.Start(argv, env, r.opts.Bees, r.stderr)
+	party, err := crowd.Start(argv, env, r.opts.Bees, r.stderr)
 	if err != nil {
 		return p, errors.Join(err, sys.Stop(false))
 	}

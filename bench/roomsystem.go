@@ -14,9 +14,9 @@ import (
 
 	"github.com/homing/homing/bench/arena"
 	"github.com/homing/homing/bench/clients"
+	"github.com/homing/homing/bench/crowd"
 	"github.com/homing/homing/bench/load"
 	"github.com/homing/homing/bench/peers"
-	"github.com/homing/homing/bench/players"
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/roomclass"
 	"github.com/homing/homing/bench/stack"
@@ -34,7 +34,7 @@ type homingRooms struct {
 	homing
 
 	class   string
-	dialect players.Dialect
+	dialect crowd.Dialect
 	calls   *load.Poster
 }
 
@@ -47,16 +47,16 @@ func startHomingRooms(ctx context.Context, o Options, gather bool) (*homingRooms
 		return nil, err
 	}
 	h := homing{Stack: started}
-	s := &homingRooms{homing: h, class: class, dialect: players.Homing}
+	s := &homingRooms{homing: h, class: class, dialect: crowd.Homing}
 	if o.BinaryFrames {
-		s.dialect = players.HomingBinary
+		s.dialect = crowd.HomingBinary
 	}
 	s.calls = load.NewPoster(h.APIs()[0], h.Key(), openTimeout)
 	return s, nil
 }
 
 // Dialect implements arena.System.
-func (s *homingRooms) Dialect() players.Dialect { return s.dialect }
+func (s *homingRooms) Dialect() crowd.Dialect { return s.dialect }
 
 // OpenRoom implements arena.System.
 func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room, error) {
@@ -136,7 +136,7 @@ func startPeerRooms(ctx context.Context, r *run, name string) (*peerRooms, error
 }
 
 // Dialect implements arena.System.
-func (s *peerRooms) Dialect() players.Dialect { return players.Dialect(s.Rooms.Dialect()) }
+func (s *peerRooms) Dialect() crowd.Dialect { return crowd.Dialect(s.Rooms.Dialect()) }
 
 // OpenRoom implements arena.System. The processes open rooms in turn.
 func (s *peerRooms) OpenRoom(ctx context.Context, users []string) (arena.Room, error) {

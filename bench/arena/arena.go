@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/homing/homing/bench/clients"
-	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/crowd"
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/usage"
 )
@@ -24,7 +24,7 @@ type System interface {
 	OpenRoom(ctx context.Context, users []string) (Room, error)
 	// CloseRoom ends one, which nobody is in any more.
 	CloseRoom(ctx context.Context, id string) error
-	Dialect() players.Dialect
+	Dialect() crowd.Dialect
 
 	FrontPIDs() ([]int, error)
 	APIPIDs() []int
@@ -43,13 +43,13 @@ type Room struct {
 // Seat is how a player gets to its seat.
 type Seat struct {
 	URL   string // ws://host:port/path?query
-	Login string // see players.Seat
+	Login string // see crowd.Seat
 }
 
 // Options say who plays where.
 type Options struct {
 	System System
-	Party  *players.Party
+	Party  *crowd.Party
 	Say    func(format string, args ...any) // a line of progress
 	Size   int                              // players of a room
 	Hz     int                              // ticks a second
@@ -124,7 +124,7 @@ func (a *Arena) wave(ctx context.Context, rooms int) error {
 		opened[i], err = a.opts.System.OpenRoom(ctx, names(first+i*a.opts.Size, a.opts.Size))
 		return err
 	})
-	var seats []players.Seat
+	var seats []crowd.Seat
 	for _, r := range opened {
 		if r.ID != "" {
 			a.open = append(a.open, r.ID)
@@ -168,16 +168,16 @@ func names(first, n int) []string {
 var errAddress = errors.New("want ws:// and an IPv4 address")
 
 // resolve is the seat as players take it.
-func (s Seat) resolve(room, number, from int) (players.Seat, error) {
+func (s Seat) resolve(room, number, from int) (crowd.Seat, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil {
-		return players.Seat{}, fmt.Errorf("seat: %w", err)
+		return crowd.Seat{}, fmt.Errorf("seat: %w", err)
 	}
 	addr, err := netip.ParseAddrPort(u.Host)
 	if err != nil || u.Scheme != "ws" || !addr.Addr().Is4() {
-		return players.Seat{}, fmt.Errorf("seat at %q: %w", s.URL, errAddress)
+		return crowd.Seat{}, fmt.Errorf("seat at %q: %w", s.URL, errAddress)
 	}
-	return players.Seat{Addr: addr, Path: u.RequestURI(), Login: s.Login, Room: room, Number: number, From: from}, nil
+	return crowd.Seat{Addr: addr, Path: u.RequestURI(), Login: s.Login, Room: room, Number: number, From: from}, nil
 }
 
 // Clear has all players leave and ends their rooms.

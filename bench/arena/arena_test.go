@@ -9,7 +9,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"go.uber.org/goleak"
 
-	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/crowd"
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/usage"
 )
@@ -28,8 +28,8 @@ func times(micros ...int64) *hdrhistogram.Histogram {
 func played(playing int, late int64) Game {
 	return Game{
 		Entered: playing, Hz: 20,
-		Report: players.Report{
-			Counts: players.Counts{Players: playing, Frames: playing * 200, Sent: playing * 400},
+		Report: crowd.Report{
+			Counts: crowd.Counts{Players: playing, Frames: playing * 200, Sent: playing * 400},
 			Took:   10 * time.Second, Late: times(late), Echo: times(25_000), Behind: times(100),
 		},
 		Used: usage.Interval{Groups: map[string]usage.Used{rig.Front: {CPU: 5 * time.Second, Cores: 0.5}}},

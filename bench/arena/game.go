@@ -7,14 +7,14 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
-	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/crowd"
 	"github.com/homing/homing/bench/rig"
 	"github.com/homing/homing/bench/usage"
 )
 
 // Game is what players have seen for a while, and what that took.
 type Game struct {
-	players.Report
+	crowd.Report
 
 	Entered int // players that there should be
 	Hz      int

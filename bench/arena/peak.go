@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/homing/homing/bench/players"
+	"github.com/homing/homing/bench/crowd"
 )
 
 const (
@@ -42,7 +42,7 @@ func (a *Arena) Peak(ctx context.Context, from, most int, warm, d time.Duration)
 			return Game{}, err
 		}
 		err := a.Fill(ctx, playing)
-		if errors.Is(err, players.ErrFailed) && a.opts.System.Alive() == nil {
+		if errors.Is(err, crowd.ErrFailed) && a.opts.System.Alive() == nil {
 			a.opts.Say("  %v", err)
 			return Game{Entered: playing, Hz: a.opts.Hz}, nil // nobody has seen a frame: not kept
 		}

@@ -127,7 +127,7 @@ func (s *Rooms) Alive() error {
 // Name is the one of RoomOptions.
 func (s *Rooms) Name() string { return s.peer.name }
 
-// Dialect names the protocol that players speak: a players.Dialect.
+// Dialect names the protocol that players speak: a crowd.Dialect.
 func (s *Rooms) Dialect() string { return s.peer.dialect }
 
 // URLs returns the base URL of every process.

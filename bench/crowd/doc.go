@@ -1,4 +1,4 @@
-// Package players has many players in game rooms, cheaply: processes of their
+// Package crowd has many players in game rooms, cheaply: processes of their
 // own (so that their CPU is accounted apart), each with one epoll loop over raw
 // sockets. A Party drives them. A player says where it is a fixed number of times
 // a second, on a schedule that does not wait for the server, and reads a frame a
@@ -9,4 +9,4 @@
 // which every other tick was due. And it has an echo, the time from the instant
 // at which a player was to say where it is until it reads that in a frame: with
 // an idle server that is the wait for the next tick, half of one in the mean.
-package players
+package crowd

@@ -1,4 +1,4 @@
-package players
+package crowd
 
 import (
 	"context"
@@ -12,10 +12,10 @@ import (
 )
 
 // The test binary is its own process with players when the variable is set.
-const asPlayers = "HOMING_TEST_PLAYERS"
+const asCrowd = "HOMING_TEST_CROWD"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asPlayers) != "" {
+	if os.Getenv(asCrowd) != "" {
 		if err := Serve(context.Background(), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 func startParty(t *testing.T, processes int) *Party {
 	t.Helper()
-	p, err := Start([]string{os.Args[0]}, []string{asPlayers + "=1"}, processes, os.Stderr)
+	p, err := Start([]string{os.Args[0]}, []string{asCrowd + "=1"}, processes, os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
