@@ -288,6 +288,8 @@ func fromRooms(err error) error {
 		return refuse(CodeRoomEnded, "%v", err)
 	case errors.Is(err, remote.ErrMismatch):
 		return refuse(CodeRoomExists, "%v", err)
+	case errors.Is(err, directory.ErrNoProcess):
+		return &Error{Code: CodeRoomsFull, Detail: "no front takes rooms now", RetryAfter: time.Second}
 	case errors.As(err, new(*hub.FieldError)):
 		return fromHub(err)
 	case errors.Is(err, call.ErrNoAnswer):

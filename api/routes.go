@@ -76,6 +76,7 @@ func (s *Server) mountRooms(r chi.Router) {
 func (s *Server) mountDev(r chi.Router) {
 	page := console.Handler(s.dev.dev.FrontURL)
 	r.Get("/", page.ServeHTTP)
+	r.Get("/demo", page.ServeHTTP)
 	r.Get("/console/{file}", page.ServeHTTP)
 	r.Group(func(r chi.Router) {
 		r.Use(s.deadline, s.gate.loopbackOnly)

@@ -27,6 +27,8 @@ const (
 	// behindMs is how late the players themselves may be: beyond that it is not the
 	// system that is measured.
 	behindMs = 5
+	// atLeastSaid is how many messages a tick a room needs to have one in every tick.
+	atLeastSaid = 1.3
 )
 
 // play is what is compared between systems with game rooms.
@@ -80,6 +82,9 @@ func (r *run) playAll(ctx context.Context, beside []string) (all []play, err err
 		if err := peers.Prepare(ctx, name, "", r.stderr); err != nil {
 			return nil, err
 		}
+	}
+	if said := r.opts.Says * float64(r.opts.Size); said < atLeastSaid*float64(r.opts.Hz) {
+		r.note("The players of a room say %v messages a second, and it has %d ticks: Homing sends no frame of a tick in which nobody has said anything, and such a tick counts as lost.", said, r.opts.Hz)
 	}
 	names := []string{homingName}
 	if r.opts.NoGather {

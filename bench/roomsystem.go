@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,6 @@ import (
 	"github.com/homing/homing/bench/load"
 	"github.com/homing/homing/bench/peers"
 	"github.com/homing/homing/bench/rig"
-	"github.com/homing/homing/bench/roomclass"
 	"github.com/homing/homing/bench/stack"
 )
 
@@ -33,21 +33,42 @@ var errSeats = errors.New("not a seat for each user")
 type homingRooms struct {
 	homing
 
-	class   string
+	classes string // file of the front's classes
 	dialect crowd.Dialect
 	calls   *load.Poster
 }
 
+// roomClass is the class of the rooms that are played in.
+const roomClass = "bench"
+
+// writeClasses writes the file of a class in which everybody sees where everybody
+// is, and says as much as it likes.
+func (o Options) writeClasses(gather bool) (file string, err error) {
+	f, err := os.CreateTemp(o.LogDir, "homing-classes-*.yaml")
+	if err != nil {
+		return "", fmt.Errorf("write room classes: %w", err)
+	}
+	_, err = fmt.Fprintf(f, "classes:\n  - name: %s\n    seats: %d\n    hz: %d\n    binary: %v\n    immediate: %v\n    says: state\n"+
+		"    member_rate: 1e6\n    member_bytes: 1e9\n    room_bytes: 1e9\n", roomClass, o.Size, o.Hz, o.BinaryFrames, !gather)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("write room classes: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return f.Name(), nil
+}
+
 func startHomingRooms(ctx context.Context, o Options, gather bool) (*homingRooms, error) {
-	class := roomclass.Name(o.Size, o.Hz, o.BinaryFrames, !gather)
-	so := o.stack()
-	so.Rooms, so.FrontArgs = true, append(so.FrontArgs, "--room-classes", class)
-	started, err := stack.Start(ctx, so)
+	classes, err := o.writeClasses(gather)
 	if err != nil {
 		return nil, err
 	}
+	so := o.stack()
+	so.Rooms, so.FrontArgs = true, append(so.FrontArgs, "--room-classes", classes)
+	started, err := stack.Start(ctx, so)
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(classes))
+	}
 	h := homing{Stack: started}
-	s := &homingRooms{homing: h, class: class, dialect: crowd.Homing}
+	s := &homingRooms{homing: h, classes: classes, dialect: crowd.Homing}
 	if o.BinaryFrames {
 		s.dialect = crowd.HomingBinary
 	}
@@ -60,7 +81,7 @@ func (s *homingRooms) Dialect() crowd.Dialect { return s.dialect }
 
 // OpenRoom implements arena.System.
 func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room, error) {
-	body, err := json.Marshal(map[string]any{"id": rand.Text(), "class": s.class, "users": users})
+	body, err := json.Marshal(map[string]any{"id": rand.Text(), "class": roomClass, "users": users})
 	if err != nil {
 		return arena.Room{}, fmt.Errorf("open a room: %w", err)
 	}
@@ -69,7 +90,7 @@ func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room,
 		Seats     []struct{ User, Ticket string }
 	}
 	if err := s.open(ctx, body, &opened); err != nil {
-		return arena.Room{}, fmt.Errorf("open a room of class %s: %w", s.class, err)
+		return arena.Room{}, fmt.Errorf("open a room: %w", err)
 	}
 	if len(opened.Seats) != len(users) {
 		return arena.Room{}, fmt.Errorf("open a room: %w: %d for %d", errSeats, len(opened.Seats), len(users))
@@ -110,7 +131,7 @@ func (s *homingRooms) CloseRoom(ctx context.Context, id string) error {
 // Stop implements arena.System.
 func (s *homingRooms) Stop(keepLogs bool) error {
 	s.calls.Close()
-	return s.homing.Stop(keepLogs)
+	return errors.Join(s.homing.Stop(keepLogs), os.Remove(s.classes))
 }
 
 // peerRooms is a peer, as an arena.System.

@@ -160,7 +160,9 @@ func (r *rooms) give(t *host.Told) {
 		return
 	}
 	body := r.tell(t, to)
-	if t.Kind != host.KindJoined && t.Kind != host.KindNotSaid {
+	// What a member of a room that has moved says before it has read that goes after
+	// the room.
+	if t.Kind == host.KindLeft || t.Kind == host.KindNotIn {
 		c.State.extra.seat = nil
 		c.State.spare()
 	}

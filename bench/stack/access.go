@@ -32,9 +32,6 @@ func (a *Access) write(context.Context) error {
 	if err := os.WriteFile(a.SecretFile(), a.secret, 0o600); err != nil {
 		return fmt.Errorf("write the players' secret: %w", err)
 	}
-	if err := os.WriteFile(a.dir.seatFile(), []byte(rand.Text()+rand.Text()), 0o600); err != nil {
-		return fmt.Errorf("write the secret of seats: %w", err)
-	}
 	return a.writeKeys()
 }
 

@@ -45,12 +45,13 @@ func (f *Front) run(flags []string) error {
 	return err
 }
 
-// roomFlags are what game rooms need.
+// roomFlags have the front run game rooms; the secret of players' tokens signs
+// seats, too.
 func (f *Front) roomFlags() []string {
 	if !f.opts.Rooms {
 		return nil
 	}
-	return []string{"--room-secret-file", f.dir.seatFile(), "--room-url", f.URL()}
+	return []string{"--room-secret-file", f.dir.secretFile(), "--room-url", f.URL()}
 }
 
 // Extra starts a front of one worker that is none of the stack's, with further

@@ -29,7 +29,8 @@ type Options struct {
 	FrontArgs []string // further flags of the front
 	TLS       bool     // the front listens for TLS, too, with a certificate that nobody signed; see Front.TLSAddr
 	Keys      []string // names of further API keys; see Access.KeyOf
-	Rooms     bool     // the front has game rooms
+
+	Rooms bool // the front has game rooms
 
 	AtMostOnce bool   // run with the relay's acknowledgements off
 	LogDir     string // for the logs of all processes; empty: a temporary one
@@ -122,8 +123,6 @@ func (d workDir) configFile() string { return d.file("servers.yaml") }
 func (d workDir) keysFile() string { return d.file("keys.yaml") }
 
 func (d workDir) secretFile() string { return d.file("player.secret") }
-
-func (d workDir) seatFile() string { return d.file("seat.secret") }
 
 // Stop ends everything, in order, and removes the logs unless keep is set or
 // their directory was given. The error tells of processes that had to be

@@ -61,7 +61,7 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	d.front.Rooms.Secrets = [][]byte{[]byte(newSecret())}
 	d.front.Rooms.URL = "ws://" + reachable(c.FrontListen) + "/ws"
 	d.front.Rooms.DrainTimeout = devDrain
-	d.front.Lease.Isolation = 0                        // the worker is the whole server
+	d.front.Lease.Isolation = 0 // the worker is the whole server
 	f.DrainWindow, f.DrainTimeout, f.CloseTimeout = devDrain, devDrain, devDrain
 	return d, nil
 }

@@ -27,9 +27,13 @@ type gameRooms struct {
 }
 
 // newGameRooms prepares the rooms of process self; nil when there are to be none.
-func newGameRooms(cfg host.Config, classes []*room.Class, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, standing *lease.Standing, rl *relay.Relay, log *slog.Logger, reg prometheus.Registerer) (*gameRooms, error) {
+func newGameRooms(cfg host.Config, own []*room.Class, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, standing *lease.Standing, rl *relay.Relay, log *slog.Logger, reg prometheus.Registerer) (*gameRooms, error) {
 	if !cfg.Enabled() {
 		return nil, nil
+	}
+	classes, err := roomClasses(own, cfg.Classes)
+	if err != nil {
+		return nil, err
 	}
 	census := lease.NewCensus(r, keys, rl.Witness(), lease.DefaultTiming(), log, reg)
 	h, err := host.New(cfg, host.Deps{

@@ -37,12 +37,11 @@ type frontConfig struct {
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 	Lease lease.Config  `embed:"" prefix:"lease-" group:"Lease"`
 	Rooms host.Config   `embed:"" prefix:"room-" group:"Rooms"`
-	Kinds classConfig   `embed:"" prefix:"room-" group:"Rooms"`
 }
 
 // Validate checks every part before anything is started.
 func (c *frontConfig) Validate() error {
-	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate(), c.Rooms.Validate(), c.Kinds.Validate())
+	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate(), c.Rooms.Validate())
 }
 
 // worker is one front worker with what ties it to the hub.
@@ -72,11 +71,7 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
 	box := inbox.New(c.Inbox, r, keys, log, reg)
 	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
-	classes, err := c.Kinds.all()
-	if err != nil {
-		return nil, fmt.Errorf("room.classes: %w", err)
-	}
-	rooms, err := newGameRooms(c.Rooms, classes, r, keys, self.ID, standing, rl, log, reg)
+	rooms, err := newGameRooms(c.Rooms, nil, r, keys, self.ID, standing, rl, log, reg)
 	if err != nil {
 		return nil, fmt.Errorf("rooms: %w", err)
 	}

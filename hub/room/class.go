@@ -18,7 +18,7 @@ const (
 	maxTimers    = 1024
 	// minCheckpoint is how often a room is saved at most.
 	minCheckpoint = time.Second
-	maxTicks     = 1 << 52 // more than any room lives, and no sum of two overflows
+	maxTicks      = 1 << 52 // more than any room lives, and no sum of two overflows
 )
 
 // Class is a kind of room. Its fields do not change while rooms of it live.

@@ -218,6 +218,8 @@ func (r *Room) Gone(seat int, generation uint64, now time.Duration) {
 	}
 	x.stage, x.until = seatAway, now+r.class.Grace
 	r.forgetArrival(seat)
+	m := Member{x.user, seat}
+	r.run(func() { r.logic.Away(r.table(), m) })
 }
 
 // Leave gives the seat of a connection up. It does nothing for an older one.

@@ -82,6 +82,9 @@ func (r *Room) Snapshot(now time.Duration) ([]byte, error) {
 	var logic []byte
 	err := errNoSnapshot // unless it returns
 	r.run(func() { logic, err = r.logic.Snapshot() })
+	if _, plain := r.logic.(Plain); plain {
+		logic = []byte{} // it has nothing to keep
+	}
 	if err == nil && logic == nil {
 		err = errNoSnapshot
 	}

@@ -30,6 +30,12 @@ func (h *Host) lives(p hub.ProcessID) bool {
 	return roll != nil && roll.Lives(p)
 }
 
+// knownDead reports whether p is known not to live.
+func (h *Host) knownDead(p hub.ProcessID) bool {
+	roll := h.deps.Census.Roll()
+	return roll != nil && roll.Known(p) && !roll.Lives(p)
+}
+
 // adoptOrphans takes over the rooms of dead processes, until ctx ends. All hosts do
 // that at once, each in an order of its own: the directory gives each room to one.
 func (h *Host) adoptOrphans(ctx context.Context) {

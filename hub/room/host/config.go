@@ -14,6 +14,8 @@ type Config struct {
 	SecretFile string `help:"File with the secrets that seat tickets are signed with, one per line, 32 characters or more each: the first one signs, all are accepted. All fronts have the same. Empty: this front has no rooms." placeholder:"FILE"`
 	URL        string `help:"Where players reach this front, as ws://host:port/ws or wss://…: they are sent there into a room." placeholder:"URL"`
 
+	Classes string `help:"YAML file of room classes that relay what their members say, beside those that are built in." placeholder:"FILE"`
+
 	MaxRooms int `help:"Rooms of one worker; more are opened elsewhere." default:"20000"`
 	MaxSeats int `help:"Seats of all rooms of one worker, reserved ones too; no more are given." default:"40000"`
 

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -85,6 +86,9 @@ func New(cfg Config, deps Deps) (*Host, error) {
 	for _, c := range deps.Classes {
 		if err := c.Validate(); err != nil {
 			return nil, err
+		}
+		if h.classes[c.Name] != nil {
+			return nil, fmt.Errorf("two classes of rooms have the name %s", c.Name)
 		}
 		h.classes[c.Name] = c
 	}
@@ -197,8 +201,8 @@ func (h *Host) direct(ctx context.Context, l lookup) {
 		h.notIn(l.seat, CodeUnavailable, "")
 	case rec.Ended != "":
 		h.notIn(l.seat, CodeEnded, rec.Ended)
-	case rec.Owner == h.deps.Process:
-		h.notIn(l.seat, CodeUnavailable, "") // it begins or ends in this moment
+	case rec.Owner == h.deps.Process, h.knownDead(rec.Owner):
+		h.notIn(l.seat, CodeUnavailable, "") // it begins, ends or finds another owner
 	default:
 		h.met.joins.WithLabelValues("moved").Inc()
 		h.tell(Told{Seat: l.seat, Kind: KindMoved, Note: h.movedTo(&rec, l.seat.user)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,6 +19,7 @@ const (
 	// repairPeriod how often of all.
 	notePeriod   = time.Second
 	repairPeriod = 10 * time.Second
+	startPause   = 50 * time.Millisecond // until the process has a lease
 	noteTimeout  = 3 * time.Second
 	watchPeriod  = 250 * time.Millisecond
 	// maxSaves is how many checkpoints wait to be written.
@@ -70,10 +72,12 @@ func (h *Host) keepNotes(ctx context.Context) {
 	noted := make(map[*running]*shown)
 	suspects := make(map[string]bool)
 	var repaired time.Time
-	for ok := true; ok; ok = pause(ctx, notePeriod) {
+	period := startPause
+	for ok := true; ok; ok = pause(ctx, period) {
 		if h.deps.Standing() != hub.StandingGood {
 			continue
 		}
+		period = notePeriod
 		all := time.Since(repaired) >= repairPeriod
 		err := h.note(ctx, noted, all)
 		if all && err == nil {
@@ -253,7 +257,7 @@ func (h *Host) dropCheckpoint(ctx context.Context, class *room.Class, id string)
 type recordFile struct{ *os.File }
 
 func newRecordFile(dir, id string) (*recordFile, error) {
-	f, err := os.OpenFile(filepath.Join(dir, filepath.Base(id)+".ndjson"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%d.ndjson", filepath.Base(id), time.Now().UnixNano())), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}

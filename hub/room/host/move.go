@@ -171,6 +171,7 @@ func (r *running) goOnMoving() {
 		return
 	}
 	h.met.moves.WithLabelValues("moved").Inc()
+	r.movedTo.Store(m.moved)
 	h.event("room.moved", r.id, Moved{Room: r.id, From: h.deps.Process, To: m.moved.Owner, Epoch: m.moved.Epoch})
 	r.room.Move()
 	m.settled <- nil

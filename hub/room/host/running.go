@@ -10,6 +10,7 @@ import (
 	"github.com/homing/homing/hub/call"
 	"github.com/homing/homing/hub/room"
 	"github.com/homing/homing/hub/room/asks"
+	"github.com/homing/homing/hub/room/directory"
 )
 
 const (
@@ -57,6 +58,7 @@ type running struct {
 	unwritten atomic.Bool  // what was told last has not been given to the connections
 	waits     atomic.Bool  // for that
 	shown     atomic.Pointer[shown]
+	movedTo   atomic.Pointer[directory.Record] // where the room is now; nil: it has not moved
 	wake      chan struct{}
 	gone      chan struct{} // closed when the room has ended here
 
@@ -153,7 +155,7 @@ func (r *running) say(s *Seat, data []byte) (code string) {
 	cost := len(data) + saidCost
 	switch {
 	case r.closed:
-		return CodeMoved // or ended: the connection is told next
+		return r.sayLate(s, data)
 	case r.saidBytes+cost > maxSaidBytes:
 		r.h.met.refused.WithLabelValues(CodeTooMuch).Inc()
 		return CodeTooMuch
@@ -163,6 +165,17 @@ func (r *running) say(s *Seat, data []byte) (code string) {
 	if r.class.Immediate {
 		r.poke()
 	}
+	return ""
+}
+
+// sayLate has a message follow a room that has moved: its member has not read yet
+// that it has.
+func (r *running) sayLate(s *Seat, data []byte) (code string) {
+	to := r.movedTo.Load()
+	if to == nil {
+		return CodeEnded
+	}
+	r.h.sendLate(r.id, to, []input{{kind: inputSay, seat: s, data: data}})
 	return ""
 }
 
