@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/homing/homing/bench/arena"
@@ -131,7 +132,12 @@ func (r *run) playAt(ctx context.Context, name string) (p play, err error) {
 		return p, err
 	}
 	p.name = name
-	err = p.measure(ctx, a, r.opts)
+	o := r.opts
+	o.Peak = o.Peak && name != noGatherName
+	err = p.measure(ctx, a, o)
+	if name == noGatherName {
+		p.game.Late = nil // a frame comes with each message: it has no tick to be late for
+	}
 	return p, errors.Join(err, a.Close())
 }
 
@@ -194,14 +200,21 @@ func playRows() []playRow {
 	}
 }
 
-// peakRows are there when the peak was searched for.
+// peakRows are there when the peak is searched for; a system without one has no
+// figures.
 func peakRows() []playRow {
-	best := func(f func(arena.Game) float64) func(*play) float64 {
-		return func(p *play) float64 { return f(p.peak.Best) }
+	of := func(which func(*arena.Peak) arena.Game) func(func(arena.Game) float64) func(*play) float64 {
+		return func(f func(arena.Game) float64) func(*play) float64 {
+			return func(p *play) float64 {
+				if p.peak == nil {
+					return math.NaN()
+				}
+				return f(which(p.peak))
+			}
+		}
 	}
-	share := func(f func(arena.Game) float64) func(*play) float64 {
-		return func(p *play) float64 { return f(p.peak.Share) }
-	}
+	best := of(func(p *arena.Peak) arena.Game { return p.Best })
+	share := of(func(p *arena.Peak) arena.Game { return p.Share })
 	return []playRow{
 		{"the most players whose ticks are kept", "peak_players", "%.0f", best(func(g arena.Game) float64 { return float64(g.Entered) })},
 		{"players per core of the front then", "peak_players_per_core", "%.0f", best(arena.Game.PerCore)},
@@ -214,17 +227,26 @@ func peakRows() []playRow {
 	}
 }
 
-// rows are those that p has.
-func (p *play) rows() []playRow {
-	if p.peak == nil {
+// rows are those of all systems of a run.
+func (o Options) rows() []playRow {
+	if !o.Peak {
 		return playRows()
 	}
 	return append(playRows(), peakRows()...)
 }
 
+// cell is a figure in a table.
+func (row *playRow) cell(p *play) string {
+	v := row.value(p)
+	if math.IsNaN(v) {
+		return "-"
+	}
+	return fmt.Sprintf(row.format, v)
+}
+
 // addTo adds the figures under names that begin with prefix.
 func (p *play) addTo(r *run, prefix string) {
-	for _, row := range p.rows() {
+	for _, row := range r.opts.rows() {
 		r.Add(prefix+row.figure, row.value(p), row.label)
 	}
 	if prefix != "" {
@@ -245,10 +267,10 @@ func (r *run) addPlays(all []play) {
 		t.Columns = append(t.Columns, all[i].name)
 		r.notePlay(&all[i])
 	}
-	for i, row := range all[0].rows() {
+	for _, row := range r.opts.rows() {
 		cells := []string{row.label}
-		for j := range all {
-			cells = append(cells, fmt.Sprintf(row.format, all[j].rows()[i].value(&all[j])))
+		for i := range all {
+			cells = append(cells, row.cell(&all[i]))
 		}
 		t.Rows = append(t.Rows, cells)
 	}
@@ -257,7 +279,9 @@ func (r *run) addPlays(all []play) {
 	}
 	var late []report.Latency
 	for i := range all {
-		late = append(late, report.Latency{Name: all[i].name, Micros: all[i].game.Late})
+		if all[i].name != noGatherName {
+			late = append(late, report.Latency{Name: all[i].name, Micros: all[i].game.Late})
+		}
 	}
 	r.Charts = append(r.Charts, report.LatencyChart("how late frames are, by percentile", late...))
 }
@@ -267,7 +291,7 @@ func (r *run) notePlay(p *play) {
 	g := p.game
 	switch {
 	case p.name == noGatherName:
-		r.note("%s: a frame comes with each message and not with a tick, so how late frames are says nothing; see the echo.", p.name)
+		r.note("%s: a frame comes with each message and not with a tick, so it cannot be late; see the echo.", p.name)
 	case !g.Kept():
 		r.note("%s does not keep its ticks with %d players: %.2f frames a second of %d, %d ticks missed, %d players lost. Its figures are those of a system that does less than it was asked for.",
 			p.name, g.Entered, g.PerPlayer(), g.Hz, g.Skipped, g.Lost)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,9 @@ func TestRoom(t *testing.T) {
 	flat := runJSON(t, "room", o)
 	want(t, flat, "players_per_core", "front_us_per_message", "p50_ms", "p99_ms", "echo_p50_ms",
 		"no_gather_players_per_core", "no_gather_echo_p50_ms")
+	if _, ok := flat["no_gather_p99_ms"]; ok {
+		t.Errorf("frames that have no tick are late: %v", flat)
+	}
 	if flat["players"] != 40 || flat["players_lost"]+flat["refused"] != 0 {
 		t.Errorf("room: %v", flat)
 	}
@@ -75,7 +79,7 @@ func checkPlay(t *testing.T, p play) {
 	if e := g.EchoMs(50); e < 5 || e > 100 {
 		t.Errorf("the median echo takes %.1f ms, half a tick is 25", e)
 	}
-	for _, row := range p.rows() {
+	for _, row := range playRows() {
 		switch v := row.value(&p); row.figure {
 		case "lost", "players_lost", "refused", "kib_per_player":
 		default:
@@ -105,6 +109,7 @@ func TestPlaysAreReported(t *testing.T) {
 	}
 	all := []play{
 		{name: homingName, after: 40 << 10, game: game(0), peak: &arena.Peak{Best: game(0), Share: game(0)}},
+		{name: noGatherName, game: game(0)},
 		{name: "colyseus", after: 40 << 12, game: game(400), peak: &arena.Peak{Best: game(0), Share: game(0)}},
 	}
 	o := playOptions(t)
@@ -112,7 +117,8 @@ func TestPlaysAreReported(t *testing.T) {
 	r := newRun("room", o, t.Output())
 	r.addPlays(all)
 	all[0].addTo(r, "")
-	all[1].addTo(r, "colyseus_")
+	all[1].addTo(r, "no_gather_")
+	all[2].addTo(r, "colyseus_")
 	for name, want := range map[string]float64{
 		"players_per_core": 4000, "p99_ms": 4, "echo_p50_ms": 25, "lost": 0, "ticks_kept": 1, "kib_per_player": 1, "frames_per_s_per_player": 20,
 		"bytes_per_frame": 100, "front_us_per_message": 12.5, "peak_players": 40, "share_p99_ms": 4,
@@ -122,8 +128,11 @@ func TestPlaysAreReported(t *testing.T) {
 			t.Errorf("%s = %v, want %v", name, got, want)
 		}
 	}
-	if len(r.Tables) != 1 || len(r.Tables[0].Columns) != 3 || len(r.Tables[0].Rows) != len(playRows())+len(peakRows()) || len(r.Charts) != 1 {
+	if len(r.Tables) != 1 || len(r.Tables[0].Columns) != 4 || len(r.Tables[0].Rows) != len(playRows())+len(peakRows()) || len(r.Charts) != 1 {
 		t.Errorf("%d tables, %d charts: %+v", len(r.Tables), len(r.Charts), r.Tables)
+	}
+	if v := r.Get("no_gather_peak_players"); !math.IsNaN(v) || r.Tables[0].Rows[len(playRows())][2] != "-" {
+		t.Errorf("the peak of a system without one: %v, %q", v, r.Tables[0].Rows[len(playRows())])
 	}
 	notes := strings.Join(r.Notes, "\n")
 	if !strings.Contains(notes, "colyseus does not keep its ticks") || strings.Contains(notes, "homing does not") || !strings.Contains(notes, "up to 20.0 ms late") {

@@ -3,6 +3,7 @@ package arena
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -40,7 +41,8 @@ func (g Game) PerPlayer() float64 {
 	return float64(g.Frames) / g.Took.Seconds() / float64(max(1, g.Entered))
 }
 
-// LateMs is by how many milliseconds a frame comes after its tick: a percentile.
+// LateMs is by how many milliseconds a frame comes after its tick: a percentile;
+// NaN when there were no frames.
 func (g Game) LateMs(percent float64) float64 { return ms(g.Late, percent) }
 
 // EchoMs is how many milliseconds it takes from the instant at which a player is
@@ -52,6 +54,9 @@ func (g Game) EchoMs(percent float64) float64 { return ms(g.Echo, percent) }
 func (g Game) BehindMs(percent float64) float64 { return ms(g.Behind, percent) }
 
 func ms(h *hdrhistogram.Histogram, percent float64) float64 {
+	if h == nil || h.TotalCount() == 0 {
+		return math.NaN()
+	}
 	return float64(h.ValueAtPercentile(percent)) / 1000
 }
 
