@@ -19,7 +19,7 @@ import (
 func playOptions(t *testing.T) Options {
 	t.Helper()
 	o := defaults(t)
-	o.Size, o.Players, o.Seconds, o.Workers, o.Bees, o.Replicas = 4, 40, 2, 1, 2, 0
+	o.Size, o.Players, o.Seconds, o.Workers, o.Bees, o.Replicas = 4, 40, 2, 2, 2, 0
 	return o
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -44,7 +43,7 @@ const roomClass = "bench"
 // writeClasses writes the file of a class in which everybody sees where everybody
 // is, and says as much as it likes.
 func (o Options) writeClasses(gather bool) (file string, err error) {
-	f, err := os.CreateTemp(o.LogDir, "homing-classes-*.yaml")
+	f, err := os.CreateTemp("", "homing-classes-*.yaml")
 	if err != nil {
 		return "", fmt.Errorf("write room classes: %w", err)
 	}
@@ -101,10 +100,8 @@ func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room,
 		if err != nil {
 			return arena.Room{}, err
 		}
-		r.Seats = append(r.Seats, arena.Seat{
-			URL:   opened.URL + "?" + url.Values{"token": {token}, "room": {seat.Ticket}}.Encode(),
-			Login: fmt.Sprintf(`{"t":"join","ticket":%q,"ref":1}`, seat.Ticket),
-		})
+		at, login := crowd.HomingSeat(opened.URL, token, seat.Ticket)
+		r.Seats = append(r.Seats, arena.Seat{URL: at, Login: login})
 	}
 	return r, nil
 }

@@ -2,6 +2,7 @@ package crowd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -142,6 +143,40 @@ func TestRefusedPlayersAreTold(t *testing.T) {
 	}
 	if err := p.Enter(t.Context(), Homing, 0, nil); err == nil {
 		t.Error("a room without ticks is entered")
+	}
+}
+
+// TestPlayersGoWhereTheirRoomIs, also when it has moved on since, but not for ever.
+func TestPlayersGoWhereTheirRoomIs(t *testing.T) {
+	const members = 3
+	h := startHall(t, 20, members, false)
+	h.moved = 4
+	p := startParty(t, 1)
+	r := game(t, p, Homing, 20, h.seats(members), 20, 300*time.Millisecond, func() {})
+	if r.Players != members || r.Failed+r.Lost+r.Violations != 0 || r.Frames == 0 {
+		t.Errorf("report %+v", r.Counts)
+	}
+	if err := p.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	h.moved = 1000
+	h.mu.Unlock()
+	if err := p.Enter(t.Context(), Homing, 20, h.seats(1)); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), errMoved.Error()) {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestFollowedSeats(t *testing.T) {
+	s := Seat{Path: "/ws?room=old&token=t%2B1", Room: 4, Number: 2}
+	got, err := s.followed([]byte(`{"t":"moved","url":"ws://127.0.0.1:81/ws","ticket":"new+"}`))
+	if err != nil || got.Addr.String() != "127.0.0.1:81" || got.Path != "/ws?room=new%2B&token=t%2B1" || got.Login != `{"t":"join","ticket":"new+","ref":1}` || got.Room != 4 || got.Number != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, bad := range []string{`{`, `{"url":"ws://host/ws"}`, `{"url":":"}`} {
+		if got, err := s.followed([]byte(bad)); err == nil {
+			t.Errorf("%s: %+v", bad, got)
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ const (
 	frame                  // see tick and told
 	ping                   // answer it
 	refusal                // of something that the player said
+	elsewhere              // the room is in another process; see told
 	goodbye                // see end
 )
 
@@ -49,7 +50,7 @@ const (
 type message struct {
 	kind kind
 	tick int64  // of a frame
-	told []byte // of a frame: what of it positions may stand in
+	told []byte // of a frame: what of it positions may stand in; of elsewhere: the message
 	end  error  // of a goodbye: why the player is not wanted
 }
 

@@ -34,7 +34,7 @@ func TestWhatServersSay(t *testing.T) {
 		{Homing, ws.OpText, `{"t":"error","of":"join","code":"ticket_bad","ref":1}`, goodbye, 0},
 		{Homing, ws.OpText, `{"t":"error","of":"say","code":"too_much"}`, refusal, 0},
 		{Homing, ws.OpText, `{"t":"left","room":"r","why":"closed"}`, goodbye, 0},
-		{Homing, ws.OpText, `{"t":"moved","room":"r"}`, goodbye, 0},
+		{Homing, ws.OpText, `{"t":"moved","room":"r"}`, elsewhere, 0},
 		{Homing, ws.OpText, `{"t":"reconnect","after_ms":1}`, goodbye, 0},
 		{Homing, ws.OpBinary, "\x07\x02\x00\x00", violation, 0},
 		{HomingBinary, ws.OpBinary, "\xbc\x05\x02\x00\x00", frame, 700},

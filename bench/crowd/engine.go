@@ -35,6 +35,7 @@ type player struct {
 	place   int    // in the order of the schedule
 	last    int64  // tick of the last frame; 0: none yet
 	frames  int    // read so far
+	moves   int    // times that it was told to go where its room is
 	partial []byte // bytes of a frame or reply that is not whole yet
 	seat    Seat
 }
@@ -171,8 +172,12 @@ func (e *engine) turn(timeout time.Duration) error {
 		return fmt.Errorf("wait for sockets: %w", err)
 	}
 	for _, ev := range e.events[:n] {
-		if err := e.serve(int(ev.Fd)); err != nil {
-			e.fail(int(ev.Fd), err)
+		switch i, err := int(ev.Fd), e.serve(int(ev.Fd)); {
+		case errors.Is(err, errElsewhere):
+			e.drop(i)
+			e.dial(i)
+		case err != nil:
+			e.fail(i, err)
 		}
 	}
 	return nil
@@ -288,9 +293,11 @@ func (e *engine) message(i int, m message, now int64) error {
 		return e.enter(i)
 	case m.kind == seated && p.state == entering:
 		p.state = playing
-		p.seat = Seat{From: p.seat.From} // what it was for is done
+		p.seat = Seat{} // it has served
 		e.under--
 		e.count.Players++
+	case m.kind == elsewhere:
+		return p.follow(m.told)
 	case m.kind == ping:
 		return e.send(i, ws.OpText, e.speech.answer)
 	case m.kind == goodbye:
@@ -302,6 +309,28 @@ func (e *engine) message(i int, m message, now int64) error {
 		e.count.Violations++
 	}
 	return nil
+}
+
+// maxMoves is how often a player goes where it is told that its room is, before it
+// has its seat: a machine's workers share a port, and which of them takes a
+// connection is chance.
+const maxMoves = 20
+
+var (
+	errMoved     = errors.New("told to go elsewhere")
+	errElsewhere = errors.New("the seat is elsewhere")
+)
+
+// follow has a player's seat be where its room is. It returns errElsewhere when the
+// player is to go there.
+func (p *player) follow(text []byte) (err error) {
+	if p.moves++; p.state != entering || p.moves > maxMoves {
+		return fmt.Errorf("%w: %s", errMoved, text)
+	}
+	if p.seat, err = p.seat.followed(text); err != nil {
+		return err
+	}
+	return errElsewhere
 }
 
 // enter says what a player is invited to say.

@@ -3,6 +3,10 @@ package crowd
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"net/url"
 
 	"github.com/gobwas/ws"
 )
@@ -23,7 +27,8 @@ var (
 	homingJoined = []byte(`{"t":"joined"`)
 	homingError  = []byte(`{"t":"error"`)
 	ofJoin       = []byte(`"of":"join"`)
-	homingGone   = [][]byte{[]byte(`{"t":"left"`), []byte(`{"t":"moved"`), []byte(`{"t":"reconnect"`)}
+	homingMoved  = []byte(`{"t":"moved"`)
+	homingGone   = [][]byte{[]byte(`{"t":"left"`), []byte(`{"t":"reconnect"`)}
 )
 
 func readHoming(op ws.OpCode, text []byte) message {
@@ -37,6 +42,8 @@ func readHoming(op ws.OpCode, text []byte) message {
 		return message{kind: invitation}
 	case bytes.HasPrefix(text, homingJoined):
 		return message{kind: seated}
+	case bytes.HasPrefix(text, homingMoved):
+		return message{kind: elsewhere, told: text}
 	case bytes.HasPrefix(text, homingError) && bytes.Contains(text, ofJoin):
 		return farewell("refused", text)
 	case bytes.HasPrefix(text, homingError):
@@ -48,6 +55,34 @@ func readHoming(op ws.OpCode, text []byte) message {
 		}
 	}
 	return message{kind: violation}
+}
+
+// HomingSeat is the seat that a ticket is for, at a front's URL.
+func HomingSeat(front, token, ticket string) (at, login string) {
+	query := url.Values{"token": {token}, "room": {ticket}}
+	return front + "?" + query.Encode(), fmt.Sprintf(`{"t":"join","ticket":%q,"ref":1}`, ticket)
+}
+
+// followed is s where a front says that its room is.
+func (s Seat) followed(text []byte) (Seat, error) {
+	var to struct{ URL, Ticket string }
+	if err := json.Unmarshal(text, &to); err != nil {
+		return s, fmt.Errorf("go where the room is: %w", err)
+	}
+	before, err := url.ParseRequestURI(s.Path)
+	if err != nil {
+		return s, fmt.Errorf("go where the room is: %w", err)
+	}
+	at, login := HomingSeat(to.URL, before.Query().Get("token"), to.Ticket)
+	u, err := url.Parse(at)
+	if err != nil {
+		return s, fmt.Errorf("go where the room is: %w", err)
+	}
+	if s.Addr, err = netip.ParseAddrPort(u.Host); err != nil {
+		return s, fmt.Errorf("go where the room is: %w", err)
+	}
+	s.Path, s.Login = u.RequestURI(), login
+	return s, nil
 }
 
 // homingBinary has frames and what players say in bytes; see hub/room/frame.go.

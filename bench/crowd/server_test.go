@@ -3,6 +3,7 @@ package crowd
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -47,6 +48,7 @@ type hall struct {
 	mu     sync.Mutex
 	pause  time.Duration // the next tick comes so much later
 	refuse string        // what join is answered with, instead
+	moved  int           // joins that are answered with where the room is: here
 	bad    []byte        // sent to everybody in front of the next frame
 	room   *room.Room
 	conns  map[int]net.Conn // by seat
@@ -148,6 +150,10 @@ func (h *hall) join(conn net.Conn, user hub.UserID) (seat int, generation uint64
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.moved--; h.moved >= 0 {
+		_ = wsutil.WriteServerText(conn, fmt.Appendf(nil, `{"t":"moved","room":"r","url":"ws://%s/ws","ticket":"a+b %d"}`, h.http.Listener.Addr(), h.moved))
+		return -1, 0
+	}
 	if h.refuse != "" {
 		_ = wsutil.WriteServerText(conn, []byte(h.refuse))
 		return -1, 0
