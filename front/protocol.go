@@ -1,6 +1,8 @@
 package front
 
 import (
+	"slices"
+
 	"github.com/homing/homing/front/http1"
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
@@ -68,6 +70,13 @@ const maxProtocols = 4
 
 // protocols are what a worker speaks.
 type protocols [maxProtocols]protocol
+
+// add takes one more protocol.
+func (p *protocols) add(with protocol) protocolID {
+	id := slices.Index(p[:], nil)
+	p[id] = with
+	return protocolID(id)
+}
 
 // of is what c speaks.
 func (p *protocols) of(c *conn) protocol { return p[c.State.protocol] }

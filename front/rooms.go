@@ -2,6 +2,7 @@ package front
 
 import (
 	"bytes"
+	"context"
 	"sync"
 
 	"github.com/go-json-experiment/json"
@@ -12,10 +13,15 @@ import (
 	"github.com/homing/homing/hub/room/host"
 )
 
-// Rooms is what a worker needs of the game rooms of its process. Join does not
-// block: what comes of it is told to Worker.Tell.
+// Rooms is what a worker needs of the game rooms of its process.
 type Rooms interface {
+	// Join has a connection take the seat of a ticket. It does not block: what comes
+	// of it is told to Worker.Tell.
 	Join(line host.Line, user hub.UserID, ticket string, after uint64) *host.Seat
+	// Locate returns the process that runs the room which a ticket is for. No
+	// process, or an error, says that it is not known. It is called from many
+	// goroutines and may block, until ctx ends.
+	Locate(ctx context.Context, ticket string) (hub.ProcessID, error)
 }
 
 // rooms brings connections into game rooms, what members say to them, and what they

@@ -1,5 +1,7 @@
 package hub
 
+import "strconv"
+
 // Keys builds every Redis key and channel name that Homing uses, so that
 // deployments and tests can share a Redis without meeting. All names start
 // with the prefix and a colon.
@@ -22,6 +24,11 @@ package hub
 //	<p>:roomowners    set     the processes that own rooms of a shard
 //	<p>:roomoffers    zset    the processes that take rooms, by the seats that they have
 //	<p>:rc:<room>     string  the last checkpoint of a room (inbox role)
+//	<p>:hs:<n>        stream  events for game backends, of one partition (hub/hook)
+//	<p>:hb:<n>        hash    the bytes that they take
+//	<p>:hl:<n>        string  who sends them now, with a TTL
+//	<p>:hw:<n>:<w>    string  how far a publisher has written there, with a TTL
+//	<p>:hm            hash    which processes send events, and until when they count
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
 //	<p>:rights        key and channel by which rights are tried; never there (hub/rights)
@@ -115,6 +122,26 @@ func (k Keys) RoomOffers() string { return k.prefix + ":roomoffers" }
 
 // RoomCheckpoint is the key of a room's last checkpoint.
 func (k Keys) RoomCheckpoint(room string) string { return k.prefix + ":rc:" + room }
+
+// HookStream is the key of the events for game backends of partition n.
+func (k Keys) HookStream(n int) string { return k.hook("hs", n) }
+
+// HookBook is the key of the accounts of partition n.
+func (k Keys) HookBook(n int) string { return k.hook("hb", n) }
+
+// HookLease is the key that says who sends the events of partition n.
+func (k Keys) HookLease(n int) string { return k.hook("hl", n) }
+
+// HookWritten is the key that says how far a publisher has written to
+// partition n.
+func (k Keys) HookWritten(n int, publisher ProcessID) string {
+	return k.hook("hw", n) + ":" + string(publisher)
+}
+
+// HookSenders is the key of those that send events.
+func (k Keys) HookSenders() string { return k.prefix + ":hm" }
+
+func (k Keys) hook(what string, n int) string { return k.prefix + ":" + what + ":" + strconv.Itoa(n) }
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }

@@ -28,6 +28,11 @@ func TestKeys(t *testing.T) {
 		{k.RoomOwners(), "game:roomowners"},
 		{k.RoomOffers(), "game:roomoffers"},
 		{k.RoomCheckpoint("r"), "game:rc:r"},
+		{k.HookStream(7), "game:hs:7"},
+		{k.HookBook(7), "game:hb:7"},
+		{k.HookLease(7), "game:hl:7"},
+		{k.HookWritten(7, "p"), "game:hw:7:p"},
+		{k.HookSenders(), "game:hm"},
 		{k.Channel("p"), "game:c:p"},
 		{NewKeys("").User("anna"), DefaultPrefix + ":u:anna"},
 	} {

@@ -123,8 +123,9 @@ type player struct {
 	mu       sync.Mutex
 	said     int // the messages are numbered from 1
 	heard    map[string][]heardAt
-	epochs   []uint64 // of the owners that it has joined
-	tick     int64    // of the last frame
+	epochs   []uint64         // of the owners that it has joined
+	owners   map[uint64]*span // when frames of each came
+	tick     int64            // of the last frame
 	refused  int
 	frames   int
 	last     time.Time // of the last frame
@@ -135,6 +136,9 @@ type player struct {
 }
 
 type heardAt struct{ number int }
+
+// span is from the first frame to the last.
+type span struct{ first, last time.Time }
 
 // Enter opens rooms of a class, each with size players, and has all of them join.
 // name begins the users' names. It returns when everybody has joined.
@@ -171,7 +175,7 @@ func (c *Crowd) add(ctx context.Context, r *Room, seat Seat) error {
 	if err != nil {
 		return err
 	}
-	p := &player{room: r.Room, user: seat.User, heard: make(map[string][]heardAt)}
+	p := &player{room: r.Room, user: seat.User, heard: make(map[string][]heardAt), owners: make(map[uint64]*span)}
 	for _, other := range r.Seats {
 		if other.User != seat.User {
 			p.others = append(p.others, other.User)
@@ -209,19 +213,29 @@ func (p *player) frame(f client.Frame) {
 		p.gap = max(p.gap, now.Sub(p.last))
 	}
 	p.last = now
-	if f.Tick < p.tick {
+	p.spanOf(p.epochs[len(p.epochs)-1], now).last = now
+	whole := f.Recovered == nil || *f.Recovered
+	if !whole {
+		p.lost++
+	} else if f.Tick < p.tick {
 		p.backward++
 	}
 	p.tick = f.Tick
-	if f.Recovered != nil && !*f.Recovered {
-		p.lost++
-	}
 	for _, e := range f.Events {
 		var number int
 		if json.Unmarshal(e.Data, &number) == nil {
 			p.heard[e.From] = append(p.heard[e.From], heardAt{number})
 		}
 	}
+}
+
+func (p *player) spanOf(epoch uint64, now time.Time) *span {
+	s := p.owners[epoch]
+	if s == nil {
+		s = &span{first: now}
+		p.owners[epoch] = s
+	}
+	return s
 }
 
 func (p *player) wasRefused(_ string, count int) {
@@ -297,6 +311,13 @@ func (c *Crowd) Drop() {
 	}
 }
 
+// DropEverySecond cuts every second connection.
+func (c *Crowd) DropEverySecond() {
+	for i := 0; i < len(c.players); i += 2 {
+		c.players[i].Drop()
+	}
+}
+
 // Leave ends all players. Their seats are left as they are.
 func (c *Crowd) Leave() {
 	c.cancel()
@@ -318,7 +339,7 @@ type Verdict struct {
 	Refused    int           `json:"refused"`    // messages
 	Frames     int           `json:"frames"`
 	Rejoins    int           `json:"rejoins"`
-	TwoOwners  int           `json:"two_owners"` // players that joined an owner with an epoch below one before
+	TwoOwners  int           `json:"two_owners"` // rooms of which a frame of an owner was read after one of a later owner, by anybody
 	LongestGap time.Duration `json:"-"`          // between two frames of a player
 	Ended      []string      `json:"ended"`      // players whose seat has ended, and how
 }
@@ -337,7 +358,46 @@ func (c *Crowd) Judge() (v Verdict) {
 	for _, p := range c.players {
 		v.judgeSaid(p, by)
 	}
+	v.judgeOwners(c.players)
 	return v
+}
+
+// judgeOwners counts the rooms in which two owners were heard at a time.
+func (v *Verdict) judgeOwners(all []*player) {
+	spans := make(map[string]map[uint64]span)
+	for _, p := range all {
+		of := spans[p.room]
+		if of == nil {
+			of = make(map[uint64]span)
+			spans[p.room] = of
+		}
+		for epoch, s := range p.owners {
+			sum, met := of[epoch]
+			if !met || s.first.Before(sum.first) {
+				sum.first = s.first
+			}
+			if s.last.After(sum.last) {
+				sum.last = s.last
+			}
+			of[epoch] = sum
+		}
+	}
+	for _, of := range spans {
+		if overlap(of) {
+			v.TwoOwners++
+		}
+	}
+}
+
+func overlap(of map[uint64]span) bool {
+	for epoch, s := range of {
+		for later, next := range of {
+			if later > epoch && s.last.After(next.first) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (v *Verdict) add(p *player) {
@@ -349,11 +409,6 @@ func (v *Verdict) add(p *player) {
 	v.Unwhole += p.lost
 	v.Rejoins += max(0, len(p.epochs)-1)
 	v.LongestGap = max(v.LongestGap, p.gap)
-	for i := 1; i < len(p.epochs); i++ {
-		if p.epochs[i] < p.epochs[i-1] {
-			v.TwoOwners++
-		}
-	}
 	if p.end != "" {
 		v.Ended = append(v.Ended, p.user+": "+p.end)
 	}

@@ -32,11 +32,12 @@ type apiConfig struct {
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 
 	Once notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
+	Hook hookConfig        `embed:"" group:"Hooks"`
 }
 
 // Validate checks every part before anything is started.
 func (c *apiConfig) Validate() error {
-	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Once.Validate())
+	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Once.Validate(), c.Hook.Validate())
 }
 
 type apiCmd struct {
@@ -97,6 +98,7 @@ type apiServer struct {
 	address string // that it listens at
 	relay   *relay.Relay
 	once    *notify.Once
+	hooks   *hooks
 	log     *slog.Logger
 }
 
@@ -106,6 +108,7 @@ func (s *apiServer) run(ctx context.Context) error {
 	err := withHolder(s.Run(ctx), s.address)
 	flush(s.relay, s.log)
 	s.flushClaims()
+	s.hooks.flush(s.log)
 	return err
 }
 
@@ -136,6 +139,10 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	box := inbox.New(c.Inbox, r, keys, log, reg)
 	agreed := layout.New(r, keys, layout.API, log, reg)
 	allowed := rights.New(r, keys, log, reg)
+	events, err := newHooks(back, c.Hook, r, keys, log, reg)
+	if err != nil {
+		return nil, err
+	}
 	dispatcher, handovers := notify.New(notify.Deps{
 		Census:   census,
 		Index:    ix,
@@ -144,6 +151,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		Agreed:   agreed.Err,
 		Troubles: r.Troubles,
 		Rights:   allowed,
+		Hooks:    events.sender.Degraded,
 		Log:      log,
 		Registry: reg,
 	})
@@ -176,5 +184,5 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
 	back.run("inbox bounds", box.WatchBounds)
-	return &apiServer{Server: srv, address: c.API.Listen, relay: rl, once: once, log: log}, nil
+	return &apiServer{Server: srv, address: c.API.Listen, relay: rl, once: once, hooks: events, log: log}, nil
 }

@@ -17,16 +17,18 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/hook/webhook"
 	"github.com/homing/homing/redisx/embedded"
 )
 
 // devCmd is an API server and a front worker in one process, on a Redis of
 // their own: the same code as in production, wired to be tried.
 type devCmd struct {
-	APIListen   string      `help:"Address of the API and the page." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	FrontListen string      `help:"Address that players connect to." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
-	RedisURL    string      `help:"Use this Redis instead of a private one, as in --redis-data of the servers." placeholder:"URL"`
-	Admin       adminConfig `embed:"" prefix:"admin-" group:"Admin"`
+	APIListen   string         `help:"Address of the API and the page." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	FrontListen string         `help:"Address that players connect to." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
+	RedisURL    string         `help:"Use this Redis instead of a private one, as in --redis-data of the servers." placeholder:"URL"`
+	Hook        webhook.Config `embed:"" prefix:"hook-" group:"Hooks"`
+	Admin       adminConfig    `embed:"" prefix:"admin-" group:"Admin"`
 }
 
 // devDrain is how long clients are given to go when homing dev stops.
@@ -56,6 +58,7 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	d.api.Redis.Data = []string{redisURL}
 	d.front.Redis = d.api.Redis
 	d.api.API.Listen, d.api.API.ReusePort, d.api.API.AllowLoopback = c.APIListen, false, true
+	d.api.Hook.Endpoint, d.front.Hook.On = c.Hook, c.Hook.URL != ""
 	f := &d.front.Front
 	f.Listen, f.Origins = c.FrontListen, []string{"*"} // the page comes from the API's address
 	d.front.Rooms.Secrets = [][]byte{[]byte(newSecret())}

@@ -40,6 +40,7 @@ type cli struct {
 	Front  frontCmd  `cmd:"" help:"Run a front server: worker processes that hold the players' connections."`
 	Notify notifyCmd `cmd:"" help:"Send one notification through an API server."`
 	Token  tokenCmd  `cmd:"" help:"Make player tokens and API keys."`
+	Hook   hookCmd   `cmd:"" help:"Make secrets that sign events for game backends."`
 	Bench  benchCmd  `cmd:"" help:"Measure Homing on this machine."`
 	Drill  drillCmd  `cmd:"" help:"Break Homing on purpose and account for every message."`
 	Plan   planCmd   `cmd:"" help:"Calculate what a deployment needs for a number of users."`

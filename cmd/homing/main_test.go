@@ -28,6 +28,11 @@ func TestOptionsOutOfRangeAreNamedBeforeAnythingStarts(t *testing.T) {
 		"--api-body-limit:":           "api --api-body-limit 0",
 		"--relay-window:":             "api --relay-window 0s",
 		"--inbox-max-bytes:":          "api --inbox-max-bytes 0",
+		"--hook-queue-bytes: 1:":      "front --hook-queue-bytes 1",
+		"--hook-events: none given":   "front --hook-events=",
+		"--hook-max-age: 0s:":         "api --hook-max-age 0s",
+		"--hook-secret-file: none":    "api --hook-url https://games.example/hook",
+		"--hook-url: \"ftp:":          "api --hook-url ftp://games.example/hook",
 		"pubsub":                      "api --redis-pubsub sentinel://nowhere",
 		"--conns":                     "bench notify --conns=-1",
 	} {
@@ -49,7 +54,7 @@ func TestServersWithoutSecretsSayHowToMakeThem(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, command := range []string{"dev", "api", "front", "notify", "token player", "token key", "bench notify", "drill"} {
+	for _, command := range []string{"dev", "api", "front", "notify", "token player", "token key", "hook secret", "bench notify", "drill"} {
 		if _, stdout, _ := start(t, append(strings.Fields(command), "--help")...); !strings.Contains(stdout, "Usage: homing "+command) {
 			t.Errorf("homing %s --help: %q", command, stdout)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/call"
+	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/hub/room"
@@ -26,30 +27,46 @@ type gameRooms struct {
 	over   chan struct{} // closed when no room runs any more
 }
 
-// newGameRooms prepares the rooms of process self; nil when there are to be none.
-func newGameRooms(cfg host.Config, own []*room.Class, r *redisx.Redis, keys hub.Keys, self hub.ProcessID, standing *lease.Standing, rl *relay.Relay, log *slog.Logger, reg prometheus.Registerer) (*gameRooms, error) {
+// roomDeps is what the rooms of a worker stand on.
+type roomDeps struct {
+	redis    *redisx.Redis
+	keys     hub.Keys
+	self     hub.ProcessID
+	standing *lease.Standing
+	relay    *relay.Relay
+	events   *hook.Publisher
+	own      []*room.Class // beside those that every front has
+	log      *slog.Logger
+	reg      prometheus.Registerer
+}
+
+// newGameRooms prepares the rooms of a worker; nil when there are to be none.
+func newGameRooms(cfg host.Config, d roomDeps) (*gameRooms, error) {
 	if !cfg.Enabled() {
 		return nil, nil
 	}
-	classes, err := roomClasses(own, cfg.Classes)
+	classes, err := roomClasses(d.own, cfg.Classes)
 	if err != nil {
 		return nil, err
 	}
-	census := lease.NewCensus(r, keys, rl.Witness(), lease.DefaultTiming(), log, reg)
+	census := lease.NewCensus(d.redis, d.keys, d.relay.Witness(), lease.DefaultTiming(), d.log, d.reg)
 	h, err := host.New(cfg, host.Deps{
-		Process:   self,
+		Process:   d.self,
 		Classes:   classes,
-		Directory: directory.New(r, keys),
-		Store:     host.NewStore(r, keys),
+		Directory: directory.New(d.redis, d.keys),
+		Store:     host.NewStore(d.redis, d.keys),
 		Census:    census,
-		Standing:  standing.Now,
-		Log:       log,
-		Registry:  reg,
+		Standing:  d.standing.Now,
+		Event: func(kind, id string, data any) {
+			d.events.Publish(hook.Event{Type: kind, Subject: id, Data: data}) // what is lost is counted there
+		},
+		Log:      d.log,
+		Registry: d.reg,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &gameRooms{h, call.NewPeer(h.Methods(), log, reg), census, make(chan struct{})}, nil
+	return &gameRooms{h, call.NewPeer(h.Methods(), d.log, d.reg), census, make(chan struct{})}, nil
 }
 
 // rooms is what the front joins connections to.

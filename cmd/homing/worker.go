@@ -13,6 +13,7 @@ import (
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/layout"
@@ -37,17 +38,22 @@ type frontConfig struct {
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 	Lease lease.Config  `embed:"" prefix:"lease-" group:"Lease"`
 	Rooms host.Config   `embed:"" prefix:"room-" group:"Rooms"`
+	Hook  hook.Config   `embed:"" group:"Hooks"`
 }
 
 // Validate checks every part before anything is started.
 func (c *frontConfig) Validate() error {
-	return errors.Join(c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate(), c.Rooms.Validate())
+	return errors.Join(
+		c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate(),
+		c.Rooms.Validate(), c.Hook.Validate(),
+	)
 }
 
 // worker is one front worker with what ties it to the hub.
 type worker struct {
 	front     *front.Worker
 	registrar *index.Registrar
+	hooks     *hook.Publisher
 	relay     *relay.Relay
 	agreed    *layout.Check
 	allowed   *rights.Check
@@ -71,7 +77,10 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
 	box := inbox.New(c.Inbox, r, keys, log, reg)
 	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
-	rooms, err := newGameRooms(c.Rooms, nil, r, keys, self.ID, standing, rl, log, reg)
+	events := hook.NewPublisher(c.Hook, r, keys, log, reg)
+	rooms, err := newGameRooms(c.Rooms, roomDeps{
+		redis: r, keys: keys, self: self.ID, standing: standing, relay: rl, events: events, log: log, reg: reg,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("rooms: %w", err)
 	}
@@ -99,12 +108,15 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	back.run("rights", allowed.Run)
 	back.run("registrar", registrar.Run)
 	back.run("inbox", box.Run)
+	back.run("hook publisher", events.Run)
 	back.run("relay", func(ctx context.Context) error {
 		return rl.Run(ctx, rooms.upper(relay.Upper{Handle: receiver.Handle, GivenUp: receiver.GivenUp, Holder: standing}))
 	})
 	rooms.start(back, w, rl)
 	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{front: w, registrar: registrar, relay: rl, agreed: agreed, allowed: allowed, rooms: rooms, redis: r, log: log}, nil
+	return &worker{
+		front: w, registrar: registrar, hooks: events, relay: rl, agreed: agreed, allowed: allowed, rooms: rooms, redis: r, log: log,
+	}, nil
 }
 
 // run calls serve, which returns when the worker has stopped and its connections
@@ -117,6 +129,9 @@ func (w *worker) run(serve func() error) error {
 	defer cancel()
 	err = errors.Join(err, w.registrar.Close(ctx))
 	flush(w.relay, w.log)
+	if ferr := w.hooks.Flush(ctx); ferr != nil {
+		w.log.Warn("stopping before every event is in Redis", "err", ferr)
+	}
 	return err
 }
 

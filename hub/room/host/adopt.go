@@ -157,7 +157,7 @@ func (h *Host) goOn(ctx context.Context, rec *directory.Record, class *room.Clas
 	}
 	_, snapshot := unsealed(b)
 	r := h.prepare(rec.Room, class, rec.Made)
-	if err := h.resume(ctx, r, snapshot, rec, false); err != nil {
+	if err := h.resume(ctx, r, func() (*room.Room, error) { return room.Recover(snapshot, class, outlet{r}, h.now()) }, rec, false); err != nil {
 		return err
 	}
 	h.met.adopted.WithLabelValues("restored").Inc()

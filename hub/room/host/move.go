@@ -185,19 +185,17 @@ func (h *Host) restore(ctx context.Context, from hub.ProcessID, ask *asks.Restor
 	}
 	rec := &directory.Record{Room: ask.Room, Owner: from, Epoch: ask.Epoch}
 	r := h.prepare(ask.Room, class, ask.Made)
-	if err := h.resume(ctx, r, ask.Snapshot, rec, true); err != nil {
+	if err := h.resume(ctx, r, func() (*room.Room, error) { return room.Restore(ask.Snapshot, class, outlet{r}, h.now()) }, rec, true); err != nil {
 		return nil, refusalOf(err)
 	}
 	return &asks.Moved{Process: h.deps.Process, Epoch: r.epoch.Load(), URL: h.cfg.URL}, nil
 }
 
-// resume has r go on from a snapshot, as the owner after that of rec.
-func (h *Host) resume(ctx context.Context, r *running, snapshot []byte, rec *directory.Record, planned bool) error {
-	return h.start(ctx, r,
-		func() (*room.Room, error) { return room.Restore(snapshot, r.class, outlet{r}, h.now()) },
-		func(ctx context.Context) (uint64, error) {
-			return h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, planned)
-		})
+// resume has r go on as open makes it, as the owner after that of rec.
+func (h *Host) resume(ctx context.Context, r *running, open func() (*room.Room, error), rec *directory.Record, planned bool) error {
+	return h.start(ctx, r, open, func(ctx context.Context) (uint64, error) {
+		return h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, planned)
+	})
 }
 
 // sendLate sends messages after a room that has moved.
