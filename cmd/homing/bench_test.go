@@ -25,13 +25,15 @@ var scenarioFlags = map[string]string{
 	"abuse":       "conns kinds " + callFlags + systemFlags,
 	"soak":        "conns " + callFlags + systemFlags + runningFlags,
 	"growth":      "conns max-rate by steps " + callFlags + systemFlags,
-	"peers":       "conns max-rate peers " + callFlags + systemFlags,
+	"peers":       "conns max-rate peers rooms " + callFlags + playFlags + systemFlags,
+	"room":        playFlags + systemFlags,
 	"homing-2014": "rate duration payload max-rate scale phase " + systemFlags,
 	"relay":       "conns " + callFlags + systemFlags,
 }
 
 const (
 	callFlags    = "targets online rate duration payload "
+	playFlags    = "size hz players says seconds binary-frames no-gather beside peak max-players "
 	systemFlags  = "workers bees apis shards admit-rate replicas binary log-dir "
 	runningFlags = "api front api-key-file secret-file agents agent-secret-file "
 )

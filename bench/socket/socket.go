@@ -1,4 +1,4 @@
-package clients
+package socket
 
 import (
 	"errors"
@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// connect starts a non-blocking TCP connect and returns its descriptor. A
-// buffer above 0 is the bytes of the socket's receive buffer.
-func connect(to netip.AddrPort, from netip.Addr, buffer int) (int, error) {
+// Connect starts a non-blocking TCP connect and returns its descriptor. from may
+// be the zero Addr: the kernel chooses. A buffer above 0 is the bytes of the
+// socket's receive buffer.
+func Connect(to netip.AddrPort, from netip.Addr, buffer int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open a socket: %w", err)
@@ -49,8 +50,8 @@ func prepare(fd int, from netip.Addr, buffer int) error {
 	return nil
 }
 
-// connected reports how a connect ended, once the socket is writable.
-func connected(fd int) error {
+// Connected reports how a connect ended, once the socket is writable.
+func Connected(fd int) error {
 	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -61,9 +62,9 @@ func connected(fd int) error {
 	return nil
 }
 
-// send writes all of p; our messages are small, so a socket that cannot take
-// one is treated as broken.
-func send(fd int, p []byte) error {
+// Send writes all of p; our messages are small, so a socket that cannot take
+// one is treated as broken. The error is an unix.EAGAIN when nothing was taken.
+func Send(fd int, p []byte) error {
 	n, err := unix.SendmsgN(fd, p, nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
@@ -74,7 +75,27 @@ func send(fd int, p []byte) error {
 	return nil
 }
 
-// reset makes that closing fd cuts the connection off without a goodbye.
-func reset(fd int) {
+// Reset makes that closing fd cuts the connection off without a goodbye.
+func Reset(fd int) {
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // a close in good order cuts it off, too
+}
+
+// portsPerSource is how many connections share one loopback address. The
+// kernel looks for a free port among the even ones first, 14,000 by default:
+// once those are taken every connect searches them all, which costs it half a
+// millisecond. Far fewer also leave gaps for clients that come back.
+const portsPerSource = 4_000
+
+// Source is the address that connection i comes from: one of own in turn. When
+// there are none, it is 127.0.0.2 and on to a loopback server, because one
+// address runs out of ports; to others the kernel chooses.
+func Source(own []netip.Addr, to netip.AddrPort, i int) netip.Addr {
+	switch {
+	case len(own) > 0:
+		return own[i%len(own)]
+	case !to.Addr().IsLoopback():
+		return netip.Addr{}
+	}
+	k := i/portsPerSource + 2
+	return netip.AddrFrom4([4]byte{127, 0, byte(k >> 8), byte(k)})
 }
