@@ -370,10 +370,10 @@ func ownerMain() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// startOwner starts a worker in a process of its own.
-func startOwner(t *testing.T) (hub.ProcessID, *os.Process) {
+// startOwner starts a worker in a process of its own, which end kills.
+func startOwner(t *testing.T) (id hub.ProcessID, process *os.Process, end func()) {
 	t.Helper()
-	id := hub.NewProcessID()
+	id = hub.NewProcessID()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), envOwner+"="+string(id))
 	in, err := cmd.StdinPipe()
@@ -387,7 +387,7 @@ func startOwner(t *testing.T) (hub.ProcessID, *os.Process) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	end := sync.OnceFunc(func() {
+	end = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = in.Close()
 		_ = cmd.Wait()
@@ -396,14 +396,14 @@ func startOwner(t *testing.T) (hub.ProcessID, *os.Process) {
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatalf("the owner does not start: %v", err)
 	}
-	return id, cmd.Process
+	return id, cmd.Process, end
 }
 
 // TestAnOwnerThatStandsStillKeepsNobodyOut passes a client to another process,
 // which is stopped then, and goes on, and is killed.
 func TestAnOwnerThatStandsStillKeepsNobodyOut(t *testing.T) {
 	a := startRooms(t, func(c *Config) { c.HandshakeTimeout = 2 * time.Second })
-	id, process := startOwner(t)
+	id, process, end := startOwner(t)
 	join := func() (*peer, hub.ProcessID, time.Duration) {
 		begin := time.Now()
 		c := a.dial("?token=ann&room=" + string(id))
@@ -428,7 +428,7 @@ func TestAnOwnerThatStandsStillKeepsNobodyOut(t *testing.T) {
 	if m := first.json(); m["t"] != "ok" {
 		t.Errorf("got %v", m)
 	}
-	signal(t, process, unix.SIGKILL, "Z")
+	end()
 	if _, err := first.frame(); err == nil {
 		t.Error("who was there reads on")
 	}
