@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -332,7 +333,28 @@ func TestPassesLeaveNoDescriptor(t *testing.T) {
 	a.wantPassed(passedOn, 1001)
 }
 
-func unlimited(c *Config) { c.AdmitRate, c.AddressRate, c.ByteRate = 0, 0, 0 }
+// TestACrowdComesToItsRoomAtOnce has everybody of a room that has moved come back
+// in the same moment.
+func TestACrowdComesToItsRoomAtOnce(t *testing.T) {
+	a, b := startRooms(t, unlimited), startRooms(t, unlimited)
+	const crowd = 600
+	var conns [crowd]net.Conn
+	for i := range conns {
+		conns[i] = a.dialFrom("127.0.0.1")
+	}
+	for i, conn := range conns {
+		_, _ = io.WriteString(conn, joining(fmt.Sprintf("user-%d&room=%s", i, b.process)))
+	}
+	for i, conn := range conns {
+		if status, _ := a.answerOn(conn); status != http.StatusSwitchingProtocols {
+			t.Fatalf("client %d: status %d", i, status)
+		}
+	}
+	a.wantPassed(passedOn, crowd)
+	wait(t, "all to be there", func() bool { return b.presence.count() == crowd })
+}
+
+func unlimited(c *Config) { c.AdmitRate, c.AddressRate, c.ByteRate, c.AddressPending = 0, 0, 0, 0 }
 
 func descriptors(tb testing.TB) int {
 	tb.Helper()
