@@ -16,6 +16,7 @@ package hub
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
 //	<p>:ia:<account>  hash    the bytes that a caller has stored, by when they lapse
 //	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
+//	<p>:m:<queue>:<part>      a queue's tickets and matches (hub/match)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
 //	<p>:rights        key and channel by which rights are tried; never there (hub/rights)
@@ -91,6 +92,10 @@ func (k Keys) InboxAccounts() string { return k.prefix + ":ia:" }
 // InboxMark is the key by which a shard shows that it still has what was kept
 // there.
 func (k Keys) InboxMark() string { return k.prefix + ":ih" }
+
+// Match is the key of a part of a queue's tickets and matches; hub/match names
+// the parts.
+func (k Keys) Match(queue, part string) string { return k.prefix + ":m:" + queue + ":" + part }
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }

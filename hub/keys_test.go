@@ -22,6 +22,7 @@ func TestKeys(t *testing.T) {
 		{k.InboxBook("anna"), "game:ib:anna"},
 		{k.InboxAccounts(), "game:ia:"},
 		{k.InboxMark(), "game:ih"},
+		{k.Match("duel", "book"), "game:m:duel:book"},
 		{k.Channel("p"), "game:c:p"},
 		{NewKeys("").User("anna"), DefaultPrefix + ":u:anna"},
 	} {
