@@ -143,7 +143,9 @@ func (b *bench) look(ctx context.Context) outcome {
 	}
 	metrics.leads.WithLabelValues(b.Name).Set(1)
 	started := time.Now()
+	stop := b.hold(ctx)
 	n, err := b.round(ctx, fence)
+	stop()
 	metrics.round.WithLabelValues(b.Name).Observe(time.Since(started).Seconds())
 	if err != nil {
 		b.failed("round", err)
@@ -153,6 +155,28 @@ func (b *bench) look(ctx context.Context) outcome {
 		return quiet
 	}
 	return busy
+}
+
+// hold renews the lease until stop is called: a match function may take long. Who
+// loses the lease meanwhile finds out as it claims.
+func (b *bench) hold(ctx context.Context) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		every := time.NewTicker(b.timing.Lease / 4)
+		defer every.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-every.C:
+			}
+			if _, err := b.lease(ctx, b.timing.Lease); err != nil {
+				b.failed("lease", err)
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
 }
 
 // lease takes or renews the lease of the queue and returns its fence, 0 when another

@@ -20,7 +20,7 @@ const (
 
 	// readMost is how many of those who wait one round looks at. Of more it sees
 	// the oldest half, and of the others the next half in turn.
-	readMost = 20_000
+	readMost = 10_000
 	// page is how many are read at a time.
 	page = 1000
 )

@@ -34,14 +34,14 @@ type Status string
 // A ticket waits, is claimed for a match whose room is being opened, or is asked
 // whether its players accept a match. It ends once, by one of the others.
 const (
-	Waiting   Status = "waiting"
-	Claimed   Status = "claimed"
-	Offered   Status = "offered"
-	Matched   Status = "matched"
+	Waiting  Status = "waiting"
+	Claimed  Status = "claimed"
+	Offered  Status = "offered"
+	Matched  Status = "matched"
 	Canceled Status = "cancelled" // somebody wanted it
-	Expired   Status = "expired"   // it has waited for as long as its queue lets it
-	Lost      Status = "lost"      // its owner was not heard of any more
-	Declined  Status = "declined"  // a player did not accept a match in time, or refused
+	Expired  Status = "expired"   // it has waited for as long as its queue lets it
+	Lost     Status = "lost"      // its owner was not heard of any more
+	Declined Status = "declined"  // a player did not accept a match in time, or refused
 )
 
 // Endings lists the ways in which a ticket ends.
