@@ -93,7 +93,7 @@ func (c *crowd) beat() {
 // tickets come and matches are made by two nodes. What was taken is there afterwards:
 // everybody is matched, nobody twice, and the books are right.
 func TestPoint5AFailover(t *testing.T) {
-	top := redistest.Topology(t, redisproc.TopologyOptions{Masters: []redisproc.MasterSpec{{Name: "data", Replicas: 2}}})
+	top := redistest.Topology(t, redisproc.TopologyOptions{Masters: []redisproc.MasterSpec{{Name: "data", Replicas: 2}}, Proxied: true})
 	rc := redistest.Config(t, top.URLs()[0])
 	h := openHall(t, rc, duel())
 	other := openHall(t, rc, duel())
@@ -101,19 +101,20 @@ func TestPoint5AFailover(t *testing.T) {
 	eventually(t, "there are two replicas", func() bool { return h.queues["duel"].shard.Copies() == 2 })
 	h.start(nil)
 	other.start(nil)
-	c := h.crowd(8)
-	time.Sleep(time.Second)
 	master, err := top.Current(t.Context(), "data")
 	if err != nil {
 		t.Fatal(err)
 	}
+	master.Proxy().SetDelay(200 * time.Millisecond) // so much of what was written dies with it
+	c := h.crowd(64)
+	time.Sleep(2 * time.Second)
 	before := c.n.Load()
 	master.Crash()
 	eventually(t, "there is another master", func() bool {
 		now, err := top.Current(t.Context(), "data")
 		return err == nil && now != master
 	})
-	eventually(t, "tickets are taken again", func() bool { return c.n.Load() > before+500 })
+	eventually(t, "tickets are taken again", func() bool { return c.n.Load() > before+300 })
 	c.stop()
 	c.work.Wait()
 	eventually(t, "all are matched, but for one", func() bool {

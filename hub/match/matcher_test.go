@@ -68,6 +68,9 @@ func TestAMatch(t *testing.T) {
 		stats, err := h.Stats(t.Context())
 		return err == nil && stats[0].Matched == 2 && stats[0].Waits.P50 > 0
 	})
+	if err := h.solo("duel").finish(t.Context(), s.Found); err != nil {
+		t.Error(err)
+	}
 	if n := testutil.ToFloat64(h.tell.metrics.matches.WithLabelValues("duel")); n != 1 {
 		t.Errorf("%v matches are counted", n)
 	}
@@ -295,12 +298,14 @@ func TestPoint3AWishDuringTheOpening(t *testing.T) {
 				t.Errorf("while the room is being opened: %v", err)
 			}
 			close(hold)
-			s, err := h.Cancel(t.Context(), "duel:ann")
+			b.work.Wait()
 			want := map[bool]Status{true: Canceled, false: Matched}[fails]
-			if err != nil || s.Status != want {
+			if got := h.status("duel:ann"); got != want {
+				t.Errorf("ann's is %s, want %s", got, want)
+			}
+			if s, err := h.Cancel(t.Context(), "duel:ann"); err != nil || s.Status != want {
 				t.Errorf("%+v, %v; want %s", s, err, want)
 			}
-			b.work.Wait()
 			if got := h.status("duel:bob"); fails && got != Waiting || !fails && got != Matched {
 				t.Errorf("bob's is %s", got)
 			}
@@ -697,8 +702,22 @@ func TestPoint8AnotherEpoch(t *testing.T) {
 		}
 	}
 	h.put("duel", 0, "ann")
+	h.put("duel", 0, "bob")
 	want("m1", &Backfill{Room: "r1", Epoch: 3, Free: []int{1, 0}}, "claimed")
 	want("m2", &Backfill{Room: "r1", Epoch: 3, Free: []int{1, 0}}, "claimed")
+	for match, claims := range map[string]string{"x1": "duel:ann", "x2": "duel:bob"} {
+		if _, err := b.copied(ctx, claimScript, []any{match, 60_000, 0, "{}", 1, "r1", 3, claims}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := h.balanced("duel"); c.Claimed != 1 {
+		t.Errorf("one seat is claimed by %d", c.Claimed)
+	}
+	for _, match := range []string{"x1", "x2"} {
+		if err := b.release(ctx, match, backRoom); err != nil {
+			t.Fatal(err)
+		}
+	}
 	want("m3", &Backfill{Room: "r1", Epoch: 4, Free: []int{1, 0}}, "room")
 	if err := h.Whole(ctx, "duel", "r1", 3); !errors.Is(err, ErrOldEpoch) {
 		t.Errorf("the owner of before: %v", err)

@@ -131,6 +131,32 @@ func (s *shelf) run(ctx context.Context, sc *redis.Script, args ...any) (reply a
 	return reply, outage.Mark(err)
 }
 
+// runAll is run for each of calls, in one pipeline.
+func (s *shelf) runAll(ctx context.Context, sc *redis.Script, calls ...[]any) (replies []any, err error) {
+	err = s.shard.WithScript(ctx, sc, func() error {
+		return s.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+			pipe := c.Pipeline()
+			for _, args := range calls {
+				sc.EvalSha(ctx, pipe, s.keys, args...)
+			}
+			cmds, err := pipe.Exec(ctx)
+			replies = values(cmds)
+			return err
+		})
+	})
+	return replies, outage.Mark(err)
+}
+
+// values are the replies to commands.
+func values(cmds []redis.Cmder) (replies []any) {
+	for _, c := range cmds {
+		if c, ok := c.(*redis.Cmd); ok {
+			replies = append(replies, c.Val())
+		}
+	}
+	return replies
+}
+
 // copied runs a script for each of calls and returns their replies when all
 // replicas have what it did. It tries again while a new master may mend what
 // failed, so the script must bear repetition.
@@ -170,12 +196,7 @@ func (s *shelf) copyOnce(ctx context.Context, sc *redis.Script, calls [][]any) (
 		// demoted lets go of everybody who waits.
 		err = fmt.Errorf("%w: %w", redisx.ErrNotCopied, err)
 	}
-	for _, c := range cmds {
-		if c, ok := c.(*redis.Cmd); ok {
-			replies = append(replies, c.Val())
-		}
-	}
-	return replies, err
+	return values(cmds), err
 }
 
 func failed(c redis.Cmder) bool { return c.Err() != nil }

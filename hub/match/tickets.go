@@ -10,10 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
-	"github.com/homing/homing/hub/outage"
 	"github.com/homing/homing/redisx"
 )
 
@@ -178,7 +176,11 @@ func (t *Tickets) Beat(ctx context.Context, queue string, all []*Ticket) ([]Sign
 	for len(all) > 0 {
 		some := all[:min(beatBatch, len(all))]
 		all = all[len(some):]
-		replies, err := l.beat(ctx, some)
+		calls := make([][]any, len(some))
+		for i, x := range some {
+			calls[i] = l.putArgs(x, time.Since(x.Since), true)
+		}
+		replies, err := l.runAll(ctx, putScript, calls...)
 		if err != nil {
 			return signs, fmt.Errorf("heartbeat of %d tickets: %w", len(some), err)
 		}
@@ -191,26 +193,6 @@ func (t *Tickets) Beat(ctx context.Context, queue string, all []*Ticket) ([]Sign
 		}
 	}
 	return signs, nil
-}
-
-// beat calls put.lua for each of some, in one pipeline.
-func (l *line) beat(ctx context.Context, some []*Ticket) (replies []any, err error) {
-	err = l.shard.WithScript(ctx, putScript, func() error {
-		return l.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-			cmds, err := c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-				for _, x := range some {
-					putScript.EvalSha(ctx, pipe, l.keys, l.putArgs(x, time.Since(x.Since), true)...)
-				}
-				return nil
-			})
-			replies = replies[:0]
-			for _, cmd := range cmds {
-				replies = append(replies, cmd.(*redis.Cmd).Val())
-			}
-			return err
-		})
-	})
-	return replies, outage.Mark(err)
 }
 
 // Get says what is known of a ticket. How it ended is remembered for ten minutes,
