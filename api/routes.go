@@ -55,6 +55,14 @@ func (s *Server) mount(r chi.Router) {
 		r.With(presence, gate.enter, s.deadline, gate.pay).Post("/users/query", answer(s.users.queryUsers))
 		r.With(disconnect, gate.enter, s.deadline, gate.pay, gate.work).Delete("/users/{id}/connections", answer(s.users.deleteConnections))
 	})
+	r.Group(func(r chi.Router) {
+		r.Use(gate.authorize(apikey.ScopeMatch), gate.enter, s.deadline, gate.pay)
+		r.Post("/match/tickets", answer(s.matches.postTicket))
+		r.With(gate.work).Get("/match/tickets/{id}", answer(s.matches.getTicket))
+		r.With(gate.work).Delete("/match/tickets/{id}", answer(s.matches.deleteTicket))
+		r.Post("/match/tickets/{id}/accept", answer(s.matches.postAccept))
+		r.With(gate.work).Get("/match/queues", answer(s.matches.getQueues))
+	})
 }
 
 func (s *Server) mountDev(r chi.Router) {

@@ -28,11 +28,12 @@ const (
 	ScopeBroadcast  Scope = "broadcast"  // POST /broadcast
 	ScopePresence   Scope = "presence"   // GET /users/{id}, POST /users/query
 	ScopeDisconnect Scope = "disconnect" // DELETE /users/{id}/connections
+	ScopeMatch      Scope = "match"      // /match/tickets and /match/queues
 )
 
 // AllScopes lists every scope.
 func AllScopes() []Scope {
-	return []Scope{ScopeNotify, ScopeBroadcast, ScopePresence, ScopeDisconnect}
+	return []Scope{ScopeNotify, ScopeBroadcast, ScopePresence, ScopeDisconnect, ScopeMatch}
 }
 
 const (

@@ -1014,7 +1014,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 func TestALongQueue(t *testing.T) {
 	b := &bench{}
 	seen := map[int]bool{}
-	for range 12 {
+	for range 20 {
 		n := 0
 		for _, r := range b.pages(100_000) {
 			for i := r[0]; i <= r[1]; i++ {
