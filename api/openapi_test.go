@@ -196,7 +196,10 @@ func TestOpenAPIExamplesAreTaken(t *testing.T) {
 				continue
 			}
 			t.Run(path+"/"+name, func(t *testing.T) {
-				wantOK(t, w.post(path, string(mustJSON(value))))
+				out := w.post(strings.Replace(path, "{id}", "duel:ann", 1), string(mustJSON(value)))
+				if out.status != http.StatusCreated && !bytes.Contains(out.body, []byte(`"not_asked"`)) { // by whoever waits or not
+					wantOK(t, out)
+				}
 			})
 		}
 	}

@@ -17,9 +17,26 @@ import (
 
 	"github.com/homing/homing/api/apikey"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/match"
 )
 
 const someone = `{"users":["ann"],"data":1}`
+
+// ofMatchmaking is what a ticket is refused with; after is the Retry-After.
+func ofMatchmaking(t *testing.T, err error, after string) reply {
+	t.Helper()
+	w := newWorld(t)
+	w.maker.err = err
+	method, path, body := http.MethodPost, "/match/tickets", `{"queue":"duel","players":["cleo"]}`
+	if err == match.ErrUndecided { //nolint:errorlint // the test's own
+		method, path, body = http.MethodDelete, "/match/tickets/duel:ann", ""
+	}
+	out := w.do(w.request(method, path, body))
+	if got := out.header.Get("Retry-After"); got != after {
+		t.Errorf("Retry-After: %q, want %q", got, after)
+	}
+	return out
+}
 
 // TestEveryProblem makes the server give every answer of the table.
 func TestEveryProblem(t *testing.T) {
@@ -33,6 +50,18 @@ func TestEveryProblem(t *testing.T) {
 			return out
 		},
 		CodeOverloaded: overloaded,
+		CodeQueueFull: func(t *testing.T) reply {
+			return ofMatchmaking(t, &hub.RoomError{Pot: hub.PotMatch, After: 5 * time.Second, Detail: "5 tickets wait"}, "5")
+		},
+		CodeNoRooms:       func(t *testing.T) reply { return ofMatchmaking(t, match.ErrClosed, "") },
+		CodeTicketClaimed: func(t *testing.T) reply { return ofMatchmaking(t, match.ErrUndecided, "1") },
+		CodeTicketEnded: func(t *testing.T) reply {
+			w := newWorld(t)
+			return w.do(w.request(http.MethodDelete, "/match/tickets/duel:bob", ""))
+		},
+		CodeNotAsked: func(t *testing.T) reply {
+			return newWorld(t).post("/match/tickets/duel:bob/accept", `{"user":"bob"}`)
+		},
 		CodeKeyMissing: func(t *testing.T) reply {
 			w := newWorld(t)
 			w.key = ""

@@ -263,6 +263,11 @@ func TestScopes(t *testing.T) {
 		{http.MethodGet, "/users/ann", "", apikey.ScopePresence},
 		{http.MethodPost, "/users/query", `{"users":["ann"]}`, apikey.ScopePresence},
 		{http.MethodDelete, "/users/ann/connections", "", apikey.ScopeDisconnect},
+		{http.MethodPost, "/match/tickets", `{"queue":"duel","players":["ann"]}`, apikey.ScopeMatch},
+		{http.MethodGet, "/match/tickets/duel:ann", "", apikey.ScopeMatch},
+		{http.MethodDelete, "/match/tickets/duel:ann", "", apikey.ScopeMatch},
+		{http.MethodPost, "/match/tickets/duel:ann/accept", `{}`, apikey.ScopeMatch},
+		{http.MethodGet, "/match/queues", "", apikey.ScopeMatch},
 	}
 	for _, has := range apikey.AllScopes() {
 		w := newWorld(t, withKey(func(s *apikey.Spec) { s.Scopes = []apikey.Scope{has} }))

@@ -48,7 +48,7 @@ func set[T any](to, from *T) {
 
 type keyAddCmd struct {
 	Name   string         `help:"Who will use the key, as it appears in logs and metrics." required:""`
-	Scopes []apikey.Scope `help:"What the key may do." default:"notify,broadcast,presence,disconnect,rooms"`
+	Scopes []apikey.Scope `help:"What the key may do." default:"notify,broadcast,presence,disconnect,rooms,match"`
 	From   []hub.Service  `help:"Services that the key may speak for; none given: any."`
 	File   string         `help:"YAML file of API keys that the new key is added to; empty: print its entry." type:"path"`
 	Rotate bool           `help:"When there is a key of the name, give it another secret, as 'rotate' does."`

@@ -49,7 +49,7 @@ func TestTokenKeyTendsAFile(t *testing.T) {
 	}
 	_, list, _ := keys(t, "list", "--file", file)
 	for _, want := range [][]string{
-		{"shop", "notify,broadcast,presence,disconnect,rooms", "shop", "50", "-", "-", "-"},
+		{"shop", "notify,broadcast,presence,disconnect,rooms,match", "shop", "50", "-", "-", "-"},
 		{"chess", "notify", "-", "2.5", "9", "7", "-"},
 	} {
 		if !strings.Contains(strings.Join(strings.Fields(list), " "), strings.Join(want, " ")) {
