@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,7 @@ import (
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/layout"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/hub/rights"
@@ -28,7 +30,8 @@ type apiConfig struct {
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 
-	Once notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
+	Once  notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
+	Match match.Config      `embed:"" prefix:"match-" group:"Matchmaking"`
 }
 
 // Validate checks every part before anything is started.
@@ -94,13 +97,21 @@ type apiServer struct {
 	address string // that it listens at
 	relay   *relay.Relay
 	once    *notify.Once
+	matcher *match.Matcher // nil: it makes no matches
 	log     *slog.Logger
 }
 
 // run serves until ctx ends, then waits until what was accepted is confirmed
-// and remembered.
+// and remembered, and the matches that were begun are made.
 func (s *apiServer) run(ctx context.Context) error {
+	matching, stop := context.WithCancel(ctx)
+	var matcher sync.WaitGroup
+	if s.matcher != nil {
+		matcher.Go(func() { _ = s.matcher.Run(matching) }) // it does not fail
+	}
 	err := withHolder(s.Run(ctx), s.address)
+	stop()
+	matcher.Wait()
 	flush(s.relay, s.log)
 	s.flushClaims()
 	return err
@@ -145,13 +156,15 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		Registry: reg,
 	})
 	once := notify.NewOnce(c.Once, r, keys, reg)
-	srv, err := api.New(c.API, api.Deps{
-		Hub:  dispatcher,
-		Once: once,
-		Log:  log,
-		Reg:  reg,
-		Dev:  dev,
-	})
+	tickets, matcher, err := newMatch(c.Match, matchParts{redis: r, keys: keys, notify: dispatcher}, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	deps := api.Deps{Hub: dispatcher, Once: once, Log: log, Reg: reg, Dev: dev}
+	if tickets != nil {
+		deps.Match = tickets
+	}
+	srv, err := api.New(c.API, deps)
 	if err != nil {
 		return nil, err
 	}
@@ -166,5 +179,5 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
 	back.run("inbox bounds", box.WatchBounds)
-	return &apiServer{Server: srv, address: c.API.Listen, relay: rl, once: once, log: log}, nil
+	return &apiServer{Server: srv, address: c.API.Listen, relay: rl, once: once, matcher: matcher, log: log}, nil
 }

@@ -39,8 +39,10 @@ const (
 	// deliveries is how many batches of one queue are delivered at a time. Beyond
 	// that nobody is claimed.
 	deliveries = 16
-	// tended is how many tickets, or matches, that are due one round looks after.
+	// tended is how many tickets that are due one call of a script looks after, and
+	// sweeps how many calls there are in a round.
 	tended = 500
+	sweeps = 16
 	// aside is how many claims that Redis did not confirm are given up by their
 	// matcher; more lapse by themselves.
 	aside = 1024

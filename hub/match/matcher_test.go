@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx"
@@ -172,7 +173,7 @@ func TestPoint2TwoMatchersAtOnce(t *testing.T) {
 		h.put("squads", rng.NormFloat64()*50, hub.UserID(fmt.Sprint("u", i)))
 	}
 	benches := []*bench{h.solo("squads"), other.solo("squads"), h.solo("squads"), other.solo("squads")}
-	for round := 0; round < 100; round++ {
+	for range 100 {
 		var all sync.WaitGroup
 		for _, b := range benches {
 			all.Go(func() {
@@ -449,7 +450,7 @@ func (h *hall) killedNode(stage string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), nodeEnv+"="+strings.Join([]string{h.rc.Data[0], h.rc.Prefix, stage}, " "))
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL || ctx.Err() != nil {
@@ -951,8 +952,8 @@ func TestWaitsByRating(t *testing.T) {
 	if d := s.Deciles[9]; d.From != 2700 || d.To != 2997 || d.P50 != 950*time.Millisecond {
 		t.Errorf("%+v", d)
 	}
-	for rating, want := range map[float64]time.Duration{-5: 50, 0: 50, 1600: 550, 99999: 950} {
-		if s := h.put("duel", rating, hub.UserID(fmt.Sprint("u", rating))); s.Estimate != want*time.Millisecond {
+	for rating, want := range map[float64]int64{-5: 50, 0: 50, 1600: 550, 99999: 950} {
+		if s := h.put("duel", rating, hub.UserID(fmt.Sprint("u", rating))); s.Estimate.Milliseconds() != want {
 			t.Errorf("rating %v: %v", rating, s.Estimate)
 		}
 	}
@@ -1007,6 +1008,47 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 		if ttl := client.PTTL(ctx, b.keys[key]).Val(); ttl <= 0 || ttl > time.Hour {
 			t.Errorf("%s stays for %v", parts[key], ttl)
 		}
+	}
+}
+
+// TestManyAreDueAtOnce: of many tickets and matches whose time is over, a round looks
+// after all, in several calls.
+func TestManyAreDueAtOnce(t *testing.T) {
+	h := newHall(t, duel())
+	b := h.solo("duel")
+	const n = 900
+	var calls [][]any
+	for i := range n {
+		calls = append(calls, b.putArgs(&Ticket{ID: fmt.Sprint("duel:", i), Players: []hub.UserID{hub.UserID(fmt.Sprint("u", i))}}, 0, true))
+	}
+	if _, err := b.runAll(t.Context(), putScript, calls...); err != nil {
+		t.Fatal(err)
+	}
+	calls = nil
+	for i := range n / 3 {
+		calls = append(calls, []any{fmt.Sprint("m", i), 0, 0, "{}", 2, "", 0, fmt.Sprint("duel:", 2*i), fmt.Sprint("duel:", 2*i+1)})
+	}
+	if _, err := b.runAll(t.Context(), claimScript, calls...); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Millisecond)
+	if err := b.tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.balanced("duel"); c.Claimed != 0 || c.Waiting != n {
+		t.Errorf("%+v", c)
+	}
+	client, _ := b.shard.Master()
+	for i := range n {
+		client.ZAdd(t.Context(), b.keys[dueKey], redis.Z{Score: 1, Member: fmt.Sprint("duel:", i)})
+	}
+	eventually(t, "the master was there for long enough to be heard at", func() bool { return b.shard.Stable() > 0 })
+	b.Heartbeat = time.Nanosecond
+	if err := b.reap(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.balanced("duel"); c.Ended[Lost] != n || c.Waiting != 0 {
+		t.Errorf("%+v", c)
 	}
 }
 

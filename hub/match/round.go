@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	//bound:match-read
-
 	// readMost is how many of those who wait one round looks at. Of more it sees
 	// the oldest half, and of the others the next half in turn.
 	readMost = 10_000
@@ -76,14 +74,28 @@ func (b *bench) tend(ctx context.Context) error {
 	if free <= 0 {
 		return nil
 	}
-	reply, err := b.shelf.run(ctx, dueScript, free*batch, b.timing.Claim.Milliseconds())
-	if err != nil {
-		return fmt.Errorf("look after the matches of queue %s: %w", b.Name, err)
+	return b.sweep(func() (more bool, err error) {
+		reply, err := b.shelf.run(ctx, dueScript, free*batch, b.timing.Claim.Milliseconds())
+		if err != nil {
+			return false, fmt.Errorf("look after the matches of queue %s: %w", b.Name, err)
+		}
+		said := list(reply)
+		b.back(backLapsed, number(said, 0))
+		b.tickets.tell.ended(ctx, b.Queue, list(part(said, 3)))
+		open, announce := list(part(said, 1)), list(part(said, 2))
+		b.resume(ctx, open, announce)
+		return number(said, 4) == 1 && len(open)+len(announce) == 0, nil // else there may be no free slot
+	})
+}
+
+// sweep calls f until there is no more, but not for ever: one call of a script does as
+// much as others may wait for, and one round as much as it may take.
+func (b *bench) sweep(f func() (more bool, err error)) error {
+	for range sweeps {
+		if more, err := f(); !more || err != nil {
+			return err
+		}
 	}
-	said := list(reply)
-	b.back(backLapsed, number(said, 0))
-	b.tickets.tell.ended(ctx, b.Queue, list(part(said, 3)))
-	b.resume(ctx, list(part(said, 1)), list(part(said, 2)))
 	return nil
 }
 
@@ -138,12 +150,15 @@ func (b *bench) reap(ctx context.Context, rooms []string) error {
 	for _, r := range rooms {
 		args = append(args, r)
 	}
-	reply, err := b.shelf.run(ctx, reapScript, args...)
-	if err != nil {
-		return fmt.Errorf("end tickets of queue %s: %w", b.Name, err)
-	}
-	b.tickets.tell.ended(ctx, b.Queue, list(reply))
-	return nil
+	return b.sweep(func() (more bool, err error) {
+		reply, err := b.shelf.run(ctx, reapScript, args...)
+		if err != nil {
+			return false, fmt.Errorf("end tickets of queue %s: %w", b.Name, err)
+		}
+		said := list(reply)
+		b.tickets.tell.ended(ctx, b.Queue, list(part(said, 0)))
+		return number(said, 1) == 1, nil
+	})
 }
 
 // read finds out who waits. Tickets that were known before are not read again.
