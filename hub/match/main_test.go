@@ -52,11 +52,11 @@ type hall struct {
 
 func newHall(tb testing.TB, queues ...*Queue) *hall {
 	tb.Helper()
-	return openHall(tbb, redistest.Config(tb, redistest.Server(tb)), queues...)
+	return openHall(tb, redistest.Config(tb, redistest.Server(tb)), queues...)
 }
 
 // openHall is Tickets of another process.
-func openHall(tbb testing.TB, rc redisx.Config, queues ...*Queue) *hall {
+func openHall(tb testing.TB, rc redisx.Config, queues ...*Queue) *hall {
 	tb.Helper()
 	r := redistest.Open(tb, rc)
 	h := &hall{t: tb, r: r, rc: rc, rooms: newFakeRooms(), notes: newFakeNotes(), hooks: &fakeHooks{}}
@@ -85,8 +85,8 @@ func (h *hall) start(f Function) (stop func()) {
 	return stop
 }
 
-// solo is one bench of a matcher that nobody runs.
-func (h *hall) solo(queue string) *bench { return h.matcher(nil).bench(h.queues[queue]) }
+// solo is one desk of a matcher that nobody runs.
+func (h *hall) solo(queue string) *desk { return h.matcher(nil).desk(h.queues[queue]) }
 
 // put puts a ticket of players, the first of whom names it.
 func (h *hall) put(queue string, rating float64, players ...hub.UserID) State {

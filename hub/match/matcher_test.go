@@ -172,10 +172,10 @@ func TestPoint2TwoMatchersAtOnce(t *testing.T) {
 	for i := range players {
 		h.put("squads", rng.NormFloat64()*50, hub.UserID(fmt.Sprint("u", i)))
 	}
-	benches := []*bench{h.solo("squads"), other.solo("squads"), h.solo("squads"), other.solo("squads")}
+	desks := []*desk{h.solo("squads"), other.solo("squads"), h.solo("squads"), other.solo("squads")}
 	for range 100 {
 		var all sync.WaitGroup
-		for _, b := range benches {
+		for _, b := range desks {
 			all.Go(func() {
 				if _, err := b.round(t.Context(), 0); err != nil { // a fence that nobody is refused by
 					t.Error(err)
@@ -187,7 +187,7 @@ func TestPoint2TwoMatchersAtOnce(t *testing.T) {
 			break
 		}
 	}
-	for _, b := range benches {
+	for _, b := range desks {
 		b.work.Wait()
 	}
 	c := h.balanced("squads")
@@ -646,9 +646,9 @@ func TestPoint8Backfill(t *testing.T) {
 	for _, u := range []hub.UserID{"ann", "bob", "cleo"} {
 		h.put("duel", 0, u)
 	}
-	benches := []*bench{h.solo("duel"), h.solo("duel"), h.solo("duel")}
+	desks := []*desk{h.solo("duel"), h.solo("duel"), h.solo("duel")}
 	var all sync.WaitGroup
-	for _, b := range benches {
+	for _, b := range desks {
 		all.Go(func() {
 			if _, err := b.round(ctx, 0); err != nil {
 				t.Error(err)
@@ -656,7 +656,7 @@ func TestPoint8Backfill(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for _, b := range benches {
+	for _, b := range desks {
 		b.work.Wait()
 	}
 	inRoom, elsewhere := 0, 0
@@ -675,7 +675,7 @@ func TestPoint8Backfill(t *testing.T) {
 	if rooms := h.rooms.of("ann"); len(rooms) != 1 || rooms[0] != "r1" {
 		t.Errorf("ann, who has waited longest, plays in %v", rooms)
 	}
-	b := benches[0]
+	b := desks[0]
 	if n := mustRead(t, b).lacking; len(n) != 0 {
 		t.Errorf("it lacks players still: %+v", n)
 	}
@@ -768,7 +768,7 @@ func TestARoomThatIsNotFilled(t *testing.T) {
 	}
 }
 
-func mustRead(t *testing.T, b *bench) *scene {
+func mustRead(t *testing.T, b *desk) *scene {
 	t.Helper()
 	s, err := b.read(t.Context())
 	if err != nil {
@@ -836,7 +836,7 @@ func TestAFaultyFunction(t *testing.T) {
 			if err := h.Lack(t.Context(), "duel", &Backfill{Room: "r1", Epoch: 1, Free: []int{1, 0}}); err != nil {
 				t.Fatal(err)
 			}
-			b := h.matcher(c.f).bench(h.queues["duel"])
+			b := h.matcher(c.f).desk(h.queues["duel"])
 			if _, err := b.round(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -1054,7 +1054,7 @@ func TestManyAreDueAtOnce(t *testing.T) {
 
 // TestALongQueue: of more than a round looks at, everybody gets a turn.
 func TestALongQueue(t *testing.T) {
-	b := &bench{}
+	b := &desk{}
 	seen := map[int]bool{}
 	for range 20 {
 		n := 0
@@ -1165,7 +1165,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	if s := h.status("duel:ann"); s != Matched {
 		t.Errorf("it is %s", s)
 	}
-	b := NewMatcher(h.Tickets, h.rooms, nil, quick(), slog.New(slog.DiscardHandler)).bench(h.queues["duel"])
+	b := NewMatcher(h.Tickets, h.rooms, nil, quick(), slog.New(slog.DiscardHandler)).desk(h.queues["duel"])
 	if fence, err := b.lease(t.Context(), time.Second); err != nil || fence == 0 {
 		t.Errorf("the lease stands: %d, %v", fence, err)
 	}

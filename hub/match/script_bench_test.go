@@ -70,7 +70,7 @@ func BenchmarkScripts(b *testing.B) {
 }
 
 // life yields what is done to matches of such tickets, in this order.
-func (h *hall) life(b *testing.B, l *bench, parties, size, matches int) func(func(string, func()) bool) {
+func (h *hall) life(b *testing.B, l *desk, parties, size, matches int) func(func(string, func()) bool) {
 	must := func(_ any, err error) {
 		if err != nil {
 			b.Fatal(err)

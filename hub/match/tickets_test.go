@@ -214,7 +214,7 @@ type walker struct {
 
 	rng    *rand.Rand
 	queue  string
-	b      *bench
+	b      *desk
 	n      int
 	open   []string // claimed matches
 	rooms  []string // recorded ones
