@@ -142,8 +142,8 @@ func (m *matches) write(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// deleteTicket answers with the ticket if it was cancelled, and else refuses with how
-// it has ended before.
+// deleteTicket answers with the ticket if it was canceled, and else refuses with how it
+// has ended before.
 func (m *matches) deleteTicket(w http.ResponseWriter, r *http.Request) error {
 	if err := m.there(); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 // that came about. It returns an error when Redis does not say what it did: then
 // nobody is told, and the claims are given up. It does not wait for replicas: a claim
 // that a failover undoes is missed when the room is recorded, before anybody is told.
-func (b *bench) claim(ctx context.Context, fence int64, plans []*plan) error {
+func (b *desk) claim(ctx context.Context, fence int64, plans []*plan) error {
 	calls := make([][]any, len(plans))
 	for i, p := range plans {
 		what, _ := json.Marshal(p) // strings and numbers always marshal
@@ -50,7 +50,7 @@ func (b *bench) claim(ctx context.Context, fence int64, plans []*plan) error {
 var errFenced = errors.New("another process makes the matches now")
 
 // release gives up a match that has no room.
-func (b *bench) release(ctx context.Context, match, why string) error {
+func (b *desk) release(ctx context.Context, match, why string) error {
 	reply, err := b.shelf.run(ctx, releaseScript, match)
 	if err != nil {
 		return fmt.Errorf("give back the tickets of match %s: %w", match, err)
@@ -62,7 +62,7 @@ func (b *bench) release(ctx context.Context, match, why string) error {
 }
 
 // giveUp is release where a failure is no more than a claim that lapses later.
-func (b *bench) giveUp(ctx context.Context, match, why string) {
+func (b *desk) giveUp(ctx context.Context, match, why string) {
 	if err := b.release(ctx, match, why); err != nil {
 		b.failed("release", err)
 	}
@@ -70,7 +70,7 @@ func (b *bench) giveUp(ctx context.Context, match, why string) {
 
 // deliver brings claimed matches about: it has their players accept them where the
 // queue wants that, else it opens their rooms, records those, and tells the players.
-func (b *bench) deliver(ctx context.Context, plans []*plan) {
+func (b *desk) deliver(ctx context.Context, plans []*plan) {
 	var mu sync.Mutex
 	var found []*Found
 	var each sync.WaitGroup
@@ -96,7 +96,7 @@ func (b *bench) deliver(ctx context.Context, plans []*plan) {
 
 // open opens the room of a match. It returns nil, and gives the tickets back, when
 // that fails.
-func (b *bench) open(ctx context.Context, p *plan) *Found {
+func (b *desk) open(ctx context.Context, p *plan) *Found {
 	within, cancel := context.WithTimeout(ctx, b.timing.Open)
 	defer cancel()
 	o := p.opening(b.Queue)
@@ -122,7 +122,7 @@ func (b *bench) open(ctx context.Context, p *plan) *Found {
 }
 
 // abandon ends a room that nobody will come to.
-func (b *bench) abandon(ctx context.Context, room string) {
+func (b *desk) abandon(ctx context.Context, room string) {
 	within, cancel := context.WithTimeout(ctx, b.timing.Open)
 	defer cancel()
 	if err := b.rooms.Close(within, room); err != nil {
@@ -134,7 +134,7 @@ func (b *bench) abandon(ctx context.Context, room string) {
 // until the replicas have that and the claims before it. It
 // returns those whose claims stood; rooms of others are closed. When Redis does not
 // say, nobody is told: the next look at the claims finds out.
-func (b *bench) record(ctx context.Context, found []*Found) (stood []*Found) {
+func (b *desk) record(ctx context.Context, found []*Found) (stood []*Found) {
 	calls := make([][]any, len(found))
 	for i, f := range found {
 		what, _ := json.Marshal(f) // strings and numbers always marshal
@@ -166,7 +166,7 @@ const (
 
 // announce tells the players of matches whose rooms are recorded, and ends their
 // tickets.
-func (b *bench) announce(ctx context.Context, found []*Found) {
+func (b *desk) announce(ctx context.Context, found []*Found) {
 	var each sync.WaitGroup
 	for _, f := range found {
 		each.Go(func() {
@@ -182,7 +182,7 @@ func (b *bench) announce(ctx context.Context, found []*Found) {
 	each.Wait()
 }
 
-func (b *bench) tellAll(ctx context.Context, f *Found) error {
+func (b *desk) tellAll(ctx context.Context, f *Found) error {
 	within, cancel := context.WithTimeout(ctx, b.timing.Tell)
 	defer cancel()
 	for try := 1; ; try++ {
@@ -199,7 +199,7 @@ func (b *bench) tellAll(ctx context.Context, f *Found) error {
 }
 
 // finish ends the tickets of a match as matched, once.
-func (b *bench) finish(ctx context.Context, f *Found) error {
+func (b *desk) finish(ctx context.Context, f *Found) error {
 	reply, err := b.shelf.run(ctx, finishScript, f.Match)
 	if err != nil {
 		return fmt.Errorf("end the tickets of match %s: %w", f.Match, err)
@@ -219,7 +219,7 @@ func (b *bench) finish(ctx context.Context, f *Found) error {
 
 // offer asks the players of a match whether they accept it. Their time runs from
 // when all were asked.
-func (b *bench) offer(ctx context.Context, p *plan) {
+func (b *desk) offer(ctx context.Context, p *plan) {
 	err := b.ask(ctx, p)
 	if err == nil {
 		return
@@ -228,7 +228,7 @@ func (b *bench) offer(ctx context.Context, p *plan) {
 	b.giveUp(ctx, p.Match, backRoom)
 }
 
-func (b *bench) ask(ctx context.Context, p *plan) error {
+func (b *desk) ask(ctx context.Context, p *plan) error {
 	if _, err := b.copied(ctx, offerScript, []any{p.Match, 0}); err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 )
 
 const (
+	//bound:match-lacking
+
 	// LackingLasts is how long a room is believed to lack players; who still does
 	// says so again, three times as often.
 	LackingLasts = 15 * time.Second

@@ -50,16 +50,16 @@ type hall struct {
 	hooks *fakeHooks
 }
 
-func newHall(t testing.TB, queues ...*Queue) *hall {
-	t.Helper()
-	return openHall(t, redistest.Config(t, redistest.Server(t)), queues...)
+func newHall(tb testing.TB, queues ...*Queue) *hall {
+	tb.Helper()
+	return openHall(tb, redistest.Config(tb, redistest.Server(tb)), queues...)
 }
 
 // openHall is Tickets of another process.
-func openHall(t testing.TB, rc redisx.Config, queues ...*Queue) *hall {
-	t.Helper()
-	r := redistest.Open(t, rc)
-	h := &hall{t: t, r: r, rc: rc, rooms: newFakeRooms(), notes: newFakeNotes(), hooks: &fakeHooks{}}
+func openHall(tb testing.TB, rc redisx.Config, queues ...*Queue) *hall {
+	tb.Helper()
+	r := redistest.Open(tb, rc)
+	h := &hall{t: tb, r: r, rc: rc, rooms: newFakeRooms(), notes: newFakeNotes(), hooks: &fakeHooks{}}
 	h.Tickets = NewTickets(Deps{
 		Queues: queues, Data: r.Data, Keys: hub.NewKeys(rc.Prefix), Notify: h.notes, Hooks: h.hooks,
 		Log: slog.New(slog.DiscardHandler), Reg: prometheus.NewRegistry(),
@@ -85,8 +85,8 @@ func (h *hall) start(f Function) (stop func()) {
 	return stop
 }
 
-// solo is one bench of a matcher that nobody runs.
-func (h *hall) solo(queue string) *bench { return h.matcher(nil).bench(h.queues[queue]) }
+// solo is one desk of a matcher that nobody runs.
+func (h *hall) solo(queue string) *desk { return h.matcher(nil).desk(h.queues[queue]) }
 
 // put puts a ticket of players, the first of whom names it.
 func (h *hall) put(queue string, rating float64, players ...hub.UserID) State {
@@ -116,11 +116,11 @@ func (h *hall) status(id string) Status {
 }
 
 // eventually waits until ok.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+			tb.Fatalf("not within 20 s: %s", what)
 		}
 	}
 }
@@ -307,12 +307,12 @@ func (f *fakeNotes) told(kind string, user hub.UserID) (all []hub.Notification) 
 }
 
 // found lists the matches that user was told of.
-func (f *fakeNotes) found(t testing.TB, user hub.UserID) (all []foundNote) {
-	t.Helper()
+func (f *fakeNotes) found(tb testing.TB, user hub.UserID) (all []foundNote) {
+	tb.Helper()
 	for _, n := range f.told(KindFound, user) {
 		var note foundNote
 		if err := json.Unmarshal(n.Data, &note); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		all = append(all, note)
 	}

@@ -39,8 +39,10 @@ const (
 	// deliveries is how many batches of one queue are delivered at a time. Beyond
 	// that nobody is claimed.
 	deliveries = 16
-	// tended is how many tickets, or matches, that are due one round looks after.
+	// tended is how many tickets that are due one call of a script looks after, and
+	// sweeps how many calls there are in a round.
 	tended = 500
+	sweeps = 16
 	// aside is how many claims that Redis did not confirm are given up by their
 	// matcher; more lapse by themselves.
 	aside = 1024
@@ -75,14 +77,14 @@ func NewMatcher(t *Tickets, rooms Rooms, function Function, timing Timing, log *
 func (m *Matcher) Run(ctx context.Context) error {
 	var queues sync.WaitGroup
 	for _, l := range m.tickets.order {
-		queues.Go(func() { m.bench(l).run(ctx) })
+		queues.Go(func() { m.desk(l).run(ctx) })
 	}
 	queues.Wait()
 	return nil
 }
 
-// bench is a matcher at one queue. Its fields are owned by the goroutine of run.
-type bench struct {
+// desk is a matcher at one queue. Its fields are owned by the goroutine of run.
+type desk struct {
 	*line
 	*Matcher
 
@@ -93,11 +95,11 @@ type bench struct {
 	work   sync.WaitGroup
 }
 
-func (m *Matcher) bench(l *line) *bench {
-	return &bench{line: l, Matcher: m, known: make(map[string]*Ticket), slots: make(chan struct{}, deliveries)}
+func (m *Matcher) desk(l *line) *desk {
+	return &desk{line: l, Matcher: m, known: make(map[string]*Ticket), slots: make(chan struct{}, deliveries)}
 }
 
-func (b *bench) run(ctx context.Context) {
+func (b *desk) run(ctx context.Context) {
 	defer b.leave(ctx)
 	idle := b.timing.Round
 	for {
@@ -129,7 +131,7 @@ const (
 )
 
 // look is one look at the queue.
-func (b *bench) look(ctx context.Context) outcome {
+func (b *desk) look(ctx context.Context) outcome {
 	fence, err := b.lease(ctx, b.timing.Lease)
 	if err != nil {
 		b.failed("lease", err)
@@ -159,7 +161,7 @@ func (b *bench) look(ctx context.Context) outcome {
 
 // hold renews the lease until stop is called: a match function may take long. Who
 // loses the lease meanwhile finds out as it claims.
-func (b *bench) hold(ctx context.Context) (stop func()) {
+func (b *desk) hold(ctx context.Context) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -181,7 +183,7 @@ func (b *bench) hold(ctx context.Context) (stop func()) {
 
 // lease takes or renews the lease of the queue and returns its fence, 0 when another
 // process has it. With lasts 0 it gives it up.
-func (b *bench) lease(ctx context.Context, lasts time.Duration) (fence int64, err error) {
+func (b *desk) lease(ctx context.Context, lasts time.Duration) (fence int64, err error) {
 	reply, err := b.shelf.run(ctx, leaseScript, string(b.self), lasts.Milliseconds())
 	if err != nil {
 		return 0, fmt.Errorf("lease of queue %s: %w", b.Name, err)
@@ -191,7 +193,7 @@ func (b *bench) lease(ctx context.Context, lasts time.Duration) (fence int64, er
 }
 
 // leave waits for what was begun, and lets another process go on.
-func (b *bench) leave(ctx context.Context) {
+func (b *desk) leave(ctx context.Context) {
 	b.work.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -202,13 +204,13 @@ func (b *bench) leave(ctx context.Context) {
 }
 
 // failed counts and logs what did not work; it is tried again.
-func (b *bench) failed(what string, err error) {
+func (b *desk) failed(what string, err error) {
 	b.tickets.tell.metrics.failures.WithLabelValues(b.Name, what).Inc()
 	b.trouble.Do(func() { b.log.Warn("matchmaking", "queue", b.Name, "at", what, "err", err) })
 }
 
 // back counts tickets that wait again.
-func (b *bench) back(why string, n int64) {
+func (b *desk) back(why string, n int64) {
 	if n > 0 {
 		b.tickets.tell.metrics.back.WithLabelValues(b.Name, why).Add(float64(n))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/redisx"
@@ -171,10 +172,10 @@ func TestPoint2TwoMatchersAtOnce(t *testing.T) {
 	for i := range players {
 		h.put("squads", rng.NormFloat64()*50, hub.UserID(fmt.Sprint("u", i)))
 	}
-	benches := []*bench{h.solo("squads"), other.solo("squads"), h.solo("squads"), other.solo("squads")}
-	for round := 0; round < 100; round++ {
+	desks := []*desk{h.solo("squads"), other.solo("squads"), h.solo("squads"), other.solo("squads")}
+	for range 100 {
 		var all sync.WaitGroup
-		for _, b := range benches {
+		for _, b := range desks {
 			all.Go(func() {
 				if _, err := b.round(t.Context(), 0); err != nil { // a fence that nobody is refused by
 					t.Error(err)
@@ -186,7 +187,7 @@ func TestPoint2TwoMatchersAtOnce(t *testing.T) {
 			break
 		}
 	}
-	for _, b := range benches {
+	for _, b := range desks {
 		b.work.Wait()
 	}
 	c := h.balanced("squads")
@@ -449,7 +450,7 @@ func (h *hall) killedNode(stage string) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // ourselves
+	cmd := exec.CommandContext(ctx, os.Args[0])
 	cmd.Env = append(os.Environ(), nodeEnv+"="+strings.Join([]string{h.rc.Data[0], h.rc.Prefix, stage}, " "))
 	out, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL || ctx.Err() != nil {
@@ -645,9 +646,9 @@ func TestPoint8Backfill(t *testing.T) {
 	for _, u := range []hub.UserID{"ann", "bob", "cleo"} {
 		h.put("duel", 0, u)
 	}
-	benches := []*bench{h.solo("duel"), h.solo("duel"), h.solo("duel")}
+	desks := []*desk{h.solo("duel"), h.solo("duel"), h.solo("duel")}
 	var all sync.WaitGroup
-	for _, b := range benches {
+	for _, b := range desks {
 		all.Go(func() {
 			if _, err := b.round(ctx, 0); err != nil {
 				t.Error(err)
@@ -655,7 +656,7 @@ func TestPoint8Backfill(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for _, b := range benches {
+	for _, b := range desks {
 		b.work.Wait()
 	}
 	inRoom, elsewhere := 0, 0
@@ -674,7 +675,7 @@ func TestPoint8Backfill(t *testing.T) {
 	if rooms := h.rooms.of("ann"); len(rooms) != 1 || rooms[0] != "r1" {
 		t.Errorf("ann, who has waited longest, plays in %v", rooms)
 	}
-	b := benches[0]
+	b := desks[0]
 	if n := mustRead(t, b).lacking; len(n) != 0 {
 		t.Errorf("it lacks players still: %+v", n)
 	}
@@ -767,7 +768,7 @@ func TestARoomThatIsNotFilled(t *testing.T) {
 	}
 }
 
-func mustRead(t *testing.T, b *bench) *scene {
+func mustRead(t *testing.T, b *desk) *scene {
 	t.Helper()
 	s, err := b.read(t.Context())
 	if err != nil {
@@ -835,7 +836,7 @@ func TestAFaultyFunction(t *testing.T) {
 			if err := h.Lack(t.Context(), "duel", &Backfill{Room: "r1", Epoch: 1, Free: []int{1, 0}}); err != nil {
 				t.Fatal(err)
 			}
-			b := h.matcher(c.f).bench(h.queues["duel"])
+			b := h.matcher(c.f).desk(h.queues["duel"])
 			if _, err := b.round(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -951,8 +952,8 @@ func TestWaitsByRating(t *testing.T) {
 	if d := s.Deciles[9]; d.From != 2700 || d.To != 2997 || d.P50 != 950*time.Millisecond {
 		t.Errorf("%+v", d)
 	}
-	for rating, want := range map[float64]time.Duration{-5: 50, 0: 50, 1600: 550, 99999: 950} {
-		if s := h.put("duel", rating, hub.UserID(fmt.Sprint("u", rating))); s.Estimate != want*time.Millisecond {
+	for rating, want := range map[float64]int64{-5: 50, 0: 50, 1600: 550, 99999: 950} {
+		if s := h.put("duel", rating, hub.UserID(fmt.Sprint("u", rating))); s.Estimate.Milliseconds() != want {
 			t.Errorf("rating %v: %v", rating, s.Estimate)
 		}
 	}
@@ -1010,9 +1011,50 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	}
 }
 
+// TestManyAreDueAtOnce: of many tickets and matches whose time is over, a round looks
+// after all, in several calls.
+func TestManyAreDueAtOnce(t *testing.T) {
+	h := newHall(t, duel())
+	b := h.solo("duel")
+	const n = 900
+	var calls [][]any
+	for i := range n {
+		calls = append(calls, b.putArgs(&Ticket{ID: fmt.Sprint("duel:", i), Players: []hub.UserID{hub.UserID(fmt.Sprint("u", i))}}, 0, true))
+	}
+	if _, err := b.runAll(t.Context(), putScript, calls...); err != nil {
+		t.Fatal(err)
+	}
+	calls = nil
+	for i := range n / 3 {
+		calls = append(calls, []any{fmt.Sprint("m", i), 0, 0, "{}", 2, "", 0, fmt.Sprint("duel:", 2*i), fmt.Sprint("duel:", 2*i+1)})
+	}
+	if _, err := b.runAll(t.Context(), claimScript, calls...); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * time.Millisecond)
+	if err := b.tend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.balanced("duel"); c.Claimed != 0 || c.Waiting != n {
+		t.Errorf("%+v", c)
+	}
+	client, _ := b.shard.Master()
+	for i := range n {
+		client.ZAdd(t.Context(), b.keys[dueKey], redis.Z{Score: 1, Member: fmt.Sprint("duel:", i)})
+	}
+	eventually(t, "the master was there for long enough to be heard at", func() bool { return b.shard.Stable() > 0 })
+	b.Heartbeat = time.Nanosecond
+	if err := b.reap(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.balanced("duel"); c.Ended[Lost] != n || c.Waiting != 0 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // TestALongQueue: of more than a round looks at, everybody gets a turn.
 func TestALongQueue(t *testing.T) {
-	b := &bench{}
+	b := &desk{}
 	seen := map[int]bool{}
 	for range 20 {
 		n := 0
@@ -1123,7 +1165,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	if s := h.status("duel:ann"); s != Matched {
 		t.Errorf("it is %s", s)
 	}
-	b := NewMatcher(h.Tickets, h.rooms, nil, quick(), slog.New(slog.DiscardHandler)).bench(h.queues["duel"])
+	b := NewMatcher(h.Tickets, h.rooms, nil, quick(), slog.New(slog.DiscardHandler)).desk(h.queues["duel"])
 	if fence, err := b.lease(t.Context(), time.Second); err != nil || fence == 0 {
 		t.Errorf("the lease stands: %d, %v", fence, err)
 	}

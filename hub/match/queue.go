@@ -33,9 +33,11 @@ const (
 
 // What a queue has that does not say otherwise.
 const (
+	//bound:match-tickets
+
+	DefaultMaxTickets = 100_000
 	DefaultExpire     = 5 * time.Minute
 	DefaultHeartbeat  = 30 * time.Second
-	DefaultMaxTickets = 100_000
 	ticketBytes       = 640 // of a ticket that MaxTickets reckons with
 )
 

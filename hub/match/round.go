@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	//bound:match-read
-
 	// readMost is how many of those who wait one round looks at. Of more it sees
 	// the oldest half, and of the others the next half in turn.
 	readMost = 10_000
@@ -37,7 +35,7 @@ type scene struct {
 
 // round looks after what is due, and makes the matches that there are. n is how many
 // tickets there were to look at.
-func (b *bench) round(ctx context.Context, fence int64) (n int, err error) {
+func (b *desk) round(ctx context.Context, fence int64) (n int, err error) {
 	if err := b.tend(ctx); err != nil {
 		return 0, err
 	}
@@ -65,7 +63,7 @@ func (b *bench) round(ctx context.Context, fence int64) (n int, err error) {
 
 // tend gives up the claims that are in doubt, and looks after matches whose time is
 // over.
-func (b *bench) tend(ctx context.Context) error {
+func (b *desk) tend(ctx context.Context) error {
 	for len(b.doubts) > 0 {
 		if err := b.release(ctx, b.doubts[0], backDoubt); err != nil {
 			return err
@@ -76,20 +74,34 @@ func (b *bench) tend(ctx context.Context) error {
 	if free <= 0 {
 		return nil
 	}
-	reply, err := b.shelf.run(ctx, dueScript, free*batch, b.timing.Claim.Milliseconds())
-	if err != nil {
-		return fmt.Errorf("look after the matches of queue %s: %w", b.Name, err)
+	return b.sweep(func() (more bool, err error) {
+		reply, err := b.shelf.run(ctx, dueScript, free*batch, b.timing.Claim.Milliseconds())
+		if err != nil {
+			return false, fmt.Errorf("look after the matches of queue %s: %w", b.Name, err)
+		}
+		said := list(reply)
+		b.back(backLapsed, number(said, 0))
+		b.tickets.tell.ended(ctx, b.Queue, list(part(said, 3)))
+		open, announce := list(part(said, 1)), list(part(said, 2))
+		b.resume(ctx, open, announce)
+		return number(said, 4) == 1 && len(open)+len(announce) == 0, nil // else there may be no free slot
+	})
+}
+
+// sweep calls f until there is no more, but not for ever: one call of a script does as
+// much as others may wait for, and one round as much as it may take.
+func (b *desk) sweep(f func() (more bool, err error)) error {
+	for range sweeps {
+		if more, err := f(); !more || err != nil {
+			return err
+		}
 	}
-	said := list(reply)
-	b.back(backLapsed, number(said, 0))
-	b.tickets.tell.ended(ctx, b.Queue, list(part(said, 3)))
-	b.resume(ctx, list(part(said, 1)), list(part(said, 2)))
 	return nil
 }
 
 // resume goes on with matches that all players have accepted, and with those whose
 // players may not have been told.
-func (b *bench) resume(ctx context.Context, open, announce []any) {
+func (b *desk) resume(ctx context.Context, open, announce []any) {
 	var plans []*plan
 	for i := 0; i+1 < len(open); i += 2 {
 		p := &plan{Match: text(open, i)}
@@ -119,7 +131,7 @@ func (b *bench) resume(ctx context.Context, open, announce []any) {
 
 // start runs f beside the rounds, in a slot that must be free. It goes on when ctx
 // ends, within its own times.
-func (b *bench) start(ctx context.Context, f func(context.Context)) {
+func (b *desk) start(ctx context.Context, f func(context.Context)) {
 	b.slots <- struct{}{}
 	b.work.Go(func() {
 		defer func() { <-b.slots }()
@@ -129,7 +141,7 @@ func (b *bench) start(ctx context.Context, f func(context.Context)) {
 
 // reap ends tickets whose time is over, and forgets rooms. Who was silent is not lost
 // as long as this master has not been there for long enough to be heard at.
-func (b *bench) reap(ctx context.Context, rooms []string) error {
+func (b *desk) reap(ctx context.Context, rooms []string) error {
 	heard := "0"
 	if b.shard.Stable() >= b.heartbeat() {
 		heard = "1"
@@ -138,16 +150,19 @@ func (b *bench) reap(ctx context.Context, rooms []string) error {
 	for _, r := range rooms {
 		args = append(args, r)
 	}
-	reply, err := b.shelf.run(ctx, reapScript, args...)
-	if err != nil {
-		return fmt.Errorf("end tickets of queue %s: %w", b.Name, err)
-	}
-	b.tickets.tell.ended(ctx, b.Queue, list(reply))
-	return nil
+	return b.sweep(func() (more bool, err error) {
+		reply, err := b.shelf.run(ctx, reapScript, args...)
+		if err != nil {
+			return false, fmt.Errorf("end tickets of queue %s: %w", b.Name, err)
+		}
+		said := list(reply)
+		b.tickets.tell.ended(ctx, b.Queue, list(part(said, 0)))
+		return number(said, 1) == 1, nil
+	})
 }
 
 // read finds out who waits. Tickets that were known before are not read again.
-func (b *bench) read(ctx context.Context) (s *scene, err error) {
+func (b *desk) read(ctx context.Context) (s *scene, err error) {
 	err = b.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
 		s, err = b.readFrom(ctx, c)
 		return err
@@ -155,7 +170,7 @@ func (b *bench) read(ctx context.Context) (s *scene, err error) {
 	return s, outage.Mark(err)
 }
 
-func (b *bench) readFrom(ctx context.Context, c *redis.Client) (*scene, error) {
+func (b *desk) readFrom(ctx context.Context, c *redis.Client) (*scene, error) {
 	pipe := c.Pipeline()
 	now, live := pipe.Time(ctx), pipe.ZCard(ctx, b.keys[waitingKey])
 	players, lacking := pipe.HMGet(ctx, b.keys[bookKey], "players"), pipe.HGetAll(ctx, b.keys[lackingKey])
@@ -176,7 +191,7 @@ func (b *bench) readFrom(ctx context.Context, c *redis.Client) (*scene, error) {
 }
 
 // pages are the ranks, first and last, of those to look at of so many.
-func (b *bench) pages(live int) (ranks [][2]int) {
+func (b *desk) pages(live int) (ranks [][2]int) {
 	add := func(from, to int) {
 		for ; from < to; from += page {
 			ranks = append(ranks, [2]int{from, min(from+page, to) - 1})
@@ -198,7 +213,7 @@ func (b *bench) pages(live int) (ranks [][2]int) {
 }
 
 // readPage adds those of some ranks to s, and to known.
-func (b *bench) readPage(ctx context.Context, c *redis.Client, ranks [2]int, known map[string]*Ticket, s *scene) error {
+func (b *desk) readPage(ctx context.Context, c *redis.Client, ranks [2]int, known map[string]*Ticket, s *scene) error {
 	entries, err := c.ZRangeWithScores(ctx, b.keys[waitingKey], int64(ranks[0]), int64(ranks[1])).Result()
 	if err != nil {
 		return err
@@ -225,7 +240,7 @@ func (b *bench) readPage(ctx context.Context, c *redis.Client, ranks [2]int, kno
 }
 
 // readNew reads tickets that were not known.
-func (b *bench) readNew(ctx context.Context, c *redis.Client, ids []string, known map[string]*Ticket) error {
+func (b *desk) readNew(ctx context.Context, c *redis.Client, ids []string, known map[string]*Ticket) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -250,7 +265,7 @@ func (b *bench) readNew(ctx context.Context, c *redis.Client, ids []string, know
 
 // readLacking sorts rooms into those that lack players and those that were not heard
 // of.
-func (b *bench) readLacking(s *scene, all map[string]string) {
+func (b *desk) readLacking(s *scene, all map[string]string) {
 	for room, said := range all {
 		lack, lapses, err := parseLacking(room, said)
 		switch {
@@ -265,7 +280,7 @@ func (b *bench) readLacking(s *scene, all map[string]string) {
 }
 
 // call asks the match function. One that panics has found nothing.
-func (b *bench) call(s *scene) (found []Match) {
+func (b *desk) call(s *scene) (found []Match) {
 	defer func() {
 		if v := recover(); v != nil {
 			found = nil
@@ -280,7 +295,7 @@ func (b *bench) call(s *scene) (found []Match) {
 
 // plans are the matches of found that can be. The function may be a game's own: what
 // it says is checked.
-func (b *bench) plans(found []Match, s *scene) (plans []*plan) {
+func (b *desk) plans(found []Match, s *scene) (plans []*plan) {
 	check := newChecker(b.Queue, s)
 	for i := range found {
 		if err := check.match(&found[i]); err != nil {
@@ -293,7 +308,7 @@ func (b *bench) plans(found []Match, s *scene) (plans []*plan) {
 	return plans
 }
 
-func (b *bench) plan(m *Match) *plan {
+func (b *desk) plan(m *Match) *plan {
 	p := &plan{Match: ulid.Make().String(), asks: b.Accept > 0, tickets: m.Tickets}
 	if m.Backfill != nil {
 		p.Room, p.Epoch = m.Backfill.Room, m.Backfill.Epoch

@@ -214,7 +214,7 @@ type walker struct {
 
 	rng    *rand.Rand
 	queue  string
-	b      *bench
+	b      *desk
 	n      int
 	open   []string // claimed matches
 	rooms  []string // recorded ones
@@ -385,8 +385,8 @@ func (w *walker) ageOne(ctx context.Context) {
 }
 
 // withTimeout is a context that ends soon.
-func withTimeout(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
+func withTimeout(tb testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(tb.Context(), d)
+	tb.Cleanup(cancel)
 	return ctx
 }

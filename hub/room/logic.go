@@ -74,9 +74,14 @@ func (Plain) Tick(*Table) {}
 // Timer does nothing.
 func (Plain) Timer(*Table, string) {}
 
-// Signal tells everybody, as an event of nobody.
-func (Plain) Signal(t *Table, _ string, data []byte) ([]byte, error) {
-	t.Send(Everyone(), "", data)
+// SignalCreate is the signal with what a room was opened with.
+const SignalCreate = "create"
+
+// Signal tells everybody, as an event of nobody; but for SignalCreate.
+func (Plain) Signal(t *Table, name string, data []byte) ([]byte, error) {
+	if name != SignalCreate {
+		t.Send(Everyone(), "", data)
+	}
 	return nil, nil
 }
 

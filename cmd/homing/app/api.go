@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/layout"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/hub/rights"
@@ -31,8 +33,11 @@ type apiConfig struct {
 	Relay relay.Config  `embed:"" prefix:"relay-" group:"Relay"`
 	Inbox inbox.Config  `embed:"" prefix:"inbox-" group:"Inbox"`
 
-	Once notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
-	Hook hookConfig        `embed:"" group:"Hooks"`
+	Once  notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
+	Hook  hookConfig        `embed:"" group:"Hooks"`
+	Match match.Config      `embed:"" prefix:"match-" group:"Matchmaking"`
+
+	queues []*match.Queue // beside those of the file
 }
 
 // Validate checks every part before anything is started.
@@ -99,13 +104,21 @@ type apiServer struct {
 	relay   *relay.Relay
 	once    *notify.Once
 	hooks   *hooks
+	matcher *match.Matcher // nil: it makes no matches
 	log     *slog.Logger
 }
 
 // run serves until ctx ends, then waits until what was accepted is confirmed
-// and remembered.
+// and remembered, and the matches that were begun are made.
 func (s *apiServer) run(ctx context.Context) error {
+	matching, stop := context.WithCancel(ctx)
+	var matcher sync.WaitGroup
+	if s.matcher != nil {
+		matcher.Go(func() { _ = s.matcher.Run(matching) }) // it does not fail
+	}
 	err := withHolder(s.Run(ctx), s.address)
+	stop()
+	matcher.Wait()
 	flush(s.relay, s.log)
 	s.flushClaims()
 	s.hooks.flush(s.log)
@@ -161,14 +174,16 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		roll := census.Roll()
 		return roll != nil && roll.Lives(p)
 	})
-	srv, err := api.New(c.API, api.Deps{
-		Hub:   dispatcher,
-		Rooms: rooms,
-		Once:  once,
-		Log:   log,
-		Reg:   reg,
-		Dev:   dev,
-	})
+	parts := matchParts{redis: r, keys: keys, rooms: matchRooms{rooms}, notify: dispatcher, hooks: matchHooks{events.publisher}, own: c.queues}
+	tickets, matcher, err := newMatch(c.Match, parts, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	deps := api.Deps{Hub: dispatcher, Rooms: rooms, Once: once, Log: log, Reg: reg, Dev: dev}
+	if tickets != nil {
+		deps.Match = tickets
+	}
+	srv, err := api.New(c.API, deps)
 	if err != nil {
 		return nil, err
 	}
@@ -184,5 +199,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 	back.run("idempotency", once.Run)
 	back.run("inbox", box.Run)
 	back.run("inbox bounds", box.WatchBounds)
-	return &apiServer{Server: srv, address: c.API.Listen, relay: rl, once: once, hooks: events, log: log}, nil
+	return &apiServer{
+		Server: srv, address: c.API.Listen, relay: rl, once: once, hooks: events, matcher: matcher, log: log,
+	}, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/hook/webhook"
+	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/redisx/embedded"
 )
 
@@ -73,6 +74,9 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	d.front.Rooms.Secrets = [][]byte{[]byte(newSecret())}
 	d.front.Rooms.URL = "ws://" + reachable(c.FrontListen) + "/ws"
 	d.front.Rooms.DrainTimeout = devDrain
+	d.api.queues = []*match.Queue{{
+		Name: devQueue, Class: devQueue, Teams: 2, TeamSize: 1, Steps: []match.Step{{}}, Expire: match.DefaultExpire,
+	}}
 	d.front.Lease.Isolation = 0 // the worker is the whole server
 	f.DrainWindow, f.DrainTimeout, f.CloseTimeout = devDrain, devDrain, devDrain
 	return d, nil

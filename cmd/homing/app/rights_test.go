@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -12,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/redisx"
 	"github.com/homing/homing/redisx/redisproc"
@@ -190,6 +194,54 @@ func (s *stack) exercise(t *testing.T, here *player, round string) {
 	s.send(t, http.MethodPost, "/users/query", `{"users":["ann","absent"]}`)
 }
 
+// oneRoom is a room for every match.
+type oneRoom struct{}
+
+func (oneRoom) Open(_ context.Context, o *match.Opening) (*match.Opened, error) {
+	out := &match.Opened{Room: "r", URL: "ws://front/ws", Tickets: map[hub.UserID]string{}}
+	for _, u := range o.Users() {
+		out.Tickets[u] = "seat"
+	}
+	return out, nil
+}
+
+func (r oneRoom) Fill(ctx context.Context, _ string, _ uint64, o *match.Opening) (*match.Opened, error) {
+	return r.Open(ctx, o)
+}
+
+func (oneRoom) Close(context.Context, string) error { return nil }
+
+// matchmake has two players find each other.
+func matchmake(t *testing.T, cfg redisx.Config, round string) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	r := redistest.Open(t, cfg)
+	tickets := match.NewTickets(match.Deps{
+		Queues: []*match.Queue{{Name: "duel", Teams: 2, TeamSize: 1, Steps: []match.Step{{}}, Expire: time.Minute}},
+		Data:   r.Data, Keys: hub.NewKeys(cfg.Prefix), Log: log,
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = match.NewMatcher(tickets, oneRoom{}, nil, match.DefaultTiming(), log).Run(ctx)
+	}()
+	defer func() { cancel(); <-done }()
+	for _, u := range []hub.UserID{"ann", "bob"} {
+		x := &match.Ticket{ID: "duel:" + round + string(u), Players: []hub.UserID{u}}
+		eventually(t, "the ticket is taken", func() bool {
+			_, _, err := tickets.Put(ctx, "duel", x, false)
+			return err == nil
+		})
+	}
+	eventually(t, "they are matched, and the books say so", func() bool {
+		s, err := tickets.Get(ctx, "duel:"+round+"ann")
+		c, err2 := tickets.Counts(ctx, "duel")
+		_, err3 := tickets.Stats(ctx)
+		return errors.Join(err, err2, err3) == nil && s.Status == match.Matched && c.Created == c.Sum()
+	})
+}
+
 // TestWithTheRightsThatAreListed runs the hub with users that have the rights
 // that the documentation lists and no others, at the servers of each role and
 // at Sentinels, through a failover of each role. Nothing is refused to anybody,
@@ -206,6 +258,7 @@ func TestWithTheRightsThatAreListed(t *testing.T) {
 	here := s.newPlayer(t, "ann")
 	eventually(t, "ann is here", func() bool { return here.up.Load() > 0 })
 	s.exercise(t, here, "before")
+	matchmake(t, g.config(t), "before")
 	absent := s.newPlayer(t, "absent")
 	eventually(t, "what was stored comes", func() bool { return absent.has("before") > 0 })
 	g.count(t)
@@ -219,6 +272,7 @@ func TestWithTheRightsThatAreListed(t *testing.T) {
 		})
 	}
 	s.exercise(t, here, "after")
+	matchmake(t, g.config(t), "after")
 	g.count(t)
 	for _, role := range rights.Roles {
 		for _, name := range rights.Commands(role) {

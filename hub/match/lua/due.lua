@@ -3,12 +3,12 @@
 -- KEYS     as queue.lua
 -- ARGV[1]  how many at most
 -- ARGV[2]  how long a claim stands, in milliseconds
--- Returns {tickets given back, open, announce, told}. open are matches that all of
+-- Returns {tickets given back, open, announce, told, more}. open are matches that all of
 -- their players have accepted: id and plan, one after the other; announce those
 -- whose room is recorded: id and what their players are told. Both are the caller's
--- until the claim lapses again.
+-- until the claim lapses again. more is 1 when others are due, too.
 begin()
-local back, open, announce = 0, {}, {}
+local back, open, announce, more = 0, {}, {}, 0
 local over = redis.call('ZRANGE', claims, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, ARGV[1])
 
 -- decline ends the tickets of those who have not accepted, and gives back others.
@@ -26,6 +26,10 @@ local function decline(id, all)
 end
 
 for _, id in ipairs(over) do
+  if handled > handled_most then
+    more = 1
+    break
+  end
   local m = redis.call('HMGET', matches .. id, 'phase', 'plan', 'found', 'yes', 'n', 'tickets')
   if m[1] == 'r' then
     redis.call('ZADD', claims, now + tonumber(ARGV[2]), id)
@@ -43,4 +47,4 @@ for _, id in ipairs(over) do
     back = back + dissolve(id)
   end
 end
-return {back, open, announce, told}
+return {back, open, announce, told, more}

@@ -44,6 +44,10 @@ local function int(n) return string.format('%.0f', n) end
 -- begin changes nothing: a full Redis lets a script go on that has begun to write.
 local function begin() redis.call('HDEL', book, '-') end
 
+-- handled is how many players' tickets this call has ended or given back; those that
+-- go through many stop at handled_most, so that others need not wait for long.
+local handled, handled_most = 0, 200
+
 -- told are the tickets that this call ended other than by a match: id, how and
 -- players, one after the other.
 local told = {}
@@ -100,6 +104,7 @@ local function conclude(t, how, match)
     redis.call('HDEL', players, player)
     n = n + 1
   end
+  handled = handled + n
   redis.call('HINCRBY', book, how, 1)
   redis.call('HINCRBY', book, 'players', -n)
   redis.call('HINCRBY', book, 'bytes', -t.size)
@@ -125,6 +130,7 @@ local function give_back(t, wished)
   end
   redis.call('ZADD', waiting, t.since, t.id)
   redis.call('ZADD', due, due_of(t), t.id)
+  handled = handled + 1
 end
 
 local function unfill(match, room)

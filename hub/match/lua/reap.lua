@@ -6,10 +6,15 @@
 -- ARGV[2]  '1' when owners could have been heard of; else they get more time
 -- ARGV[3]  and on: rooms that lacked players and are to be forgotten if nobody has
 --          spoken for them meanwhile
--- Returns told.
+-- Returns {told, more}: more is 1 when others are due, too.
 begin()
+local more = 0
 for _, id in ipairs(redis.call('ZRANGE', due, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, ARGV[1])) do
   local t = read(id)
+  if handled > handled_most then
+    more = 1
+    break
+  end
   if not t then
     redis.call('ZREM', due, id)
   elseif t.till <= now then
@@ -27,4 +32,4 @@ for i = 3, #ARGV do
   end
 end
 forget(tonumber(ARGV[1]))
-return told
+return {told, more}

@@ -17,9 +17,6 @@ import (
 	"github.com/homing/homing/hub/room/directory"
 )
 
-// signalCreate is how the logic gets what a room was opened with.
-const signalCreate = "create"
-
 // Methods are what other processes may ask for; see asks.
 func (h *Host) Methods() map[string]call.Handler {
 	return map[string]call.Handler{
@@ -132,7 +129,7 @@ func (h *Host) furnish(ctx context.Context, r *running, ask *asks.Open) (o *asks
 			}
 		}
 		if len(ask.Data) > 0 {
-			if _, err := r.room.Signal(signalCreate, ask.Data); err != nil {
+			if _, err := r.room.Signal(room.SignalCreate, ask.Data); err != nil {
 				return &call.Refusal{Code: asks.CodeLogic, Detail: err.Error()}
 			}
 		}
@@ -170,6 +167,8 @@ func (h *Host) giveSeats(ctx context.Context, _ hub.ProcessID, ask *asks.Seats) 
 	switch {
 	case r == nil:
 		return nil, errNotHere
+	case ask.Epoch != 0 && ask.Epoch != r.epoch.Load():
+		return nil, &call.Refusal{Code: asks.CodeEpoch}
 	case h.reserved()+len(ask.Users) > h.cfg.MaxSeats:
 		return nil, &call.Refusal{Code: asks.CodeTooMany}
 	}

@@ -171,11 +171,16 @@ func codeOf(err error) string {
 
 // Seats gives users seats of a room, each with a ticket, or none.
 func (r *Rooms) Seats(ctx context.Context, id string, users []hub.UserID) (*asks.Opened, error) {
+	return r.SeatsOf(ctx, id, 0, users)
+}
+
+// SeatsOf is Seats of a room whose owner has an epoch; 0: any.
+func (r *Rooms) SeatsOf(ctx context.Context, id string, epoch uint64, users []hub.UserID) (*asks.Opened, error) {
 	if err := checkUsers(users); err != nil {
 		return nil, err
 	}
 	o := new(asks.Opened)
-	return o, r.askOwner(ctx, id, asks.MethodSeats, &asks.Seats{Room: id, Users: users}, o)
+	return o, r.askOwner(ctx, id, asks.MethodSeats, &asks.Seats{Room: id, Epoch: epoch, Users: users}, o)
 }
 
 // Info tells how a room is. Of one that has ended the error is an *EndedError.
