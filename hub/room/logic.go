@@ -37,6 +37,14 @@ type Member struct {
 	Seat int // from 0
 }
 
+// Lack is what a room lacks. Nobody changes it.
+type Lack struct {
+	Queue  string   // of matchmaking
+	Free   []int    // seats of each team
+	Rating float64  // mean of who is there
+	Labels []string // as tickets have them
+}
+
 // LeaveReason says why a member has left.
 type LeaveReason string
 

@@ -12,6 +12,7 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/match"
+	"github.com/homing/homing/hub/room"
 	"github.com/homing/homing/hub/room/asks"
 	"github.com/homing/homing/hub/room/remote"
 	"github.com/homing/homing/redisx"
@@ -39,17 +40,37 @@ func (p *matchParts) queues(c match.Config) ([]*match.Queue, error) {
 	return append(queues, p.own...), nil
 }
 
-// newLobby is where the players of a front worker wait for matches; nil: there is
-// no matchmaking.
-func newLobby(back *background, c match.Config, p matchParts, log *slog.Logger, reg prometheus.Registerer) (front.Lobby, error) {
+// newTickets is matchmaking as a front worker sees it; nil: there is none.
+func newTickets(c match.Config, p matchParts, log *slog.Logger, reg prometheus.Registerer) (*match.Tickets, error) {
 	queues, err := p.queues(c)
 	if err != nil || len(queues) == 0 {
 		return nil, err
 	}
-	tickets := match.NewTickets(match.Deps{Queues: queues, Data: p.redis.Data, Keys: p.keys, Hooks: p.hooks, Log: log, Reg: reg})
+	return match.NewTickets(match.Deps{Queues: queues, Data: p.redis.Data, Keys: p.keys, Hooks: p.hooks, Log: log, Reg: reg}), nil
+}
+
+// newLobby is where the players of a front worker wait for matches; nil: there is
+// no matchmaking.
+func newLobby(back *background, tickets *match.Tickets, log *slog.Logger) front.Lobby {
+	if tickets == nil {
+		return nil
+	}
 	lobby := match.NewLobby(tickets, log)
 	back.run("lobby", lobby.Run)
-	return lobby, nil
+	return lobby
+}
+
+// lackOf has rooms tell tickets what they lack; nil: there is no matchmaking.
+func lackOf(tickets *match.Tickets) func(ctx context.Context, id string, epoch uint64, queue string, l *room.Lack) error {
+	if tickets == nil {
+		return nil
+	}
+	return func(ctx context.Context, id string, epoch uint64, queue string, l *room.Lack) error {
+		if l == nil {
+			return tickets.Whole(ctx, queue, id, epoch)
+		}
+		return tickets.Lack(ctx, queue, &match.Backfill{Room: id, Epoch: epoch, Free: l.Free, Rating: l.Rating, Labels: l.Labels})
+	}
 }
 
 // matchRooms opens the rooms of matches in the processes that run rooms.

@@ -35,7 +35,8 @@ type roomDeps struct {
 	standing *lease.Standing
 	relay    *relay.Relay
 	events   *hook.Publisher
-	own      []*room.Class // beside those that every front has
+	lack     func(ctx context.Context, id string, epoch uint64, queue string, l *room.Lack) error // nil: there is no matchmaking
+	own      []*room.Class                                                                        // beside those that every front has
 	log      *slog.Logger
 	reg      prometheus.Registerer
 }
@@ -60,6 +61,7 @@ func newGameRooms(cfg host.Config, d roomDeps) (*gameRooms, error) {
 		Event: func(kind, id string, data any) {
 			d.events.Publish(hook.Event{Type: kind, Subject: id, Data: data}) // what is lost is counted there
 		},
+		Lack:     d.lack,
 		Log:      d.log,
 		Registry: d.reg,
 	})

@@ -83,15 +83,15 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	box := inbox.New(c.Inbox, r, keys, log, reg)
 	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
 	events := hook.NewPublisher(c.Hook, r, keys, log, reg)
+	tickets, err := newTickets(c.Match, matchParts{redis: r, keys: keys, hooks: matchHooks{events}, own: c.queues}, log, reg)
+	if err != nil {
+		return nil, err
+	}
 	rooms, err := newGameRooms(c.Rooms, roomDeps{
-		redis: r, keys: keys, self: self.ID, standing: standing, relay: rl, events: events, own: c.own, log: log, reg: reg,
+		lack: lackOf(tickets), redis: r, keys: keys, self: self.ID, standing: standing, relay: rl, events: events, own: c.own, log: log, reg: reg,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rooms: %w", err)
-	}
-	lobby, err := newLobby(back, c.Match, matchParts{redis: r, keys: keys, hooks: matchHooks{events}, own: c.queues}, log, reg)
-	if err != nil {
-		return nil, err
 	}
 	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
@@ -99,7 +99,7 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 		Presence: registrar,
 		Standing: standing.Now,
 		Inbox:    box,
-		Lobby:    lobby,
+		Lobby:    newLobby(back, tickets, log),
 		Rooms:    rooms.rooms(),
 		Log:      log,
 		Registry: reg,

@@ -160,7 +160,7 @@ func (h *Host) goOn(ctx context.Context, rec *directory.Record, class *room.Clas
 	}
 	_, snapshot := unsealed(b)
 	r := h.prepare(rec.Room, class, rec.Made)
-	if err := h.resume(ctx, r, func() (*room.Room, error) { return room.Recover(snapshot, class, outlet{r}, h.now()) }, rec, false); err != nil {
+	if err := h.resume(ctx, r, func() (*room.Room, error) { return room.Recover(snapshot, class, outlet{r}, h.now(), rec.Epoch+1) }, rec, false); err != nil {
 		return err
 	}
 	h.met.adopted.WithLabelValues("restored").Inc()

@@ -633,3 +633,33 @@ type tallies struct {
 }
 
 func (c *tallies) Message(*room.Table, room.Member, []byte) { c.got.Add(1) }
+
+// TestLack has matchmaking hear that a room lacks players, and that it lacks nobody
+// any more.
+func TestLack(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("lacking", func(c *room.Class) {
+		c.Seats, c.Reserve = 2, time.Hour
+		c.New = func() room.Logic { return lacking{} }
+	}))
+	o := w.open(p, "lacking", "ann")
+	said := <-p.lacks
+	if said.room != o.Room || said.epoch != 1 || said.queue != "duel" || said.lack == nil || !slices.Equal(said.lack.Free, []int{1}) {
+		t.Errorf("%+v", said)
+	}
+	if _, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Epoch: 1, Users: []hub.UserID{"bob"}}); err != nil {
+		t.Fatal(err)
+	}
+	if said = <-p.lacks; said.queue != "duel" || said.lack != nil {
+		t.Errorf("%+v", said)
+	}
+	_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Epoch: 2, Users: []hub.UserID{"bob"}})
+	var refused *call.Refusal
+	if !errors.As(err, &refused) || refused.Code != asks.CodeEpoch {
+		t.Errorf("%v", err)
+	}
+}
+
+type lacking struct{ room.Plain }
+
+func (lacking) Start(t *room.Table) { t.Lack(&room.Lack{Queue: "duel", Free: []int{1}}) }

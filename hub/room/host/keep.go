@@ -74,6 +74,7 @@ func (h *Host) keepNotes(ctx context.Context) {
 	}
 	noted := make(map[*running]*shown)
 	suspects := make(map[string]bool)
+	lacking := make(lacks)
 	var repaired time.Time
 	period := startPause
 	for ok := true; ok; ok = pause(ctx, period) {
@@ -87,7 +88,7 @@ func (h *Host) keepNotes(ctx context.Context) {
 			repaired = time.Now()
 			suspects, err = h.strike(ctx, suspects)
 		}
-		if err = errors.Join(err, h.offer(ctx)); err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, h.offer(ctx), lacking.tell(ctx, h)); err != nil && ctx.Err() == nil {
 			h.deps.Log.Warn("room: the directory was not told", "err", err)
 		}
 	}

@@ -87,6 +87,7 @@ type running struct {
 type shown struct {
 	taken    int
 	metadata []byte
+	lack     *room.Lack // nil: it lacks nobody
 }
 
 // ending is how a room ends.
@@ -402,9 +403,9 @@ func (r *running) count() {
 
 // show has others know how the room is.
 func (r *running) show() {
-	was, taken, metadata := r.shown.Load(), r.room.Taken(), r.room.Metadata()
-	if was.taken != taken || !sameBytes(was.metadata, metadata) {
-		r.shown.Store(&shown{taken, metadata})
+	was, taken, metadata, lack := r.shown.Load(), r.room.Taken(), r.room.Metadata(), r.room.Lacking()
+	if was.taken != taken || was.lack != lack || !sameBytes(was.metadata, metadata) {
+		r.shown.Store(&shown{taken, metadata, lack})
 	}
 }
 
