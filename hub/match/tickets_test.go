@@ -12,6 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx/embedded"
+	"github.com/homing/homing/redisx/redistest"
 )
 
 func TestATicketWaitsAndEnds(t *testing.T) {
@@ -38,6 +40,46 @@ func TestATicketWaitsAndEnds(t *testing.T) {
 	}
 	if s, made, err := h.tryPut("duel", 1, "ann"); err != nil || made || s.Status != Canceled {
 		t.Errorf("an id that was used: %+v, %v, %v", s, made, err)
+	}
+}
+
+// TestTheStandIn: the Redis of homing dev where none is installed does all of it.
+func TestTheStandIn(t *testing.T) {
+	url, stop, err := embedded.StartInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	asking, short := duel(), duel()
+	asking.Name, asking.Accept = "asking", time.Minute
+	short.Name, short.Expire = "short", 50*time.Millisecond
+	h := openHall(t, redistest.Config(t, url), duel(), asking, short)
+	ctx := t.Context()
+	for _, q := range []string{"duel", "asking"} {
+		h.put(q, 0, "ann")
+		h.put(q, 0, "bob")
+		h.put(q, 5000, "cleo")
+	}
+	h.put("short", 0, "ann")
+	if err := h.Lack(ctx, "duel", &Backfill{Room: "r", Epoch: 1, Rating: 5000, Free: []int{1, 0}}); err != nil {
+		t.Fatal(err)
+	}
+	h.start(nil)
+	eventually(t, "all are matched, one in the room that lacks a player", func() bool {
+		return h.status("duel:ann") == Matched && h.status("duel:cleo") == Matched && h.status("short:ann") == Expired
+	})
+	eventually(t, "two are asked", func() bool { return h.status("asking:ann") == Offered && h.status("asking:bob") == Offered })
+	if err := errors.Join(h.Accept(ctx, "asking:ann", "", true), h.Accept(ctx, "asking:bob", "bob", false)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := h.Cancel(ctx, "asking:cleo"); err != nil || s.Status != Canceled {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if h.status("asking:ann") == Matched || h.status("asking:bob") != Declined {
+		t.Errorf("ann's is %s, bob's %s", h.status("asking:ann"), h.status("asking:bob"))
+	}
+	for _, q := range []string{"duel", "asking", "short"} {
+		h.balanced(q)
 	}
 }
 
