@@ -14,6 +14,7 @@ const (
 
 	costBroadcast  = 10 // before it is known how many connections hear it
 	costDisconnect = 2  // it looks at the masters
+	costOfRoom     = 5  // to open one, or to move it
 	costTicket     = 2  // it waits for replicas
 )
 

@@ -54,6 +54,7 @@ type Dev struct {
 type Deps struct {
 	Hub   Dispatcher
 	Once  Once
+	Rooms Rooms
 	Match Matchmaker // nil: there is no matchmaking
 	Log   *slog.Logger
 	Reg   prometheus.Registerer

@@ -48,6 +48,13 @@ const (
 	CodeIdempotencyFull      Code = "idempotency_full"
 	CodeStoreQuota           Code = "store_quota"
 	CodeInboxFull            Code = "inbox_full"
+	CodeRoomNotFound         Code = "room_not_found"
+	CodeRoomEnded            Code = "room_ended"
+	CodeRoomExists           Code = "room_exists"
+	CodeRoomFull             Code = "room_full"
+	CodeRoomRefused          Code = "room_refused"
+	CodeRoomNotMoved         Code = "room_not_moved"
+	CodeRoomsFull            Code = "rooms_full"
 	CodeQueueFull            Code = "queue_full"
 	CodeNoRooms              Code = "no_rooms"
 	CodeTicketEnded          Code = "ticket_ended"
@@ -98,6 +105,13 @@ var Problems = []ProblemKind{
 	{CodeIdempotencyFull, 503, "No room to remember requests", "Try again after Retry-After seconds. Requests without an id are not concerned."},
 	{CodeStoreQuota, 429, "API key has stored all it may", "Store less, for less time or for fewer users; try again after Retry-After seconds. Requests without store are not concerned."},
 	{CodeInboxFull, 503, "No room to store notifications", "Try again after Retry-After seconds. Requests without store are not concerned."},
+	{CodeRoomNotFound, 404, "No such room", "Check the id. A room that has ended can be asked for during ten minutes."},
+	{CodeRoomEnded, 409, "The room has ended", "GET /rooms/{id} says why, and with what result."},
+	{CodeRoomExists, 409, "There is a room of that id", "It is of another class: use a fresh id."},
+	{CodeRoomFull, 409, "Not enough seats", "Seats that are reserved and not joined are free again after the class's time for that."},
+	{CodeRoomRefused, 422, "Refused by the room's logic", "The detail is what the logic says."},
+	{CodeRoomNotMoved, 409, "The room was not moved", "It goes on where it is. The detail says why."},
+	{CodeRoomsFull, 503, "No front takes more rooms", "Try again after Retry-After seconds, or start more fronts."},
 	{CodeQueueFull, 503, "Too many wait for a match", "Try again after Retry-After seconds."},
 	{CodeNoRooms, 503, "No rooms for matches", "The operator has not given this deployment workers that run rooms."},
 	{CodeTicketEnded, 409, "Ticket has ended before", "The detail says how; GET the ticket for the match."},

@@ -54,6 +54,10 @@ func (s *Server) mount(r chi.Router) {
 		r.With(presence, gate.enter, s.deadline, gate.pay, gate.work).Get("/users/{id}", answer(s.users.getUser))
 		r.With(presence, gate.enter, s.deadline, gate.pay).Post("/users/query", answer(s.users.queryUsers))
 		r.With(disconnect, gate.enter, s.deadline, gate.pay, gate.work).Delete("/users/{id}/connections", answer(s.users.deleteConnections))
+		r.Group(func(r chi.Router) {
+			r.Use(gate.authorize(apikey.ScopeRooms), gate.enter, s.deadline, gate.pay)
+			s.mountRooms(r)
+		})
 	})
 	r.Group(func(r chi.Router) {
 		r.Use(gate.authorize(apikey.ScopeMatch), gate.enter, s.deadline, gate.pay)
@@ -65,9 +69,22 @@ func (s *Server) mount(r chi.Router) {
 	})
 }
 
+func (s *Server) mountRooms(r chi.Router) {
+	answer, work := s.responder.answer, s.gate.work
+	r.Post("/rooms", answer(s.rooms.postRoom))
+	r.With(work).Get("/rooms", answer(s.rooms.getRooms))
+	r.With(work).Get("/rooms/{room}", answer(s.rooms.getRoom))
+	r.With(work).Delete("/rooms/{room}", answer(s.rooms.deleteRoom))
+	r.Post("/rooms/{room}/seats", answer(s.rooms.postSeats))
+	r.Post("/rooms/{room}/signal", answer(s.rooms.postSignal))
+	r.Post("/rooms/{room}/finish", answer(s.rooms.postFinish))
+	r.Post("/rooms/{room}/move", answer(s.rooms.postMove))
+}
+
 func (s *Server) mountDev(r chi.Router) {
 	page := console.Handler(s.dev.dev.FrontURL)
 	r.Get("/", page.ServeHTTP)
+	r.Get("/demo", page.ServeHTTP)
 	r.Get("/console/{file}", page.ServeHTTP)
 	r.Group(func(r chi.Router) {
 		r.Use(s.deadline, s.gate.loopbackOnly)

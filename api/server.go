@@ -27,6 +27,7 @@ type Server struct {
 	gate          *gate
 	notifications *notifications
 	users         *users
+	rooms         *rooms
 	matches       *matches
 	probes        *probes
 	dev           *development // nil outside development
@@ -54,6 +55,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	send := &sender{hub: deps.Hub, claims: deps.Once, responder: s.responder}
 	s.notifications = &notifications{cfg: &s.cfg, gate: s.gate, sender: send}
 	s.users = &users{gate: s.gate, hub: deps.Hub}
+	s.rooms = &rooms{gate: s.gate, rooms: deps.Rooms}
 	s.matches = &matches{gate: s.gate, maker: deps.Match}
 	s.probes = &probes{lookout: newLookout(deps.Hub.Health)}
 	if deps.Dev != nil {

@@ -340,7 +340,7 @@ func TestDevRoutes(t *testing.T) {
 	if csp := page.header.Get("Content-Security-Policy"); !strings.Contains(csp, "connect-src 'self' ws://127.0.0.1:8081;") {
 		t.Errorf("policy %q", csp)
 	}
-	for _, f := range []string{"/console/console.js", "/console/console.css", "/console/icon.svg"} {
+	for _, f := range []string{"/demo", "/console/console.js", "/console/console.css", "/console/demo.js", "/console/icon.svg"} {
 		wantOK(t, w.get(f))
 	}
 	if out := w.get("/console/nope"); out.status != http.StatusNotFound {
@@ -350,7 +350,7 @@ func TestDevRoutes(t *testing.T) {
 
 func TestDevRoutesAreOnlyForDev(t *testing.T) {
 	w := newWorld(t)
-	for _, path := range []string{"/", "/dev/token?user=ann", "/dev/online", "/dev/config", "/console/console.js", "/v1/dev/config"} {
+	for _, path := range []string{"/", "/demo", "/dev/token?user=ann", "/dev/online", "/dev/config", "/console/console.js", "/v1/dev/config"} {
 		wantCode(t, w.send(w.request(http.MethodGet, path, "")), CodeNotFound)
 	}
 }

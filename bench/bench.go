@@ -1,6 +1,6 @@
 // Package bench measures a running Homing, or one that it starts itself:
-// memory and CPU per connection, CPU and latency per delivered message, and
-// beside them what a bare program needs for the same bytes, and what other
+// memory and CPU per connection, CPU and latency per delivered message, players
+// of game rooms per core, and beside them what a bare program needs for the same bytes, and what other
 // systems need for the same work.
 package bench
 
@@ -14,6 +14,7 @@ import (
 	"github.com/homing/homing/bench/abuse"
 	"github.com/homing/homing/bench/bare"
 	"github.com/homing/homing/bench/clients"
+	"github.com/homing/homing/bench/crowd"
 )
 
 // scenario is one way to measure.
@@ -29,7 +30,7 @@ func scenarios() []scenario {
 	return []scenario{
 		idleScenario, connectScenario, notifyScenario, broadcastScenario,
 		stormScenario, slowScenario, abuseScenario, soakScenario,
-		limitScenario, relayScenario, growthScenario, peersScenario, referenceScenario,
+		limitScenario, relayScenario, growthScenario, peersScenario, referenceScenario, roomScenario,
 	}
 }
 
@@ -79,6 +80,7 @@ const (
 	helperBee   = "bee"
 	helperBare  = "bare"
 	helperAbuse = "abuse"
+	helperCrowd = "crowd"
 )
 
 func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
@@ -89,6 +91,8 @@ func serveHelper(ctx context.Context, role string, stdout io.Writer) error {
 		return bare.Serve(ctx, os.Stdin, stdout)
 	case helperAbuse:
 		return abuse.Serve(ctx, os.Stdin, stdout)
+	case helperCrowd:
+		return crowd.Serve(ctx, os.Stdin, stdout)
 	default:
 		return fmt.Errorf("%s: %q: no such helper", helperVar, role)
 	}

@@ -211,6 +211,10 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--shards: 17":   func(o *Options) { o.Shards = 17 },
 		"--rate: -1":     func(o *Options) { o.Rate = -1 },
 		"--duration: 1":  func(o *Options) { o.Duration = time.Millisecond },
+		"--size: 257":    func(o *Options) { o.Size = 257 },
+		"--hz: 61":       func(o *Options) { o.Hz = 61 },
+		"--says: 0":      func(o *Options) { o.Says = 0 },
+		"--seconds: 0":   func(o *Options) { o.Seconds = 0.01 },
 		"--api: \"http:": func(o *Options) { o.API = "http://x" },
 	} {
 		o := defaults(t)

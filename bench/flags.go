@@ -49,7 +49,7 @@ type (
 
 	// PeakFlag asks for a search of the largest rate.
 	PeakFlag struct {
-		Peak bool `help:"After notify, search for the largest rate that is sustained, and measure latency at half of it." group:"Load"`
+		Peak bool `help:"After notify, search for the largest rate that is sustained, and measure latency at half of it. After room, search for the most players whose ticks are kept, and measure at four fifths of that." group:"Load"`
 	}
 
 	// MaxRateFlag is where a search of the largest rate ends.
@@ -105,8 +105,26 @@ type (
 		AgentSecretFile string   `help:"File with the secret that the agents share." type:"existingfile" placeholder:"FILE" group:"System"`
 	}
 
+	// PlayFlags say what is played.
+	PlayFlags struct {
+		Size         int     `default:"20" help:"Players of a room." group:"Load"`
+		Hz           int     `default:"20" help:"Ticks of a room a second." group:"Load"`
+		Players      int     `default:"0" help:"Players in all, in whole rooms. 0: 400." group:"Load"`
+		Says         float64 `default:"20" help:"How many times a second each player says where it is." group:"Load"`
+		Seconds      float64 `default:"0" help:"How long each measured part runs, in seconds. 0: 15." group:"Load"`
+		MaxPlayers   int     `default:"0" help:"Where the search of --peak ends. 0: where the system does." group:"Load"`
+		BinaryFrames bool    `help:"Homing's rooms speak in bytes instead of JSON." group:"Load"`
+		NoGather     bool    `help:"Measure Homing a second time, with a frame for each message instead of one a tick." group:"Load"`
+	}
+
+	// BesideFlag chooses whose game rooms are measured beside Homing's.
+	BesideFlag struct {
+		Beside []string `enum:"colyseus,socketio" help:"Systems whose rooms are measured, too: ${enum}. None: those of peers are all of them." group:"System"`
+	}
+
 	// PeersFlag chooses what Homing is compared with.
 	PeersFlag struct {
+		Rooms bool     `help:"Compare game rooms, those of --beside, instead of notifications." group:"Load"`
 		Peers []string `default:"socketio,centrifuge" enum:"socketio,centrifuge" help:"Systems that Homing is compared with by peers: ${enum}." group:"System"`
 	}
 )

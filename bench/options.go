@@ -7,6 +7,7 @@ import (
 
 	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/room"
 )
 
 // Options say what to measure and on what: every group of flags. Zero means the
@@ -30,6 +31,8 @@ type Options struct {
 	SystemFlags
 	RunningFlags
 	PeersFlag
+	PlayFlags
+	BesideFlag
 }
 
 // own is what a scenario's zero options mean.
@@ -88,12 +91,25 @@ func (o *Options) Validate() error {
 		{"replicas", o.Replicas, 0, 8},
 		{"admit-rate", o.AdmitRate, 0, 1 << 20},
 		{"bees", o.Bees, 1, 256},
+		{"size", o.Size, 1, room.MaxSeats},
+		{"hz", o.Hz, 1, room.MaxHz},
+		{"players", o.Players, 0, 1_000_000},
+		{"max-players", o.MaxPlayers, 0, 1_000_000},
 	} {
 		if c.v < c.low || c.v > c.high {
 			return fmt.Errorf("--%s: %d: want %d to %d", c.flag, c.v, c.low, c.high)
 		}
 	}
+	return o.validateMeasures()
+}
+
+// validateMeasures reports the first option out of range that is no whole number.
+func (o *Options) validateMeasures() error {
 	switch {
+	case o.Says <= 0 || o.Says > 1000:
+		return fmt.Errorf("--says: %v: want more than 0 and at most 1000", o.Says)
+	case o.Seconds != 0 && (o.Seconds < 0.1 || o.Seconds > 3600):
+		return fmt.Errorf("--seconds: %v: want 0.1 to 3600", o.Seconds)
 	case o.Rate < 0:
 		return fmt.Errorf("--rate: %v: want 0 or more", o.Rate)
 	case o.MaxRate < 0:
@@ -102,6 +118,13 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("--scale: %v: want more than 0 and at most 10", o.Scale)
 	case o.Duration != 0 && o.Duration < 100*time.Millisecond:
 		return fmt.Errorf("--duration: %v: want at least 100ms", o.Duration)
+	}
+	return o.validateRunning()
+}
+
+// validateRunning reports options about a running system that do not fit together.
+func (o *Options) validateRunning() error {
+	switch {
 	case (o.API == "") != (len(o.Front) == 0):
 		return fmt.Errorf("--api: %q and --front: %q: want both or neither", o.API, o.Front)
 	case len(o.Agents) > 0 && o.API == "":

@@ -24,6 +24,9 @@ var peersScenario = scenario{
 // measurePeers measures Homing and its peers under the same load on this
 // machine, one after the other.
 func measurePeers(ctx context.Context, r *run) error {
+	if r.opts.Rooms {
+		return comparePlay(ctx, r)
+	}
 	for _, name := range r.opts.Peers {
 		if err := peers.Prepare(ctx, name, "", r.stderr); err != nil {
 			return err
@@ -57,12 +60,16 @@ func startPeer(ctx context.Context, r *run, name string) (rig.System, error) {
 	if err != nil {
 		return nil, err
 	}
-	versions := s.Versions()
+	r.addSetup(name, s.Versions(), s.Settings())
+	return s, nil
+}
+
+// addSetup adds what of a peer runs, and how.
+func (r *run) addSetup(name string, versions map[string]string, settings []string) {
 	for _, part := range slices.Sorted(maps.Keys(versions)) {
 		r.Setup = append(r.Setup, report.Fact{Name: name + ": " + part, Value: versions[part]})
 	}
-	for _, line := range s.Settings() {
+	for _, line := range settings {
 		r.Setup = append(r.Setup, report.Fact{Name: name, Value: line})
 	}
-	return s, nil
 }

@@ -147,6 +147,19 @@ type (
 		PayloadFlag
 		MaxRateFlag
 		PeersFlag
+		PlayFlags
+		PeakFlag
+		BesideFlag
+		ProcessFlags
+		SystemFlags
+	}
+
+	// RoomFlags are what room reads.
+	RoomFlags struct {
+		ResultFlags
+		PlayFlags
+		PeakFlag
+		BesideFlag
 		ProcessFlags
 		SystemFlags
 	}
@@ -199,5 +212,6 @@ func defaultOptions() Options {
 		ProcessFlags:   ProcessFlags{Workers: 2, Bees: 2},
 		SystemFlags:    SystemFlags{APIs: 1, Shards: 1, Replicas: 1},
 		PeersFlag:      PeersFlag{Peers: []string{"socketio", "centrifuge"}},
+		PlayFlags:      PlayFlags{Size: 20, Hz: 20, Says: 20},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/room/host"
 )
 
 // stage is how far a connection has come. It only ever grows.
@@ -11,6 +12,7 @@ type stage uint8
 
 const (
 	stageRequest  stage = iota // its request is arriving
+	stageLocate                // the room that it asks for is being found
 	stageVerify                // its token is being checked
 	stageRegister              // it has its protocol; the index does not name the user yet
 	stageOpen                  // the client may have read hello
@@ -51,7 +53,11 @@ type extra struct {
 	newer, older *conn
 	group        *group
 
+	piped *conn // the other end of its pipe; nil: it is no pipe
+
 	resume *resume // nil unless the client resumes, has just done so, or was promised it
+
+	seat *host.Seat // in a game room; nil: the connection is in none
 }
 
 // request is what a connection needs until it has its protocol.
@@ -60,6 +66,7 @@ type request struct {
 	reply  []byte // what gives the connection its protocol
 	origin string // of the page that may read the answer; empty: none need be told
 	noBody bool   // it is a HEAD, whose answer has no body
+	passed bool   // another process has passed it to this one
 }
 
 // more returns the session's extra, a new one when it has none.
@@ -99,6 +106,15 @@ func (s *session) older() *conn {
 		return nil
 	}
 	return s.extra.older
+}
+
+// piped is the other end of the pipe that the connection is one of; nil: it is
+// none.
+func (s *session) piped() *conn {
+	if s.extra == nil {
+		return nil
+	}
+	return s.extra.piped
 }
 
 // resuming is the session's resume; nil: none.

@@ -21,7 +21,8 @@ type door struct {
 	ready     func() error // why nobody is let in now, as a *http1.Error; nil: somebody is
 	m         *metrics
 	headLimit int
-	health    bool // /healthz and /readyz are answered
+	passages  *passages // nil: nobody is passed to another process
+	health    bool      // /healthz and /readyz are answered
 }
 
 // received takes bytes of c's request until it is whole, and answers it.
@@ -47,7 +48,7 @@ func (d *door) received(c *conn, data []byte) {
 		err = errHeaderTooLarge
 	case err == nil:
 		req.head = bytes.Clone(data[n:])
-		err = d.route(c, head)
+		err = d.route(c, head, data)
 	}
 	if err != nil {
 		d.entry.refuse(c, err)
@@ -64,7 +65,9 @@ func (d *door) early(c *conn, data []byte) {
 	req.head = append(req.head, data...)
 }
 
-func (d *door) route(c *conn, req *http1.Request) error {
+// route leads a request to where it is answered. data is the request and what
+// came with it.
+func (d *door) route(c *conn, req *http1.Request, data []byte) error {
 	if client := d.loop.Client(c, req.Values("X-Forwarded-For")); client != c.Addr() && !d.loop.Identify(c, client) {
 		return errTooManyOfAddress()
 	}
@@ -77,6 +80,9 @@ func (d *door) route(c *conn, req *http1.Request) error {
 		return errNotFound
 	}
 	c.State.protocol = id
+	if d.passages.hold(c, req, data) {
+		return nil
+	}
 	return d.protocols[id].upgrade(c, req)
 }
 

@@ -8,6 +8,7 @@ import "github.com/go-json-experiment/json/jsontext"
 type homing struct {
 	sessions *sessions
 	resumes  *resumes
+	rooms    *rooms
 	parser   parser
 }
 
@@ -25,6 +26,12 @@ func (h *homing) message(c *conn, data []byte) {
 		h.resumes.resume(c, &in)
 	case "ack":
 		h.resumes.ack(c, &in)
+	case "join":
+		h.rooms.join(c, &in)
+	case "say":
+		h.rooms.say(c, in.data, in.ref)
+	case "leave":
+		h.rooms.leave(c, in.ref)
 	default:
 		h.sessions.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -13,21 +14,32 @@ import (
 const (
 	// maxRef bounds what a client may have repeated to it.
 	maxRef = 128
+	// maxTicket is how long the ticket of a seat may be, in bytes.
+	maxTicket = 2048
 	// maxAck is how many ids one acknowledgement may name.
 	maxAck = 256
 )
 
 // incoming is a message of a client. A field that is missing, or null, is empty.
 type incoming struct {
-	kind  text
-	after text
-	ack   ackList
-	ref   jsontext.Value // of its own memory
+	kind   text
+	after  text
+	ack    ackList
+	ticket text           // of a seat in a game room
+	number number         // of an event there
+	data   jsontext.Value // for the room; of its own memory
+	ref    jsontext.Value // of its own memory
 }
 
-// text is the value of a field that should be a string of at most hub.MaxID bytes.
+// text is the value of a field that should be a string of a bounded length.
 type text struct {
 	value  string
+	faulty bool // it is something else
+}
+
+// number is the value of a field that should be a whole number of 0 or more.
+type number struct {
+	value  uint64
 	faulty bool // it is something else
 }
 
@@ -93,6 +105,12 @@ func (p *parser) field(in *incoming, name string) (err error) {
 		in.ref, err = p.ref()
 	case "after":
 		in.after, err = p.string()
+	case "ticket":
+		in.ticket, err = p.stringUpTo(maxTicket)
+	case "n":
+		in.number, err = p.number()
+	case "data":
+		in.data, err = p.data()
 	case "id":
 		err = p.id(&in.ack)
 	case "ids":
@@ -112,7 +130,25 @@ func (p *parser) ref() (jsontext.Value, error) {
 	return v.Clone(), err
 }
 
-func (p *parser) string() (text, error) {
+// data reads any value.
+func (p *parser) data() (jsontext.Value, error) {
+	v, err := p.dec.ReadValue()
+	return v.Clone(), err
+}
+
+func (p *parser) number() (number, error) {
+	v, err := p.dec.ReadValue()
+	if err != nil || v.Kind() == 'n' {
+		return number{}, err
+	}
+	n, parseErr := strconv.ParseUint(string(v), 10, 64)
+	return number{value: n, faulty: parseErr != nil}, nil
+}
+
+func (p *parser) string() (text, error) { return p.stringUpTo(hub.MaxID) }
+
+// stringUpTo reads a string of at most limit bytes.
+func (p *parser) stringUpTo(limit int) (text, error) {
 	if p.dec.PeekKind() != '"' {
 		v, err := p.dec.ReadValue()
 		return text{faulty: err == nil && v.Kind() != 'n'}, err
@@ -122,7 +158,7 @@ func (p *parser) string() (text, error) {
 		return text{}, err
 	}
 	s := t.String()
-	if len(s) > hub.MaxID {
+	if len(s) > limit {
 		return text{faulty: true}, nil
 	}
 	return text{value: s}, nil

@@ -26,7 +26,14 @@ import (
 	"github.com/homing/homing/hub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the main of an owner, which is another process.
+func TestMain(m *testing.M) {
+	if os.Getenv(envOwner) != "" {
+		ownerMain()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeAuth takes tokens of the form user or user@service. The key of the user
 // slow is fetched once hold is closed.
@@ -158,6 +165,12 @@ func startWith(tb testing.TB, inbox Inbox, change func(*Config)) *rig {
 // startLogging is startWith of a worker that logs to log.
 func startLogging(tb testing.TB, log *slog.Logger, inbox Inbox, change func(*Config)) *rig {
 	tb.Helper()
+	return startDeps(tb, func(d *Deps) { d.Log, d.Inbox = log, inbox }, change)
+}
+
+// startDeps is start of a worker with other Deps.
+func startDeps(tb testing.TB, depend func(*Deps), change func(*Config)) *rig {
+	tb.Helper()
 	r := &rig{
 		t: tb, reg: newRegistry(),
 		presence: &fakePresence{users: make(map[hub.UserID][]hub.ServiceCount)},
@@ -174,9 +187,9 @@ func startLogging(tb testing.TB, log *slog.Logger, inbox Inbox, change func(*Con
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.Worker, err = NewWorker(cfg, listeners, Deps{
-		Process: "process-abc", Auth: r.auth, Presence: r.presence, Inbox: inbox, Standing: r.standing.now, Log: log, Registry: r.reg,
-	})
+	deps := Deps{Process: "process-abc", Auth: r.auth, Presence: r.presence, Standing: r.standing.now, Log: testLog(tb), Registry: r.reg}
+	depend(&deps)
+	r.Worker, err = NewWorker(cfg, listeners, deps)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -42,6 +42,10 @@ type metrics struct {
 	waitingResumes prometheus.Gauge
 	slowReplays    prometheus.Counter
 
+	passed        *prometheus.CounterVec
+	receivedConns prometheus.Counter
+	piped         prometheus.Gauge
+
 	overBudget     *prometheus.CounterVec
 	forgottenUsage prometheus.Counter
 	surplus        prometheus.Counter
@@ -75,6 +79,11 @@ func newMetrics(reg prometheus.Registerer, waitingBytes func() int) *metrics {
 		waitingResumes: gauge(f, "waiting_resumes", "Clients whose resume waits for its turn."),
 		slowReplays:    counter(f, "slow_replays_total", "Connections closed because they did not read their replay."),
 
+		passed:        counters(f, "passed_connections_total", "Connections that asked for a room, by result: passed (to the process of this machine that runs it), piped (there, over TLS that ends here), lost (on the way); all others were served here: here (it runs the room), unknown, elsewhere (on another machine), refused, silent, error, busy, too_long, gone (the client left meanwhile, or sent more than is kept).", "result"),
+		receivedConns: counter(f, "received_connections_total", "Connections that other processes of this machine have passed to this one."),
+
+		piped: gauge(f, "piped_connections", "Connections over TLS that end here and are served by another process of this machine."),
+
 		overBudget:     counters(f, "over_budget_total", "Times that a client wanted more than it may have, by budget: messages, bytes (of a connection); user_messages, user_bytes, connects, inbox (of a user); message_time; closing (bytes after a close frame); tls_records, tls_answers (of a connection over TLS).", "budget"),
 		forgottenUsage: counter(f, "forgotten_usage_total", "Users who left with something used and were forgotten before it was made good, because too many had left."),
 		surplus:        counter(f, "surplus_connections_total", "Connections beyond the limit of their user: closed with 4010, or refused."),
@@ -86,6 +95,9 @@ func newMetrics(reg prometheus.Registerer, waitingBytes func() int) *metrics {
 
 // labeled makes the counters whose labels are known.
 func (m *metrics) labeled(f promauto.Factory) {
+	for _, result := range passedResults {
+		m.passed.WithLabelValues(string(result))
+	}
 	dropped := counters(f, "dropped_messages_total", "Messages not written, by reason and class.", "reason", "class")
 	for why := range drop.FrontReasons {
 		for class := loop.Must; class < loop.Classes; class++ {

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"github.com/homing/homing/front/admission"
+	"github.com/homing/homing/front/handoff"
 	"github.com/homing/homing/front/http1"
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/hub"
@@ -20,7 +21,10 @@ type parts struct {
 	entry      *entry
 	door       *door
 	deliveries *deliveries
+	rooms      *rooms
 	shutdown   *shutdown
+	passages   *passages // nil: without Rooms
+	pipes      *pipes
 	turns      turns
 }
 
@@ -57,9 +61,11 @@ func assemble(cfg *Config, listeners []Listener, deps Deps) (*parts, error) {
 		loop: p.loop, sessions: p.sessions, m: p.m, log: deps.Log, queue: queue,
 		heard: heard, mayDeliver: p.shutdown.mayDeliver,
 	}
+	p.rooms = &rooms{tracer: trace, loop: p.loop, sessions: p.sessions, m: p.m, host: deps.Rooms, mayDeliver: p.shutdown.mayDeliver}
+	p.pipes = &pipes{loop: p.loop, sessions: p.sessions, m: p.m, sendBuffer: cfg.SendBuffer}
 	p.turns = turns{
-		tracer: trace, loop: p.loop, m: p.m, door: p.door, entry: p.entry, sessions: p.sessions,
-		protocols: p.protocols, resumes: p.resumes, deliveries: p.deliveries, shutdown: p.shutdown,
+		tracer: trace, loop: p.loop, m: p.m, door: p.door, entry: p.entry, sessions: p.sessions, protocols: p.protocols,
+		resumes: p.resumes, deliveries: p.deliveries, rooms: p.rooms, shutdown: p.shutdown, pipes: p.pipes,
 	}
 	return p, nil
 }
@@ -108,11 +114,27 @@ func newShutdown(cfg *Config, p *parts, waiting func() int, log *slog.Logger) *s
 	}
 }
 
+// route has clients that ask for a room be passed to the process that runs it,
+// and takes those that others pass to this one.
+func (p *parts) route(cfg *Config, deps *Deps) error {
+	receiver, err := handoff.Listen(deps.Process, deps.Log)
+	if err != nil {
+		return err
+	}
+	p.passages = &passages{
+		tracer: p.entry.tracer, loop: p.loop, entry: p.entry, protocols: p.protocols, pipes: p.pipes, m: p.m,
+		rooms: deps.Rooms, receiver: receiver,
+		headLimit: cfg.HandshakeLimit, timeout: cfg.HandshakeTimeout / 4,
+		waiting: make(chan passage, maxPassages),
+	}
+	p.door.passages = p.passages
+	p.pipes.protocol = p.protocols.add(p.pipes)
+	return nil
+}
+
 // speak has the clients of a path speak a protocol.
 func (p *parts) speak(path string, with protocol) {
-	id := protocolID(len(p.door.paths))
-	p.protocols[id] = with
-	p.door.paths[path] = id
+	p.door.paths[path] = p.protocols.add(with)
 }
 
 func (p *parts) framing(cfg *Config) framing {

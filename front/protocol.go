@@ -1,6 +1,8 @@
 package front
 
 import (
+	"slices"
+
 	"github.com/homing/homing/front/http1"
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
@@ -41,17 +43,19 @@ type kind uint8
 const (
 	kindNotification kind = iota
 	kindHello
-	kindAnswer    // to something that the client sent
-	kindResumed   // what follows is what the client has missed
-	kindPlace     // where to resume from next time, after a replay; it has no body
-	kindReconnect // when to come back
+	kindAnswer      // to something that the client sent
+	kindResumed     // what follows is what the client has missed
+	kindPlace       // where to resume from next time, after a replay; it has no body
+	kindReconnect   // when to come back
+	kindFrame       // of a game room
+	kindBinaryFrame // of one; not JSON
 )
 
 // outgoing is a message to a client.
 type outgoing struct {
 	kind kind
 	id   []byte // of a notification, or the place; else empty
-	body []byte // JSON
+	body []byte // JSON, but for kindBinaryFrame
 	// retry is how many milliseconds the client is to wait when its connection has
 	// ended; 0: as long as else. Of kindReconnect.
 	retry int
@@ -66,6 +70,13 @@ const maxProtocols = 4
 
 // protocols are what a worker speaks.
 type protocols [maxProtocols]protocol
+
+// add takes one more protocol.
+func (p *protocols) add(with protocol) protocolID {
+	id := slices.Index(p[:], nil)
+	p[id] = with
+	return protocolID(id)
+}
 
 // of is what c speaks.
 func (p *protocols) of(c *conn) protocol { return p[c.State.protocol] }

@@ -65,6 +65,7 @@ func (s *sessions) unregister(c *conn) {
 		return
 	}
 	s.endResume(c)
+	c.State.leaveRoom()
 	s.m.forgottenUsage.Add(float64(s.users.remove(c, s.loop.Now())))
 	s.presence.Set(user, s.users.counts(user), nil)
 }

@@ -22,14 +22,19 @@ type turns struct {
 	protocols  *protocols
 	resumes    *resumes
 	deliveries *deliveries
+	rooms      *rooms
 	shutdown   *shutdown
+	pipes      *pipes
 }
 
 // BeginTurn goes on with a shutdown, if there is one, before anything is read.
 func (t *turns) BeginTurn() { t.shutdown.turn() }
 
 // EndTurn delivers what waits.
-func (t *turns) EndTurn() { t.deliveries.turn() }
+func (t *turns) EndTurn() {
+	t.deliveries.turn()
+	t.rooms.turn()
+}
 
 // Tick lets go of what time has made good.
 func (t *turns) Tick() {
@@ -43,8 +48,12 @@ func (t *turns) Tick() {
 func (t *turns) Stopped() bool { return t.shutdown.over() }
 
 // Charge takes n bytes from what c and its user may send. One that is closing
-// and goes on for long has not read its last bytes, and will not.
+// and goes on for long has not read its last bytes, and will not. What goes
+// through a pipe is charged where it is served.
 func (t *turns) Charge(c *conn, n int) bool {
+	if c.State.piped() != nil {
+		return true
+	}
 	exceeded := t.sessions.charge(c, useBytes, n)
 	if exceeded == "" {
 		return true
@@ -69,6 +78,8 @@ func (t *turns) Received(c *conn, data []byte) {
 	switch c.State.stage {
 	case stageRequest:
 		t.door.received(c, data)
+	case stageLocate:
+		t.door.passages.early(c, data)
 	case stageVerify:
 		t.door.early(c, data)
 	case stageRegister, stageOpen:
@@ -98,7 +109,10 @@ func (t *turns) HungUp(c *conn, err error) {
 }
 
 // Flushed goes on with what waited for the client to read.
-func (t *turns) Flushed(c *conn) { t.resumes.flushed(c) }
+func (t *turns) Flushed(c *conn) {
+	t.resumes.flushed(c)
+	t.pipes.flushed(c)
+}
 
 // Due is when c must be looked at: by its resume, or by its protocol.
 func (t *turns) Due(c *conn) loop.Tick {
@@ -121,7 +135,7 @@ func (t *turns) Check(c *conn) {
 // Expired ends the stage that c has been in for too long.
 func (t *turns) Expired(c *conn) {
 	switch c.State.stage {
-	case stageRequest, stageVerify:
+	case stageRequest, stageLocate, stageVerify:
 		t.entry.refuse(c, errTimeout)
 	case stageRegister:
 		t.sessions.close(c, ws.CloseTryAgainLater, "the hub is not available")
@@ -132,7 +146,10 @@ func (t *turns) Expired(c *conn) {
 }
 
 // Ended takes leave of c.
-func (t *turns) Ended(c *conn, _ drop.Reason) { t.sessions.ended(c) }
+func (t *turns) Ended(c *conn, _ drop.Reason) {
+	t.pipes.ended(c)
+	t.sessions.ended(c)
+}
 
 // Discarded counts messages that were given up.
 func (t *turns) Discarded(why drop.Reason, lost loop.Lost) { t.m.lost(why, lost) }

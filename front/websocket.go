@@ -64,6 +64,9 @@ func (w *websockets) received(c *conn, data []byte) { w.frames(c, data, w.messag
 
 // message takes one text or binary message, which is only lent.
 func (w *websockets) message(c *conn, msg *ws.Message) {
+	if msg.Op == ws.OpBinary && w.homing.rooms.sayBinary(c, msg.Payload) {
+		return
+	}
 	if msg.Op == ws.OpBinary {
 		w.sessions.close(c, ws.CloseUnsupportedData, "binary messages are not understood")
 		return
@@ -75,7 +78,11 @@ func (w *websockets) appendMessage(b []byte, m outgoing) []byte {
 	if m.kind == kindPlace {
 		return b // resumed has told it
 	}
-	return ws.AppendFrame(slices.Grow(b, ws.FrameSize(len(m.body))), ws.OpText, m.body)
+	op := ws.OpText
+	if m.kind == kindBinaryFrame {
+		op = ws.OpBinary
+	}
+	return ws.AppendFrame(slices.Grow(b, ws.FrameSize(len(m.body))), op, m.body)
 }
 
 // framing is what all protocols over WebSocket have in common: frames, pings and

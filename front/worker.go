@@ -2,6 +2,7 @@ package front
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/room/host"
 )
 
 // Presence is told what the worker holds, so that others can find it. Neither
@@ -33,13 +35,14 @@ type Authenticator interface {
 	MayWait() bool
 }
 
-// Deps is what a Worker works with. All fields but Inbox and Standing are
-// needed.
+// Deps is what a Worker works with. All fields but Inbox, Rooms and Standing
+// are needed.
 type Deps struct {
 	Process  hub.ProcessID // named in hello, with the connection
 	Auth     Authenticator
 	Presence Presence
 	Inbox    Inbox // nil: clients cannot resume
+	Rooms    Rooms // nil: there are no game rooms, and clients are served where they come
 	// Standing says what the others think of this process now. It is asked
 	// before each envelope, from any goroutine, and must not block. nil: always
 	// hub.StandingGood.
@@ -57,7 +60,7 @@ type Worker struct {
 	*parts
 
 	cfg     Config
-	helpers sync.WaitGroup // verifiers, readers of the inbox
+	helpers sync.WaitGroup // verifiers, readers of the inbox, passages
 }
 
 // NewWorker prepares a worker on listeners, which it owns from now on. It
@@ -67,9 +70,14 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes}})
+	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes, rooms: p.rooms}})
 	if cfg.Events {
 		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes})
+	}
+	if deps.Rooms != nil {
+		if err := p.route(&cfg, &deps); err != nil {
+			return nil, errors.Join(err, p.loop.Close())
+		}
 	}
 	return &Worker{parts: p, cfg: cfg}, nil
 }
@@ -125,6 +133,9 @@ func (w *Worker) Deliver(body []byte, report bool, done func(hub.Outcome)) bool 
 	return w.deliveries.deliver(parcel{body: body, report: report, done: done})
 }
 
+// Tell gives connections what a game room tells them; see host.Outbox.
+func (w *Worker) Tell(b *host.Batch) { w.rooms.Tell(b) }
+
 // Standing is what the worker may assume of what the others think of it now.
 // Once it was hub.StandingLost it stays that. It may be called from any
 // goroutine and does not block.
@@ -169,6 +180,10 @@ func (w *Worker) SetTicketKeys(k tickets.Keys) { w.loop.SetTicketKeys(k) }
 // nil when they are not. It may be called from any goroutine.
 func (w *Worker) TLSClosed() error { return w.loop.TLSClosed() }
 
+// takesPassed reports whether there is room for a connection of another process.
+// It may be called from any goroutine.
+func (w *Worker) takesPassed() bool { return w.shutdown.ready() == nil && !w.loop.Short() }
+
 // Run serves until ctx ends, then drains: it stops accepting, tells every
 // client to come back, spread over the drain window, closes them and returns
 // nil. It returns at the latest the window and the drain timeout after ctx
@@ -184,6 +199,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		for range w.cfg.ResumeWorkers {
 			w.helpers.Go(func() { w.resumes.work(helpers) })
 		}
+	}
+	if p := w.passages; p != nil {
+		w.helpers.Go(func() { p.run(helpers) })
+		w.helpers.Go(func() { p.receiver.Run(helpers, w.takesPassed, p.take) })
 	}
 	stop := context.AfterFunc(ctx, w.Drain)
 	err := w.loop.Run(&w.turns)

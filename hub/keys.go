@@ -1,5 +1,7 @@
 package hub
 
+import "strconv"
+
 // Keys builds every Redis key and channel name that Homing uses, so that
 // deployments and tests can share a Redis without meeting. All names start
 // with the prefix and a colon.
@@ -16,6 +18,17 @@ package hub
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
 //	<p>:ia:<account>  hash    the bytes that a caller has stored, by when they lapse
 //	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
+//	<p>:r:<room>      hash    a room: its owner and epoch (hub/room/directory)
+//	<p>:ro:<process>  set     the rooms that a process owns, by the rooms' shards
+//	<p>:rooms         zset    all rooms of a shard, by when they were made
+//	<p>:roomowners    set     the processes that own rooms of a shard
+//	<p>:roomoffers    zset    the processes that take rooms, by the seats that they have
+//	<p>:rc:<room>     string  the last checkpoint of a room (inbox role)
+//	<p>:hs:<n>        stream  events for game backends, of one partition (hub/hook)
+//	<p>:hb:<n>        hash    the bytes that they take
+//	<p>:hl:<n>        string  who sends them now, with a TTL
+//	<p>:hw:<n>:<w>    string  how far a publisher has written there, with a TTL
+//	<p>:hm            hash    which processes send events, and until when they count
 //	<p>:m:<queue>:<part>      a queue's tickets and matches (hub/match)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
@@ -92,6 +105,44 @@ func (k Keys) InboxAccounts() string { return k.prefix + ":ia:" }
 // InboxMark is the key by which a shard shows that it still has what was kept
 // there.
 func (k Keys) InboxMark() string { return k.prefix + ":ih" }
+
+// Room is the key of a room's record.
+func (k Keys) Room(room string) string { return k.prefix + ":r:" + room }
+
+// RoomsOf is the key of the set of rooms that p owns, on the shard of each.
+func (k Keys) RoomsOf(p ProcessID) string { return k.prefix + ":ro:" + string(p) }
+
+// Rooms is the key of the sorted set of a shard's rooms.
+func (k Keys) Rooms() string { return k.prefix + ":rooms" }
+
+// RoomOwners is the key of the set of processes that own some of a shard's rooms.
+func (k Keys) RoomOwners() string { return k.prefix + ":roomowners" }
+
+// RoomOffers is the key of the sorted set of processes that take rooms.
+func (k Keys) RoomOffers() string { return k.prefix + ":roomoffers" }
+
+// RoomCheckpoint is the key of a room's last checkpoint.
+func (k Keys) RoomCheckpoint(room string) string { return k.prefix + ":rc:" + room }
+
+// HookStream is the key of the events for game backends of partition n.
+func (k Keys) HookStream(n int) string { return k.hook("hs", n) }
+
+// HookBook is the key of the accounts of partition n.
+func (k Keys) HookBook(n int) string { return k.hook("hb", n) }
+
+// HookLease is the key that says who sends the events of partition n.
+func (k Keys) HookLease(n int) string { return k.hook("hl", n) }
+
+// HookWritten is the key that says how far a publisher has written to
+// partition n.
+func (k Keys) HookWritten(n int, publisher ProcessID) string {
+	return k.hook("hw", n) + ":" + string(publisher)
+}
+
+// HookSenders is the key of those that send events.
+func (k Keys) HookSenders() string { return k.prefix + ":hm" }
+
+func (k Keys) hook(what string, n int) string { return k.prefix + ":" + what + ":" + strconv.Itoa(n) }
 
 // Match is the key of a part of a queue's tickets and matches; hub/match names
 // the parts.

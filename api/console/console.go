@@ -1,6 +1,8 @@
-// Package console is the page that shows Homing at work: it connects as a
-// player, shows notifications as they arrive, sends one from a form, and
-// lists who is online. It is plain HTML, CSS and JavaScript, embedded.
+// Package console is the pages that show Homing at work. One connects as a
+// player, shows notifications as they arrive, sends one from a form, and lists
+// who is online. The other is a game: two tabs are matched, play in one room, cut
+// their lines and have the room move. They are plain HTML, CSS and JavaScript,
+// embedded.
 package console
 
 import (
@@ -14,14 +16,15 @@ import (
 //go:embed static
 var static embed.FS
 
-// Handler serves the page at / and its files under /console/. The page may
-// open WebSockets to frontURL and to nowhere else.
+// Handler serves the console at /, the game at /demo, and their files under
+// /console/. The pages may open WebSockets to the host of frontURL and to nowhere
+// else; the game to any port of it, because a room may move to another process.
 func Handler(frontURL string) http.Handler {
 	files, err := fs.Sub(static, "static")
 	if err != nil {
 		panic(err) // the folder is embedded above
 	}
-	policy := contentPolicy(frontURL)
+	policy, demoPolicy := contentPolicy(frontURL, false), contentPolicy(frontURL, true)
 	serve := http.FileServerFS(files)
 	below := http.StripPrefix("/console", serve)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -30,19 +33,28 @@ func Handler(frontURL string) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-cache")
-		if r.URL.Path == "/" {
+		switch r.URL.Path {
+		case "/":
 			serve.ServeHTTP(w, r)
-			return
+		case "/demo":
+			h.Set("Content-Security-Policy", demoPolicy)
+			http.ServeFileFS(w, r, files, "demo.html")
+		default:
+			below.ServeHTTP(w, r)
 		}
-		below.ServeHTTP(w, r)
 	})
 }
 
-// contentPolicy lets the page load its own files and connect to the front.
-func contentPolicy(frontURL string) string {
+// contentPolicy lets a page load its own files and connect to the front, or to any
+// port of the front's host.
+func contentPolicy(frontURL string, anyPort bool) string {
 	connect := "'self'"
 	if u, err := url.Parse(frontURL); err == nil && u.Host != "" {
-		connect += " " + u.Scheme + "://" + u.Host
+		host := u.Host
+		if anyPort {
+			host = strings.TrimSuffix(host, ":"+u.Port()) + ":*"
+		}
+		connect += " " + u.Scheme + "://" + host
 	}
 	return strings.Join([]string{
 		"default-src 'none'",

@@ -8,6 +8,8 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/homing/homing/bench/socket"
 )
 
 // state is how far a client has come.
@@ -39,7 +41,7 @@ type engine struct {
 	tokens []string // by client
 	events []unix.EpollEvent
 	in     []byte // what a read takes
-	out    []byte // scratch for requests
+	out    []byte // scratch for what is sent
 	count  Counts
 	under  int                     // clients between connect and hello
 	failed string                  // why a client failed last
@@ -130,7 +132,7 @@ func (e *engine) fail(i int, reason error) {
 func (e *engine) dial(i int) {
 	number := e.swarm.First + i
 	to := e.swarm.front(number)
-	fd, err := connect(to, source(e.own, to, number), e.swarm.Buffer)
+	fd, err := socket.Connect(to, socket.Source(e.own, to, number), e.swarm.Buffer)
 	if err != nil {
 		e.fail(i, err)
 		return

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/homing/homing/bench/socket"
 )
 
 // appendRequest appends a WebSocket handshake's request, or that of a stream.
@@ -15,34 +17,24 @@ func (s speech) appendRequest(dst []byte, host, path, token string) []byte {
 	if s.stream {
 		return fmt.Appendf(dst, "GET %s%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n\r\n", path, s.query(token), host)
 	}
-	dst = fmt.Appendf(dst, "GET %s%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", path, s.query(token), host)
-	if s.protocol != "" {
-		dst = append(append(append(dst, "Sec-WebSocket-Protocol: "...), s.protocol...), "\r\n"...)
-	}
-	return append(dst, "\r\n"...)
+	return socket.AppendUpgrade(dst, host, path+s.query(token), s.protocol)
 }
 
-var (
-	switching = []byte("HTTP/1.1 101")
-	streaming = []byte("HTTP/1.1 200")
-	accepted  = []byte("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") // proves that our key was read (RFC 6455 §1.3)
-	blankLine = []byte("\r\n\r\n")
-)
+var streaming = []byte("HTTP/1.1 200")
 
 var errRefused = errors.New("handshake refused")
 
 // readReply reads the answer to a handshake. Whatever follows it is rest;
 // whole is false while there is not enough of it.
 func (s speech) readReply(in []byte) (rest []byte, whole bool, err error) {
-	head, rest, whole := bytes.Cut(in, blankLine)
+	head, rest, whole := socket.ReadHead(in)
 	if !whole {
 		return in, false, nil
 	}
-	if s.stream && bytes.HasPrefix(head, streaming) || bytes.HasPrefix(head, switching) && bytes.Contains(head, accepted) {
+	if s.stream && bytes.HasPrefix(head, streaming) || socket.Switched(head) {
 		return rest, true, nil
 	}
-	return nil, true, refusal(in[:len(head)+len(blankLine)])
+	return nil, true, refusal(head)
 }
 
 // refusal is why a front does not switch protocols; a waitError when it says

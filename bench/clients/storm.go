@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"time"
+
+	"github.com/homing/homing/bench/socket"
 )
 
 const (
@@ -44,7 +46,7 @@ func newStorm(e *engine) *storm {
 			s.at[i] = never
 			continue
 		}
-		reset(int(e.bees[i].fd))
+		socket.Reset(int(e.bees[i].fd))
 		e.drop(i)
 		s.sum.Thrown++
 	}

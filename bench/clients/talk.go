@@ -9,16 +9,18 @@ import (
 
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
+
+	"github.com/homing/homing/bench/socket"
 )
 
 // upgrade sends the handshake's request on a fresh connection.
 func (e *engine) upgrade(i int) error {
 	fd, number := int(e.bees[i].fd), e.swarm.First+i
-	if err := connected(fd); err != nil {
+	if err := socket.Connected(fd); err != nil {
 		return err
 	}
 	e.out = e.speech.appendRequest(e.out[:0], e.swarm.front(number).String(), e.swarm.Path, e.tokens[i])
-	if err := send(fd, e.out); err != nil {
+	if err := socket.Send(fd, e.out); err != nil {
 		return err
 	}
 	e.bees[i].state = upgrading
@@ -69,7 +71,7 @@ func (e *engine) consume(i int, in []byte) ([]byte, error) {
 	}
 	now := time.Now()
 	for {
-		f, n, err := parseFrame(in)
+		f, n, err := socket.Parse(in)
 		if err != nil || n == 0 {
 			return in, err
 		}
@@ -108,25 +110,22 @@ func (e *engine) greet(i int) error {
 
 // say sends one frame.
 func (e *engine) say(i int, op ws.OpCode, payload []byte) error {
-	f, err := masked(op, payload)
-	if err != nil {
-		return err
-	}
-	return send(int(e.bees[i].fd), f)
+	e.out = socket.AppendMasked(e.out[:0], op, ws.NewMask(), payload)
+	return socket.Send(int(e.bees[i].fd), e.out)
 }
 
-func (e *engine) frame(i int, f frame, now time.Time) error {
-	switch f.op {
+func (e *engine) frame(i int, f socket.Frame, now time.Time) error {
+	switch f.Op {
 	case ws.OpText:
-		return e.text(i, f.payload, now)
+		return e.text(i, f.Payload, now)
 	case ws.OpPing:
-		return e.say(i, ws.OpPong, f.payload)
+		return e.say(i, ws.OpPong, f.Payload)
 	case ws.OpClose:
-		return closed(f.payload)
+		return closed(f.Payload)
 	case ws.OpPong:
 		return nil
 	default:
-		return errBadFrame
+		return socket.ErrBadFrame
 	}
 }
 

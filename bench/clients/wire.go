@@ -2,7 +2,6 @@ package clients
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -10,46 +9,6 @@ import (
 
 	"github.com/gobwas/ws"
 )
-
-// errBadFrame marks bytes that a front never sends.
-var errBadFrame = errors.New("unexpected frame")
-
-// frame is one whole frame; payload is a view of the bytes parsed.
-type frame struct {
-	op      ws.OpCode
-	payload []byte
-}
-
-// maxFrame bounds what one connection may make us keep.
-const maxFrame = 1 << 20
-
-// parseFrame takes one frame off the front of b. n is 0 when b holds only a
-// part of one. A front sends neither fragments nor masked frames.
-func parseFrame(b []byte) (f frame, n int, err error) {
-	if len(b) < 2 {
-		return frame{}, 0, nil
-	}
-	if b[0]&0xf0 != 0x80 || b[1]&0x80 != 0 {
-		return frame{}, 0, errBadFrame
-	}
-	size, head := int(b[1]), 2
-	switch {
-	case size == 126 && len(b) >= 4:
-		size, head = int(binary.BigEndian.Uint16(b[2:])), 4
-	case size == 127 && len(b) >= 10:
-		long := binary.BigEndian.Uint64(b[2:])
-		if long > maxFrame {
-			return frame{}, 0, errBadFrame
-		}
-		size, head = int(long), 10
-	case size > 125:
-		return frame{}, 0, nil
-	}
-	if len(b) < head+size {
-		return frame{}, 0, nil
-	}
-	return frame{op: ws.OpCode(b[0] & 0x0f), payload: b[head : head+size]}, head + size, nil
-}
 
 // stamp is what our notifications carry in their data: when the schedule
 // wanted them sent and which one of the plan they are.
@@ -99,11 +58,6 @@ func digits(b []byte) (v int64, rest []byte) {
 		b = b[1:]
 	}
 	return v, b
-}
-
-// masked is a frame as a client sends it.
-func masked(op ws.OpCode, payload []byte) ([]byte, error) {
-	return ws.CompileFrame(ws.MaskFrame(ws.NewFrame(op, true, payload)))
 }
 
 const (

@@ -79,7 +79,20 @@ type Result struct {
 
 	SlowClosed *int `json:"slow_closed,omitempty"` // connections closed with 4008 because their clients did not read
 
+	Rooms *Rooms `json:"rooms,omitempty"` // of a scenario with game rooms
+
 	Broke []string `json:"broke,omitempty"` // what else was promised and not kept
+}
+
+// Rooms is what else is known of players in game rooms. There, Accepted and Written
+// count what one player said and another was to hear, and heard.
+type Rooms struct {
+	Unheard   int `json:"unheard"`    // messages that nobody has heard: they were on a connection that was lost
+	Rejoins   int `json:"rejoins"`    // connections beyond a player's first
+	TwoOwners int `json:"two_owners"` // rooms of which frames of two owners were read at a time
+	Unwhole   int `json:"unwhole"`    // connections that were told that events are missing
+	Backward  int `json:"backward"`   // frames of an earlier tick than one read before
+	Refused   int `json:"refused"`    // messages
 }
 
 // stalled is a stall of the harness worth a word.

@@ -92,7 +92,11 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 	if err != nil {
 		return nil, err
 	}
-	err = d.run(ctx)
+	if s.game != nil {
+		err = d.runGame(ctx)
+	} else {
+		err = d.run(ctx)
+	}
 	keep := err != nil || d.result.Promise == Broken
 	if keep {
 		d.say("logs are kept in %s", d.stack.LogDir())

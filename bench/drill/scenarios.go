@@ -27,10 +27,12 @@ type scenario struct {
 	// apart says where each process runs, in network namespaces of the
 	// scenario's own, without which it is skipped. nil: all run here.
 	apart func(name string) side
+	// game has players in game rooms, instead of the fleet and its senders.
+	game *game
 }
 
 func scenarios() []scenario {
-	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios())
+	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios(), gameScenarios())
 }
 
 func firstScenarios() []scenario {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/homing/homing/hub"
@@ -37,7 +38,7 @@ func NewPoster(base, key string, timeout time.Duration) *Poster {
 // Close ends the connections kept for later calls.
 func (p *Poster) Close() { p.http.CloseIdleConnections() }
 
-// RefusedError is an answer that is not 200.
+// RefusedError is an answer that is no success.
 type RefusedError struct {
 	Status int
 	Body   string
@@ -51,7 +52,7 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.Stat
 // error nobody knows.
 func (p *Poster) Notify(ctx context.Context, body []byte) (hub.Summary, error) {
 	var s hub.Summary
-	err := p.call(ctx, "/notify", body, &s)
+	err := p.call(ctx, http.MethodPost, "/notify", body, &s)
 	return s, err
 }
 
@@ -62,14 +63,14 @@ func (p *Poster) NotifyInto(ctx context.Context, body []byte, perUser bool, repl
 	if perUser {
 		path += "?per_user=1"
 	}
-	return p.call(ctx, path, body, reply)
+	return p.call(ctx, http.MethodPost, path, body, reply)
 }
 
 // Broadcast posts the JSON of one broadcast, to everyone who is online. The
 // error is as that of Notify.
 func (p *Poster) Broadcast(ctx context.Context, body []byte) (hub.Summary, error) {
 	var s hub.Summary
-	err := p.call(ctx, "/broadcast", body, &s)
+	err := p.call(ctx, http.MethodPost, "/broadcast", body, &s)
 	return s, err
 }
 
@@ -89,12 +90,23 @@ func (p *Poster) Presence(ctx context.Context, users []hub.UserID) ([]Presence, 
 	var reply struct {
 		Users []Presence `json:"users"`
 	}
-	err = p.call(ctx, "/users/query", body, &reply)
+	err = p.call(ctx, http.MethodPost, "/users/query", body, &reply)
 	return reply.Users, err
 }
 
-func (p *Poster) call(ctx context.Context, path string, body []byte, reply any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+path, bytes.NewReader(body))
+// OpenRoom posts the JSON of a game room, and reads the answer's into reply.
+func (p *Poster) OpenRoom(ctx context.Context, body []byte, reply any) error {
+	return p.call(ctx, http.MethodPost, "/rooms", body, reply)
+}
+
+// CloseRoom ends a game room.
+func (p *Poster) CloseRoom(ctx context.Context, id string) error {
+	return p.call(ctx, http.MethodDelete, "/rooms/"+url.PathEscape(id), nil, nil)
+}
+
+// call makes one call. reply may be nil: what the answer holds is of no interest.
+func (p *Poster) call(ctx context.Context, method, path string, body []byte, reply any) error {
+	req, err := http.NewRequestWithContext(ctx, method, p.base+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("call %s: %w", path, err)
 	}
@@ -111,8 +123,13 @@ func (p *Poster) call(ctx context.Context, path string, body []byte, reply any) 
 	if err != nil {
 		return fmt.Errorf("call %s: read the answer: %w", path, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
+	default:
 		return &RefusedError{Status: resp.StatusCode, Body: string(raw)}
+	}
+	if reply == nil {
+		return nil
 	}
 	if err := json.Unmarshal(raw, reply); err != nil {
 		return fmt.Errorf("call %s: answer: %w", path, err)

@@ -25,10 +25,10 @@ type peer struct {
 
 type versions = map[string]string
 
+// catalog has the systems that notify.
 var catalog = []peer{
-	{
+	onNode(peer{
 		name: "socketio", dialect: "socketio", path: "/socket.io/",
-		env: []string{"NODE_ENV=production"},
 		settings: []string{
 			"transports: websocket only, so that no polling request comes before a connection",
 			"perMessageDeflate: off, as the documentation advises: it costs CPU and memory for each connection",
@@ -38,16 +38,7 @@ var catalog = []peer{
 			"the API holds no clients and publishes through @socket.io/redis-emitter: one PUBLISH per request, which every front receives",
 			"pings: the defaults, every 25 s with 20 s to answer",
 		},
-		needs:   []string{"node", "npm"},
-		product: "node_modules/.package-lock.json",
-		sources: []string{"package.json", "package-lock.json"},
-		// What runs at install time only compiles what has no prebuilt binary.
-		make: []string{"npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"},
-		command: func(dir, role string) []string {
-			return []string{"node", filepath.Join(dir, role+".js")}
-		},
-		versions: nodeVersions,
-	},
+	}),
 	{
 		name: "centrifuge", dialect: "centrifuge", path: "/connection/websocket",
 		settings: []string{
@@ -69,22 +60,64 @@ var catalog = []peer{
 	},
 }
 
-// Names lists the systems there are.
-func Names() []string {
+// roomCatalog has the systems with game rooms.
+var roomCatalog = []peer{
+	onNode(peer{
+		name: "colyseus", dialect: "colyseus",
+		settings: []string{
+			"rooms: one state of a tick's number and a map of players with x and y (uint16), in @colyseus/schema; a patch a tick",
+			"patchRate: null, and broadcastPatch on a schedule, because the timer behind patchRate drifts by a percent or two",
+			"transport: @colyseus/ws-transport, without perMessageDeflate; bufferutil, the native part of ws, where a prebuilt one exists",
+			"presence and driver: the defaults, in memory: each process has its own rooms",
+			"pings: the defaults, every 3 s",
+		},
+	}),
+	onNode(peer{
+		name: "socketio", dialect: "socketio",
+		settings: []string{
+			"rooms: a loop on a schedule for each, which emits to the Socket.IO room once a tick: encoded once for all members",
+			"a frame has the tick's number and, by user, where those are who have moved since the last; JSON",
+			"transports: websocket only; perMessageDeflate: off; bufferutil, the native part of ws, where a prebuilt one exists",
+			"no adapter: each process has its own rooms",
+			"pings: the defaults, every 25 s with 20 s to answer",
+		},
+	}),
+}
+
+// onNode is p with all that runs on Node have in common.
+func onNode(p peer) peer {
+	p.env = []string{"NODE_ENV=production"}
+	p.needs = []string{"node", "npm"}
+	p.product = "node_modules/.package-lock.json"
+	p.sources = []string{"package.json", "package-lock.json"}
+	// What runs at install time only compiles what has no prebuilt binary.
+	p.make = []string{"npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"}
+	p.command = func(dir, role string) []string { return []string{"node", filepath.Join(dir, role+".js")} }
+	p.versions = nodeVersions
+	return p
+}
+
+// Names lists the systems that notify.
+func Names() []string { return namesOf(catalog) }
+
+// RoomNames lists the systems with game rooms.
+func RoomNames() []string { return namesOf(roomCatalog) }
+
+func namesOf(all []peer) []string {
 	var names []string
-	for _, p := range catalog {
+	for _, p := range all {
 		names = append(names, p.name)
 	}
 	return names
 }
 
-func find(name string) (peer, error) {
-	for _, p := range catalog {
+func find(all []peer, name string) (peer, error) {
+	for _, p := range all {
 		if p.name == name {
 			return p, nil
 		}
 	}
-	return peer{}, fmt.Errorf("peer %q: want one of %s", name, strings.Join(Names(), ", "))
+	return peer{}, fmt.Errorf("peer %q: want one of %s", name, strings.Join(namesOf(all), ", "))
 }
 
 // locate returns bench/peers: dir, or the one found from the working directory

@@ -1,6 +1,8 @@
-// Package peers runs the systems that Homing is compared with: Socket.IO with
-// its Redis adapter, and a server on the centrifuge library, each with a Redis
-// of its own and one API process that answers POST /notify as Homing does.
+// Package peers runs the systems that Homing is compared with. Those that notify
+// (System) are Socket.IO with its Redis adapter, and a server on the centrifuge
+// library, each with a Redis of its own and one API process that answers
+// POST /notify as Homing does. Those with game rooms (Rooms) are Colyseus and
+// Socket.IO.
 package peers
 
 import (
@@ -52,7 +54,7 @@ const (
 // Start starts a system that Prepare has prepared, and returns when it can
 // serve. When it fails nothing is left running.
 func Start(ctx context.Context, opts Options) (*System, error) {
-	p, err := find(opts.Name)
+	p, err := find(catalog, opts.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +77,8 @@ func (s *System) prepare(context.Context) (err error) {
 	if s.opts.Dir, err = locate(s.opts.Dir); err != nil {
 		return err
 	}
-	if s.opts.LogDir == "" {
-		s.tempDir = true
-		if s.opts.LogDir, err = os.MkdirTemp("", "homing-peer-"); err != nil {
-			return fmt.Errorf("make a directory for logs: %w", err)
-		}
-	}
-	if err := os.MkdirAll(s.opts.LogDir, 0o700); err != nil {
-		return fmt.Errorf("make a directory for logs: %w", err)
+	if s.opts.LogDir, s.tempDir, err = logDir(s.opts.LogDir); err != nil {
+		return err
 	}
 	s.key, s.secret = "pk_"+rand.Text(), []byte(rand.Text()+rand.Text())
 	if err := os.WriteFile(s.file("player.secret"), s.secret, 0o600); err != nil {
@@ -92,6 +88,21 @@ func (s *System) prepare(context.Context) (err error) {
 		return fmt.Errorf("write the API key: %w", err)
 	}
 	return nil
+}
+
+// logDir makes the directory for logs: dir, or a temporary one when that is empty.
+func logDir(dir string) (made string, temporary bool, err error) {
+	if dir == "" {
+		dir, err = os.MkdirTemp("", "homing-peer-")
+		temporary = true
+	}
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("make a directory for logs: %w", err)
+	}
+	return dir, temporary, nil
 }
 
 func (s *System) file(name string) string { return filepath.Join(s.opts.LogDir, name) }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,7 +209,7 @@ func running(t *testing.T, path string) (found []string) {
 
 func TestPrepareSaysWhatIsMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	for _, name := range Names() {
+	for _, name := range slices.Concat(Names(), RoomNames()) {
 		if err := Prepare(t.Context(), name, "", io.Discard); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: error = %v", name, err)
 		}
@@ -253,17 +254,20 @@ func TestPrepareOnlyWhenNeeded(t *testing.T) {
 
 // TestDocumentsNameTheVersions holds what readers are told to what is pinned.
 func TestDocumentsNameTheVersions(t *testing.T) {
-	var manifest struct{ Dependencies, OptionalDependencies map[string]string }
-	if err := json.Unmarshal([]byte(read(t, "socketio/package.json")), &manifest); err != nil {
-		t.Fatal(err)
+	pinned := map[string]string{}
+	for _, peer := range []string{"socketio", "colyseus"} {
+		var manifest struct{ Dependencies, OptionalDependencies map[string]string }
+		if err := json.Unmarshal([]byte(read(t, peer+"/package.json")), &manifest); err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(pinned, manifest.Dependencies)
+		maps.Copy(pinned, manifest.OptionalDependencies)
 	}
-	pinned := manifest.Dependencies
-	maps.Copy(pinned, manifest.OptionalDependencies)
 	required := regexp.MustCompile(`(?m)^\t(\S+) (v\S+)$`).FindAllStringSubmatch(read(t, "centrifuge/go.mod"), -1)
 	for _, m := range required {
 		pinned[m[1]] = m[2]
 	}
-	if len(pinned) < 10 {
+	if len(pinned) < 14 {
 		t.Fatalf("pinned: %v", pinned)
 	}
 	dependencies, readme := read(t, "../../docs/dependencies.md"), read(t, "README.md")
@@ -272,7 +276,7 @@ func TestDocumentsNameTheVersions(t *testing.T) {
 			t.Errorf("docs/dependencies.md does not say %s", want)
 		}
 	}
-	for _, name := range []string{"socket.io", "@socket.io/redis-adapter", "@socket.io/redis-emitter", "github.com/centrifugal/centrifuge"} {
+	for _, name := range []string{"socket.io", "@socket.io/redis-adapter", "@socket.io/redis-emitter", "@colyseus/core", "@colyseus/schema", "github.com/centrifugal/centrifuge"} {
 		if !strings.Contains(readme, " "+pinned[name]) {
 			t.Errorf("README.md does not say %s of %s", pinned[name], name)
 		}

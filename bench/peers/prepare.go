@@ -25,7 +25,7 @@ var ErrMissing = errors.New("not installed")
 // processes may prepare the same peer at once. dir is bench/peers; empty: found
 // from the working directory upwards.
 func Prepare(ctx context.Context, name, dir string, progress io.Writer) error {
-	p, err := find(name)
+	p, err := find(slices.Concat(catalog, roomCatalog), name)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,10 @@ func (s *System) readVersions(ctx context.Context) (err error) {
 	return nil
 }
 
-var nodePackages = []string{"socket.io", "@socket.io/redis-adapter", "@socket.io/redis-emitter", "engine.io", "ws", "bufferutil", "ioredis", "jsonwebtoken"}
+var nodePackages = []string{
+	"socket.io", "@socket.io/redis-adapter", "@socket.io/redis-emitter", "engine.io", "ws", "bufferutil", "ioredis", "jsonwebtoken",
+	"@colyseus/core", "@colyseus/schema", "@colyseus/ws-transport",
+}
 
 // nodeVersions reads what npm has installed.
 func nodeVersions(dir string) (versions, error) {

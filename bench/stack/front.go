@@ -40,9 +40,18 @@ func (f *Front) run(flags []string) error {
 	args := append([]string{
 		"front", "--config", f.dir.configFile(), "--front-listen", f.addr(f.port), "--admin-listen", f.addr(f.admin),
 		"--workers", strconv.Itoa(f.opts.Workers), "--auth-hs256-secret-file", f.dir.secretFile(),
-	}, append(secure, f.opts.FrontArgs...)...)
+	}, append(append(secure, f.roomFlags()...), f.opts.FrontArgs...)...)
 	f.process, err = f.launch("front", append(args, flags...), f.opts.FrontUnder...)
 	return err
+}
+
+// roomFlags have the front run game rooms; the secret of players' tokens signs
+// seats, too.
+func (f *Front) roomFlags() []string {
+	if !f.opts.Rooms {
+		return nil
+	}
+	return []string{"--room-secret-file", f.dir.secretFile(), "--room-url", f.URL()}
 }
 
 // Extra starts a front of one worker that is none of the stack's, with further

@@ -30,6 +30,8 @@ type Options struct {
 	TLS       bool     // the front listens for TLS, too, with a certificate that nobody signed; see Front.TLSAddr
 	Keys      []string // names of further API keys; see Access.KeyOf
 
+	Rooms bool // the front has game rooms
+
 	AtMostOnce bool   // run with the relay's acknowledgements off
 	LogDir     string // for the logs of all processes; empty: a temporary one
 	Pipes      bool   // servers log into pipes, whose readers may go away; see StopReadingLogs

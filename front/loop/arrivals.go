@@ -62,34 +62,42 @@ func newArrivals[S any](k *core[S], h *handshakes[S], cfg *Arrivals, pending int
 // is where it comes from; the zero Addr when that is not known.
 func (a *arrivals[S]) welcome(fd int, from netip.Addr, overTLS bool) {
 	a.m.accepted.Inc()
-	c := &Conn[S]{fd: int32(fd), state: stateOpen, heard: a.now}
 	proxied := a.proxied(overTLS)
 	if proxied && !a.trusted.Contains(from) {
 		a.turnAway(from, notTrusted)
 		_ = epoll.Close(fd) // nobody is left to tell
 		return
 	}
-	guest := a.account.Arrive(from, c, uint32(a.now))
-	if guest == nil {
-		a.turnAway(from, arrival.AddressRate)
-		_ = epoll.Close(fd)
+	c := a.newConn(fd)
+	if !a.arrive(c, from) {
 		return
 	}
-	c.aux = &aux[S]{deadline: a.now + a.limits.handshake, guest: guest, overTLS: overTLS}
-	a.table.add(c)
-	a.makeRoom(guest)
+	c.aux.overTLS = overTLS
 	switch {
 	case proxied:
 		c.state = stateProxy
 	case overTLS:
 		a.handshakes.start(c)
 	}
-	if err := a.poller.Add(fd, c.token(), epoll.ForRead); err != nil {
-		a.log.Error("poll a connection", "err", err)
-		a.Drop(c, drop.Lost)
-		return
-	}
 	a.Arm(c)
+}
+
+// arrive makes c pending, at the account of where it comes from. It reports
+// false when that has too many, or c cannot be polled; then c is closed.
+func (a *arrivals[S]) arrive(c *Conn[S], from netip.Addr) bool {
+	guest := a.account.Arrive(from, c, uint32(a.now))
+	if guest == nil {
+		a.turnAway(from, arrival.AddressRate)
+		c.state = stateGone
+		_ = epoll.Close(int(c.fd))
+		return false
+	}
+	c.aux = &aux[S]{deadline: a.now + a.limits.handshake, guest: guest}
+	if !a.add(c) {
+		return false
+	}
+	a.makeRoom(guest)
+	return true
 }
 
 // proxied reports whether connections begin with a PROXY protocol header.

@@ -28,6 +28,7 @@ type Conn[S any] struct {
 	state      state
 	polling    bool // the poller reports writability
 	corked     bool // messages wait until Uncork
+	unread     bool // the poller does not report readability
 
 	State S
 }

@@ -135,11 +135,52 @@ func (k *core[S]) Arm(c *Conn[S]) {
 	k.table.due[c.fd] = due
 }
 
+// newConn is a connection that begins now. Nobody knows it yet.
+func (k *core[S]) newConn(fd int) *Conn[S] {
+	return &Conn[S]{fd: int32(fd), state: stateOpen, heard: k.now}
+}
+
+// add takes c among the connections. It reports false, and has dropped c, when c
+// cannot be polled.
+func (k *core[S]) add(c *Conn[S]) bool {
+	k.table.add(c)
+	if err := k.poller.Add(int(c.fd), c.token(), epoll.ForRead); err != nil {
+		k.log.Error("poll a connection", "err", err)
+		k.Drop(c, drop.Lost)
+		return false
+	}
+	return true
+}
+
 // Drop ends c at once. What waits is given up for why.
 func (k *core[S]) Drop(c *Conn[S], why drop.Reason) {
 	if c.state == stateGone {
 		return
 	}
+	k.remove(c, why)
+	if err := epoll.Close(int(c.fd)); err != nil {
+		k.log.Error("close a connection", "err", err)
+	}
+}
+
+// Release takes c out of the loop, and leaves it open: the descriptor is the
+// caller's from now on. For the handler that is c's end, and Ended is called. It
+// reports false, and does nothing, unless bytes go up and down plainly and none
+// waits to be written.
+func (k *core[S]) Release(c *Conn[S]) (fd int, ok bool) {
+	if c.state != stateOpen || c.tls() != nil || c.out != nil {
+		return -1, false
+	}
+	if err := k.poller.Remove(int(c.fd)); err != nil { // it would tell of a descriptor that lives on
+		k.log.Error("stop polling a connection", "err", err)
+		return -1, false
+	}
+	k.remove(c, drop.Closed)
+	return int(c.fd), true
+}
+
+// remove forgets c, which is open still.
+func (k *core[S]) remove(c *Conn[S], why drop.Reason) {
 	c.state = stateGone
 	if c.out != nil {
 		k.discarded(why, c.out.abandon(c.out.head))
@@ -149,9 +190,6 @@ func (k *core[S]) Drop(c *Conn[S], why drop.Reason) {
 	k.h.Ended(c, why)
 	k.table.remove(c)
 	k.dropped(c)
-	if err := epoll.Close(int(c.fd)); err != nil {
-		k.log.Error("close a connection", "err", err)
-	}
 }
 
 func (k *core[S]) discarded(why drop.Reason, lost Lost) {
@@ -160,7 +198,26 @@ func (k *core[S]) discarded(why drop.Reason, lost Lost) {
 	}
 }
 
-func (k *core[S]) poll(c *Conn[S], what epoll.Interest) {
+// SetReading has what comes for c be read, as is the rule, or left where it is
+// until this is called again. What TLS has of it already still comes, and so does
+// what is left of a connection that is over in both directions.
+func (k *core[S]) SetReading(c *Conn[S], on bool) {
+	if c.state == stateGone || c.unread == !on {
+		return
+	}
+	c.unread = !on
+	k.poll(c)
+}
+
+// poll has the poller report what c is waited for.
+func (k *core[S]) poll(c *Conn[S]) {
+	var what epoll.Interest
+	if !c.unread {
+		what |= epoll.ForRead
+	}
+	if c.polling {
+		what |= epoll.ForWrite
+	}
 	if err := k.poller.Modify(int(c.fd), c.token(), what); err != nil {
 		k.log.Error("poll a connection", "err", err)
 	}

@@ -13,7 +13,6 @@ import (
 type descriptorLimit struct {
 	high, low int // connections in service at which the listeners close and open again
 	pending   int // descriptors kept for connections that are pending
-	reached   bool
 }
 
 // headroom is the part of the descriptors, one in so many, that connections
@@ -47,8 +46,8 @@ func (d *descriptorLimit) share(all int) {
 	d.low = d.high - d.high/headroom - 1
 }
 
-// full reports whether the listeners must close now.
-func (d *descriptorLimit) full(inService int) bool { return !d.reached && inService >= d.high }
+// full reports whether the listeners must be closed.
+func (d *descriptorLimit) full(inService int) bool { return inService >= d.high }
 
 // lower learns from the kernel that there are fewer than was thought: not more
 // than those of so many connections, pending ones included.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -23,8 +24,9 @@ type listeners[S any] struct {
 	backlog  int
 	all      []*listener
 	limit    descriptorLimit
-	muted    bool // somebody else wants no arrivals here
-	left     bool // for good
+	short    atomic.Bool // the limit is reached, and the listeners are closed
+	muted    bool        // somebody else wants no arrivals here
+	left     bool        // for good
 }
 
 // listener is a Listener as the loop sees it.
@@ -94,7 +96,7 @@ func (ls *listeners[S]) mustStayClosed(ln *listener) bool {
 // certificateRead opens the TLS listeners that were closed for want of a
 // certificate.
 func (ls *listeners[S]) certificateRead() {
-	if ls.limit.reached || ls.muted || ls.left {
+	if ls.short.Load() || ls.muted || ls.left {
 		return
 	}
 	for _, ln := range ls.all {
@@ -201,7 +203,7 @@ func (ls *listeners[S]) Mute() {
 func (ls *listeners[S]) Listen() {
 	ls.command(func() {
 		ls.muted = false
-		if ls.limit.reached || ls.left {
+		if ls.short.Load() || ls.left {
 			return
 		}
 		for _, ln := range ls.all {
@@ -223,15 +225,37 @@ func (ls *listeners[S]) reopen(ln *listener) {
 func (ls *listeners[S]) TakeIn(c *Conn[S], deadline Tick) {
 	ls.arrivals.serve(c, deadline)
 	ls.Arm(c)
-	if ls.limit.full(ls.arrivals.inService()) {
+	ls.countIn()
+}
+
+// Attach takes a non-blocking stream socket among the connections that is not a
+// client's: it comes from no address, and is in service at once, without a
+// deadline. It returns nil, and has closed the socket, when that cannot be polled.
+func (ls *listeners[S]) Attach(fd int, state S) *Conn[S] {
+	c := ls.newConn(fd)
+	c.State = state
+	if !ls.add(c) {
+		return nil
+	}
+	ls.countIn()
+	return c
+}
+
+// countIn closes the listeners when one more is in service than there may be.
+func (ls *listeners[S]) countIn() {
+	if !ls.short.Load() && ls.limit.full(ls.arrivals.inService()) {
 		ls.shut()
 	}
 }
 
+// Short reports whether descriptors run short, so that the listeners are closed.
+// It may be called from any goroutine.
+func (ls *listeners[S]) Short() bool { return ls.short.Load() }
+
 // shut closes the listeners: the kernel spreads arrivals over the other
 // processes on the port. Pausing accept instead would strand them.
 func (ls *listeners[S]) shut() {
-	ls.limit.reached = true
+	ls.short.Store(true)
 	ls.m.unlistens.Inc()
 	ls.log.Warn("descriptors run short: listeners closed", "connections", ls.arrivals.inService(), "reopen_at", ls.limit.low)
 	for _, ln := range ls.all {
@@ -241,10 +265,10 @@ func (ls *listeners[S]) shut() {
 
 // tick opens the listeners again at the low-water mark.
 func (ls *listeners[S]) tick() {
-	if ls.left || ls.muted || !ls.limit.reached || ls.arrivals.inService() > ls.limit.low {
+	if ls.left || ls.muted || !ls.short.Load() || ls.arrivals.inService() > ls.limit.low {
 		return
 	}
-	ls.limit.reached = false
+	ls.short.Store(false)
 	ls.m.relistens.Inc()
 	ls.log.Info("listeners open again", "connections", ls.arrivals.inService())
 	for _, ln := range ls.all {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,6 +95,28 @@ func (l *Loop[S]) Adopt(fd int, overTLS bool) {
 	if !l.Post(func() { l.welcome(fd, from.Addr(), overTLS) }) {
 		_ = epoll.Close(fd)
 	}
+}
+
+// AdoptPassed hands over a non-blocking connection that another loop has
+// released: head is what that one had read of it, and from whose it is. It has
+// had its PROXY header, and its TLS, if any, ends elsewhere; but for that it
+// comes as to a listener, and head as if it had just arrived. state is what its
+// State begins with. It reports false when the loop takes no more posts; then,
+// too, the descriptor is closed. It never blocks and may be called from any
+// goroutine.
+func (l *Loop[S]) AdoptPassed(fd int, head []byte, from netip.Addr, state S) bool {
+	ok := l.Post(func() {
+		c := l.newConn(fd)
+		c.State = state
+		if l.arrive(c, from) && len(head) > 0 {
+			l.reader.arrived(c, head)
+		}
+		l.Arm(c)
+	})
+	if !ok {
+		_ = epoll.Close(fd)
+	}
+	return ok
 }
 
 // Run serves until h.Stopped, or until the poller fails, and closes the loop. It

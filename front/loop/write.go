@@ -129,8 +129,8 @@ func (w *writer[S]) await(c *Conn[S]) {
 		return
 	}
 	if !c.polling {
-		w.poll(c, epoll.ForRead|epoll.ForWrite)
 		c.polling = true
+		w.poll(c)
 	}
 	w.Arm(c)
 }
@@ -260,7 +260,7 @@ func (w *writer[S]) flushed(c *Conn[S]) {
 func (w *writer[S]) unpoll(c *Conn[S]) {
 	if c.polling {
 		c.polling = false
-		w.poll(c, epoll.ForRead)
+		w.poll(c)
 	}
 }
 
@@ -291,6 +291,7 @@ func (w *writer[S]) End(c *Conn[S], last []byte, soon bool) {
 		w.pull(c)
 	}
 	c.state = stateEnding
+	w.SetReading(c, true) // for the peer's end
 	c.setDeadline(0)
 	w.finish(c, last)
 	if soon && c.state == stateEnding {

@@ -28,6 +28,7 @@ type Deps struct {
 	Storage Storage       // nil: what is to be stored is refused
 
 	Agreed   func() error            // says why this process must accept nothing: it uses Redis otherwise than the others; nil: it may
+	Hooks    func() []string         // what is not told to game backends; nil: not asked
 	Troubles func() []redisx.Trouble // the commands that Redis refuses for a reason that another try does not mend; nil: not asked
 	Rights   *rights.Check           // those that it would refuse; nil: not asked
 

@@ -26,6 +26,9 @@ func (d *Deps) Health(ctx context.Context) hub.Health {
 	if d.Storage != nil {
 		h.Degraded = append(h.Degraded, d.Storage.Degraded()...)
 	}
+	if d.Hooks != nil {
+		h.Degraded = append(h.Degraded, d.Hooks()...)
+	}
 	if d.Troubles != nil {
 		for _, t := range d.Troubles() {
 			h.Add(t.Spare, fmt.Sprintf("redis %s: %s on %s: %s", t.Shard, t.Command, t.Node, t.Reply))

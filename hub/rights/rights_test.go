@@ -198,7 +198,7 @@ func TestScriptsNeedNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		role := Data
-		if strings.Contains(file, "/inbox/") {
+		if strings.Contains(file, "/inbox/") || strings.Contains(file, "/hook/") {
 			role = Inbox
 		}
 		for _, m := range call.FindAllStringSubmatch(string(source), -1) {

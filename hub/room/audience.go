@@ -27,5 +27,8 @@ func Only(members ...Member) (a Audience) {
 	return a
 }
 
+// same reports whether a and b are the same, as they were made.
+func (a *Audience) same(b *Audience) bool { return a.all == b.all && slices.Equal(a.users, b.users) }
+
 // has reports whether user may read it.
 func (a *Audience) has(user hub.UserID) bool { return slices.Contains(a.users, user) != a.all }

@@ -16,7 +16,9 @@ const (
 
 	maxTickBytes = 1 << 20 // of the events of one tick
 	maxTimers    = 1024
-	maxTicks     = 1 << 52 // more than any room lives, and no sum of two overflows
+	// minCheckpoint is how often a room is saved at most.
+	minCheckpoint = time.Second
+	maxTicks      = 1 << 52 // more than any room lives, and no sum of two overflows
 )
 
 // Class is a kind of room. Its fields do not change while rooms of it live.
@@ -38,6 +40,13 @@ type Class struct {
 	StateKeys   int     // keys that a room may have
 	StateBytes  int     // bytes of their values together
 	LogBytes    int     // bytes of events that are remembered for those who come back
+
+	// Checkpoint is how often a room is saved, so that it goes on after the death of
+	// its process, as it was then; 0: it ends with its process.
+	Checkpoint time.Duration
+	// Immediate has every message be told at once and not with the tick, which costs
+	// a frame for each member and message. It is there for comparison.
+	Immediate bool
 
 	// New makes the logic of one room; nil: the room relays what its members say.
 	New func() Logic
@@ -66,6 +75,8 @@ func (c *Class) Validate() error {
 		return fmt.Errorf("class %s: %d ticks per second, want 1 to %d", c.Name, c.Hz, MaxHz)
 	case c.Reserve <= 0 || c.Grace < 0 || c.Idle <= 0:
 		return fmt.Errorf("class %s: reserve %v, grace %v, idle %v: want more than 0; the grace may be 0", c.Name, c.Reserve, c.Grace, c.Idle)
+	case c.Checkpoint != 0 && c.Checkpoint < minCheckpoint:
+		return fmt.Errorf("class %s: checkpoint %v: want 0, or at least %v", c.Name, c.Checkpoint, minCheckpoint)
 	}
 	return c.checkBounds()
 }

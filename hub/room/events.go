@@ -1,6 +1,10 @@
 package room
 
-import "github.com/homing/homing/hub"
+import (
+	"sort"
+
+	"github.com/homing/homing/hub"
+)
 
 // event is something that was said once.
 type event struct {
@@ -21,9 +25,32 @@ type events struct {
 	told  int    // of those, bytes of events that were sent
 	next  uint64 // number of the next event
 	sent  uint64 // number of the last event that was sent
+	lost  lost
+}
+
+// lost are the numbers from..until-1 of events that may have been told in a life of
+// the room that it does not remember: it went on from a checkpoint before.
+type lost struct {
+	from, until uint64 // 0: there are none
+}
+
+// maxLost is more than any room says between two checkpoints.
+const maxLost = 1 << 32
+
+// lose has the numbers of the events to come begin beyond all that may have been
+// told since.
+func (e *events) lose() {
+	e.lost = lost{e.next, e.next + maxLost}
+	e.next += maxLost
+	e.sent = e.next - 1
 }
 
 func newEvents(c *Class) events { return events{limit: c.LogBytes, next: 1} }
+
+// follows reports whether n may be the number of the next event.
+func (e *events) follows(n uint64) bool {
+	return n == e.next || e.next == e.lost.from && n == e.lost.until
+}
 
 func (e *events) add(to Audience, from hub.UserID, data []byte) {
 	e.log = append(e.log, event{n: e.next, to: to, from: from, data: data})
@@ -35,14 +62,15 @@ func (e *events) add(to Audience, from hub.UserID, data []byte) {
 func (e *events) unsent() int { return e.bytes - e.told }
 
 // since returns the events after the one with the number n, which is below next.
-// whole is whether all
-// of them are still there.
+// whole is whether all of them are still there, and n is of a life of the room that
+// it remembers.
 func (e *events) since(n uint64) (after []event, whole bool) {
-	first := e.next - uint64(len(e.log)) // at least 1
-	if n < first-1 {
-		return e.log, false
+	first := e.next
+	if len(e.log) > 0 {
+		first = e.log[0].n
 	}
-	return e.log[min(n-(first-1), uint64(len(e.log))):], true
+	i := sort.Search(len(e.log), func(i int) bool { return e.log[i].n > n })
+	return e.log[i:], n+1 >= first && (n < e.lost.from || n >= e.lost.until)
 }
 
 // settle notes that all were sent, and forgets the oldest.

@@ -10,7 +10,10 @@ type Logic interface {
 	Start(t *Table)
 	// Join is called when a member has come, or has come back.
 	Join(t *Table, m Member, back bool)
-	// Leave is called when a member's seat is free again.
+	// Away is called when a member's connection has ended: the seat waits for it.
+	Away(t *Table, m Member)
+	// Leave is called when a member's seat is free again. What the logic has set for
+	// the member stays until it is deleted.
 	Leave(t *Table, m Member, why LeaveReason)
 	// Message is what a member says. data is the logic's to keep.
 	Message(t *Table, m Member, data []byte)
@@ -56,6 +59,9 @@ func (Plain) Start(*Table) {}
 // Join does nothing.
 func (Plain) Join(*Table, Member, bool) {}
 
+// Away does nothing.
+func (Plain) Away(*Table, Member) {}
+
 // Leave does nothing.
 func (Plain) Leave(*Table, Member, LeaveReason) {}
 
@@ -68,17 +74,36 @@ func (Plain) Tick(*Table) {}
 // Timer does nothing.
 func (Plain) Timer(*Table, string) {}
 
-// Signal tells everybody, as an event of nobody.
-func (Plain) Signal(t *Table, _ string, data []byte) ([]byte, error) {
-	t.Send(Everyone(), "", data)
+// SignalCreate is the signal with what a room was opened with.
+const SignalCreate = "create"
+
+// Signal tells everybody, as an event of nobody; but for SignalCreate.
+func (Plain) Signal(t *Table, name string, data []byte) ([]byte, error) {
+	if name != SignalCreate {
+		t.Send(Everyone(), "", data)
+	}
 	return nil, nil
 }
 
 // Close does nothing.
 func (Plain) Close(*Table) {}
 
-// Snapshot is empty: there is nothing to keep.
-func (Plain) Snapshot() ([]byte, error) { return []byte{}, nil }
+// Snapshot returns nothing, which is no snapshot: logic that is more than Plain and
+// has none of its own cannot move to another process.
+func (Plain) Snapshot() ([]byte, error) { return nil, nil }
 
 // Restore does nothing.
 func (Plain) Restore(*Table, []byte) error { return nil }
+
+// Latest is a Logic in which what a member says is its state, under the key of its
+// user: positions, for example. All members read the latest one at each tick.
+type Latest struct{ Plain }
+
+// Message sets m's state.
+func (Latest) Message(t *Table, m Member, data []byte) { t.Set(Everyone(), string(m.User), data) }
+
+// Leave deletes m's state.
+func (Latest) Leave(t *Table, m Member, _ LeaveReason) { t.Delete(string(m.User)) }
+
+// Snapshot is empty: the room keeps the states.
+func (Latest) Snapshot() ([]byte, error) { return []byte{}, nil }

@@ -34,6 +34,8 @@ const (
 	opFinish  = "finish"
 	opTick    = "tick"
 	opSave    = "snapshot"
+	opClose   = "close"
+	opLate    = "late"
 )
 
 // Recorder writes what happens to a room from its beginning on. A write that
@@ -116,6 +118,10 @@ func (r *Room) apply(in Input) error {
 		r.Tick(in.At)
 	case opSave:
 		_, _ = r.Snapshot(in.At)
+	case opClose:
+		r.Close()
+	case opLate:
+		r.Late(in.User, in.Data)
 	default:
 		return fmt.Errorf("%q is nothing that happens to a room", in.Op)
 	}

@@ -34,6 +34,9 @@ const (
 	EndIdle     EndReason = "idle"     // nobody was there for too long
 	EndFailed   EndReason = "failed"   // its logic has panicked
 	EndMoved    EndReason = "moved"    // it goes on in another process
+	EndClosed   EndReason = "closed"   // by the backend, without a result
+	EndStuck    EndReason = "stuck"    // its logic did not return
+	EndLost     EndReason = "lost"     // its process has ended
 )
 
 // Room is one game room. Its methods must not be called at the same time. Times
@@ -126,6 +129,18 @@ func (r *Room) Metadata() []byte { return r.metadata }
 // Members lists who sits, by seat.
 func (r *Room) Members() []Member { return r.seats.members() }
 
+// Seats lists the seats that are not free, by number.
+func (r *Room) Seats() []SeatInfo { return r.seats.infos() }
+
+// Locked reports whether the room takes no more members.
+func (r *Room) Locked() bool { return r.locked }
+
+// TickNumber is the number of the last tick; 0: none was.
+func (r *Room) TickNumber() int64 { return r.tick }
+
+// Taken is how many seats are reserved or taken.
+func (r *Room) Taken() int { return r.seats.taken }
+
 // Free is how many seats are neither reserved nor taken; 0 when the room takes
 // nobody.
 func (r *Room) Free() int {
@@ -203,6 +218,8 @@ func (r *Room) Gone(seat int, generation uint64, now time.Duration) {
 	}
 	x.stage, x.until = seatAway, now+r.class.Grace
 	r.forgetArrival(seat)
+	m := Member{x.user, seat}
+	r.run(func() { r.logic.Away(r.table(), m) })
 }
 
 // Leave gives the seat of a connection up. It does nothing for an older one.
@@ -226,6 +243,9 @@ func (r *Room) Message(seat int, generation uint64, data []byte, now time.Durati
 	r.stats.Messages++
 	m := Member{r.seats.all[seat].user, seat}
 	r.run(func() { r.logic.Message(r.table(), m, data) })
+	if r.class.Immediate && r.ended == "" {
+		r.flush()
+	}
 	return nil
 }
 
@@ -278,6 +298,43 @@ func (r *Room) Finish(result []byte) {
 		r.finishing, r.result = true, result
 		r.run(func() {})
 	}
+}
+
+// Close ends the room without a result. A room that has ended stays as it is.
+func (r *Room) Close() {
+	r.note(Input{Op: opClose})
+	if r.ended == "" {
+		r.flush()
+		r.end(EndClosed, nil)
+	}
+}
+
+// Lose is Close for a room whose process ends.
+func (r *Room) Lose() {
+	r.note(Input{Op: opClose})
+	if r.ended == "" {
+		r.flush()
+		r.end(EndLost, nil)
+	}
+}
+
+// Unreserve gives a seat up that nobody has joined yet.
+func (r *Room) Unreserve(seat int) {
+	if x := &r.seats.all[seat]; x.stage == seatReserved {
+		r.seats.free(seat)
+	}
+}
+
+// Late is a message that a member sent before the room came to this process. It is
+// within bounds that were looked at there. Who has no seat any more is not heard.
+func (r *Room) Late(user hub.UserID, data []byte) {
+	r.note(Input{Op: opLate, User: user, Data: data})
+	seat := r.seats.find(user)
+	if seat < 0 || r.seats.all[seat].stage == seatReserved || len(data) > MaxMessage || !r.fits(data) {
+		return
+	}
+	r.stats.Messages++
+	r.run(func() { r.logic.Message(r.table(), Member{user, seat}, data) })
 }
 
 // Tick runs the tick that is due at now, if one is: seats whose time is over are
@@ -439,7 +496,9 @@ func (r *Room) cancel(name string) {
 	r.timers = slices.DeleteFunc(r.timers, func(x timer) bool { return x.name == name })
 }
 
-func (r *Room) setMetadata(data []byte) error {
+// SetMetadata is Table.SetMetadata, for the backend. The errors are ErrTooLarge and
+// ErrNotJSON.
+func (r *Room) SetMetadata(data []byte) error {
 	switch {
 	case len(data) > MaxMetadata:
 		return ErrTooLarge

@@ -867,3 +867,73 @@ func TestClassesThatCannotBe(t *testing.T) {
 		}
 	}
 }
+
+// TestRecover has a room go on from a checkpoint after the death of its process: who
+// has read what came after it is told that something is lost, and no number of an
+// event comes again.
+func TestRecover(t *testing.T) {
+	c := DefaultClass()
+	c.Name = "relay"
+	var first, second, third sink
+	r := New("r", &c, 1, &first, 0)
+	for _, user := range []hub.UserID{"ann", "bob"} {
+		if _, err := r.Reserve(user, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann, g, _ := r.Join("ann", 0)
+	say := func(r *Room, seat int, g uint64, text string, now time.Duration) {
+		t.Helper()
+		if err := r.Message(seat, g, []byte(text), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _, _ = r.Join("bob", 0)
+	say(r, ann, g, "1", 0)
+	checkpoint, err := r.Snapshot(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	say(r, ann, g, "2", time.Second) // and then the process dies
+	r.Tick(time.Second)
+
+	again, err := Recover(checkpoint, &c, &second, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann, g, _ = again.Join("ann", 0)
+	bob, _, _ := again.Join("bob", 2) // has read what is lost
+	say(again, ann, g, "3", time.Second)
+	again.Tick(time.Second)
+	if got := second.last(bob); !strings.Contains(got, `"recovered":false`) || !strings.Contains(got, `"data":3`) || strings.Contains(got, `"n":2,`) {
+		t.Errorf("bob reads %s", got)
+	}
+	cem, _, _ := again.Join("bob", 1) // had read all that is remembered
+	again.Tick(2 * time.Second)
+	if got := second.last(cem); !strings.Contains(got, `"recovered":true`) || !strings.Contains(got, `"data":3`) {
+		t.Errorf("bob reads %s", got)
+	}
+	checkpoint, err = again.Snapshot(2 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if once, err := Restore(checkpoint, &c, &third, 0); err != nil || once.events.lost != again.events.lost || once.events.next != again.events.next {
+		t.Errorf("%v: what is lost is not remembered", err)
+	}
+	if twice, err := Recover(checkpoint, &c, &third, 0); err != nil || twice.events.next <= again.events.next {
+		t.Errorf("%v: numbers come again", err)
+	}
+}
+
+// sink keeps the last frame of each seat.
+type sink struct{ frames map[int]string }
+
+func (s *sink) Frame(seat int, frame []byte) {
+	if s.frames == nil {
+		s.frames = make(map[int]string)
+	}
+	s.frames[seat] = string(frame)
+}
+func (*sink) Left(int, Member, LeaveReason, string) {}
+func (*sink) Ended(EndReason, []byte)               {}
+func (s *sink) last(seat int) string                { return s.frames[seat] }

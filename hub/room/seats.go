@@ -29,6 +29,27 @@ const (
 	seatAway               // the user was connected, and may come back
 )
 
+// String is the stage as others read it.
+func (s seatStage) String() string {
+	switch s {
+	case seatReserved:
+		return "reserved"
+	case seatTaken:
+		return "seated"
+	case seatAway:
+		return "away"
+	default:
+		return "free"
+	}
+}
+
+// SeatInfo is who has a seat.
+type SeatInfo struct {
+	Seat  int
+	User  hub.UserID
+	State string // reserved, seated or away
+}
+
 // seat is one place. It is counted once, whatever its stage is.
 type seat struct {
 	stage      seatStage
@@ -116,6 +137,15 @@ func (s *seats) members() (all []Member) {
 	for i := range s.all {
 		if x := &s.all[i]; x.stage == seatTaken || x.stage == seatAway {
 			all = append(all, Member{x.user, i})
+		}
+	}
+	return all
+}
+
+func (s *seats) infos() (all []SeatInfo) {
+	for i := range s.all {
+		if x := &s.all[i]; x.stage != seatFree {
+			all = append(all, SeatInfo{i, x.user, x.stage.String()})
 		}
 	}
 	return all

@@ -28,6 +28,8 @@ type snapshot struct {
 	Seats      []seatSnapshot  `json:"seats"`
 	States     []stateSnapshot `json:"states"`
 	Next       uint64          `json:"next"` // number of the next event
+	LostFrom   uint64          `json:"lost_from,omitempty"`
+	LostUntil  uint64          `json:"lost_until,omitempty"`
 	Events     []eventSnapshot `json:"events"`
 	Timers     []timerSnapshot `json:"timers"`
 	Metadata   []byte          `json:"metadata,omitempty"`
@@ -82,6 +84,9 @@ func (r *Room) Snapshot(now time.Duration) ([]byte, error) {
 	var logic []byte
 	err := errNoSnapshot // unless it returns
 	r.run(func() { logic, err = r.logic.Snapshot() })
+	if _, plain := r.logic.(Plain); plain {
+		logic = []byte{} // it has nothing to keep
+	}
 	if err == nil && logic == nil {
 		err = errNoSnapshot
 	}
@@ -102,7 +107,7 @@ func (r *Room) snapshot(now time.Duration, logic []byte) *snapshot {
 	source, _ := r.source.MarshalBinary() // it always does
 	s := &snapshot{
 		ID: r.id, Class: r.class.Name, Tick: r.tick, Rand: source, Generation: r.seats.generation,
-		Next: r.events.next, Metadata: r.metadata, Locked: r.locked, Logic: logic,
+		Next: r.events.next, LostFrom: r.events.lost.from, LostUntil: r.events.lost.until, Metadata: r.metadata, Locked: r.locked, Logic: logic,
 	}
 	for i := range r.seats.all {
 		x := &r.seats.all[i]
@@ -170,6 +175,16 @@ func Restore(b []byte, class *Class, out Outlet, now time.Duration) (*Room, erro
 	return r, nil
 }
 
+// Recover is Restore for a room whose process has died: its members have read what
+// came after the snapshot, and are told that it is lost.
+func Recover(b []byte, class *Class, out Outlet, now time.Duration) (*Room, error) {
+	r, err := Restore(b, class, out, now)
+	if err == nil {
+		r.events.lose()
+	}
+	return r, err
+}
+
 // silent is an Outlet to nobody.
 type silent struct{}
 
@@ -184,7 +199,7 @@ func (r *Room) fill(s *snapshot, now time.Duration) error {
 		return errBadSnapshot
 	}
 	if len(s.Metadata) > 0 {
-		if err := r.setMetadata(s.Metadata); err != nil {
+		if err := r.SetMetadata(s.Metadata); err != nil {
 			return err
 		}
 	}
@@ -230,16 +245,25 @@ func (r *Room) fillSeat(x *seatSnapshot, next uint64, now time.Duration) error {
 }
 
 func (r *Room) fillEvents(s *snapshot) error {
-	if uint64(len(s.Events)) >= s.Next {
+	if s.LostFrom > s.LostUntil || s.LostUntil > s.Next {
 		return errBadSnapshot
 	}
-	r.events.next = s.Next - uint64(len(s.Events))
-	for _, e := range s.Events {
-		if e.N != r.events.next || !r.fits(e.Data) {
+	x := &r.events
+	x.lost = lost{s.LostFrom, s.LostUntil}
+	for i, e := range s.Events {
+		if i == 0 {
+			x.next = e.N
+		}
+		if e.N < 1 || e.N > s.Next || !x.follows(e.N) || !r.fits(e.Data) {
 			return errBadSnapshot
 		}
-		r.events.add(e.To.audience(), e.From, e.Data)
+		x.next = e.N
+		x.add(e.To.audience(), e.From, e.Data)
 	}
-	r.events.settle()
+	if len(s.Events) > 0 && !x.follows(s.Next) {
+		return errBadSnapshot
+	}
+	x.next = s.Next
+	x.settle()
 	return nil
 }

@@ -1,6 +1,7 @@
 package room
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"unicode/utf8"
@@ -54,16 +55,19 @@ func newStates(c *Class) states {
 // set gives key a value; see Table.Set.
 func (s *states) set(to Audience, key string, data []byte) bool {
 	x := s.keys[key]
-	live, bytes := s.live, s.bytes
-	if x == nil || x.gone {
-		live, bytes = live+1, bytes+len(key)+len(data)
-	} else {
-		bytes += len(data) - len(x.data)
+	if x != nil && !x.gone && x.to.same(&to) && bytes.Equal(x.data, data) {
+		return true
 	}
-	if live > s.maxKeys || bytes > s.maxBytes || !utf8.ValidString(key) {
+	live, size := s.live, s.bytes
+	if x == nil || x.gone {
+		live, size = live+1, size+len(key)+len(data)
+	} else {
+		size += len(data) - len(x.data)
+	}
+	if live > s.maxKeys || size > s.maxBytes || !utf8.ValidString(key) {
 		return false
 	}
-	s.live, s.bytes = live, bytes
+	s.live, s.bytes = live, size
 	if x == nil {
 		x = &state{} // nobody could read it
 		s.keys[key] = x

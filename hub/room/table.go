@@ -3,6 +3,8 @@ package room
 import (
 	"math/rand/v2"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/homing/homing/hub"
 )
 
@@ -16,6 +18,20 @@ func (t *Table) Tick() int64 { return t.room.tick }
 // Skipped is how many ticks before the present one were left out, because the
 // room was late.
 func (t *Table) Skipped() int64 { return t.room.skipped }
+
+// ID is the room's.
+func (t *Table) ID() string { return t.room.id }
+
+// Hz is how many ticks there are in a second.
+func (t *Table) Hz() int { return t.room.class.Hz }
+
+// Seats is how many there are.
+func (t *Table) Seats() int { return t.room.class.Seats }
+
+// Away reports whether a member is not connected now, and may come back.
+func (t *Table) Away(m Member) bool {
+	return m.Seat >= 0 && m.Seat < len(t.room.seats.all) && t.room.seats.all[m.Seat].stage == seatAway
+}
 
 // Members lists who sits, by seat; with those who are away and may come back.
 func (t *Table) Members() []Member { return t.room.seats.members() }
@@ -35,9 +51,21 @@ func (t *Table) Send(to Audience, from hub.UserID, data []byte) bool {
 // when it comes. Who could read it before and may not now reads that it is gone. It
 // reports false when there are too many keys or bytes, when key is no UTF-8, or data
 // no JSON in a JSON room: the state is as it was then. data is the room's from now
-// on.
+// on. A value that is as it was is told to nobody.
 func (t *Table) Set(to Audience, key string, data []byte) bool {
 	return t.room.fits(data) && t.room.states.set(to, key, data)
+}
+
+// SetJSON is Set with v as JSON; false also when there is none.
+func (t *Table) SetJSON(to Audience, key string, v any) bool {
+	data, err := json.Marshal(v)
+	return err == nil && t.Set(to, key, data)
+}
+
+// SendJSON is Send with v as JSON; false also when there is none.
+func (t *Table) SendJSON(to Audience, from hub.UserID, v any) bool {
+	data, err := json.Marshal(v)
+	return err == nil && t.Send(to, from, data)
 }
 
 // Delete removes a state. Its audience reads null.
@@ -59,7 +87,11 @@ func (t *Table) Lock(locked bool) { t.room.locked = locked }
 
 // SetMetadata sets what those who list rooms see: JSON of up to 8 KiB. It reports
 // false when it is not.
-func (t *Table) SetMetadata(data []byte) bool { return t.room.setMetadata(data) == nil }
+func (t *Table) SetMetadata(data []byte) bool { return t.room.SetMetadata(data) == nil }
 
 // Finish ends the room after this call with a result, which the backend is told.
-func (t *Table) Finish(result []byte) { t.room.finishing, t.room.result = true, result }
+func (t *Table) Finish(result []byte) {
+	if !t.room.finishing {
+		t.room.finishing, t.room.result = true, result
+	}
+}

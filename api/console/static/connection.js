@@ -27,6 +27,7 @@ const FIRST_PAUSE = 250; // ms
 const LONGEST_PAUSE = 32_000;
 const LONGEST_WISH = 120_000; // ms that a server may ask to wait
 const STEADY = 10_000; // a connection that lasted so long was no failure
+const LOST_ROOM = 2; // failures in a row after which a room is looked for at the front
 
 const SILENCE = 15_000; // ms beyond the server's ping interval
 const SEEN_LIMIT = 1024;
@@ -37,9 +38,12 @@ const ACK_BATCH = 64;
 
 // Connection keeps a user connected until it is closed or ended for good. It
 // tells page: status(state, text), up(hello), gap(), show(notification),
-// acknowledged(ids, whether they were), and ended(why).
+// acknowledged(ids, whether they were), ended(why), and other(message) of what is
+// no notification's.
 export class Connection {
-  #user; #service; #page; #front; #socket; #timer;
+  #user; #service; #page; #front; #token; #socket; #session; #timer;
+  #dials = 0; // asked for so far: an older one is not begun any more
+  #room; // where to go instead of the front: {url, ticket}
   #after = ""; // the stored notification that was seen last
   #seen = new Set(); // ids shown, oldest first
   #failures = 0; // in a row
@@ -54,25 +58,64 @@ export class Connection {
   }
 
   async open() {
+    const dial = ++this.#dials;
     this.#page.status("wait", "connecting…");
     try {
       this.#front ??= (await getJSON("/dev/config")).front;
       const q = new URLSearchParams({ user: this.#user });
       if (this.#service) q.set("service", this.#service);
       const token = await getText(`/dev/token?${q}`);
-      if (!this.#stopped) this.#dial(token);
+      if (!this.#stopped && dial === this.#dials) this.#dial(token);
     } catch (err) {
-      if (this.#stopped) return;
+      if (this.#stopped || dial !== this.#dials) return;
       if (err.permanent) this.#end(err.message);
       else this.#retry(err.message, 0);
     }
   }
 
+  // aim has the connection go to the worker of a room from now on, with the ticket
+  // that shows the way there; without a room to the front.
+  aim(room) { this.#room = room; }
+
+  // redial leaves the socket for a new one at once.
+  redial() {
+    clearTimeout(this.#timer);
+    const ws = this.#socket;
+    if (ws) {
+      ws.onmessage = ws.onclose = null;
+      this.#session.end();
+      ws.close(1000);
+    }
+    if (!this.#token) {
+      this.open();
+      return;
+    }
+    this.#dials++;
+    this.#dial(this.#token);
+  }
+
+  // cut ends the socket as a lost line would, for so many ms.
+  cut(ms) {
+    this.#hint = performance.now() + ms;
+    this.#socket?.close();
+    this.#socket?.onclose?.({ code: 1006, reason: "the line was cut" });
+  }
+
+  send(m) { this.#session?.send(m); }
+
+  #address() {
+    if (!this.#room) return this.#front;
+    const url = new URL(this.#failures < LOST_ROOM ? this.#room.url : this.#front);
+    url.searchParams.set("room", this.#room.ticket);
+    return url.href;
+  }
+
   #dial(token) {
-    const ws = new WebSocket(this.#front, ["homing.v1", `bearer.${token}`]);
+    const ws = new WebSocket(this.#address(), ["homing.v1", `bearer.${token}`]);
+    this.#token = token;
     this.#socket = ws;
     this.#opened = Infinity;
-    const session = new Session(ws, this, this.#page);
+    const session = this.#session = new Session(ws, this, this.#page);
     ws.onmessage = (e) => this.#receive(session, JSON.parse(e.data));
     ws.onclose = (e) => {
       ws.onmessage = ws.onclose = null; // also when nothing was heard: a dead socket takes long to close
@@ -95,6 +138,10 @@ export class Connection {
       case "reconnect":
         this.#hint = performance.now() + Math.min(LONGEST_WISH, Math.max(0, m.after_ms));
         break;
+      case "notify":
+        break;
+      default:
+        this.#page.other?.(m);
     }
   }
 
@@ -213,7 +260,7 @@ class Session {
   #watch(ping) {
     if (!(ping > 0)) return;
     this.#ping = ping;
-    this.#pinger = setInterval(() => this.#send({ t: "ping" }), ping);
+    this.#pinger = setInterval(() => this.send({ t: "ping" }), ping);
     this.#alive();
   }
 
@@ -235,11 +282,11 @@ class Session {
     for (const ref of this.#sent.keys()) this.#answered(ref, false);
   }
 
-  #send(m) {
+  send(m) {
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(m));
   }
 
-  #ask() { this.#send({ t: "resume", after: this.#asked }); }
+  #ask() { this.send({ t: "resume", after: this.#asked }); }
 
   #refused(code) {
     if (this.#phase !== "asking" && this.#phase !== "behind") return;
@@ -296,7 +343,7 @@ class Session {
     if (this.#acks.length === 0) return;
     const ref = ++this.#ref;
     this.#sent.set(ref, this.#acks);
-    this.#send({ t: "ack", ids: this.#acks, ref });
+    this.send({ t: "ack", ids: this.#acks, ref });
     this.#acks = [];
   }
 

@@ -1,0 +1,94 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/hook"
+	"github.com/homing/homing/hub/match"
+	"github.com/homing/homing/hub/room/asks"
+	"github.com/homing/homing/hub/room/remote"
+	"github.com/homing/homing/redisx"
+)
+
+// matchParts is what matchmaking of an API server stands on.
+type matchParts struct {
+	redis  *redisx.Redis
+	keys   hub.Keys
+	notify match.Notifier
+	hooks  match.Hooks // nil: no backend is told
+	rooms  match.Rooms // nil: no matches are made, and tickets are refused
+	own    []*match.Queue
+}
+
+// matchRooms opens the rooms of matches in the processes that run rooms.
+type matchRooms struct{ rooms *remote.Rooms }
+
+func (m matchRooms) Open(ctx context.Context, o *match.Opening) (*match.Opened, error) {
+	opened, err := m.rooms.Open(ctx, asks.Open{Room: o.Match, Class: o.Class, Users: o.Users(), Metadata: o.Metadata, Data: o.Data})
+	if err != nil {
+		return nil, err
+	}
+	return seatsOf(opened), nil
+}
+
+func (m matchRooms) Fill(ctx context.Context, room string, epoch uint64, o *match.Opening) (*match.Opened, error) {
+	opened, err := m.rooms.SeatsOf(ctx, room, epoch, o.Users())
+	if err != nil {
+		return nil, err
+	}
+	return seatsOf(opened), nil
+}
+
+func (m matchRooms) Close(ctx context.Context, room string) error {
+	err := m.rooms.Close(ctx, room)
+	if errors.Is(err, remote.ErrNotFound) || errors.As(err, new(*remote.EndedError)) {
+		return nil
+	}
+	return err
+}
+
+func seatsOf(o *asks.Opened) *match.Opened {
+	tickets := make(map[hub.UserID]string, len(o.Seats))
+	for _, s := range o.Seats {
+		tickets[s.User] = s.Ticket
+	}
+	return &match.Opened{Room: o.Room, URL: o.URL, Tickets: tickets}
+}
+
+// matchHooks tells backends of matches.
+type matchHooks struct{ publisher *hook.Publisher }
+
+func (h matchHooks) Publish(kind, subject string, data any) bool {
+	return h.publisher.Publish(hook.Event{Type: kind, Subject: subject, Data: data})
+}
+
+// newMatch puts matchmaking together. Without a file of queues there is none: both
+// are nil. The matcher is nil where no room could be opened.
+func newMatch(c match.Config, p matchParts, log *slog.Logger, reg prometheus.Registerer) (*match.Tickets, *match.Matcher, error) {
+	queues := p.own
+	if c.Queues != "" {
+		more, err := match.LoadQueues(c.Queues)
+		if err != nil {
+			return nil, nil, fmt.Errorf("match.queues: %w", err)
+		}
+		queues = append(queues, more...)
+	}
+	if len(queues) == 0 {
+		return nil, nil, nil
+	}
+	tickets := match.NewTickets(match.Deps{
+		Queues: queues, Data: p.redis.Data, Keys: p.keys, Closed: p.rooms == nil,
+		Notify: p.notify, Hooks: p.hooks, Log: log, Reg: reg,
+	})
+	if p.rooms == nil {
+		log.Warn("nobody opens rooms: tickets for a match are refused")
+		return tickets, nil, nil
+	}
+	return tickets, match.NewMatcher(tickets, p.rooms, match.Nearest{}, match.DefaultTiming(), log), nil
+}

@@ -1,0 +1,180 @@
+package host
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/room"
+	"github.com/homing/homing/hub/room/directory"
+)
+
+const (
+	// maxResult bounds what a room can end with, in bytes.
+	maxResult = 64 << 10
+	// endTimeout is how long a process tries to tell the directory that a room has
+	// ended. After that the record goes when the process finds that it is not true.
+	endTimeout = time.Minute
+	endPause   = 500 * time.Millisecond
+)
+
+// Ended is the data of the event room.ended.
+type Ended struct {
+	Room    string         `json:"room"`
+	Class   string         `json:"class"`
+	Reason  string         `json:"reason"`
+	Result  jsontext.Value `json:"result,omitzero"`
+	Binary  []byte         `json:"result_base64,omitzero"` // of a room whose result is no JSON
+	TooLong bool           `json:"result_too_long,omitzero"`
+	Members []hub.UserID   `json:"members"`
+	Seconds float64        `json:"seconds"`
+}
+
+// finish takes leave of the room: its members, its record, its backend.
+func (r *running) finish() {
+	left := r.close()
+	if r.isAbandoned() {
+		r.h.met.stuck.Dec()
+		return
+	}
+	r.answerLast(left)
+	r.sendLast()
+	r.depart(&r.end)
+}
+
+// close has the room take nothing more, and returns what has waited.
+func (r *running) close() (left []input) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	left, r.inputs = r.inputs, nil
+	return left
+}
+
+// answerLast answers what came too late. Messages go after a room that has moved.
+func (r *running) answerLast(left []input) {
+	var said []input
+	for _, in := range left {
+		switch in.kind {
+		case inputSay:
+			if r.sits(in.seat) || r.move != nil {
+				said = append(said, in)
+			}
+		case inputJoin:
+			in.seat.in = nil
+			r.h.redirect(in.seat, r.id)
+		case inputGone, inputLeave, inputCommand: // r.gone tells those who wait
+		}
+	}
+	if r.move != nil && len(said) > 0 {
+		r.h.sendLate(r.id, r.move.moved, said)
+	}
+}
+
+// sendLast tells what is left to tell, after all that was told before.
+func (r *running) sendLast() {
+	if r.end.silent {
+		return
+	}
+	for r.h.deps.Standing() == hub.StandingDoubt {
+		time.Sleep(doubtPause)
+	}
+	if len(r.batch) > 0 {
+		r.hand()
+	}
+}
+
+// depart takes the room out of the host and the directory, and tells the backend.
+func (r *running) depart(end *ending) {
+	h := r.h
+	h.met.ended.WithLabelValues(string(end.why)).Inc()
+	if end.why != room.EndMoved && !end.silent {
+		r.conclude(end)
+	}
+	h.remove(r)
+	if r.record != nil {
+		r.record.close()
+	}
+	close(r.gone)
+}
+
+// remove takes r out of the host, unless another room of that id is there.
+func (h *Host) remove(r *running) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rooms[r.id] == r {
+		delete(h.rooms, r.id)
+	}
+	h.met.rooms.Set(float64(len(h.rooms)))
+}
+
+// conclude notes the end in the directory and, unless another process has done that
+// in the room's name, tells the backend.
+func (r *running) conclude(end *ending) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	rec := r.rec()
+	e := endedEvent(r, end)
+	for {
+		ended, err := r.h.deps.Directory.End(ctx, rec, string(end.why), e.Result, false)
+		switch {
+		case err == nil && ended:
+			r.h.event("room.ended", r.id, e)
+			r.h.dropCheckpoint(ctx, r.class, r.id)
+			return
+		case err == nil:
+			return
+		case !pause(ctx, endPause) || r.h.deps.Standing() == hub.StandingLost:
+			r.h.deps.Log.Warn("room: its end was not noted", "room", r.id, "err", err)
+			return
+		}
+	}
+}
+
+// pause waits, and reports false when ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+func endedEvent(r *running, end *ending) Ended {
+	e := Ended{
+		Room: r.id, Class: r.class.Name, Reason: string(end.why), Members: end.members,
+		Seconds: time.Since(r.made).Seconds(),
+	}
+	if end.why == room.EndFailed || end.why == room.EndStuck { // what it panicked with is for the log
+		r.h.deps.Log.Error("room: its logic has failed", "room", r.id, "class", r.class.Name, "reason", end.why, "failure", string(end.result))
+		return e
+	}
+	switch {
+	case len(end.result) == 0:
+	case len(end.result) > maxResult:
+		e.TooLong = true
+	case jsontext.Value(end.result).IsValid():
+		e.Result = end.result
+	default:
+		e.Binary = end.result
+	}
+	return e
+}
+
+func (h *Host) event(kind, id string, data any) {
+	if h.deps.Event != nil {
+		h.deps.Event(kind, id, data)
+	}
+}
+
+// rec is the record of the room as its owner knows it.
+func (r *running) rec() *directory.Record {
+	s := r.shown.Load()
+	return &directory.Record{
+		Room: r.id, Class: r.class.Name, Owner: r.h.deps.Process, Epoch: r.epoch.Load(), URL: r.h.cfg.URL, Made: r.made,
+		Seats: r.class.Seats, Taken: s.taken, Metadata: s.metadata,
+	}
+}

@@ -1,0 +1,635 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/call"
+	"github.com/homing/homing/hub/room"
+	"github.com/homing/homing/hub/room/asks"
+	"github.com/homing/homing/hub/room/directory"
+	"github.com/homing/homing/hub/room/remote"
+)
+
+func TestPlay(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", nil))
+	o := w.open(p, "relay", "ann", "bob")
+	ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+	if code := ann.Say([]byte(`"hello"`)); code != "" {
+		t.Fatal(code)
+	}
+	w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return slices.Equal(all, []string{`"hello"`}) })
+	if code := ann.Say([]byte(`no JSON`)); code != "" {
+		t.Fatal(code)
+	}
+	if note := w.told(p, ann, KindNotSaid); note.Code != CodeNotJSON || note.Count != 1 {
+		t.Errorf("told %+v", note)
+	}
+	rooms := w.rooms(p)
+	if err := rooms.Finish(t.Context(), o.Room, []byte(`{"winner":"ann"}`)); err != nil {
+		t.Fatal(err)
+	}
+	if note := w.told(p, bob, KindLeft); note.Why != "closed" || note.Reason != "finished" {
+		t.Errorf("told %+v", note)
+	}
+	var ended *remote.EndedError
+	w.eventually("the end is known", func() bool { return errors.As(rooms.Finish(t.Context(), o.Room, nil), &ended) })
+	if string(ended.Record.Result) != `{"winner":"ann"}` || ended.Record.Ended != "finished" {
+		t.Errorf("ended with %+v", ended.Record)
+	}
+	if e := <-p.events; e.kind != "room.created" {
+		t.Errorf("event %+v", e)
+	}
+	e := <-p.events
+	if data, ok := e.data.(Ended); !ok || string(data.Result) != `{"winner":"ann"}` || len(data.Members) != 2 {
+		t.Errorf("event %+v", e)
+	}
+	// Nothing of the room is left but the word of its end.
+	w.eventually("the room is gone", func() bool { return p.find(o.Room) == nil })
+	if n := w.master().ZCard(t.Context(), w.keys.Rooms()).Val() + w.master().Exists(t.Context(), w.keys.RoomsOf(p.id)).Val(); n != 0 {
+		t.Errorf("%d keys are left", n)
+	}
+	if note := w.told(p, p.Join(nil, "ann", o.Seats[0].Ticket, 0), KindNotIn); note.Code != CodeEnded || note.Reason != "finished" {
+		t.Errorf("told %+v", note)
+	}
+}
+
+func TestTicketsThatDoNotAdmit(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", nil))
+	o := w.open(p, "relay", "ann", "bob")
+	sign := func(x room.Ticket, key []byte) string { return x.Sign(key) }
+	hour := time.Now().Add(time.Hour).Unix()
+	for name, tc := range map[string]struct {
+		user   hub.UserID
+		ticket string
+		code   string
+	}{
+		"forged":                  {"ann", sign(room.Ticket{Room: o.Room, Epoch: 1, User: "ann", Until: hour}, []byte("another secret of 32 characters ..")), CodeBadTicket},
+		"cut off":                 {"ann", o.Seats[0].Ticket[:20], CodeBadTicket},
+		"no ticket":               {"ann", "x", CodeBadTicket},
+		"expired":                 {"ann", sign(room.Ticket{Room: o.Room, Epoch: 1, User: "ann", Until: time.Now().Unix() - 1}, secret), CodeExpiredTicket},
+		"another user's":          {"eve", o.Seats[0].Ticket, CodeOtherTicket},
+		"of a user without seat":  {"eve", sign(room.Ticket{Room: o.Room, Epoch: 1, User: "eve", Until: hour}, secret), CodeNoSeat},
+		"of a room that is not":   {"ann", sign(room.Ticket{Room: "nowhere", Epoch: 1, User: "ann", Until: hour}, secret), CodeEnded},
+		"of an epoch that is not": {"ann", sign(room.Ticket{Room: o.Room, Epoch: 9, User: "ann", Until: hour}, secret), CodeUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if note := w.told(p, p.Join(nil, tc.user, tc.ticket, 0), KindNotIn); note.Code != tc.code {
+				t.Errorf("told %+v, want %s", note, tc.code)
+			}
+		})
+	}
+	w.join(p, o, 0, 0)
+	w.join(p, o, 1, 0) // nobody was harmed
+}
+
+// TestJoinTwice has a user come with a second connection: it has the seat, and the
+// end of the first, which comes 5 s later or whenever, changes nothing.
+func TestJoinTwice(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", func(c *room.Class) { c.Grace = 0 }))
+	o := w.open(p, "relay", "ann", "bob")
+	first, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+	second := w.join(p, o, 0, 0) // the ticket is used again
+	if note := w.told(p, first, KindLeft); note.Why != whyReplaced {
+		t.Errorf("told %+v", note)
+	}
+	first.Say([]byte("1"))
+	first.Leave()
+	first.Gone()
+	second.Say([]byte("2"))
+	w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return len(all) > 0 })
+	if all, _ := heard(p, bob); !slices.Equal(all, []string{"2"}) {
+		t.Errorf("bob heard %v", all)
+	}
+	info, err := p.info(t.Context(), "", &asks.Room{Room: o.Room})
+	if err != nil || len(info.Seats) != 2 || info.Seats[0].State != "seated" {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+func TestFullRoom(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("small", func(c *room.Class) { c.Seats = 2; c.Reserve = time.Hour }))
+	o := w.open(p, "small", "ann")
+	_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{"bob", "cem"}})
+	var refused *call.Refusal
+	if !errors.As(err, &refused) || refused.Code != asks.CodeFull {
+		t.Fatalf("%v", err)
+	}
+	// Nobody has got a seat, so one is free still.
+	if _, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{"cem"}}); err != nil {
+		t.Error(err)
+	}
+	// The last seat is one player's, however many ask for it at once.
+	o = w.open(p, "small", "ann")
+	results := make(chan error, 20)
+	for i := range 20 {
+		go func() {
+			_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{hub.UserID(rune('a' + i))}})
+			results <- err
+		}()
+	}
+	given := 0
+	for range 20 {
+		if <-results == nil {
+			given++
+		}
+	}
+	if given != 1 {
+		t.Errorf("the last seat was given %d times", given)
+	}
+}
+
+func TestOpenIsBounded(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", func(c *room.Class) { c.Seats = 30; c.Reserve = time.Hour }))
+	rooms := w.rooms(p)
+	for name, o := range map[string]asks.Open{
+		"metadata":  {Room: "x", Class: "relay", Metadata: []byte(`"` + strings.Repeat("x", 1<<20) + `"`)},
+		"data":      {Room: "x", Class: "relay", Data: []byte(`"` + strings.Repeat("x", 1<<20) + `"`)},
+		"id":        {Room: "x y", Class: "relay"},
+		"users[0]":  {Room: "x", Class: "relay", Users: []hub.UserID{""}},
+		"users":     {Room: "x", Class: "relay", Users: make([]hub.UserID, 257)},
+		"no class ": {Room: "x", Class: "nonsense"},
+	} {
+		if _, err := rooms.Open(t.Context(), o); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	users := make([]hub.UserID, 30)
+	for i := range users {
+		users[i] = hub.UserID(rune('a'+i%26)) + hub.UserID(rune('a'+i/26))
+	}
+	for range 3 {
+		w.open(p, "relay", users...)
+	}
+	_, err := rooms.Open(t.Context(), asks.Open{Class: "relay", Users: users})
+	var refused *call.Refusal
+	if !errors.As(err, &refused) || refused.Code != asks.CodeTooMany {
+		t.Errorf("the seat above the limit: %v", err)
+	}
+}
+
+// TestSameID opens the same room many times at once.
+func TestSameID(t *testing.T) {
+	w := newWorld(t)
+	p, q := w.process(class("relay", nil)), w.process(class("relay", nil))
+	opened := make(chan *asks.Opened, 10)
+	for i := range 10 {
+		go func() {
+			rooms := w.rooms([]*process{p, q}[i%2])
+			o, err := rooms.Open(t.Context(), asks.Open{Room: "same", Class: "relay", Users: []hub.UserID{"ann"}})
+			if err != nil {
+				t.Error(err)
+			}
+			opened <- o
+		}()
+	}
+	var first *asks.Opened
+	fresh := 0
+	for range 10 {
+		o := <-opened
+		if o == nil {
+			continue
+		}
+		if first == nil {
+			first = o
+		}
+		if !o.Existed {
+			fresh++
+		}
+		if o.Process != first.Process || len(o.Seats) != 1 || o.Seats[0].Seat != 0 {
+			t.Errorf("%+v beside %+v", o, first)
+		}
+	}
+	if fresh != 1 {
+		t.Errorf("it was opened %d times", fresh)
+	}
+}
+
+func TestMove(t *testing.T) {
+	w := newWorld(t)
+	p, q := w.process(class("relay", nil)), w.process(class("relay", nil))
+	o := w.open(p, "relay", "ann", "bob")
+	ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+	ann.Say([]byte("1"))
+	w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return len(all) == 1 })
+	moved, err := w.rooms(q).Move(t.Context(), o.Room, "")
+	if err != nil || moved.Process != q.id || moved.Epoch != 2 {
+		t.Fatalf("%+v, %v", moved, err)
+	}
+	note := w.told(p, bob, KindMoved)
+	if note.URL != q.cfg.URL {
+		t.Errorf("told %+v", note)
+	}
+	ann.Say([]byte("2")) // ann has not read yet that the room has moved
+	_, numbers := heard(p, bob)
+	bob2 := q.Join(nil, "bob", note.Ticket, numbers[len(numbers)-1])
+	w.told(q, bob2, KindJoined)
+	ann2 := q.Join(nil, "ann", o.Seats[0].Ticket, 0) // with the ticket from before
+	w.told(q, ann2, KindJoined)
+	ann2.Say([]byte("3"))
+	w.eventually("bob hears the rest", func() bool { all, _ := heard(q, bob2); return slices.Equal(all, []string{"2", "3"}) })
+	if p.find(o.Room) != nil || q.find(o.Room) == nil {
+		t.Error("the room is not where it should be")
+	}
+	// Whoever comes to the process before is told the way.
+	if note := w.told(p, p.Join(nil, "bob", o.Seats[1].Ticket, 0), KindMoved); note.URL != q.cfg.URL || note.Epoch != 2 {
+		t.Errorf("told %+v", note)
+	}
+}
+
+// TestMoveThatFails has the room go on where it is.
+func TestMoveThatFails(t *testing.T) {
+	w := newWorld(t)
+	bad := class("bad", func(c *room.Class) { c.New = func() room.Logic { return noSnapshot{} } })
+	p, q := w.process(class("relay", nil), bad), w.process()
+	rooms := w.rooms(p)
+	gone := hub.NewProcessID() // nobody answers there
+	for name, tc := range map[string]struct {
+		class string
+		to    hub.ProcessID
+	}{
+		"to itself":                 {"relay", p.id},
+		"to a front without it":     {"relay", q.id},
+		"of logic with no snapshot": {"bad", q.id},
+		"to nobody":                 {"relay", gone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := w.open(p, tc.class, "ann", "bob")
+			ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+			_, err := p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: tc.to})
+			var refused *call.Refusal
+			if !errors.As(err, &refused) || refused.Code != asks.CodeMove {
+				t.Errorf("%v", err)
+			}
+			ann.Say([]byte("1"))
+			w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return len(all) == 1 })
+			if tc.to == gone { // who was asked may wake up: the room is not for it any more
+				rec, err := directory.New(w.r, w.keys).Find(t.Context(), o.Room)
+				if err != nil || rec.Owner != p.id || rec.Epoch != 2 {
+					t.Errorf("%+v, %v", rec, err)
+				}
+			}
+			if err := rooms.Close(t.Context(), o.Room); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+type noSnapshot struct{ room.Plain }
+
+func (noSnapshot) Snapshot() ([]byte, error) { return nil, nil }
+
+// TestLogicThatDoesNotReturn ends its room, and no other.
+func TestLogicThatDoesNotReturn(t *testing.T) {
+	w := newWorld(t)
+	release := make(chan struct{})
+	defer close(release)
+	stuck := class("stuck", func(c *room.Class) { c.New = func() room.Logic { return blocks{until: release} } })
+	p := w.process(stuck, class("relay", nil))
+	o, other := w.open(p, "stuck", "ann", "bob"), w.open(p, "relay", "ann", "bob")
+	ann := w.join(p, o, 0, 0)
+	a, b := w.join(p, other, 0, 0), w.join(p, other, 1, 0)
+	ann.Say([]byte("1"))
+	a.Say([]byte("1"))
+	w.eventually("the others play on", func() bool { all, _ := heard(p, b); return len(all) == 1 })
+	if note := w.told(p, ann, KindLeft); note.Why != "closed" || note.Reason != "stuck" {
+		t.Errorf("told %+v", note)
+	}
+	w.eventually("it is said to have ended", func() bool {
+		rec, err := directory.New(w.r, w.keys).Find(t.Context(), o.Room)
+		return err == nil && rec.Ended == "stuck" && p.find(o.Room) == nil
+	})
+	if len(ann.Say([]byte("2"))) == 0 {
+		t.Error("a room that has ended takes messages")
+	}
+}
+
+type blocks struct {
+	room.Plain
+	until chan struct{}
+}
+
+func (b blocks) Message(*room.Table, room.Member, []byte) { <-b.until }
+
+func TestLogicThatPanics(t *testing.T) {
+	w := newWorld(t)
+	bad := class("bad", func(c *room.Class) { c.New = func() room.Logic { return panics{} } })
+	p := w.process(bad, class("relay", nil))
+	o, other := w.open(p, "bad", "ann", "bob"), w.open(p, "relay", "ann", "bob")
+	ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+	a, b := w.join(p, other, 0, 0), w.join(p, other, 1, 0)
+	<-p.events
+	<-p.events
+	ann.Say([]byte("1"))
+	for _, s := range []*Seat{ann, bob} {
+		if note := w.told(p, s, KindLeft); note.Why != "closed" || note.Reason != "failed" {
+			t.Errorf("told %+v", note)
+		}
+	}
+	if e := <-p.events; e.kind != "room.ended" || e.data.(Ended).Reason != "failed" {
+		t.Errorf("event %+v", e)
+	}
+	a.Say([]byte("1"))
+	w.eventually("the others play on", func() bool { all, _ := heard(p, b); return len(all) == 1 })
+}
+
+type panics struct{ room.Plain }
+
+func (panics) Message(*room.Table, room.Member, []byte) { panic("a fault of the game") }
+
+// TestLogicThatTakesThreeTicks has ticks left out, and none run behind.
+func TestLogicThatTakesThreeTicks(t *testing.T) {
+	w := newWorld(t)
+	slow := class("slow", func(c *room.Class) { c.New = func() room.Logic { return &takesLong{} } })
+	p := w.process(slow)
+	o := w.open(p, "slow", "ann")
+	ann := w.join(p, o, 0, 0)
+	time.Sleep(time.Second)
+	info, err := p.info(t.Context(), "", &asks.Room{Room: o.Room})
+	if err != nil || info.Overruns < info.Ticks || info.Tick < 30 || info.Tick != info.Ticks+info.Overruns {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if frames := len(p.outbox.of(ann)); frames > 30 {
+		t.Errorf("%d frames in a second of ticks that take 60 ms", frames)
+	}
+}
+
+type takesLong struct{ room.Plain }
+
+func (*takesLong) Tick(t *room.Table) {
+	time.Sleep(60 * time.Millisecond)
+	t.Set(room.Everyone(), "tick", []byte("1"))
+}
+
+// TestConnectionsThatAreBehind leaves ticks out as long as the sockets have not
+// taken the last one.
+func TestConnectionsThatAreBehind(t *testing.T) {
+	w := newWorld(t)
+	busy := class("busy", func(c *room.Class) { c.New = func() room.Logic { return counts{} } })
+	p := w.process(busy)
+	o := w.open(p, "busy", "ann")
+	w.join(p, o, 0, 0)
+	p.outbox.hold()
+	time.Sleep(500 * time.Millisecond)
+	p.outbox.mu.Lock()
+	held := p.outbox.held
+	p.outbox.holds = false
+	p.outbox.mu.Unlock()
+	if len(held) != 1 {
+		t.Fatalf("%d batches wait for the sockets", len(held))
+	}
+	before := p.outbox.frames
+	held[0].Done()
+	w.eventually("the room goes on", func() bool {
+		p.outbox.mu.Lock()
+		defer p.outbox.mu.Unlock()
+		return p.outbox.frames > before+3
+	})
+	info, err := p.info(t.Context(), "", &asks.Room{Room: o.Room})
+	if err != nil || info.Overruns < 10 {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+type counts struct{ room.Plain }
+
+func (counts) Tick(t *room.Table) { t.Set(room.Everyone(), "n", []byte("1")) }
+
+// TestStanding has a process that may have been taken for dead say nothing.
+func TestStanding(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("busy", func(c *room.Class) { c.New = func() room.Logic { return counts{} } }))
+	o := w.open(p, "busy", "ann")
+	ann := w.join(p, o, 0, 0)
+	p.standing.Store(uint32(hub.StandingDoubt))
+	time.Sleep(100 * time.Millisecond)
+	before := len(p.outbox.of(ann))
+	time.Sleep(300 * time.Millisecond)
+	if n := len(p.outbox.of(ann)) - before; n > 0 {
+		t.Errorf("%d frames in doubt", n)
+	}
+	p.standing.Store(uint32(hub.StandingGood))
+	w.eventually("frames come again", func() bool { return len(p.outbox.of(ann)) > before })
+	p.standing.Store(uint32(hub.StandingLost))
+	time.Sleep(100 * time.Millisecond)
+	before = len(p.outbox.of(ann))
+	time.Sleep(300 * time.Millisecond)
+	if n := len(p.outbox.of(ann)) - before; n > 0 {
+		t.Errorf("%d frames after the death was declared", n)
+	}
+}
+
+// TestOwnerDies has rooms of a dead process go on from their checkpoints, and end
+// where they have none.
+func TestOwnerDies(t *testing.T) {
+	w := newWorld(t)
+	saved := class("saved", func(c *room.Class) { c.Checkpoint = time.Second; c.Grace = time.Minute })
+	plain := class("plain", nil)
+	p, q := w.process(saved, plain), w.process(saved, plain)
+	o, lost := w.open(p, "saved", "ann", "bob"), w.open(p, "plain", "cem")
+	ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+	w.join(p, lost, 0, 0)
+	ann.Say([]byte("1"))
+	w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return len(all) == 1 })
+	w.eventually("it is saved with that", func() bool {
+		b, err := p.deps.Store.Load(t.Context(), o.Room)
+		return err == nil && strings.Contains(string(b), `"next":2`)
+	})
+	w.dies(p)
+	w.eventually("it goes on elsewhere", func() bool { return q.find(o.Room) != nil })
+	w.eventually("the other room is said to be lost", func() bool {
+		s := q.Join(nil, "cem", lost.Seats[0].Ticket, 0)
+		w.eventually("told", func() bool { return len(q.outbox.of(s)) > 0 })
+		told := q.outbox.of(s)[0]
+		return told.Kind == KindNotIn && told.Note.Code == CodeEnded && told.Note.Reason == "lost"
+	})
+	bob2, ann2 := w.join(q, o, 1, 1), w.join(q, o, 0, 0)
+	ann2.Say([]byte("2"))
+	w.eventually("bob hears the rest", func() bool { all, _ := heard(q, bob2); return slices.Equal(all, []string{"2"}) })
+	var kinds []string
+	for len(kinds) < 2 {
+		e := <-q.events
+		kinds = append(kinds, e.kind)
+	}
+	if slices.Sort(kinds); !slices.Equal(kinds, []string{"room.ended", "room.moved"}) {
+		t.Errorf("events %v", kinds)
+	}
+	// The owner before wakes: what it does in the room's name comes to nothing.
+	d := directory.New(w.r, w.keys)
+	if ended, err := d.End(t.Context(), &directory.Record{Room: o.Room, Owner: p.id, Epoch: 1}, "finished", nil, false); ended || err != nil {
+		t.Errorf("the owner before has ended the room: %v", err)
+	}
+	w.eventually("the dead is forgotten", func() bool {
+		owners, err := d.Owners(t.Context())
+		return err == nil && !slices.Contains(owners, p.id)
+	})
+}
+
+// TestTwoOwners has a room found to be another's end here without a word, but for
+// where it is.
+func TestTwoOwners(t *testing.T) {
+	w := newWorld(t)
+	p, q := w.process(class("relay", nil)), w.process(class("relay", nil))
+	o := w.open(p, "relay", "ann")
+	ann := w.join(p, o, 0, 0)
+	d := directory.New(w.r, w.keys)
+	if _, err := d.TakeOver(t.Context(), &directory.Record{Room: o.Room, Owner: p.id, Epoch: 1}, q.id, q.cfg.URL, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rooms(p).Finish(t.Context(), o.Room, nil); err == nil {
+		t.Error("a room that nobody runs was finished")
+	}
+	if note := w.told(p, ann, KindMoved); note.URL != q.cfg.URL {
+		t.Errorf("told %+v", note)
+	}
+	<-p.events
+	select {
+	case e := <-p.events:
+		t.Errorf("event %+v", e)
+	default:
+	}
+	// The process that is said to own it does not know it: the record goes.
+	w.eventually("the record is struck", func() bool {
+		rec, err := d.Find(t.Context(), o.Room)
+		return err == nil && rec.Ended == "lost"
+	})
+}
+
+// TestRecordLost has what a failover has lost written again.
+func TestRecordLost(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", nil))
+	o := w.open(p, "relay", "ann")
+	if err := w.master().Del(t.Context(), w.keys.Room(o.Room), w.keys.Rooms(), w.keys.RoomsOf(p.id), w.keys.RoomOwners()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	d := directory.New(w.r, w.keys)
+	w.eventually("the record is there again", func() bool {
+		rec, err := d.Find(t.Context(), o.Room)
+		rooms, _, listErr := d.List(t.Context(), "", 10, "")
+		return err == nil && rec.Owner == p.id && rec.Epoch == 1 && listErr == nil && len(rooms) == 1
+	})
+}
+
+func TestDrain(t *testing.T) {
+	w := newWorld(t)
+	p, q := w.process(class("relay", nil), class("here", nil)), w.process(class("relay", nil))
+	o, here := w.open(p, "relay", "ann"), w.open(p, "here", "bob")
+	ann, bob := w.join(p, o, 0, 0), w.join(p, here, 0, 0)
+	p.stop()
+	<-p.done
+	if note := w.told(p, ann, KindMoved); note.URL != q.cfg.URL || q.find(o.Room) == nil {
+		t.Errorf("told %+v", note)
+	}
+	if note := w.told(p, bob, KindLeft); note.Reason != "lost" { // no other front has that class
+		t.Errorf("told %+v", note)
+	}
+	if n := w.master().ZScore(context.Background(), w.keys.RoomOffers(), string(p.id)).Err(); n == nil {
+		t.Error("the process still offers itself")
+	}
+}
+
+func TestRecord(t *testing.T) {
+	w := newWorld(t)
+	c := class("relay", nil)
+	p := w.process(c)
+	o := w.open(p, "relay", "ann", "bob")
+	ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+	ann.Say([]byte("1"))
+	w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return len(all) == 1 })
+	if err := w.rooms(p).Finish(t.Context(), o.Room, []byte("2")); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the room is gone", func() bool { return p.find(o.Room) == nil })
+	files, err := filepath.Glob(filepath.Join(p.cfg.RecordDir, o.Room+"-*.ndjson"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	f, err := os.Open(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // it was read
+	var again replayed
+	if r, err := room.Replay(f, c, &again); err != nil || r.Ended() != room.EndFinished || string(again.result) != "2" {
+		t.Errorf("%v, %v, %q", r, err, again.result)
+	}
+	var first []string
+	for _, x := range p.outbox.of(bob) {
+		if x.Kind == KindFrame {
+			first = append(first, string(x.Frame))
+		}
+	}
+	if !slices.Equal(first, again.frames) {
+		t.Errorf("bob read %q, and replayed %q", first, again.frames)
+	}
+}
+
+type replayed struct {
+	frames []string // of seat 1
+	result []byte
+}
+
+func (r *replayed) Frame(seat int, frame []byte) {
+	if seat == 1 {
+		r.frames = append(r.frames, string(frame))
+	}
+}
+func (*replayed) Left(int, room.Member, room.LeaveReason, string) {}
+func (r *replayed) Ended(_ room.EndReason, result []byte)         { r.result = result }
+
+// TestFloods bounds what waits for a room, and what one member says, with the others
+// unharmed.
+func TestFloods(t *testing.T) {
+	w := newWorld(t)
+	var got atomic.Int64
+	c := class("relay", func(c *room.Class) {
+		c.MemberRate = 10
+		c.New = func() room.Logic { return &tallies{got: &got} }
+	})
+	p := w.process(c)
+	o := w.open(p, "relay", "ann", "bob")
+	ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
+	refused := 0
+	for range 20_000 {
+		if ann.Say([]byte(`"flood"`)) == CodeTooMuch {
+			refused++
+		}
+	}
+	bob.Say([]byte("1"))
+	w.told(p, ann, KindNotSaid)
+	if refused == 0 || got.Load() > 100 {
+		t.Errorf("%d refused at once, %d taken", refused, got.Load())
+	}
+	told := 0
+	for _, x := range p.outbox.of(ann) {
+		if x.Kind == KindNotSaid {
+			told++
+		}
+	}
+	if told > 50 {
+		t.Errorf("told of %d refusals", told)
+	}
+	w.eventually("bob is heard", func() bool { bob.Say([]byte("1")); return got.Load() > 1 })
+}
+
+type tallies struct {
+	room.Plain
+	got *atomic.Int64
+}
+
+func (c *tallies) Message(*room.Table, room.Member, []byte) { c.got.Add(1) }
