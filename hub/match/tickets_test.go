@@ -402,7 +402,7 @@ func (w *walker) lapse(ctx context.Context) {
 			w.client().ZAdd(ctx, w.b.keys[claimsKey], redis.Z{Score: 1, Member: m})
 		}
 	}
-	reply, err := w.b.shelf.run(ctx, dueScript, tended, 60_000)
+	reply, err := w.b.shelf.run(ctx, dueScript, tended, 60_000, 60_000)
 	w.must(err)
 	w.tell.ended(ctx, w.b.Queue, list(part(list(reply), 3)))
 }
