@@ -36,6 +36,7 @@ type queueSpec struct {
 	Heartbeat  span       `yaml:"heartbeat"`
 	Accept     span       `yaml:"accept"`
 	MaxTickets int        `yaml:"max_tickets"`
+	ByPlayers  bool       `yaml:"by_players"`
 }
 
 type stepSpec struct {
@@ -125,6 +126,7 @@ func (s *queueSpec) queue() *Queue {
 		Name: s.Name, Mode: s.Mode, Class: s.Class, Teams: s.Teams, TeamSize: s.TeamSize,
 		Parties: s.Parties, Labels: s.Labels, Expire: cmp.Or(time.Duration(s.Expire), DefaultExpire),
 		Heartbeat: time.Duration(s.Heartbeat), Accept: time.Duration(s.Accept), MaxTickets: s.MaxTickets,
+		ByPlayers: s.ByPlayers,
 	}
 	for _, step := range s.Steps {
 		q.Steps = append(q.Steps, Step{After: time.Duration(step.After), Window: step.Window, Players: step.Players, AnyLabel: step.AnyLabel})

@@ -63,6 +63,9 @@ type Queue struct {
 	// Accept is how long players have to accept a match before its room is opened;
 	// 0: they are not asked.
 	Accept time.Duration
+	// ByPlayers has players ask for a match themselves, with a rating of their own
+	// word; else their backend asks for them.
+	ByPlayers bool
 	// MaxTickets is how many may wait at a time; 0: DefaultMaxTickets. Their bytes
 	// are bounded by it too.
 	MaxTickets int

@@ -75,8 +75,9 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	d.front.Rooms.URL = "ws://" + reachable(c.FrontListen) + "/ws"
 	d.front.Rooms.DrainTimeout = devDrain
 	d.api.queues = []*match.Queue{{
-		Name: devQueue, Class: devQueue, Teams: 2, TeamSize: 1, Steps: []match.Step{{}}, Expire: match.DefaultExpire,
+		Name: devQueue, Class: devQueue, Teams: 2, TeamSize: 1, Steps: []match.Step{{}}, Expire: match.DefaultExpire, ByPlayers: true,
 	}}
+	d.front.queues = d.api.queues
 	d.front.Lease.Isolation = 0 // the worker is the whole server
 	f.DrainWindow, f.DrainTimeout, f.CloseTimeout = devDrain, devDrain, devDrain
 	return d, nil

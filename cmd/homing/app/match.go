@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/homing/homing/front"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/match"
@@ -24,6 +25,31 @@ type matchParts struct {
 	hooks  match.Hooks // nil: no backend is told
 	rooms  match.Rooms // nil: no matches are made, and tickets are refused
 	own    []*match.Queue
+}
+
+// queues are those of the file and those of the program.
+func (p *matchParts) queues(c match.Config) ([]*match.Queue, error) {
+	if c.Queues == "" {
+		return p.own, nil
+	}
+	queues, err := match.LoadQueues(c.Queues)
+	if err != nil {
+		return nil, fmt.Errorf("match.queues: %w", err)
+	}
+	return append(queues, p.own...), nil
+}
+
+// newLobby is where the players of a front worker wait for matches; nil: there is
+// no matchmaking.
+func newLobby(back *background, c match.Config, p matchParts, log *slog.Logger, reg prometheus.Registerer) (front.Lobby, error) {
+	queues, err := p.queues(c)
+	if err != nil || len(queues) == 0 {
+		return nil, err
+	}
+	tickets := match.NewTickets(match.Deps{Queues: queues, Data: p.redis.Data, Keys: p.keys, Hooks: p.hooks, Log: log, Reg: reg})
+	lobby := match.NewLobby(tickets, log)
+	back.run("lobby", lobby.Run)
+	return lobby, nil
 }
 
 // matchRooms opens the rooms of matches in the processes that run rooms.
@@ -71,16 +97,9 @@ func (h matchHooks) Publish(kind, subject string, data any) bool {
 // newMatch puts matchmaking together. Without a file of queues there is none: both
 // are nil. The matcher is nil where no room could be opened.
 func newMatch(c match.Config, p matchParts, log *slog.Logger, reg prometheus.Registerer) (*match.Tickets, *match.Matcher, error) {
-	queues := p.own
-	if c.Queues != "" {
-		more, err := match.LoadQueues(c.Queues)
-		if err != nil {
-			return nil, nil, fmt.Errorf("match.queues: %w", err)
-		}
-		queues = append(queues, more...)
-	}
-	if len(queues) == 0 {
-		return nil, nil, nil
+	queues, err := p.queues(c)
+	if err != nil || len(queues) == 0 {
+		return nil, nil, err
 	}
 	tickets := match.NewTickets(match.Deps{
 		Queues: queues, Data: p.redis.Data, Keys: p.keys, Closed: p.rooms == nil,

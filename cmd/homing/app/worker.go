@@ -18,6 +18,7 @@ import (
 	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/layout"
 	"github.com/homing/homing/hub/lease"
+	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/notify"
 	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/hub/rights"
@@ -39,8 +40,10 @@ type frontConfig struct {
 	Lease lease.Config  `embed:"" prefix:"lease-" group:"Lease"`
 	Rooms host.Config   `embed:"" prefix:"room-" group:"Rooms"`
 	Hook  hook.Config   `embed:"" group:"Hooks"`
+	Match match.Config  `embed:"" prefix:"match-" group:"Matchmaking"`
 
-	own ownClasses
+	own    ownClasses
+	queues []*match.Queue // beside those of the file
 }
 
 // Validate checks every part before anything is started.
@@ -86,12 +89,17 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 	if err != nil {
 		return nil, fmt.Errorf("rooms: %w", err)
 	}
+	lobby, err := newLobby(back, c.Match, matchParts{redis: r, keys: keys, hooks: matchHooks{events}, own: c.queues}, log, reg)
+	if err != nil {
+		return nil, err
+	}
 	w, err := front.NewWorker(c.Front, listeners, front.Deps{
 		Process:  self.ID,
 		Auth:     verifier,
 		Presence: registrar,
 		Standing: standing.Now,
 		Inbox:    box,
+		Lobby:    lobby,
 		Rooms:    rooms.rooms(),
 		Log:      log,
 		Registry: reg,
