@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -431,4 +432,50 @@ func withTimeout(tb testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), d)
 	tb.Cleanup(cancel)
 	return ctx
+}
+
+// TestALobby: the tickets of those who are here live on, those of others are lost; the
+// ticket may be a party's that a backend has made.
+func TestALobby(t *testing.T) {
+	q := squads()
+	q.ByPlayers = true
+	q.Heartbeat = 300 * time.Millisecond // no Validate would take it
+	h := newHall(t, q)
+	l := NewLobby(h.Tickets, slog.New(slog.DiscardHandler))
+	ctx := t.Context()
+	party := &Ticket{ID: "squads:party", Players: []hub.UserID{"bob", "cleo"}}
+	if _, _, err := h.Put(ctx, "squads", party, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []hub.UserID{"ann", "cleo", "dora"} {
+		if err := l.Wait(ctx, "squads", u, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Gone("squads", "dora")
+	stop := h.start(bad(func(*Queue, []*Ticket, []*Backfill) []Match { return nil }))
+	for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		for queue, users := range l.byQueue() {
+			if err := l.beat(ctx, queue, users); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if c := h.counted("squads"); c.Waiting != 2 || c.Ended[Lost] != 1 || len(l.waiting) != 2 {
+		t.Errorf("%+v, %d here", c, len(l.waiting))
+	}
+	stop()
+	if err := l.Leave(ctx, "squads", "cleo"); err != nil {
+		t.Error(err)
+	}
+	if s := h.status(party.ID); s != Canceled || len(l.waiting) != 1 {
+		t.Errorf("the party's is %s, %d here", s, len(l.waiting))
+	}
+	if _, err := h.Cancel(ctx, l.waiting[waiter{"squads", "ann"}].ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.beat(ctx, "squads", []hub.UserID{"ann"}); err != nil || len(l.waiting) != 0 {
+		t.Errorf("%v, %d here", err, len(l.waiting))
+	}
+	h.balanced("squads")
 }
