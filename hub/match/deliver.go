@@ -138,7 +138,7 @@ func (b *desk) record(ctx context.Context, found []*Found) (stood []*Found) {
 	calls := make([][]any, len(found))
 	for i, f := range found {
 		what, _ := json.Marshal(f) // strings and numbers always marshal
-		calls[i] = []any{f.Match, b.timing.Claim.Milliseconds(), what}
+		calls[i] = []any{f.Match, b.timing.told().Milliseconds(), what}
 	}
 	replies, err := b.copied(ctx, recordScript, calls...)
 	if err != nil {

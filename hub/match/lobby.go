@@ -115,32 +115,41 @@ func (l *Lobby) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		for queue, all := range l.byQueue() {
-			if err := l.beat(ctx, queue, all); err != nil && ctx.Err() == nil {
-				l.log.Warn("match: tickets were not kept alive", "queue", queue, "tickets", len(all), "err", err)
+		for queue, users := range l.byQueue() {
+			if err := l.beat(ctx, queue, users); err != nil && ctx.Err() == nil {
+				l.log.Warn("match: tickets were not kept alive", "queue", queue, "players", len(users), "err", err)
 			}
 		}
 	}
 }
 
-func (l *Lobby) byQueue() map[string][]*Ticket {
+func (l *Lobby) byQueue() map[string][]hub.UserID {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := make(map[string][]*Ticket)
-	for w, x := range l.waiting {
-		all[w.queue] = append(all[w.queue], x)
+	all := make(map[string][]hub.UserID)
+	for w := range l.waiting {
+		all[w.queue] = append(all[w.queue], w.user)
 	}
 	return all
 }
 
-// beat shows that the players of tickets are here, and forgets those that have
-// ended.
-func (l *Lobby) beat(ctx context.Context, queue string, all []*Ticket) error {
+// beat shows that players are here, and forgets those whose tickets have ended. A
+// ticket may be a party's, of which others are here, too.
+func (l *Lobby) beat(ctx context.Context, queue string, users []hub.UserID) error {
+	l.mu.Lock()
+	var here []hub.UserID
+	var all []*Ticket
+	for _, u := range users {
+		if x := l.waiting[waiter{queue, u}]; x != nil {
+			here, all = append(here, u), append(all, x)
+		}
+	}
+	l.mu.Unlock()
 	signs, err := l.tickets.Beat(ctx, queue, all)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, s := range signs {
-		w := waiter{queue, all[i].Players[0]}
+		w := waiter{queue, here[i]}
 		if s.Status.Ended() && l.waiting[w] == all[i] {
 			delete(l.waiting, w)
 		}

@@ -19,17 +19,21 @@ type Timing struct {
 	Lease time.Duration // how long a process that says nothing has a queue
 	Claim time.Duration // how long a claim stands
 	Open  time.Duration // how long a room may take to open
-	Tell  time.Duration // how long the players of a match may take to be told
+	Tell  time.Duration // how long the players of a match may take to be told once its room is recorded
 }
 
-// DefaultTiming is the timing of every server. Opening a room, recording it and
-// telling the players take less than the claim stands.
+// DefaultTiming is the timing of every server. Opening a room and recording it take
+// less than the claim stands.
 func DefaultTiming() Timing {
 	return Timing{
 		Round: 250 * time.Millisecond, Idle: time.Second, Lease: 2 * time.Second,
-		Claim: 15 * time.Second, Open: 5 * time.Second, Tell: 5 * time.Second,
+		Claim: 15 * time.Second, Open: 5 * time.Second, Tell: 3 * time.Second,
 	}
 }
+
+// told is after how long somebody else tells the players of a match whose room is
+// recorded, if it was not finished: soon, for their seats are reserved for a while only.
+func (t *Timing) told() time.Duration { return t.Tell * 3 / 2 }
 
 const (
 	//bound:match-deliveries

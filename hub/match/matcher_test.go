@@ -509,6 +509,9 @@ func TestPoint4AKilledNode(t *testing.T) {
 func TestPoint4AnotherTakesOver(t *testing.T) {
 	h := newHall(t, duel())
 	lease := DefaultTiming().Lease
+	if timing := DefaultTiming(); timing.told() < timing.Tell+time.Second || timing.told() > 5*time.Second || timing.Claim < timing.Open+2*writePatience {
+		t.Errorf("%+v", timing)
+	}
 	if lease+lease/4 > 3*time.Second {
 		t.Errorf("a lease of %v, looked at every %v", lease, lease/4)
 	}

@@ -75,7 +75,7 @@ func (b *desk) tend(ctx context.Context) error {
 		return nil
 	}
 	return b.sweep(func() (more bool, err error) {
-		reply, err := b.shelf.run(ctx, dueScript, free*batch, b.timing.Claim.Milliseconds())
+		reply, err := b.shelf.run(ctx, dueScript, free*batch, b.timing.Claim.Milliseconds(), b.timing.told().Milliseconds())
 		if err != nil {
 			return false, fmt.Errorf("look after the matches of queue %s: %w", b.Name, err)
 		}

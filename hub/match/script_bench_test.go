@@ -107,9 +107,9 @@ func (h *hall) life(b *testing.B, l *desk, parties, size, matches int) func(func
 				must(nil, err)
 			}
 		}) && yield("claim", func() { claim("lapsed") }) && func() bool { lapse(ctx); return true }() &&
-			yield("due", func() { must(l.shelf.run(ctx, dueScript, 448, 60_000)) }) && func() bool {
+			yield("due", func() { must(l.shelf.run(ctx, dueScript, 448, 60_000, 60_000)) }) && func() bool {
 			for range matches/100 + 1 {
-				must(l.shelf.run(ctx, dueScript, 448, 60_000))
+				must(l.shelf.run(ctx, dueScript, 448, 60_000, 60_000))
 			}
 			claim("m")
 			return true

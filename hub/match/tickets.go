@@ -118,7 +118,8 @@ func (t *Tickets) Put(ctx context.Context, queue string, x *Ticket, beats bool) 
 			return t.fresh(ctx, l, x), true, nil
 		}
 		s, err := t.get(ctx, l, sign.ID)
-		if !errors.Is(err, ErrNoTicket) {
+		inTheWay := sign.ID == x.ID || err != nil || !s.Status.Ended()
+		if inTheWay && !errors.Is(err, ErrNoTicket) {
 			return s, false, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -12,6 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/redisx/embedded"
+	"github.com/homing/homing/redisx/redistest"
 )
 
 func TestATicketWaitsAndEnds(t *testing.T) {
@@ -38,6 +41,46 @@ func TestATicketWaitsAndEnds(t *testing.T) {
 	}
 	if s, made, err := h.tryPut("duel", 1, "ann"); err != nil || made || s.Status != Canceled {
 		t.Errorf("an id that was used: %+v, %v, %v", s, made, err)
+	}
+}
+
+// TestTheStandIn: the Redis of homing dev where none is installed does all of it.
+func TestTheStandIn(t *testing.T) {
+	url, stop, err := embedded.StartInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	asking, short := duel(), duel()
+	asking.Name, asking.Accept = "asking", time.Minute
+	short.Name, short.Expire = "short", 50*time.Millisecond
+	h := openHall(t, redistest.Config(t, url), duel(), asking, short)
+	ctx := t.Context()
+	for _, q := range []string{"duel", "asking"} {
+		h.put(q, 0, "ann")
+		h.put(q, 0, "bob")
+		h.put(q, 5000, "cleo")
+	}
+	h.put("short", 0, "ann")
+	if err := h.Lack(ctx, "duel", &Backfill{Room: "r", Epoch: 1, Rating: 5000, Free: []int{1, 0}}); err != nil {
+		t.Fatal(err)
+	}
+	h.start(nil)
+	eventually(t, "all are matched, one in the room that lacks a player", func() bool {
+		return h.status("duel:ann") == Matched && h.status("duel:cleo") == Matched && h.status("short:ann") == Expired
+	})
+	eventually(t, "two are asked", func() bool { return h.status("asking:ann") == Offered && h.status("asking:bob") == Offered })
+	if err := errors.Join(h.Accept(ctx, "asking:ann", "", true), h.Accept(ctx, "asking:bob", "bob", false)); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := h.Cancel(ctx, "asking:cleo"); err != nil || s.Status != Canceled {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if h.status("asking:ann") == Matched || h.status("asking:bob") != Declined {
+		t.Errorf("ann's is %s, bob's %s", h.status("asking:ann"), h.status("asking:bob"))
+	}
+	for _, q := range []string{"duel", "asking", "short"} {
+		h.balanced(q)
 	}
 }
 
@@ -360,7 +403,7 @@ func (w *walker) lapse(ctx context.Context) {
 			w.client().ZAdd(ctx, w.b.keys[claimsKey], redis.Z{Score: 1, Member: m})
 		}
 	}
-	reply, err := w.b.shelf.run(ctx, dueScript, tended, 60_000)
+	reply, err := w.b.shelf.run(ctx, dueScript, tended, 60_000, 60_000)
 	w.must(err)
 	w.tell.ended(ctx, w.b.Queue, list(part(list(reply), 3)))
 }
@@ -389,4 +432,50 @@ func withTimeout(tb testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(tb.Context(), d)
 	tb.Cleanup(cancel)
 	return ctx
+}
+
+// TestALobby: the tickets of those who are here live on, those of others are lost; the
+// ticket may be a party's that a backend has made.
+func TestALobby(t *testing.T) {
+	q := squads()
+	q.ByPlayers = true
+	q.Heartbeat = 300 * time.Millisecond // no Validate would take it
+	h := newHall(t, q)
+	l := NewLobby(h.Tickets, slog.New(slog.DiscardHandler))
+	ctx := t.Context()
+	party := &Ticket{ID: "squads:party", Players: []hub.UserID{"bob", "cleo"}}
+	if _, _, err := h.Put(ctx, "squads", party, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range []hub.UserID{"ann", "cleo", "dora"} {
+		if err := l.Wait(ctx, "squads", u, 0, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Gone("squads", "dora")
+	stop := h.start(bad(func(*Queue, []*Ticket, []*Backfill) []Match { return nil }))
+	for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		for queue, users := range l.byQueue() {
+			if err := l.beat(ctx, queue, users); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if c := h.counted("squads"); c.Waiting != 2 || c.Ended[Lost] != 1 || len(l.waiting) != 2 {
+		t.Errorf("%+v, %d here", c, len(l.waiting))
+	}
+	stop()
+	if err := l.Leave(ctx, "squads", "cleo"); err != nil {
+		t.Error(err)
+	}
+	if s := h.status(party.ID); s != Canceled || len(l.waiting) != 1 {
+		t.Errorf("the party's is %s, %d here", s, len(l.waiting))
+	}
+	if _, err := h.Cancel(ctx, l.waiting[waiter{"squads", "ann"}].ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.beat(ctx, "squads", []hub.UserID{"ann"}); err != nil || len(l.waiting) != 0 {
+		t.Errorf("%v, %d here", err, len(l.waiting))
+	}
+	h.balanced("squads")
 }

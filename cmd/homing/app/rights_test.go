@@ -26,7 +26,7 @@ import (
 // administrator stands beside them, for whom the default user is off already.
 func users(t *testing.T, file string) []string {
 	t.Helper()
-	text, err := os.ReadFile("../../deploy/redis/" + file)
+	text, err := os.ReadFile("../../../deploy/redis/" + file)
 	if err != nil {
 		t.Fatal(err)
 	}

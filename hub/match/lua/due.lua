@@ -3,6 +3,7 @@
 -- KEYS     as queue.lua
 -- ARGV[1]  how many at most
 -- ARGV[2]  how long a claim stands, in milliseconds
+-- ARGV[3]  how long players may take to be told, in milliseconds
 -- Returns {tickets given back, open, announce, told, more}. open are matches that all of
 -- their players have accepted: id and plan, one after the other; announce those
 -- whose room is recorded: id and what their players are told. Both are the caller's
@@ -32,7 +33,7 @@ for _, id in ipairs(over) do
   end
   local m = redis.call('HMGET', matches .. id, 'phase', 'plan', 'found', 'yes', 'n', 'tickets')
   if m[1] == 'r' then
-    redis.call('ZADD', claims, now + tonumber(ARGV[2]), id)
+    redis.call('ZADD', claims, now + tonumber(ARGV[3]), id)
     announce[#announce + 1] = id
     announce[#announce + 1] = m[3]
   elseif m[1] == 'a' and m[4] == m[5] then

@@ -3,7 +3,7 @@
 --
 -- KEYS     as queue.lua
 -- ARGV[1]  the match's id
--- ARGV[2]  how long the claim stands from now on, in milliseconds
+-- ARGV[2]  how long its players may take to be told, in milliseconds
 -- ARGV[3]  what its players are told
 -- Returns 1 when a room is recorded, also when it was before; else 0.
 begin()
