@@ -30,7 +30,7 @@ const (
 )
 
 // Handler carries out what another process asks for. Several may run at once. body
-// is the handler's. Errors that are a *Refusal, a *hub.FieldError or wrap
+// is the handler's. Errors that are a *RefusalError, a *hub.FieldError or wrap
 // hub.ErrUnavailable reach the asker as such, others as text.
 type Handler func(ctx context.Context, from hub.ProcessID, body []byte) (answer []byte, err error)
 
@@ -194,19 +194,19 @@ func (p *Peer) serve(ctx context.Context, sender Sender, a *ask) {
 func (p *Peer) carryOut(ctx context.Context, a *ask) (answer []byte, err error) {
 	h := p.methods[a.method]
 	if h == nil {
-		return nil, &Refusal{Code: codeUnknown, Detail: a.method}
+		return nil, &RefusalError{Code: codeUnknown, Detail: a.method}
 	}
 	defer func() {
 		if v := recover(); v != nil {
 			p.log.Error("call: a handler panicked", "method", a.method, "panic", v, "stack", string(debug.Stack()))
-			err = &Refusal{Code: codeFailed, Detail: "a handler panicked"}
+			err = &RefusalError{Code: codeFailed, Detail: "a handler panicked"}
 		}
 	}()
 	return h(ctx, a.from, a.body)
 }
 
 // Ask has the process to carry out a method, and returns its answer. It blocks
-// until then, at most until ctx ends, or for 30 s. The error is a *Refusal, or
+// until then, at most until ctx ends, or for 30 s. The error is a *RefusalError, or
 // wraps ErrNoAnswer or hub.ErrUnavailable.
 func (p *Peer) Ask(ctx context.Context, to hub.ProcessID, method string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPatience)
@@ -237,9 +237,9 @@ func (p *Peer) outcome(msg message) ([]byte, error) {
 		return msg.body, nil
 	}
 	p.met.asked.WithLabelValues("refused").Inc()
-	r := &Refusal{}
+	r := &RefusalError{}
 	if err := json.Unmarshal(msg.body, r); err != nil {
-		return nil, &Refusal{Code: codeFailed, Detail: err.Error()}
+		return nil, &RefusalError{Code: codeFailed, Detail: err.Error()}
 	}
 	return nil, r
 }
