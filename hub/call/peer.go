@@ -82,26 +82,23 @@ func (p *Peer) Handle(next relay.Handler) relay.Handler {
 		if len(m.Body) == 0 || m.Body[0] != version {
 			return next(m)
 		}
-		taken := p.take(m)
-		if taken {
-			m.Done(nil)
-		}
-		return taken
+		m.Done(p.take(m))
+		return true
 	}
 }
 
-// take reports false when there is no room: then m comes again.
-func (p *Peer) take(m *relay.Message) bool {
+// take returns busy when there is no room: nothing that comes after m waits for it.
+func (p *Peer) take(m *relay.Message) (reply []byte) {
 	msg, err := parse(m.Body)
 	switch {
 	case err != nil:
 		p.log.Warn("call: message dropped", "from", m.From, "err", err)
-	case msg.kind == kindAsk:
-		return p.queue(&ask{from: m.From, message: msg, due: time.Now().Add(msg.patience)})
-	default:
+	case msg.kind != kindAsk:
 		p.answered(msg)
+	case !p.queue(&ask{from: m.From, message: msg, due: time.Now().Add(msg.patience)}):
+		return busy
 	}
-	return true
+	return nil
 }
 
 // queue has a carried out, or reports false when too many wait.
@@ -218,7 +215,12 @@ func (p *Peer) Ask(ctx context.Context, to hub.ProcessID, method string, body []
 	}
 	due, _ := ctx.Deadline()
 	m := message{kind: kindAsk, id: id, patience: time.Until(due), method: method, body: body}
-	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.append(nil)}}); err != nil {
+	refused := func(reply []byte) {
+		if len(reply) > 0 {
+			p.answered(message{kind: kindRefusal, id: id, body: reply})
+		}
+	}
+	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.append(nil), Reply: refused}}); err != nil {
 		p.met.asked.WithLabelValues("unsent").Inc()
 		return nil, outage.During("asking "+string(to), err)
 	}
