@@ -135,7 +135,8 @@ func (w *world) process(classes ...*room.Class) *process {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p.Host, p.peer = h, call.NewPeer(h.Methods(), log, reg)
+	p.Host, p.peer = h, call.NewPeer(h.Methods(), Urgent, log, reg)
+	h.Attach(p.outbox, p.peer)
 	base, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -161,7 +162,7 @@ func (w *world) process(classes ...*room.Class) *process {
 	p.stop = stop
 	wg.Go(func() {
 		defer close(p.done)
-		_ = h.Run(serving, p.outbox, p.peer)
+		_ = h.Run(serving)
 	})
 	w.t.Cleanup(func() {
 		stop()
