@@ -263,6 +263,14 @@ func TestScopes(t *testing.T) {
 		{http.MethodGet, "/users/ann", "", apikey.ScopePresence},
 		{http.MethodPost, "/users/query", `{"users":["ann"]}`, apikey.ScopePresence},
 		{http.MethodDelete, "/users/ann/connections", "", apikey.ScopeDisconnect},
+		{http.MethodPost, "/rooms", `{"id":"r-7","class":"arena"}`, apikey.ScopeRooms},
+		{http.MethodGet, "/rooms", "", apikey.ScopeRooms},
+		{http.MethodGet, "/rooms/r-7", "", apikey.ScopeRooms},
+		{http.MethodDelete, "/rooms/r-7", "", apikey.ScopeRooms},
+		{http.MethodPost, "/rooms/r-7/seats", `{"users":["ann"]}`, apikey.ScopeRooms},
+		{http.MethodPost, "/rooms/r-7/signal", `{"name":"spawn"}`, apikey.ScopeRooms},
+		{http.MethodPost, "/rooms/r-7/finish", `{}`, apikey.ScopeRooms},
+		{http.MethodPost, "/rooms/r-7/move", `{}`, apikey.ScopeRooms},
 	}
 	for _, has := range apikey.AllScopes() {
 		w := newWorld(t, withKey(func(s *apikey.Spec) { s.Scopes = []apikey.Scope{has} }))
