@@ -10,10 +10,12 @@ const (
 	unitWritten = 8 << 10  // bytes to write to players: users times data
 	unitStored  = 10       // users for whom it is stored
 	unitNamed   = 100      // users named in a report
+	unitQueues  = 10       // queues to tell of
 
 	costBroadcast  = 10 // before it is known how many connections hear it
 	costDisconnect = 2  // it looks at the masters
 	costOfRoom     = 5  // to open one, or to move it
+	costTicket     = 2  // it waits for replicas
 )
 
 // costOfBody is what it costs to read and decode so many bytes, whatever they turn

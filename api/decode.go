@@ -173,6 +173,10 @@ func mismatch(e *json.SemanticError) string {
 			want = "array"
 		case reflect.Struct:
 			want = "object"
+		case reflect.Float64:
+			want = "number"
+		case reflect.Bool:
+			want = "boolean"
 		default: // requests have no other kinds
 		}
 	}

@@ -50,11 +50,12 @@ type Dev struct {
 	FrontURL string
 }
 
-// Deps are the server's collaborators. All but Dev are needed.
+// Deps are the server's collaborators. All but Match and Dev are needed.
 type Deps struct {
 	Hub   Dispatcher
 	Once  Once
 	Rooms Rooms
+	Match Matchmaker // nil: there is no matchmaking
 	Log   *slog.Logger
 	Reg   prometheus.Registerer
 	Dev   *Dev // nil outside development

@@ -4,9 +4,96 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/match"
 )
+
+// fakeMatchmaker has one queue, duel, in which the tickets of ann wait already, those
+// of bob have ended, and whoever else comes is new.
+type fakeMatchmaker struct {
+	mu    sync.Mutex
+	err   error // answer of every method, when set
+	calls []string
+}
+
+func (f *fakeMatchmaker) begin(call string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, call)
+	return f.err
+}
+
+// known is what has become of the tickets that there are.
+var known = map[string]match.State{
+	"duel:ann": {
+		Ticket: match.Ticket{ID: "duel:ann", Players: []hub.UserID{"ann"}, Rating: -3.5, Labels: []string{"eu"}},
+		Queue:  "duel", Status: match.Waiting, Waited: 1500 * time.Millisecond, Estimate: 2 * time.Second,
+	},
+	"duel:a/b": {
+		Ticket: match.Ticket{ID: "duel:a/b", Players: []hub.UserID{"a/b"}}, Queue: "duel", Status: match.Offered,
+		Until: time.Unix(1_700_000_000, 0),
+	},
+	"duel:bob": {
+		Ticket: match.Ticket{ID: "duel:bob"}, Queue: "duel", Status: match.Matched,
+		Found: &match.Found{Match: "m1", Queue: "duel", Room: "r1", URL: "ws://x/ws", Players: []match.Seated{{User: "bob", Team: 1, Ticket: "t.t"}}},
+	},
+}
+
+func (f *fakeMatchmaker) Put(_ context.Context, queue string, t *match.Ticket, beats bool) (match.State, bool, error) {
+	if err := f.begin("put " + t.ID); err != nil {
+		return match.State{}, false, err
+	}
+	if queue != "duel" && queue != "squads" || beats {
+		return match.State{}, false, match.ErrNoQueue
+	}
+	if slices.Contains(t.Players, "ann") {
+		return known["duel:ann"], false, nil
+	}
+	return match.State{Ticket: *t, Queue: queue, Status: match.Waiting}, true, nil
+}
+
+func (f *fakeMatchmaker) Get(_ context.Context, id string) (match.State, error) {
+	if err := f.begin("get " + id); err != nil {
+		return match.State{}, err
+	}
+	if s, ok := known[id]; ok {
+		return s, nil
+	}
+	return match.State{}, match.ErrNoTicket
+}
+
+func (f *fakeMatchmaker) Cancel(ctx context.Context, id string) (match.State, error) {
+	s, err := f.Get(ctx, id)
+	if s.Status == match.Waiting {
+		s = match.State{Ticket: match.Ticket{ID: id}, Queue: s.Queue, Status: match.Canceled}
+	}
+	return s, err
+}
+
+func (f *fakeMatchmaker) Accept(ctx context.Context, id string, user hub.UserID, yes bool) error {
+	s, err := f.Get(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case user == "eve":
+		return match.ErrStranger
+	case !yes || s.Status == match.Matched:
+		return match.ErrNotAsked
+	}
+	return nil
+}
+
+func (f *fakeMatchmaker) Stats(context.Context) ([]match.Stats, error) {
+	q := &match.Queue{Name: "duel", Mode: "ranked"}
+	counts := match.Counts{Created: 5, Waiting: 1, Players: 1, Ended: map[match.Status]int64{match.Matched: 4}}
+	waits := match.Quantiles{P50: time.Second, P90: 2 * time.Second, P99: 3 * time.Second}
+	return []match.Stats{
+		{Queue: q, Counts: counts, Matched: 4, Waits: waits, Deciles: []match.Decile{{From: 1, To: 2, Quantiles: waits}}},
+		{Queue: &match.Queue{Name: "empty"}},
+	}, f.begin("stats")
+}
 
 // fakeHub is a hub with a fixed set of users online. It keeps what it sent.
 type fakeHub struct {

@@ -55,6 +55,11 @@ const (
 	CodeRoomRefused          Code = "room_refused"
 	CodeRoomNotMoved         Code = "room_not_moved"
 	CodeRoomsFull            Code = "rooms_full"
+	CodeQueueFull            Code = "queue_full"
+	CodeNoRooms              Code = "no_rooms"
+	CodeTicketEnded          Code = "ticket_ended"
+	CodeTicketClaimed        Code = "ticket_claimed"
+	CodeNotAsked             Code = "not_asked"
 	CodeUnavailable          Code = "unavailable"
 	CodeTimeout              Code = "timeout"
 	CodeNotReady             Code = "not_ready"
@@ -107,6 +112,11 @@ var Problems = []ProblemKind{
 	{CodeRoomRefused, 422, "Refused by the room's logic", "The detail is what the logic says."},
 	{CodeRoomNotMoved, 409, "The room was not moved", "It goes on where it is. The detail says why."},
 	{CodeRoomsFull, 503, "No front takes more rooms", "Try again after Retry-After seconds, or start more fronts."},
+	{CodeQueueFull, 503, "Too many wait for a match", "Try again after Retry-After seconds."},
+	{CodeNoRooms, 503, "No rooms for matches", "The operator has not given this deployment workers that run rooms."},
+	{CodeTicketEnded, 409, "Ticket has ended before", "The detail says how; GET the ticket for the match."},
+	{CodeTicketClaimed, 409, "A match is being made with the ticket", "Try again after Retry-After seconds to hear which came first. The ticket does not wait again."},
+	{CodeNotAsked, 409, "Nothing to accept", "The match was given up, or the ticket has not been offered one."},
 	{CodeUnavailable, 503, "Hub unavailable", "Redis cannot be reached: try again after Retry-After seconds, with the same id."},
 	{CodeTimeout, 504, "Timed out", "Some users may have been reached: repeat with the same id."},
 	{CodeNotReady, 503, "Not ready", "The detail says what is missing."},
@@ -208,6 +218,7 @@ func fromRoom(r *hub.RoomError) *Error {
 	codes := map[hub.Pot][2]Code{
 		hub.PotInbox: {CodeInboxFull, CodeStoreQuota},
 		hub.PotOnce:  {CodeIdempotencyFull, CodeIdempotencyQuota},
+		hub.PotMatch: {CodeQueueFull, CodeQueueFull},
 	}[r.Pot]
 	e := &Error{Code: codes[0], RetryAfter: r.After}
 	if r.Account != "" {

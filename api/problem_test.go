@@ -18,11 +18,28 @@ import (
 	"github.com/homing/homing/api/apikey"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/call"
+	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/room/asks"
 	"github.com/homing/homing/hub/room/remote"
 )
 
 const someone = `{"users":["ann"],"data":1}`
+
+// ofMatchmaking is what a ticket is refused with; after is the Retry-After.
+func ofMatchmaking(t *testing.T, err error, after string) reply {
+	t.Helper()
+	w := newWorld(t)
+	w.maker.err = err
+	method, path, body := http.MethodPost, "/match/tickets", `{"queue":"duel","players":["cleo"]}`
+	if err == match.ErrUndecided { //nolint:errorlint // the test's own
+		method, path, body = http.MethodDelete, "/match/tickets/duel:ann", ""
+	}
+	out := w.do(w.request(method, path, body))
+	if got := out.header.Get("Retry-After"); got != after {
+		t.Errorf("Retry-After: %q, want %q", got, after)
+	}
+	return out
+}
 
 // TestEveryProblem makes the server give every answer of the table.
 func TestEveryProblem(t *testing.T) {
@@ -36,6 +53,18 @@ func TestEveryProblem(t *testing.T) {
 			return out
 		},
 		CodeOverloaded: overloaded,
+		CodeQueueFull: func(t *testing.T) reply {
+			return ofMatchmaking(t, &hub.RoomError{Pot: hub.PotMatch, After: 5 * time.Second, Detail: "5 tickets wait"}, "5")
+		},
+		CodeNoRooms:       func(t *testing.T) reply { return ofMatchmaking(t, match.ErrClosed, "") },
+		CodeTicketClaimed: func(t *testing.T) reply { return ofMatchmaking(t, match.ErrUndecided, "1") },
+		CodeTicketEnded: func(t *testing.T) reply {
+			w := newWorld(t)
+			return w.do(w.request(http.MethodDelete, "/match/tickets/duel:bob", ""))
+		},
+		CodeNotAsked: func(t *testing.T) reply {
+			return newWorld(t).post("/match/tickets/duel:bob/accept", `{"user":"bob"}`)
+		},
 		CodeKeyMissing: func(t *testing.T) reply {
 			w := newWorld(t)
 			w.key = ""
@@ -140,14 +169,14 @@ func TestEveryProblem(t *testing.T) {
 		CodeRoomNotFound:     func(t *testing.T) reply { return newWorld(t).get("/rooms/r-9") },
 		CodeRoomEnded:        func(t *testing.T) reply { return newWorld(t).post("/rooms/r-6/seats", `{"users":["ann"]}`) },
 		CodeRoomExists:       roomRefused(remote.ErrMismatch),
-		CodeRoomFull:         roomRefused(&call.Refusal{Code: asks.CodeFull}),
-		CodeRoomRefused:      roomRefused(&call.Refusal{Code: asks.CodeLogic, Detail: "no such map"}),
+		CodeRoomFull:         roomRefused(&call.RefusalError{Code: asks.CodeFull}),
+		CodeRoomRefused:      roomRefused(&call.RefusalError{Code: asks.CodeLogic, Detail: "no such map"}),
 		CodeRoomNotMoved: func(t *testing.T) reply {
 			w := newWorld(t)
-			w.rooms.fail(&call.Refusal{Code: asks.CodeMove, Detail: "the room is there already"})
+			w.rooms.fail(&call.RefusalError{Code: asks.CodeMove, Detail: "the room is there already"})
 			return w.post("/rooms/r-7/move", `{}`)
 		},
-		CodeRoomsFull: roomRefused(&call.Refusal{Code: asks.CodeTooMany}),
+		CodeRoomsFull: roomRefused(&call.RefusalError{Code: asks.CodeTooMany}),
 		CodeTimeout: func(t *testing.T) reply {
 			w := newWorld(t, withConfig(func(c *Config) { c.RequestTimeout = 20 * time.Millisecond }))
 			w.hub.block = make(chan struct{})

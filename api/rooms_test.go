@@ -164,12 +164,12 @@ func TestRoomFailures(t *testing.T) {
 	}{
 		{fmt.Errorf("finding a room: %w: dial tcp 10.0.0.7:6379", hub.ErrUnavailable), CodeUnavailable, true},
 		{directory.ErrNoProcess, CodeRoomsFull, true},
-		{&call.Refusal{Code: asks.CodeTooMany}, CodeRoomsFull, true},
-		{errors.Join(&call.Refusal{Code: asks.CodeTooMany}, directory.ErrNoProcess), CodeRoomsFull, true},
+		{&call.RefusalError{Code: asks.CodeTooMany}, CodeRoomsFull, true},
+		{errors.Join(&call.RefusalError{Code: asks.CodeTooMany}, directory.ErrNoProcess), CodeRoomsFull, true},
 		{fmt.Errorf("%w: room.info to AAAAAAAAAAA", call.ErrNoAnswer), CodeTimeout, false},
-		{&call.Refusal{Code: "unavailable", Detail: "10.0.0.7:6379"}, CodeUnavailable, true},
-		{&call.Refusal{Code: "unknown_method"}, CodeInternal, false},
-		{&call.Refusal{Code: "failed", Detail: "at 10.0.0.7"}, CodeInternal, false},
+		{&call.RefusalError{Code: "unavailable", Detail: "10.0.0.7:6379"}, CodeUnavailable, true},
+		{&call.RefusalError{Code: "unknown_method"}, CodeInternal, false},
+		{&call.RefusalError{Code: "failed", Detail: "at 10.0.0.7"}, CodeInternal, false},
 		{errors.New("at 10.0.0.7"), CodeInternal, false},
 	} {
 		w := newWorld(t)
@@ -197,12 +197,12 @@ func TestRoomRefusals(t *testing.T) {
 		field, detail string
 	}{
 		{hub.Invalid("users[3]", "has a space"), CodeInvalidField, "users[3]", "has a space"},
-		{&call.Refusal{Code: "invalid", Field: "metadata", Detail: "not JSON"}, CodeInvalidField, "metadata", "not JSON"},
-		{&call.Refusal{Code: asks.CodeClass, Detail: "arena"}, CodeInvalidField, "class", "no front has such a class"},
-		{&call.Refusal{Code: asks.CodeFull}, CodeRoomFull, "", "there are not enough free seats, or the room takes nobody"},
-		{&call.Refusal{Code: asks.CodeEnded, Detail: "the room has ended"}, CodeRoomEnded, "", "the room has ended"},
-		{&call.Refusal{Code: asks.CodeLogic, Detail: "no such map"}, CodeRoomRefused, "", "no such map"},
-		{&call.Refusal{Code: asks.CodeTooMany}, CodeRoomsFull, "", "every front asked has as many rooms or seats as it may"},
+		{&call.RefusalError{Code: "invalid", Field: "metadata", Detail: "not JSON"}, CodeInvalidField, "metadata", "not JSON"},
+		{&call.RefusalError{Code: asks.CodeClass, Detail: "arena"}, CodeInvalidField, "class", "no front has such a class"},
+		{&call.RefusalError{Code: asks.CodeFull}, CodeRoomFull, "", "there are not enough free seats, or the room takes nobody"},
+		{&call.RefusalError{Code: asks.CodeEnded, Detail: "the room has ended"}, CodeRoomEnded, "", "the room has ended"},
+		{&call.RefusalError{Code: asks.CodeLogic, Detail: "no such map"}, CodeRoomRefused, "", "no such map"},
+		{&call.RefusalError{Code: asks.CodeTooMany}, CodeRoomsFull, "", "every front asked has as many rooms or seats as it may"},
 		{remote.ErrMismatch, CodeRoomExists, "", remote.ErrMismatch.Error()},
 	} {
 		w := newWorld(t)

@@ -59,6 +59,14 @@ func (s *Server) mount(r chi.Router) {
 			s.mountRooms(r)
 		})
 	})
+	r.Group(func(r chi.Router) {
+		r.Use(gate.authorize(apikey.ScopeMatch), gate.enter, s.deadline, gate.pay)
+		r.Post("/match/tickets", answer(s.matches.postTicket))
+		r.With(gate.work).Get("/match/tickets/{id}", answer(s.matches.getTicket))
+		r.With(gate.work).Delete("/match/tickets/{id}", answer(s.matches.deleteTicket))
+		r.Post("/match/tickets/{id}/accept", answer(s.matches.postAccept))
+		r.With(gate.work).Get("/match/queues", answer(s.matches.getQueues))
+	})
 }
 
 func (s *Server) mountRooms(r chi.Router) {

@@ -28,6 +28,7 @@ type Server struct {
 	notifications *notifications
 	users         *users
 	rooms         *rooms
+	matches       *matches
 	probes        *probes
 	dev           *development // nil outside development
 	handler       http.Handler
@@ -55,6 +56,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.notifications = &notifications{cfg: &s.cfg, gate: s.gate, sender: send}
 	s.users = &users{gate: s.gate, hub: deps.Hub}
 	s.rooms = &rooms{gate: s.gate, rooms: deps.Rooms}
+	s.matches = &matches{gate: s.gate, maker: deps.Match}
 	s.probes = &probes{lookout: newLookout(deps.Hub.Health)}
 	if deps.Dev != nil {
 		s.dev = &development{dev: deps.Dev, hub: deps.Hub}

@@ -271,6 +271,11 @@ func TestScopes(t *testing.T) {
 		{http.MethodPost, "/rooms/r-7/signal", `{"name":"spawn"}`, apikey.ScopeRooms},
 		{http.MethodPost, "/rooms/r-7/finish", `{}`, apikey.ScopeRooms},
 		{http.MethodPost, "/rooms/r-7/move", `{}`, apikey.ScopeRooms},
+		{http.MethodPost, "/match/tickets", `{"queue":"duel","players":["ann"]}`, apikey.ScopeMatch},
+		{http.MethodGet, "/match/tickets/duel:ann", "", apikey.ScopeMatch},
+		{http.MethodDelete, "/match/tickets/duel:ann", "", apikey.ScopeMatch},
+		{http.MethodPost, "/match/tickets/duel:ann/accept", `{}`, apikey.ScopeMatch},
+		{http.MethodGet, "/match/queues", "", apikey.ScopeMatch},
 	}
 	for _, has := range apikey.AllScopes() {
 		w := newWorld(t, withKey(func(s *apikey.Spec) { s.Scopes = []apikey.Scope{has} }))

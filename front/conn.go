@@ -57,7 +57,8 @@ type extra struct {
 
 	resume *resume // nil unless the client resumes, has just done so, or was promised it
 
-	seat *host.Seat // in a game room; nil: the connection is in none
+	seat  *host.Seat  // in a game room; nil: the connection is in none
+	lobby *lobbyPlace // nil: the connection waits for no match
 }
 
 // request is what a connection needs until it has its protocol.

@@ -9,6 +9,7 @@ type homing struct {
 	sessions *sessions
 	resumes  *resumes
 	rooms    *rooms
+	lobbies  *lobbies
 	parser   parser
 }
 
@@ -32,6 +33,8 @@ func (h *homing) message(c *conn, data []byte) {
 		h.rooms.say(c, in.data, in.ref)
 	case "leave":
 		h.rooms.leave(c, in.ref)
+	case "match", "unmatch", "accept":
+		h.lobbies.take(c, &in)
 	default:
 		h.sessions.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
 	}

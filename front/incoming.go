@@ -28,6 +28,10 @@ type incoming struct {
 	ticket text           // of a seat in a game room
 	number number         // of an event there
 	data   jsontext.Value // for the room; of its own memory
+	queue  text           // of matchmaking, with what follows
+	rating rating
+	labels ackList
+	yes    yes
 	ref    jsontext.Value // of its own memory
 }
 
@@ -41,6 +45,18 @@ type text struct {
 type number struct {
 	value  uint64
 	faulty bool // it is something else
+}
+
+// rating is the value of a field that should be a number.
+type rating struct {
+	value  float64
+	faulty bool
+}
+
+// yes is the value of a field that should be true or false.
+type yes struct {
+	value  bool
+	faulty bool
 }
 
 // ackList is what the fields id and ids name together.
@@ -111,6 +127,14 @@ func (p *parser) field(in *incoming, name string) (err error) {
 		in.number, err = p.number()
 	case "data":
 		in.data, err = p.data()
+	case "queue":
+		in.queue, err = p.string()
+	case "rating":
+		in.rating, err = p.rating()
+	case "labels":
+		err = p.ids(&in.labels)
+	case "yes":
+		in.yes, err = p.yes()
 	case "id":
 		err = p.id(&in.ack)
 	case "ids":
@@ -143,6 +167,20 @@ func (p *parser) number() (number, error) {
 	}
 	n, parseErr := strconv.ParseUint(string(v), 10, 64)
 	return number{value: n, faulty: parseErr != nil}, nil
+}
+
+func (p *parser) rating() (rating, error) {
+	v, err := p.dec.ReadValue()
+	if err != nil || v.Kind() == 'n' {
+		return rating{}, err
+	}
+	n, parseErr := strconv.ParseFloat(string(v), 64)
+	return rating{value: n, faulty: parseErr != nil}, nil
+}
+
+func (p *parser) yes() (yes, error) {
+	v, err := p.dec.ReadValue()
+	return yes{value: v.Kind() == 't', faulty: err == nil && v.Kind() != 't' && v.Kind() != 'f' && v.Kind() != 'n'}, err
 }
 
 func (p *parser) string() (text, error) { return p.stringUpTo(hub.MaxID) }

@@ -22,6 +22,7 @@ type parts struct {
 	door       *door
 	deliveries *deliveries
 	rooms      *rooms
+	lobbies    *lobbies
 	shutdown   *shutdown
 	passages   *passages // nil: without Rooms
 	pipes      *pipes
@@ -62,6 +63,7 @@ func assemble(cfg *Config, listeners []Listener, deps Deps) (*parts, error) {
 		heard: heard, mayDeliver: p.shutdown.mayDeliver,
 	}
 	p.rooms = &rooms{tracer: trace, loop: p.loop, sessions: p.sessions, m: p.m, host: deps.Rooms, mayDeliver: p.shutdown.mayDeliver}
+	p.lobbies = &lobbies{tracer: trace, loop: p.loop, sessions: p.sessions, m: p.m, lobby: deps.Lobby, jobs: make(chan lobbyJob, lobbyJobs)}
 	p.pipes = &pipes{loop: p.loop, sessions: p.sessions, m: p.m, sendBuffer: cfg.SendBuffer}
 	p.turns = turns{
 		tracer: trace, loop: p.loop, m: p.m, door: p.door, entry: p.entry, sessions: p.sessions, protocols: p.protocols,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -336,7 +337,28 @@ func TestPassesLeaveNoDescriptor(t *testing.T) {
 	a.wantPassed(passedOn, 1001)
 }
 
-func unlimited(c *Config) { c.AdmitRate, c.AddressRate, c.ByteRate = 0, 0, 0 }
+// TestACrowdComesToItsRoomAtOnce has everybody of a room that has moved come back
+// in the same moment.
+func TestACrowdComesToItsRoomAtOnce(t *testing.T) {
+	a, b := startRooms(t, unlimited), startRooms(t, unlimited)
+	const crowd = 600
+	var conns [crowd]net.Conn
+	for i := range conns {
+		conns[i] = a.dialFrom("127.0.0.1")
+	}
+	for i, conn := range conns {
+		_, _ = io.WriteString(conn, joining(fmt.Sprintf("user-%d&room=%s", i, b.process)))
+	}
+	for i, conn := range conns {
+		if status, _ := a.answerOn(conn); status != http.StatusSwitchingProtocols {
+			t.Fatalf("client %d: status %d", i, status)
+		}
+	}
+	a.wantPassed(passedOn, crowd)
+	wait(t, "all to be there", func() bool { return b.presence.count() == crowd })
+}
+
+func unlimited(c *Config) { c.AdmitRate, c.AddressRate, c.ByteRate, c.AddressPending = 0, 0, 0, 0 }
 
 func descriptors(tb testing.TB) int {
 	tb.Helper()
@@ -374,10 +396,10 @@ func ownerMain() {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// startOwner starts a worker in a process of its own.
-func startOwner(t *testing.T) (hub.ProcessID, *os.Process) {
+// startOwner starts a worker in a process of its own, which end kills.
+func startOwner(t *testing.T) (id hub.ProcessID, process *os.Process, end func()) {
 	t.Helper()
-	id := hub.NewProcessID()
+	id = hub.NewProcessID()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), envOwner+"="+string(id))
 	in, err := cmd.StdinPipe()
@@ -391,7 +413,7 @@ func startOwner(t *testing.T) (hub.ProcessID, *os.Process) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	end := sync.OnceFunc(func() {
+	end = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = in.Close()
 		_ = cmd.Wait()
@@ -400,14 +422,14 @@ func startOwner(t *testing.T) (hub.ProcessID, *os.Process) {
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatalf("the owner does not start: %v", err)
 	}
-	return id, cmd.Process
+	return id, cmd.Process, end
 }
 
 // TestAnOwnerThatStandsStillKeepsNobodyOut passes a client to another process,
 // which is stopped then, and goes on, and is killed.
 func TestAnOwnerThatStandsStillKeepsNobodyOut(t *testing.T) {
 	a := startRooms(t, func(c *Config) { c.HandshakeTimeout = 2 * time.Second })
-	id, process := startOwner(t)
+	id, process, end := startOwner(t)
 	join := func() (*peer, hub.ProcessID, time.Duration) {
 		begin := time.Now()
 		c := a.dial("?token=ann&room=" + string(id))
@@ -432,7 +454,7 @@ func TestAnOwnerThatStandsStillKeepsNobodyOut(t *testing.T) {
 	if m := first.json(); m["t"] != "ok" {
 		t.Errorf("got %v", m)
 	}
-	signal(t, process, unix.SIGKILL, "Z")
+	end()
 	if _, err := first.frame(); err == nil {
 		t.Error("who was there reads on")
 	}

@@ -169,7 +169,7 @@ func TestAPipeCarriesMuchInOrder(t *testing.T) {
 // not read: what it sends must not pile up in the worker between them.
 func TestAnOwnerThatStandsStillIsSentNoMore(t *testing.T) {
 	a := startRoomsTLS(t, func(c *Config) { c.WriteTimeout = time.Minute; c.MessageRate = 0 })
-	id, process := startOwner(t)
+	id, process, _ := startOwner(t)
 	c := a.pipe("ann", id, "")
 	signal(t, process, unix.SIGSTOP, "T")
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
@@ -191,6 +191,16 @@ func TestAnOwnerThatStandsStillIsSentNoMore(t *testing.T) {
 	}
 	_ = c.Close()
 	idle(t, a)
+}
+
+func TestAPipeOutlivesTheHandshakeTimeout(t *testing.T) {
+	a, b := startRoomsTLS(t, func(c *Config) { c.HandshakeTimeout = 400 * time.Millisecond }), startRooms(t, nil)
+	c := a.pipe("ann", b.process, "")
+	time.Sleep(time.Second)
+	c.text(`{"t":"ping","ref":1}`)
+	if m := c.json(); m["ref"] != 1.0 {
+		t.Errorf("got %v", m)
+	}
 }
 
 func TestAPipedClientHasItsAddress(t *testing.T) {

@@ -66,6 +66,7 @@ func (s *sessions) unregister(c *conn) {
 	}
 	s.endResume(c)
 	c.State.leaveRoom()
+	c.State.leaveLobby()
 	s.m.forgottenUsage.Add(float64(s.users.remove(c, s.loop.Now())))
 	s.presence.Set(user, s.users.counts(user), nil)
 }

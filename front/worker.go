@@ -35,13 +35,14 @@ type Authenticator interface {
 	MayWait() bool
 }
 
-// Deps is what a Worker works with. All fields but Inbox, Rooms and Standing
-// are needed.
+// Deps is what a Worker works with. All fields but Inbox, Lobby, Rooms and
+// Standing are needed.
 type Deps struct {
 	Process  hub.ProcessID // named in hello, with the connection
 	Auth     Authenticator
 	Presence Presence
 	Inbox    Inbox // nil: clients cannot resume
+	Lobby    Lobby // nil: players ask for no matches
 	Rooms    Rooms // nil: there are no game rooms, and clients are served where they come
 	// Standing says what the others think of this process now. It is asked
 	// before each envelope, from any goroutine, and must not block. nil: always
@@ -70,7 +71,7 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes, rooms: p.rooms}})
+	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes, rooms: p.rooms, lobbies: p.lobbies}})
 	if cfg.Events {
 		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes})
 	}
@@ -203,6 +204,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	if p := w.passages; p != nil {
 		w.helpers.Go(func() { p.run(helpers) })
 		w.helpers.Go(func() { p.receiver.Run(helpers, w.takesPassed, p.take) })
+	}
+	if w.lobbies.lobby != nil {
+		for range lobbyWorkers {
+			w.helpers.Go(func() { w.lobbies.run(helpers) })
+		}
 	}
 	stop := context.AfterFunc(ctx, w.Drain)
 	err := w.loop.Run(&w.turns)

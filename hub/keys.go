@@ -29,6 +29,7 @@ import "strconv"
 //	<p>:hl:<n>        string  who sends them now, with a TTL
 //	<p>:hw:<n>:<w>    string  how far a publisher has written there, with a TTL
 //	<p>:hm            hash    which processes send events, and until when they count
+//	<p>:m:<queue>:<part>      a queue's tickets and matches (hub/match)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
 //	<p>:rights        key and channel by which rights are tried; never there (hub/rights)
@@ -142,6 +143,10 @@ func (k Keys) HookWritten(n int, publisher ProcessID) string {
 func (k Keys) HookSenders() string { return k.prefix + ":hm" }
 
 func (k Keys) hook(what string, n int) string { return k.prefix + ":" + what + ":" + strconv.Itoa(n) }
+
+// Match is the key of a part of a queue's tickets and matches; hub/match names
+// the parts.
+func (k Keys) Match(queue, part string) string { return k.prefix + ":m:" + queue + ":" + part }
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }

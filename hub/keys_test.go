@@ -33,6 +33,7 @@ func TestKeys(t *testing.T) {
 		{k.HookLease(7), "game:hl:7"},
 		{k.HookWritten(7, "p"), "game:hw:7:p"},
 		{k.HookSenders(), "game:hm"},
+		{k.Match("duel", "book"), "game:m:duel:book"},
 		{k.Channel("p"), "game:c:p"},
 		{NewKeys("").User("anna"), DefaultPrefix + ":u:anna"},
 	} {

@@ -20,6 +20,7 @@ type Pot string
 const (
 	PotInbox Pot = "inbox" // notifications stored for users
 	PotOnce  Pot = "once"  // idempotency keys and their replies
+	PotMatch Pot = "match" // tickets of players who want a match
 )
 
 // RoomError refuses what would have to be kept: the pot has no room for it, or

@@ -29,11 +29,12 @@ const (
 	ScopePresence   Scope = "presence"   // GET /users/{id}, POST /users/query
 	ScopeDisconnect Scope = "disconnect" // DELETE /users/{id}/connections
 	ScopeRooms      Scope = "rooms"      // /rooms and all below it
+	ScopeMatch      Scope = "match"      // /match/tickets and /match/queues
 )
 
 // AllScopes lists every scope.
 func AllScopes() []Scope {
-	return []Scope{ScopeNotify, ScopeBroadcast, ScopePresence, ScopeDisconnect, ScopeRooms}
+	return []Scope{ScopeNotify, ScopeBroadcast, ScopePresence, ScopeDisconnect, ScopeRooms, ScopeMatch}
 }
 
 const (

@@ -159,14 +159,14 @@ func stopOwner(ctx context.Context, g *games) error {
 	if err != nil {
 		return err
 	}
-	pid := workers[rand.IntN(len(workers))] //nolint:gosec // a lot
-	master := g.stack.Front.MasterPID()     // would replace the worker
+	pid := workers[rand.IntN(len(workers))]
+	master := g.stack.Front.MasterPID() // would replace the worker
 	g.say("worker %d stands still for %v, and the master with it", pid, stoppedFor)
-	for _, p := range []int{master, pid} {
-		if err := syscall.Kill(p, syscall.SIGSTOP); err != nil {
-			return fmt.Errorf("stop a worker: %w", err)
-		}
-		defer func() { _ = syscall.Kill(p, syscall.SIGCONT) }() // it may have ended
+	defer func() {
+		_, _ = syscall.Kill(pid, syscall.SIGCONT), syscall.Kill(master, syscall.SIGCONT) // they may have ended
+	}()
+	if err := errors.Join(syscall.Kill(master, syscall.SIGSTOP), syscall.Kill(pid, syscall.SIGSTOP)); err != nil {
+		return fmt.Errorf("stop a worker: %w", err)
 	}
 	if err := pause(ctx, 2*time.Second); err != nil {
 		return err
@@ -187,7 +187,7 @@ func killOwner(ctx context.Context, g *games) error {
 	if err != nil {
 		return err
 	}
-	pid := workers[rand.IntN(len(workers))] //nolint:gosec // a lot
+	pid := workers[rand.IntN(len(workers))]
 	g.say("worker %d is killed", pid)
 	if err := pause(ctx, roomCheckpoint); err != nil {
 		return err

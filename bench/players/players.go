@@ -16,7 +16,6 @@ import (
 	"time"
 
 	client "github.com/homing/homing/client/go"
-
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
 )
@@ -63,7 +62,7 @@ func (b *Backend) Do(ctx context.Context, method, path string, body, out any) er
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	text, err = io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
@@ -350,8 +349,12 @@ func (c *Crowd) Judge() (v Verdict) {
 	for _, p := range c.players {
 		by[p.user] = p
 		p.mu.Lock()
-		defer p.mu.Unlock()
 	}
+	defer func() {
+		for _, p := range c.players {
+			p.mu.Unlock()
+		}
+	}()
 	for _, p := range c.players {
 		v.add(p)
 	}

@@ -88,6 +88,7 @@ type Player struct {
 	// Owned by Run.
 	url, ticket string
 	read        uint64 // number of the last event
+	sent        int    // on, since it has joined
 
 	mu   sync.Mutex
 	conn *Conn // while it has joined
@@ -114,6 +115,9 @@ func (p *Player) Run(ctx context.Context) (*Left, error) {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err == nil: // the room has moved
+			if !p.wander(ctx) {
+				return nil, ctx.Err()
+			}
 			continue
 		case errors.As(err, new(*RoomError)), Permanent(err):
 			return nil, err
@@ -132,6 +136,22 @@ func (p *Player) Run(ctx context.Context) (*Left, error) {
 		}
 	}
 }
+
+// wander waits a little once the player was sent on several times without having
+// joined: the room is on its way.
+func (p *Player) wander(ctx context.Context) bool {
+	p.sent++
+	pause := min(time.Duration(max(0, p.sent-2))*wanderPause, time.Second)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
+	}
+}
+
+// wanderPause is how much longer each such pause is.
+const wanderPause = 20 * time.Millisecond
 
 // lasted is how long a connection has lasted that counts as a good one.
 const lasted = 10 * time.Second
@@ -214,7 +234,7 @@ func (p *Player) joined(c *Conn, raw []byte) error {
 	if err := parse(raw, &j); err != nil {
 		return err
 	}
-	p.ticket = j.Ticket
+	p.ticket, p.sent = j.Ticket, 0
 	p.set(c)
 	if p.handler.Joined != nil {
 		p.handler.Joined(j)

@@ -15,7 +15,7 @@ import (
 
 const (
 	// maxReceiving is how many connections may be on their way to one process,
-	// each for two seconds at most; who wants to pass one more is not answered.
+	// each for two seconds at most; who wants to pass one more waits for an answer.
 	//
 	//bound:passed-in
 	maxReceiving = 256
@@ -59,22 +59,19 @@ func (r *Receiver) Run(ctx context.Context, ready func() bool, take func(Passed)
 	defer receiving.Wait()
 	places := make(chan struct{}, maxReceiving)
 	for ctx.Err() == nil {
+		places <- struct{}{} // each is left within two seconds
 		conn, err := r.ln.AcceptUnix()
 		if err != nil {
+			<-places
 			pause(ctx)
 			continue
 		}
-		select {
-		case places <- struct{}{}:
-			receiving.Go(func() {
-				if err := r.serve(ctx, conn, ready, take); err != nil { // the passer counts it
-					r.log.Debug("connection not taken over", "err", err)
-				}
-				<-places
-			})
-		default:
-			_ = conn.Close()
-		}
+		receiving.Go(func() {
+			if err := r.serve(ctx, conn, ready, take); err != nil { // the passer counts it
+				r.log.Debug("connection not taken over", "err", err)
+			}
+			<-places
+		})
 	}
 }
 

@@ -235,6 +235,9 @@ func TestTheEndOfOneThatIsNotReadIsSeen(t *testing.T) {
 		r.SetReading(c, false)
 		r.End(c, []byte("bye\n"), false)
 	})
+	if n, err := peer.Write(make([]byte, 1<<20)); err != nil { // which nobody looks at
+		t.Errorf("the peer got rid of %d bytes, %v", n, err)
+	}
 	if got, err := io.ReadAll(peer); string(got) != "bye\n" || err != nil {
 		t.Errorf("read %q, %v", got, err)
 	}

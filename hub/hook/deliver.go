@@ -90,7 +90,7 @@ func (l *lane) giveUp(ctx context.Context, s *subject, entry string, e *stored) 
 // lease is over. What was delivered may then be delivered again by another.
 func (l *lane) remove(ctx context.Context, delivered bool, entry, id string) outcome {
 	for {
-		_, holds, err := l.drop(ctx, l.token, delivered, entry, id)
+		_, holds, err := l.drop(ctx, l.s.self, delivered, entry, id)
 		switch {
 		case err == nil && !holds:
 			return outcomeReleased

@@ -10,6 +10,12 @@ func (s *Sender) Fast(lease time.Duration) {
 	}
 }
 
+// Patient makes the pauses of a Sender long, from the first failure on.
+func (s *Sender) Patient() { s.timing.first, s.timing.most = time.Minute, time.Minute }
+
+// Tenacious makes the leases of a Sender outlast a failover.
+func (s *Sender) Tenacious() { s.timing.lease = 30 * time.Second }
+
 // Hold is how many subjects of a partition may be failing.
 const Hold = heldMost
 

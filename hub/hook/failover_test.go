@@ -2,6 +2,8 @@ package hook_test
 
 import (
 	"fmt"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,13 +40,43 @@ func steady(pub *hook.Publisher, stop <-chan struct{}) (taken int) {
 	}
 }
 
+// failingEverywhere publishes an event in each partition that the backend does not
+// take until open, so that none is ever without one.
+func failingEverywhere(t *testing.T, b *backend, pub *hook.Publisher, open *atomic.Bool) {
+	t.Helper()
+	bad := map[string]bool{}
+	for n := range hook.Partitions {
+		bad[inPartition(n)] = true
+	}
+	b.answer = func(_ http.ResponseWriter, _ *http.Request, e got) int {
+		if bad[e.subject] && !open.Load() {
+			return http.StatusInternalServerError
+		}
+		return http.StatusOK
+	}
+	for s := range bad {
+		publish(t, pub, s, 1)
+	}
+}
+
+// inPartition is a subject of partition n.
+func inPartition(n int) string {
+	for i := 0; ; i++ {
+		if s := fmt.Sprint("bad-", i); hook.PartitionOf(s) == n {
+			return s
+		}
+	}
+}
+
 // TestFailovers: whatever was published while masters were replaced, as planned and
-// by a crash, is delivered, in order.
+// by a crash, is delivered, in order, and removed, also where a removal was undone.
 func TestFailovers(t *testing.T) {
 	p, b, top := replicated(t)
 	pub := p.publisher()
-	p.sender()
-	p.another().sender()
+	var open atomic.Bool
+	failingEverywhere(t, b, pub, &open)
+	p.sender((*hook.Sender).Tenacious)
+	p.another().sender((*hook.Sender).Tenacious)
 	stop, done := make(chan struct{}), make(chan int, 1)
 	go func() { done <- steady(pub, stop) }()
 	for range 2 {
@@ -64,12 +96,31 @@ func TestFailovers(t *testing.T) {
 	flush(t, pub)
 	within(t, 20*time.Second, "all that were taken came", func() bool { return b.distinct() == taken })
 	b.ordered()
+	within(t, 20*time.Second, "only what fails is left", func() bool { return p.left() == hook.Partitions })
+	open.Store(true)
+	within(t, 20*time.Second, "what failed came", func() bool { return b.distinct() == taken+hook.Partitions })
 	deliveries, _ := b.count()
 	t.Logf("%d events, %d deliveries", taken, deliveries)
-	if taken < 1000 || deliveries > taken*11/10 {
+	if taken < 500 || deliveries > taken*11/10 {
 		t.Errorf("%d events, %d deliveries", taken, deliveries)
 	}
 	p.drained()
+}
+
+// left is how many events the streams hold, -1 while Redis does not say.
+func (p *process) left() (sum int64) {
+	c, err := p.r.Inbox.Lead().Master()
+	if err != nil {
+		return -1
+	}
+	for n := range hook.Partitions {
+		held, err := c.XLen(p.t.Context(), p.keys.HookStream(n)).Result()
+		if err != nil {
+			return -1
+		}
+		sum += held
+	}
+	return sum
 }
 
 // failOver asks for a planned failover and returns when there is another master.

@@ -249,7 +249,7 @@ func (p *process) publisher() *hook.Publisher {
 }
 
 // sender runs one until the test ends, or stop is called.
-func (p *process) sender() (s *hook.Sender, stop func()) {
+func (p *process) sender(change ...func(*hook.Sender)) (s *hook.Sender, stop func()) {
 	p.t.Helper()
 	end, err := webhook.New(p.ecfg, quiet)
 	if err != nil {
@@ -258,6 +258,9 @@ func (p *process) sender() (s *hook.Sender, stop func()) {
 	p.t.Cleanup(end.Close)
 	s = hook.NewSender(p.cfg, p.scfg, end, p.r, p.keys, quiet, p.reg)
 	s.Fast(lease)
+	for _, f := range change {
+		f(s)
+	}
 	return s, p.background(s.Run)
 }
 

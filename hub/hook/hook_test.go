@@ -218,6 +218,30 @@ func TestTheBackendIsDownForAWhile(t *testing.T) {
 	p.drained()
 }
 
+// TestTheBackendIsBack: the first event that it takes after many failures has the
+// others tried again at once, and not when their pauses are over.
+func TestTheBackendIsBack(t *testing.T) {
+	t.Parallel()
+	p, b := alone(t)
+	var open atomic.Bool
+	b.answer = func(http.ResponseWriter, *http.Request, got) int {
+		if open.Load() {
+			return http.StatusOK
+		}
+		return http.StatusServiceUnavailable
+	}
+	pub := p.publisher()
+	p.sender((*hook.Sender).Patient)
+	bad := neighbors("first", 20)
+	for _, s := range bad {
+		publish(t, pub, s, 1)
+	}
+	within(t, 10*time.Second, "all have failed", func() bool { return p.metric("homing_hook_requests_total", "failed") == 20 })
+	open.Store(true)
+	publish(t, pub, "first", 1)
+	within(t, 5*time.Second, "all came", func() bool { return b.distinct() == 21 })
+}
+
 // TestTooManySubjectsFail: beyond the bound nothing further of the partition is
 // tried; other partitions go on.
 func TestTooManySubjectsFail(t *testing.T) {

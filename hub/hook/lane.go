@@ -33,7 +33,6 @@ const (
 type lane struct {
 	*home
 	s     *Sender
-	token string
 	epoch uint64 // of the shard, when the lease was taken
 	stops chan struct{}
 	until atomic.Pointer[time.Time] // the lease stands; written by run
@@ -80,9 +79,9 @@ const (
 	outcomeReleased                // the lease is lost, or the lane ends
 )
 
-func newLane(s *Sender, h *home, token string, epoch uint64) *lane {
+func newLane(s *Sender, h *home, epoch uint64) *lane {
 	return &lane{
-		home: h, s: s, token: token, epoch: epoch, stops: make(chan struct{}),
+		home: h, s: s, epoch: epoch, stops: make(chan struct{}),
 		subjects: make(map[string]*subject), results: make(chan result, heldMost),
 	}
 }
@@ -163,7 +162,7 @@ func (l *lane) renew(ctx context.Context) bool {
 	asked := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
-	st, err := l.take(ctx, l.token, l.s.timing.lease)
+	st, err := l.take(ctx, l.s.self, l.s.timing.lease)
 	if err != nil {
 		l.s.told.warn("hook: renewing a lease", "err", err)
 		l.renews = asked.Add(l.s.timing.renew / 4)
@@ -308,7 +307,7 @@ func (l *lane) end(ctx context.Context, cancel context.CancelFunc) {
 	}
 	ctx, stop := context.WithTimeout(ctx, redisPatience)
 	defer stop()
-	if err := l.release(ctx, l.token); err != nil {
+	if err := l.release(ctx, l.s.self); err != nil {
 		l.s.told.warn("hook: giving a lease back", "err", err)
 	}
 }

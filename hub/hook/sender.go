@@ -32,7 +32,7 @@ type Sender struct {
 	endpoint Endpoint
 	keys     hub.Keys
 	lead     *redisx.Shard // where senders are counted
-	self     string        // of this Sender's life
+	self     string        // of this Sender's life: its name, and its token of every lease
 	homes    []*home
 	slots    chan struct{} // one for each request that may be under way
 	log      *slog.Logger
@@ -185,17 +185,17 @@ const redisPatience = time.Second
 // take begins to send from h if it is free. It returns false when Redis did not
 // say.
 func (s *Sender) take(ctx context.Context, h *home) bool {
-	token, begun := rand.Text(), time.Now()
+	begun := time.Now()
 	call, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
 	epoch := h.shard.Epoch()
-	st, err := h.take(call, token, s.timing.lease)
+	st, err := h.take(call, s.self, s.timing.lease)
 	if err != nil {
 		s.told.warn("hook: taking a partition", "err", err)
 		return false
 	}
 	if st.held {
-		l := newLane(s, h, token, epoch)
+		l := newLane(s, h, epoch)
 		l.note(st, begun)
 		s.lanes[h] = l
 		s.met.held.Inc()

@@ -22,7 +22,7 @@ var Roles = []Role{Data, PubSub, Inbox}
 // them.
 var commands = map[Role][]string{
 	Data: {
-		"hgetall", "hincrby", "mget", "mset", "persist", "pexpire", "pttl",
+		"hget", "hgetall", "hincrby", "hlen", "mget", "mset", "persist", "pexpire", "pttl",
 		"sadd", "smembers", "srem", "zadd", "zcard", "zincrby", "zrange", "zrem",
 		"evalsha", "script|load", "multi", "exec", "wait",
 	},
@@ -76,6 +76,7 @@ var harmless = map[string]string{
 	"hget":            "hget KEY f",
 	"hgetall":         "hgetall KEY",
 	"hincrby":         "hincrby KEY f none",
+	"hlen":            "hlen KEY",
 	"hmget":           "hmget KEY f",
 	"hset":            "hset KEY f v f",
 	"info":            "info memory",

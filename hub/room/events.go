@@ -34,14 +34,14 @@ type lost struct {
 	from, until uint64 // 0: there are none
 }
 
-// maxLost is more than any room says between two checkpoints.
-const maxLost = 1 << 32
+// maxTold is more events than any room tells under one owner.
+const maxTold = 1 << 32
 
-// lose has the numbers of the events to come begin beyond all that may have been
-// told since.
-func (e *events) lose() {
-	e.lost = lost{e.next, e.next + maxLost}
-	e.next += maxLost
+// lose has the numbers of the events to come begin beyond all that an owner before
+// that of epoch may have told since.
+func (e *events) lose(epoch uint64) {
+	e.lost = lost{e.next, max(e.next, epoch*maxTold) + 1}
+	e.next = e.lost.until
 	e.sent = e.next - 1
 }
 

@@ -37,6 +37,14 @@ type Member struct {
 	Seat int // from 0
 }
 
+// Lack is what a room lacks. Nobody changes it.
+type Lack struct {
+	Queue  string   // of matchmaking
+	Free   []int    // seats of each team
+	Rating float64  // mean of who is there
+	Labels []string // as tickets have them
+}
+
 // LeaveReason says why a member has left.
 type LeaveReason string
 
@@ -74,9 +82,14 @@ func (Plain) Tick(*Table) {}
 // Timer does nothing.
 func (Plain) Timer(*Table, string) {}
 
-// Signal tells everybody, as an event of nobody.
-func (Plain) Signal(t *Table, _ string, data []byte) ([]byte, error) {
-	t.Send(Everyone(), "", data)
+// SignalCreate is the signal with what a room was opened with.
+const SignalCreate = "create"
+
+// Signal tells everybody, as an event of nobody; but for SignalCreate.
+func (Plain) Signal(t *Table, name string, data []byte) ([]byte, error) {
+	if name != SignalCreate {
+		t.Send(Everyone(), "", data)
+	}
 	return nil, nil
 }
 

@@ -57,6 +57,7 @@ type Room struct {
 	bytes    budget // of all members
 	metadata []byte
 	locked   bool
+	lack     *Lack // nil: it lacks nobody
 
 	tick    int64
 	skipped int64         // ticks left out before the present one
@@ -137,6 +138,15 @@ func (r *Room) Locked() bool { return r.locked }
 
 // TickNumber is the number of the last tick; 0: none was.
 func (r *Room) TickNumber() int64 { return r.tick }
+
+// Lacking is what the logic says that the room lacks; nil: nothing, also once the
+// room takes nobody.
+func (r *Room) Lacking() *Lack {
+	if r.Free() == 0 {
+		return nil
+	}
+	return r.lack
+}
 
 // Taken is how many seats are reserved or taken.
 func (r *Room) Taken() int { return r.seats.taken }

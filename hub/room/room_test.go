@@ -897,7 +897,7 @@ func TestRecover(t *testing.T) {
 	say(r, ann, g, "2", time.Second) // and then the process dies
 	r.Tick(time.Second)
 
-	again, err := Recover(checkpoint, &c, &second, 0)
+	again, err := Recover(checkpoint, &c, &second, 0, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -920,7 +920,7 @@ func TestRecover(t *testing.T) {
 	if once, err := Restore(checkpoint, &c, &third, 0); err != nil || once.events.lost != again.events.lost || once.events.next != again.events.next {
 		t.Errorf("%v: what is lost is not remembered", err)
 	}
-	if twice, err := Recover(checkpoint, &c, &third, 0); err != nil || twice.events.next <= again.events.next {
+	if twice, err := Recover(checkpoint, &c, &third, 0, 3); err != nil || twice.events.next <= again.events.next {
 		t.Errorf("%v: numbers come again", err)
 	}
 }

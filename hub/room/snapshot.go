@@ -176,11 +176,12 @@ func Restore(b []byte, class *Class, out Outlet, now time.Duration) (*Room, erro
 }
 
 // Recover is Restore for a room whose process has died: its members have read what
-// came after the snapshot, and are told that it is lost.
-func Recover(b []byte, class *Class, out Outlet, now time.Duration) (*Room, error) {
+// came after the snapshot, and are told that it is lost. epoch is the new owner's: no
+// number of an event comes again, however often the room goes on from one snapshot.
+func Recover(b []byte, class *Class, out Outlet, now time.Duration, epoch uint64) (*Room, error) {
 	r, err := Restore(b, class, out, now)
 	if err == nil {
-		r.events.lose()
+		r.events.lose(epoch)
 	}
 	return r, err
 }

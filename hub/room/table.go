@@ -33,6 +33,10 @@ func (t *Table) Away(m Member) bool {
 	return m.Seat >= 0 && m.Seat < len(t.room.seats.all) && t.room.seats.all[m.Seat].stage == seatAway
 }
 
+// Lack says that the room wants more players, whom matchmaking finds; nil: it does
+// not. It holds until it is said anew. A room that was restored says it again.
+func (t *Table) Lack(l *Lack) { t.room.lack = l }
+
 // Members lists who sits, by seat; with those who are away and may come back.
 func (t *Table) Members() []Member { return t.room.seats.members() }
 

@@ -176,7 +176,7 @@ export class Seat {
       case "frame": this.#frame(m); break;
       case "moved": this.#moved(m); break;
       case "left": this.#left(m.why === "closed" ? `the room is ${m.reason}` : ENDED[m.why] ?? m.why, m.reason); break;
-      case "ok": if (m.ref === this.#leaving) this.#left(ENDED.left); break;
+      case "ok": if (this.#leaving !== undefined && m.ref === this.#leaving) this.#left(ENDED.left); break;
       case "error": this.#refused(m); break;
     }
   }

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  lease: the token of who holds it
 -- KEYS[2]  stream, KEYS[3] book: as in add.lua
--- ARGV[1]  the caller's token, drawn afresh each time that it takes the lease
+-- ARGV[1]  the caller's token, drawn afresh by each life of a Sender
 -- ARGV[2]  for how long, in milliseconds
 -- Returns {1 when it is the caller's now, bytes of the stream, when its first
 -- event was published in Unix milliseconds or ''}.

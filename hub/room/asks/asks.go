@@ -22,7 +22,7 @@ const (
 	MethodLate    = "room.late"    // Late, answered by nothing
 )
 
-// The codes of refusals (call.Refusal) that these methods have of their own.
+// The codes of refusals (call.RefusalError) that these methods have of their own.
 const (
 	CodeNotHere = "room_not_here" // the process does not run that room
 	CodeExists  = "room_exists"   // another process does
@@ -32,12 +32,12 @@ const (
 	CodeTooMany = "room_too_many" // the process has as many rooms or seats as it may
 	CodeLogic   = "room_logic"    // the room's logic has refused
 	CodeMove    = "room_not_moved"
+	CodeEpoch   = "room_epoch" // the owner has another epoch
 )
 
-// Room names a room. Epoch, when it is not 0, is the owner's that is meant.
+// Room names a room.
 type Room struct {
-	Room  string `json:"room"`
-	Epoch uint64 `json:"epoch,omitzero"`
+	Room string `json:"room"`
 }
 
 // Open asks for a new room.
@@ -67,9 +67,11 @@ type Seat struct {
 	Ticket string     `json:"ticket"`
 }
 
-// Seats asks for seats for users.
+// Seats asks for seats for users. Epoch, when it is not 0, is the owner's that is
+// meant.
 type Seats struct {
 	Room  string       `json:"room"`
+	Epoch uint64       `json:"epoch,omitzero"`
 	Users []hub.UserID `json:"users"`
 }
 

@@ -50,9 +50,17 @@ type process struct {
 	standing atomic.Uint32
 	outbox   *outbox
 	events   chan event
+	lacks    chan lackSaid
 	stop     context.CancelFunc
 	renew    context.CancelFunc
 	done     chan struct{}
+}
+
+type lackSaid struct {
+	room  string
+	epoch uint64
+	queue string
+	lack  *room.Lack
 }
 
 type event struct {
@@ -104,7 +112,7 @@ func (w *world) process(classes ...*room.Class) *process {
 	log := slog.New(slog.DiscardHandler)
 	p := &process{
 		id: hub.NewProcessID(), outbox: &outbox{told: make(map[*Seat][]Told)},
-		events: make(chan event, 100), done: make(chan struct{}),
+		events: make(chan event, 100), lacks: make(chan lackSaid, 100), done: make(chan struct{}),
 	}
 	p.relay = relay.New(relayConfig(), w.r, w.keys, p.id, log, reg)
 	census := lease.NewCensus(w.r, w.keys, p.relay.Witness(), lease.DefaultTiming(), log, reg)
@@ -113,9 +121,16 @@ func (w *world) process(classes ...*room.Class) *process {
 		CheckpointRate: 1 << 20, AdoptRate: 100, Stuck: time.Second, DrainTimeout: 2 * time.Second, RecordDir: w.t.TempDir(),
 	}, Deps{
 		Process: p.id, Classes: classes, Directory: directory.New(w.r, w.keys), Store: NewStore(w.r, w.keys), Census: census,
-		Standing: func() hub.Standing { return hub.Standing(p.standing.Load()) }, //nolint:gosec // one of three
+		Standing: func() hub.Standing { return hub.Standing(p.standing.Load()) },
 		Event:    func(kind, id string, data any) { p.events <- event{kind, id, data} },
-		Log:      log, Registry: reg,
+		Lack: func(_ context.Context, id string, epoch uint64, queue string, l *room.Lack) error {
+			select {
+			case p.lacks <- lackSaid{id, epoch, queue, l}:
+			default:
+			}
+			return nil
+		},
+		Log: log, Registry: reg,
 	})
 	if err != nil {
 		w.t.Fatal(err)

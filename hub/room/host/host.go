@@ -35,7 +35,10 @@ type Deps struct {
 	Standing  func() hub.Standing // of this process
 	// Event tells the backends of something that has happened to a room. It must not
 	// block. nil: nobody is told.
-	Event    func(kind, room string, data any)
+	Event func(kind, room string, data any)
+	// Lack tells matchmaking what a room lacks, and with nil that it lacks nobody any
+	// more in the queue. It may block until ctx ends. nil: nobody is told.
+	Lack     func(ctx context.Context, id string, epoch uint64, queue string, l *room.Lack) error
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 }
@@ -64,7 +67,6 @@ type Host struct {
 
 	mu       sync.Mutex
 	rooms    map[string]*running
-	seats    int // of all rooms, as counted at their last ticks
 	draining bool
 	routines sync.WaitGroup
 }

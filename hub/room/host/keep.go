@@ -34,7 +34,7 @@ func (h *Host) watch(ctx context.Context) {
 		for _, r := range h.all() {
 			seats += r.shown.Load().taken
 			if since := r.busy.Load(); since != 0 && h.now()-time.Duration(since) > h.cfg.Stuck && h.deps.Standing() == hub.StandingGood {
-				r.abandon()
+				r.abandon() //nolint:contextcheck // the room's end is told for as long as that takes
 			}
 		}
 		h.met.seats.Set(float64(seats))
@@ -74,6 +74,7 @@ func (h *Host) keepNotes(ctx context.Context) {
 	}
 	noted := make(map[*running]*shown)
 	suspects := make(map[string]bool)
+	lacking := make(lacks)
 	var repaired time.Time
 	period := startPause
 	for ok := true; ok; ok = pause(ctx, period) {
@@ -87,7 +88,7 @@ func (h *Host) keepNotes(ctx context.Context) {
 			repaired = time.Now()
 			suspects, err = h.strike(ctx, suspects)
 		}
-		if err = errors.Join(err, h.offer(ctx)); err != nil && ctx.Err() == nil {
+		if err = errors.Join(err, h.offer(ctx), lacking.tell(ctx, h)); err != nil && ctx.Err() == nil {
 			h.deps.Log.Warn("room: the directory was not told", "err", err)
 		}
 	}
@@ -260,7 +261,7 @@ func (h *Host) dropCheckpoint(ctx context.Context, class *room.Class, id string)
 type recordFile struct{ *os.File }
 
 func newRecordFile(dir, id string) (*recordFile, error) {
-	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%d.ndjson", filepath.Base(id), time.Now().UnixNano())), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%d.ndjson", filepath.Base(id), time.Now().UnixNano())), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,7 @@ type running struct {
 type shown struct {
 	taken    int
 	metadata []byte
+	lack     *room.Lack // nil: it lacks nobody
 }
 
 // ending is how a room ends.
@@ -120,7 +121,7 @@ func (h *Host) start(ctx context.Context, r *running, open func() (*room.Room, e
 		}
 		started <- err
 		if err == nil {
-			r.run()
+			r.run() //nolint:contextcheck // the room outlives whoever asked for it
 		}
 	}()
 	select {
@@ -202,7 +203,7 @@ func (r *running) poke() {
 }
 
 // errNotHere says that a room does not run here, or does no more.
-var errNotHere = &call.Refusal{Code: asks.CodeNotHere}
+var errNotHere = &call.RefusalError{Code: asks.CodeNotHere}
 
 // do has f called by the room's goroutine, and waits for it.
 func (r *running) do(ctx context.Context, f func() error) error {
@@ -402,9 +403,9 @@ func (r *running) count() {
 
 // show has others know how the room is.
 func (r *running) show() {
-	was, taken, metadata := r.shown.Load(), r.room.Taken(), r.room.Metadata()
-	if was.taken != taken || !sameBytes(was.metadata, metadata) {
-		r.shown.Store(&shown{taken, metadata})
+	was, taken, metadata, lack := r.shown.Load(), r.room.Taken(), r.room.Metadata(), r.room.Lacking()
+	if was.taken != taken || was.lack != lack || !sameBytes(was.metadata, metadata) {
+		r.shown.Store(&shown{taken, metadata, lack})
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 	askTimeout = 5 * time.Second
 )
 
-// Errors beside *call.Refusal, call.ErrNoAnswer, *hub.FieldError and those that wrap
+// Errors beside *call.RefusalError, call.ErrNoAnswer, *hub.FieldError and those that wrap
 // hub.ErrUnavailable.
 var (
 	ErrNotFound = directory.ErrNotFound
@@ -163,7 +163,7 @@ func (r *Rooms) openedUnheard(ctx context.Context, o *asks.Open, why error) (*as
 
 // codeOf is the code of a refusal; empty: err is none.
 func codeOf(err error) string {
-	if refused := new(call.Refusal); errors.As(err, &refused) {
+	if refused := new(call.RefusalError); errors.As(err, &refused) {
 		return refused.Code
 	}
 	return ""
@@ -171,11 +171,16 @@ func codeOf(err error) string {
 
 // Seats gives users seats of a room, each with a ticket, or none.
 func (r *Rooms) Seats(ctx context.Context, id string, users []hub.UserID) (*asks.Opened, error) {
+	return r.SeatsOf(ctx, id, 0, users)
+}
+
+// SeatsOf is Seats of a room whose owner has an epoch; 0: any.
+func (r *Rooms) SeatsOf(ctx context.Context, id string, epoch uint64, users []hub.UserID) (*asks.Opened, error) {
 	if err := checkUsers(users); err != nil {
 		return nil, err
 	}
 	o := new(asks.Opened)
-	return o, r.askOwner(ctx, id, asks.MethodSeats, &asks.Seats{Room: id, Users: users}, o)
+	return o, r.askOwner(ctx, id, asks.MethodSeats, &asks.Seats{Room: id, Epoch: epoch, Users: users}, o)
 }
 
 // Info tells how a room is. Of one that has ended the error is an *EndedError.

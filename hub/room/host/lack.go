@@ -1,0 +1,64 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/homing/homing/hub/room"
+)
+
+// lackPeriod is how often matchmaking is told that a room still lacks players, well
+// within the time for which it believes that.
+const lackPeriod = 5 * time.Second
+
+// lacks are the rooms of which matchmaking was told that they lack players.
+type lacks map[*running]lackTold
+
+type lackTold struct {
+	lack *room.Lack
+	at   time.Time
+}
+
+// tell tells matchmaking what the rooms lack.
+func (l lacks) tell(ctx context.Context, h *Host) (err error) {
+	if h.deps.Lack == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
+	defer cancel()
+	for _, r := range h.all() {
+		err = errors.Join(err, l.tellOf(ctx, h, r))
+	}
+	for r := range l {
+		if h.find(r.id) != r {
+			delete(l, r) // it lapses
+		}
+	}
+	return err
+}
+
+func (l lacks) tellOf(ctx context.Context, h *Host, r *running) error {
+	now, was := r.shown.Load().lack, l[r]
+	switch {
+	case now == nil && was.lack == nil:
+		return nil
+	case now == was.lack && time.Since(was.at) < lackPeriod:
+		return nil
+	}
+	queue := ""
+	if now != nil {
+		queue = now.Queue
+	}
+	if was.lack != nil && was.lack.Queue != queue {
+		if err := h.deps.Lack(ctx, r.id, r.epoch.Load(), was.lack.Queue, nil); err != nil {
+			return err
+		}
+		delete(l, r)
+	}
+	if now == nil {
+		return nil
+	}
+	l[r] = lackTold{now, time.Now()}
+	return h.deps.Lack(ctx, r.id, r.epoch.Load(), queue, now)
+}
