@@ -95,6 +95,8 @@ func TestSignalRoom(t *testing.T) {
 	w := newWorld(t)
 	wantBody(t, w.post("/rooms/r-7/signal", `{"name":"spawn","data":{"n":2}}`), http.StatusOK, `{}`)
 	w.wantAsked(asks.Signal{Room: "r-7", Name: "spawn", Data: []byte(`{"n":2}`)})
+	w.rooms.reply = []byte{}
+	wantBody(t, w.post("/rooms/r-7/signal", `{"name":"spawn"}`), http.StatusOK, `{}`)
 	w.rooms.reply = []byte(`{"guards":5}`)
 	wantBody(t, w.post("/v1/rooms/r-7/signal", `{"name":"spawn"}`), http.StatusOK, `{"reply":{"guards":5}}`)
 	w.wantAsked(asks.Signal{Room: "r-7", Name: "spawn", Data: []byte(`null`)})
@@ -199,6 +201,7 @@ func TestRoomRefusals(t *testing.T) {
 		{hub.Invalid("users[3]", "has a space"), CodeInvalidField, "users[3]", "has a space"},
 		{&call.RefusalError{Code: "invalid", Field: "metadata", Detail: "not JSON"}, CodeInvalidField, "metadata", "not JSON"},
 		{&call.RefusalError{Code: asks.CodeClass, Detail: "arena"}, CodeInvalidField, "class", "no front has such a class"},
+		{errors.Join(&call.RefusalError{Code: asks.CodeClass}, directory.ErrNoProcess), CodeInvalidField, "class", "no front has such a class"},
 		{&call.RefusalError{Code: asks.CodeFull}, CodeRoomFull, "", "there are not enough free seats, or the room takes nobody"},
 		{&call.RefusalError{Code: asks.CodeEnded, Detail: "the room has ended"}, CodeRoomEnded, "", "the room has ended"},
 		{&call.RefusalError{Code: asks.CodeLogic, Detail: "no such map"}, CodeRoomRefused, "", "no such map"},
