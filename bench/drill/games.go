@@ -109,9 +109,12 @@ func (g *games) account(v players.Verdict) {
 	r.Accepted, r.Written = v.Heard+v.Lost, v.Heard
 	r.Lost, r.Duplicated, r.Reordered = v.Lost, v.Duplicated, v.Reordered
 	r.LongestGapMS, r.Books = v.LongestGap.Milliseconds(), "balance"
-	r.Rooms = &Rooms{Unheard: v.Unheard, Rejoins: v.Rejoins, TwoOwners: v.TwoOwners, Unwhole: v.Unwhole, Backward: v.Backward, Refused: v.Refused}
+	r.Rooms = &Rooms{TakenOver: v.TakenOver, Unheard: v.Unheard, Rejoins: v.Rejoins, TwoOwners: v.TwoOwners, Unwhole: v.Unwhole, Backward: v.Backward, Refused: v.Refused}
 	if g.game.dies { // those who saw the end of an owner's life were told that it is not remembered
 		r.Excused, r.Lost = r.Lost, 0
+	}
+	if v.TakenOver == 0 {
+		r.breaks("no room went on under another owner: nothing was tried")
 	}
 	if v.TwoOwners > 0 {
 		r.breaks("frames of two owners were read at a time, in %d rooms", v.TwoOwners)
@@ -149,8 +152,9 @@ func moveRooms(ctx context.Context, g *games) error {
 	return nil
 }
 
-// stoppedFor is longer than a lease stands and its holder is asked for.
-const stoppedFor = 15 * time.Second
+// stoppedFor is longer than a lease stands and its holder is asked whether it lives,
+// which is 17 s in all, and others take to go on with its rooms.
+const stoppedFor = 25 * time.Second
 
 // stopOwner stops a worker, has half of the players come anew meanwhile, and lets it
 // wake: those who have stayed read of it again.

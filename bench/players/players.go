@@ -339,6 +339,7 @@ type Verdict struct {
 	Frames     int           `json:"frames"`
 	Rejoins    int           `json:"rejoins"`
 	TwoOwners  int           `json:"two_owners"` // rooms of which a frame of an owner was read after one of a later owner, by anybody
+	TakenOver  int           `json:"taken_over"` // rooms of which frames of more than one owner were read
 	LongestGap time.Duration `json:"-"`          // between two frames of a player
 	Ended      []string      `json:"ended"`      // players whose seat has ended, and how
 }
@@ -386,6 +387,9 @@ func (v *Verdict) judgeOwners(all []*player) {
 		}
 	}
 	for _, of := range spans {
+		if len(of) > 1 {
+			v.TakenOver++
+		}
 		if overlap(of) {
 			v.TwoOwners++
 		}
