@@ -280,7 +280,7 @@ func (x *rooms) postMove(w http.ResponseWriter, r *http.Request) error {
 
 // fromRooms turns an error of the rooms into a refusal.
 func fromRooms(err error) error {
-	var refused *call.Refusal
+	var refused *call.RefusalError
 	switch {
 	case errors.Is(err, remote.ErrNotFound):
 		return refuse(CodeRoomNotFound, "no room of that id is open, nor has one ended within the last ten minutes")
@@ -300,7 +300,7 @@ func fromRooms(err error) error {
 	return err
 }
 
-func fromRefusal(refused *call.Refusal) error {
+func fromRefusal(refused *call.RefusalError) error {
 	switch refused.Code {
 	case asks.CodeClass:
 		return &Error{Code: CodeInvalidField, Field: "class", Detail: "no front has such a class"}

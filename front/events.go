@@ -151,7 +151,7 @@ func (e *events) appendMessage(b []byte, m outgoing) []byte {
 		}
 	case kindReconnect:
 		ev.Retry = m.retry
-	case kindAnswer, kindResumed:
+	case kindAnswer, kindResumed, kindFrame, kindBinaryFrame: // rooms are joined over WebSocket only
 	}
 	return sse.Append(b, ev)
 }

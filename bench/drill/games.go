@@ -109,9 +109,12 @@ func (g *games) account(v players.Verdict) {
 	r.Accepted, r.Written = v.Heard+v.Lost, v.Heard
 	r.Lost, r.Duplicated, r.Reordered = v.Lost, v.Duplicated, v.Reordered
 	r.LongestGapMS, r.Books = v.LongestGap.Milliseconds(), "balance"
-	r.Rooms = &Rooms{Unheard: v.Unheard, Rejoins: v.Rejoins, TwoOwners: v.TwoOwners, Unwhole: v.Unwhole, Backward: v.Backward, Refused: v.Refused}
+	r.Rooms = &Rooms{TakenOver: v.TakenOver, Unheard: v.Unheard, Rejoins: v.Rejoins, TwoOwners: v.TwoOwners, Unwhole: v.Unwhole, Backward: v.Backward, Refused: v.Refused}
 	if g.game.dies { // those who saw the end of an owner's life were told that it is not remembered
 		r.Excused, r.Lost = r.Lost, 0
+	}
+	if v.TakenOver == 0 {
+		r.breaks("no room went on under another owner: nothing was tried")
 	}
 	if v.TwoOwners > 0 {
 		r.breaks("frames of two owners were read at a time, in %d rooms", v.TwoOwners)
@@ -149,8 +152,9 @@ func moveRooms(ctx context.Context, g *games) error {
 	return nil
 }
 
-// stoppedFor is longer than a lease stands and its holder is asked for.
-const stoppedFor = 15 * time.Second
+// stoppedFor is longer than a lease stands and its holder is asked whether it lives,
+// which is 17 s in all, and others take to go on with its rooms.
+const stoppedFor = 25 * time.Second
 
 // stopOwner stops a worker, has half of the players come anew meanwhile, and lets it
 // wake: those who have stayed read of it again.
@@ -159,14 +163,14 @@ func stopOwner(ctx context.Context, g *games) error {
 	if err != nil {
 		return err
 	}
-	pid := workers[rand.IntN(len(workers))] //nolint:gosec // a lot
-	master := g.stack.Front.MasterPID()     // would replace the worker
+	pid := workers[rand.IntN(len(workers))]
+	master := g.stack.Front.MasterPID() // would replace the worker
 	g.say("worker %d stands still for %v, and the master with it", pid, stoppedFor)
-	for _, p := range []int{master, pid} {
-		if err := syscall.Kill(p, syscall.SIGSTOP); err != nil {
-			return fmt.Errorf("stop a worker: %w", err)
-		}
-		defer func() { _ = syscall.Kill(p, syscall.SIGCONT) }() // it may have ended
+	defer func() {
+		_, _ = syscall.Kill(pid, syscall.SIGCONT), syscall.Kill(master, syscall.SIGCONT) // they may have ended
+	}()
+	if err := errors.Join(syscall.Kill(master, syscall.SIGSTOP), syscall.Kill(pid, syscall.SIGSTOP)); err != nil {
+		return fmt.Errorf("stop a worker: %w", err)
 	}
 	if err := pause(ctx, 2*time.Second); err != nil {
 		return err
@@ -187,7 +191,7 @@ func killOwner(ctx context.Context, g *games) error {
 	if err != nil {
 		return err
 	}
-	pid := workers[rand.IntN(len(workers))] //nolint:gosec // a lot
+	pid := workers[rand.IntN(len(workers))]
 	g.say("worker %d is killed", pid)
 	if err := pause(ctx, roomCheckpoint); err != nil {
 		return err

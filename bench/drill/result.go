@@ -87,6 +87,7 @@ type Result struct {
 // Rooms is what else is known of players in game rooms. There, Accepted and Written
 // count what one player said and another was to hear, and heard.
 type Rooms struct {
+	TakenOver int `json:"taken_over"` // rooms that went on under another owner
 	Unheard   int `json:"unheard"`    // messages that nobody has heard: they were on a connection that was lost
 	Rejoins   int `json:"rejoins"`    // connections beyond a player's first
 	TwoOwners int `json:"two_owners"` // rooms of which frames of two owners were read at a time

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	client "github.com/homing/homing/client/go"
-
 	"github.com/homing/homing/front/auth"
 	"github.com/homing/homing/hub"
 )
@@ -63,7 +62,7 @@ func (b *Backend) Do(ctx context.Context, method, path string, body, out any) er
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it was read
+	defer resp.Body.Close()
 	text, err = io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
@@ -340,6 +339,7 @@ type Verdict struct {
 	Frames     int           `json:"frames"`
 	Rejoins    int           `json:"rejoins"`
 	TwoOwners  int           `json:"two_owners"` // rooms of which a frame of an owner was read after one of a later owner, by anybody
+	TakenOver  int           `json:"taken_over"` // rooms of which frames of more than one owner were read
 	LongestGap time.Duration `json:"-"`          // between two frames of a player
 	Ended      []string      `json:"ended"`      // players whose seat has ended, and how
 }
@@ -350,8 +350,12 @@ func (c *Crowd) Judge() (v Verdict) {
 	for _, p := range c.players {
 		by[p.user] = p
 		p.mu.Lock()
-		defer p.mu.Unlock()
 	}
+	defer func() {
+		for _, p := range c.players {
+			p.mu.Unlock()
+		}
+	}()
 	for _, p := range c.players {
 		v.add(p)
 	}
@@ -383,6 +387,9 @@ func (v *Verdict) judgeOwners(all []*player) {
 		}
 	}
 	for _, of := range spans {
+		if len(of) > 1 {
+			v.TakenOver++
+		}
 		if overlap(of) {
 			v.TwoOwners++
 		}

@@ -2,6 +2,10 @@
 // roles.
 package main
 
-import "github.com/homing/homing/cmd/homing/app"
+import (
+	"os"
 
-func main() { app.Main() }
+	"github.com/homing/homing/cmd/homing/app"
+)
+
+func main() { os.Exit(app.Main()) }

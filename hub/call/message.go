@@ -21,7 +21,7 @@ type kind byte
 const (
 	kindAsk     kind = iota + 1
 	kindAnswer       // body is the answer
-	kindRefusal      // body is a Refusal
+	kindRefusal      // body is a RefusalError
 )
 
 // message is an ask, or what comes back. Wire form; numbers are unsigned varints:
@@ -102,14 +102,14 @@ func (r *reader) bytes(limit uint64) []byte {
 	return b
 }
 
-// Refusal is why an ask was not carried out, as the process said that was asked.
-type Refusal struct {
+// RefusalError is why an ask was not carried out, as the process said that was asked.
+type RefusalError struct {
 	Code   string `json:"code"`
 	Field  string `json:"field,omitzero"` // at fault; of an ask that is invalid
 	Detail string `json:"detail,omitzero"`
 }
 
-func (e *Refusal) Error() string {
+func (e *RefusalError) Error() string {
 	if e.Detail == "" {
 		return e.Code
 	}
@@ -118,10 +118,10 @@ func (e *Refusal) Error() string {
 
 // Is reports whether target is the failure that e stands for, so that callers need
 // not know where it was found.
-func (e *Refusal) Is(target error) bool {
+func (e *RefusalError) Is(target error) bool {
 	switch target {
 	case hub.ErrUnavailable:
-		return e.Code == codeUnavailable
+		return e.Code == codeUnavailable || e.Code == codeBusy
 	case hub.ErrInvalid:
 		return e.Code == codeInvalid
 	}
@@ -130,25 +130,29 @@ func (e *Refusal) Is(target error) bool {
 
 // The codes of refusals that every method may answer.
 const (
+	codeBusy        = "busy"
 	codeUnknown     = "unknown_method"
 	codeUnavailable = "unavailable"
 	codeInvalid     = "invalid"
 	codeFailed      = "failed"
 )
 
+// busy is the RefusalError of a process that is asked too much.
+var busy = []byte(`{"code":"` + codeBusy + `"}`)
+
 // refusal is err as it travels.
-func refusal(err error) *Refusal {
-	var own *Refusal
+func refusal(err error) *RefusalError {
+	var own *RefusalError
 	var field *hub.FieldError
 	switch {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &field):
-		return &Refusal{Code: codeInvalid, Field: field.Field, Detail: field.Detail}
+		return &RefusalError{Code: codeInvalid, Field: field.Field, Detail: field.Detail}
 	case errors.Is(err, hub.ErrUnavailable):
-		return &Refusal{Code: codeUnavailable, Detail: err.Error()}
+		return &RefusalError{Code: codeUnavailable, Detail: err.Error()}
 	}
-	return &Refusal{Code: codeFailed, Detail: err.Error()}
+	return &RefusalError{Code: codeFailed, Detail: err.Error()}
 }
 
 // ErrNoAnswer says that nothing came back in time: whether the ask was carried out

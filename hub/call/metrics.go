@@ -19,7 +19,7 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		}, []string{"result"}),
 		served: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_call_served_total",
-			Help: "Asks of other processes, by result: answered, refused, late (the asker had given up), full (it comes again), unsent (the answer was).",
+			Help: "Asks of other processes, by result: answered, refused, late (the asker had given up), full (too many waited), unsent (the answer was).",
 		}, []string{"result"}),
 	}
 }

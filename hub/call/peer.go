@@ -30,7 +30,7 @@ const (
 )
 
 // Handler carries out what another process asks for. Several may run at once. body
-// is the handler's. Errors that are a *Refusal, a *hub.FieldError or wrap
+// is the handler's. Errors that are a *RefusalError, a *hub.FieldError or wrap
 // hub.ErrUnavailable reach the asker as such, others as text.
 type Handler func(ctx context.Context, from hub.ProcessID, body []byte) (answer []byte, err error)
 
@@ -82,26 +82,23 @@ func (p *Peer) Handle(next relay.Handler) relay.Handler {
 		if len(m.Body) == 0 || m.Body[0] != version {
 			return next(m)
 		}
-		taken := p.take(m)
-		if taken {
-			m.Done(nil)
-		}
-		return taken
+		m.Done(p.take(m))
+		return true
 	}
 }
 
-// take reports false when there is no room: then m comes again.
-func (p *Peer) take(m *relay.Message) bool {
+// take returns busy when there is no room: nothing that comes after m waits for it.
+func (p *Peer) take(m *relay.Message) (reply []byte) {
 	msg, err := parse(m.Body)
 	switch {
 	case err != nil:
 		p.log.Warn("call: message dropped", "from", m.From, "err", err)
-	case msg.kind == kindAsk:
-		return p.queue(&ask{from: m.From, message: msg, due: time.Now().Add(msg.patience)})
-	default:
+	case msg.kind != kindAsk:
 		p.answered(msg)
+	case !p.queue(&ask{from: m.From, message: msg, due: time.Now().Add(msg.patience)}):
+		return busy
 	}
-	return true
+	return nil
 }
 
 // queue has a carried out, or reports false when too many wait.
@@ -194,19 +191,19 @@ func (p *Peer) serve(ctx context.Context, sender Sender, a *ask) {
 func (p *Peer) carryOut(ctx context.Context, a *ask) (answer []byte, err error) {
 	h := p.methods[a.method]
 	if h == nil {
-		return nil, &Refusal{Code: codeUnknown, Detail: a.method}
+		return nil, &RefusalError{Code: codeUnknown, Detail: a.method}
 	}
 	defer func() {
 		if v := recover(); v != nil {
 			p.log.Error("call: a handler panicked", "method", a.method, "panic", v, "stack", string(debug.Stack()))
-			err = &Refusal{Code: codeFailed, Detail: "a handler panicked"}
+			err = &RefusalError{Code: codeFailed, Detail: "a handler panicked"}
 		}
 	}()
 	return h(ctx, a.from, a.body)
 }
 
 // Ask has the process to carry out a method, and returns its answer. It blocks
-// until then, at most until ctx ends, or for 30 s. The error is a *Refusal, or
+// until then, at most until ctx ends, or for 30 s. The error is a *RefusalError, or
 // wraps ErrNoAnswer or hub.ErrUnavailable.
 func (p *Peer) Ask(ctx context.Context, to hub.ProcessID, method string, body []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxPatience)
@@ -218,7 +215,12 @@ func (p *Peer) Ask(ctx context.Context, to hub.ProcessID, method string, body []
 	}
 	due, _ := ctx.Deadline()
 	m := message{kind: kindAsk, id: id, patience: time.Until(due), method: method, body: body}
-	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.append(nil)}}); err != nil {
+	refused := func(reply []byte) {
+		if len(reply) > 0 {
+			p.answered(message{kind: kindRefusal, id: id, body: reply})
+		}
+	}
+	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.append(nil), Reply: refused}}); err != nil {
 		p.met.asked.WithLabelValues("unsent").Inc()
 		return nil, outage.During("asking "+string(to), err)
 	}
@@ -237,9 +239,9 @@ func (p *Peer) outcome(msg message) ([]byte, error) {
 		return msg.body, nil
 	}
 	p.met.asked.WithLabelValues("refused").Inc()
-	r := &Refusal{}
+	r := &RefusalError{}
 	if err := json.Unmarshal(msg.body, r); err != nil {
-		return nil, &Refusal{Code: codeFailed, Detail: err.Error()}
+		return nil, &RefusalError{Code: codeFailed, Detail: err.Error()}
 	}
 	return nil, r
 }

@@ -25,13 +25,12 @@ import (
 )
 
 // Main runs the command that the program's arguments name until it has ended, or
-// the program is told to stop, and exits. Fronts open rooms of the classes given
-// beside those that every front has.
-func Main(classes ...*room.Class) {
+// the program is told to stop, and returns the program's exit status. Fronts open
+// rooms of the classes given beside those that every front has.
+func Main(classes ...*room.Class) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, classes...)
-	stop()
-	os.Exit(code)
+	defer stop()
+	return run(ctx, os.Args[1:], os.Stdout, os.Stderr, classes...)
 }
 
 // ownClasses are the classes of rooms that the program has brought along.

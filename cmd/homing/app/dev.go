@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -111,12 +112,9 @@ func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger, sink *log
 	}
 	g.Go(func() error { return srv.run(serving) })
 	g.Go(func() error {
-		for _, w := range workers {
-			if w.waitReady(serving) != nil {
-				return nil
-			}
+		if !slices.ContainsFunc(workers, func(w *worker) bool { return w.waitReady(serving) != nil }) {
+			c.greet(s, srv)
 		}
-		c.greet(s, srv)
 		return nil
 	})
 	return g.Wait()

@@ -42,7 +42,7 @@ const envMain = "_HOMING_TEST_MAIN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(envMain) != "" {
-		Main()
+		os.Exit(Main())
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"os"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -19,7 +20,7 @@ func main() {
 	race := room.DefaultClass()
 	race.Name, race.Seats = "race", 4
 	race.New = func() room.Logic { return &logic{Clicks: map[hub.UserID]int{}} }
-	app.Main(&race)
+	os.Exit(app.Main(&race))
 }
 
 // logic is one race. What Plain does is good enough for the rest.

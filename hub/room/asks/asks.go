@@ -22,7 +22,7 @@ const (
 	MethodLate    = "room.late"    // Late, answered by nothing
 )
 
-// The codes of refusals (call.Refusal) that these methods have of their own.
+// The codes of refusals (call.RefusalError) that these methods have of their own.
 const (
 	CodeNotHere = "room_not_here" // the process does not run that room
 	CodeExists  = "room_exists"   // another process does

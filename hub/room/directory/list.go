@@ -212,7 +212,7 @@ func fewest(offers []redis.Z, fit func(hub.ProcessID) bool) hub.ProcessID {
 	}
 	least := slices.MinFunc(offers, func(a, b redis.Z) int { return cmp.Compare(a.Score, b.Score) }).Score
 	offers = slices.DeleteFunc(offers, func(z redis.Z) bool { return z.Score > least })
-	p, _ := offers[rand.IntN(len(offers))].Member.(string) //nolint:gosec // a lot, no secret
+	p, _ := offers[rand.IntN(len(offers))].Member.(string)
 	return hub.ProcessID(p)
 }
 

@@ -47,7 +47,7 @@ func (r *Record) parse(values []any) bool {
 		return n
 	}
 	r.Class, r.Owner, r.URL = text(0), hub.ProcessID(text(1)), text(3)
-	r.Epoch, r.Made = uint64(max(0, number(2))), time.UnixMilli(number(4)) //nolint:gosec // it is not negative
+	r.Epoch, r.Made = uint64(max(0, number(2))), time.UnixMilli(number(4))
 	r.Seats, r.Taken = int(number(5)), int(number(6))
 	r.Ended = text(8)
 	if s := text(7); s != "" {

@@ -52,7 +52,7 @@ func (h *Host) adoptOrphans(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-changed:
-		case <-time.After(adoptPeriod/2 + rand.N(adoptPeriod)): //nolint:gosec // a lot, no secret
+		case <-time.After(adoptPeriod/2 + rand.N(adoptPeriod)):
 		}
 	}
 }
@@ -94,7 +94,7 @@ func (h *Host) adoptFrom(ctx context.Context, p hub.ProcessID) error {
 	if err != nil {
 		return err
 	}
-	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] }) //nolint:gosec // a lot
+	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
 	for i := range records {
 		rec := &records[i]
 		if rec.Owner == "" {
@@ -198,7 +198,7 @@ func (h *Host) drain(ctx context.Context) {
 func (h *Host) sendAway(ctx context.Context, r *running) {
 	for h.deps.Standing() != hub.StandingLost {
 		_, err := h.moveAway(ctx, "", &asks.Move{Room: r.id})
-		var refused *call.Refusal
+		var refused *call.RefusalError
 		if err == nil || errors.As(err, &refused) && refused.Code == asks.CodeNotHere {
 			return
 		}

@@ -121,7 +121,7 @@ func (w *world) process(classes ...*room.Class) *process {
 		CheckpointRate: 1 << 20, AdoptRate: 100, Stuck: time.Second, DrainTimeout: 2 * time.Second, RecordDir: w.t.TempDir(),
 	}, Deps{
 		Process: p.id, Classes: classes, Directory: directory.New(w.r, w.keys), Store: NewStore(w.r, w.keys), Census: census,
-		Standing: func() hub.Standing { return hub.Standing(p.standing.Load()) }, //nolint:gosec // one of three
+		Standing: func() hub.Standing { return hub.Standing(p.standing.Load()) },
 		Event:    func(kind, id string, data any) { p.events <- event{kind, id, data} },
 		Lack: func(_ context.Context, id string, epoch uint64, queue string, l *room.Lack) error {
 			select {

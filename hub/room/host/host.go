@@ -67,7 +67,6 @@ type Host struct {
 
 	mu       sync.Mutex
 	rooms    map[string]*running
-	seats    int // of all rooms, as counted at their last ticks
 	draining bool
 	routines sync.WaitGroup
 }

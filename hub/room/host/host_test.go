@@ -123,7 +123,7 @@ func TestFullRoom(t *testing.T) {
 	p := w.process(class("small", func(c *room.Class) { c.Seats = 2; c.Reserve = time.Hour }))
 	o := w.open(p, "small", "ann")
 	_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{"bob", "cem"}})
-	var refused *call.Refusal
+	var refused *call.RefusalError
 	if !errors.As(err, &refused) || refused.Code != asks.CodeFull {
 		t.Fatalf("%v", err)
 	}
@@ -175,7 +175,7 @@ func TestOpenIsBounded(t *testing.T) {
 		w.open(p, "relay", users...)
 	}
 	_, err := rooms.Open(t.Context(), asks.Open{Class: "relay", Users: users})
-	var refused *call.Refusal
+	var refused *call.RefusalError
 	if !errors.As(err, &refused) || refused.Code != asks.CodeTooMany {
 		t.Errorf("the seat above the limit: %v", err)
 	}
@@ -270,7 +270,7 @@ func TestMoveThatFails(t *testing.T) {
 			o := w.open(p, tc.class, "ann", "bob")
 			ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
 			_, err := p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: tc.to})
-			var refused *call.Refusal
+			var refused *call.RefusalError
 			if !errors.As(err, &refused) || refused.Code != asks.CodeMove {
 				t.Errorf("%v", err)
 			}
@@ -563,7 +563,7 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // it was read
+	defer f.Close()
 	var again replayed
 	if r, err := room.Replay(f, c, &again); err != nil || r.Ended() != room.EndFinished || string(again.result) != "2" {
 		t.Errorf("%v, %v, %q", r, err, again.result)
@@ -654,7 +654,7 @@ func TestLack(t *testing.T) {
 		t.Errorf("%+v", said)
 	}
 	_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Epoch: 2, Users: []hub.UserID{"bob"}})
-	var refused *call.Refusal
+	var refused *call.RefusalError
 	if !errors.As(err, &refused) || refused.Code != asks.CodeEpoch {
 		t.Errorf("%v", err)
 	}

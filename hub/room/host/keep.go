@@ -27,18 +27,41 @@ const (
 	saveTimeout = 3 * time.Second
 )
 
-// watch ends rooms whose logic does not return, until ctx ends.
+// watch ends rooms whose logic does not return, until ctx ends. A room must be seen
+// at the same work time and again: a process that stood still knows nothing of how
+// long that took.
 func (h *Host) watch(ctx context.Context) {
+	work := make(map[*running]sighting)
 	for pause(ctx, watchPeriod) {
 		seats := 0
 		for _, r := range h.all() {
 			seats += r.shown.Load().taken
-			if since := r.busy.Load(); since != 0 && h.now()-time.Duration(since) > h.cfg.Stuck && h.deps.Standing() == hub.StandingGood {
-				r.abandon()
+			s := work[r]
+			if s.see(r.busy.Load()); s.since == 0 {
+				delete(work, r)
+				continue
+			}
+			work[r] = s
+			if time.Duration(s.times)*watchPeriod > h.cfg.Stuck && h.deps.Standing() == hub.StandingGood {
+				delete(work, r)
+				r.abandon() //nolint:contextcheck // the room's end is told for as long as that takes
 			}
 		}
 		h.met.seats.Set(float64(seats))
 	}
+}
+
+// sighting is how often a room was seen at the same work.
+type sighting struct {
+	since int64 // when it began; 0: it rests
+	times int
+}
+
+func (s *sighting) see(since int64) {
+	if s.since != since {
+		*s = sighting{since: since}
+	}
+	s.times++
 }
 
 // abandon ends a room whose logic has not returned. Its goroutine ends when that
@@ -261,7 +284,7 @@ func (h *Host) dropCheckpoint(ctx context.Context, class *room.Class, id string)
 type recordFile struct{ *os.File }
 
 func newRecordFile(dir, id string) (*recordFile, error) {
-	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%d.ndjson", filepath.Base(id), time.Now().UnixNano())), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%s-%d.ndjson", filepath.Base(id), time.Now().UnixNano())), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // the operator names the folder
 	if err != nil {
 		return nil, err
 	}

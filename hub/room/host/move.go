@@ -64,16 +64,16 @@ func (h *Host) moveAway(ctx context.Context, _ hub.ProcessID, ask *asks.Move) (*
 		}
 	}
 	if to == h.deps.Process {
-		return nil, &call.Refusal{Code: asks.CodeMove, Detail: "the room is there already"}
+		return nil, &call.RefusalError{Code: asks.CodeMove, Detail: "the room is there already"}
 	}
 	var m *move
-	if err := r.do(ctx, func() (err error) { m, err = r.beginMove(to); return err }); err != nil {
+	if err := r.do(ctx, func() (err error) { m, err = r.beginMove(to); return err }); err != nil { //nolint:contextcheck // a move that has begun goes on without whoever asked for it
 		return nil, err
 	}
 	select {
 	case err := <-m.settled:
 		if err != nil {
-			return nil, &call.Refusal{Code: asks.CodeMove, Detail: err.Error()}
+			return nil, &call.RefusalError{Code: asks.CodeMove, Detail: err.Error()}
 		}
 		return &asks.Moved{Process: m.moved.Owner, Epoch: m.moved.Epoch, URL: m.moved.URL}, nil
 	case <-ctx.Done():
@@ -89,7 +89,7 @@ func (r *running) beginMove(to hub.ProcessID) (*move, error) {
 	now := r.h.now()
 	snapshot, err := r.room.Snapshot(now)
 	if err != nil {
-		return nil, &call.Refusal{Code: asks.CodeMove, Detail: err.Error()}
+		return nil, &call.RefusalError{Code: asks.CodeMove, Detail: err.Error()}
 	}
 	r.move = &move{to: to, began: now, settled: make(chan error, 1)}
 	m, rec := r.move, r.rec()
@@ -108,7 +108,7 @@ func (h *Host) handOver(r *running, rec *directory.Record, to hub.ProcessID, sna
 	ask := asks.Restore{Room: rec.Room, Epoch: rec.Epoch, Made: rec.Made, Class: rec.Class, Snapshot: snapshot}
 	var moved asks.Moved
 	err := h.ask(ctx, to, asks.MethodRestore, &ask, &moved)
-	var refused *call.Refusal
+	var refused *call.RefusalError
 	switch {
 	case err == nil:
 		now := *rec

@@ -121,7 +121,7 @@ func (h *Host) start(ctx context.Context, r *running, open func() (*room.Room, e
 		}
 		started <- err
 		if err == nil {
-			r.run()
+			r.run() //nolint:contextcheck // the room outlives whoever asked for it
 		}
 	}()
 	select {
@@ -203,7 +203,7 @@ func (r *running) poke() {
 }
 
 // errNotHere says that a room does not run here, or does no more.
-var errNotHere = &call.Refusal{Code: asks.CodeNotHere}
+var errNotHere = &call.RefusalError{Code: asks.CodeNotHere}
 
 // do has f called by the room's goroutine, and waits for it.
 func (r *running) do(ctx context.Context, f func() error) error {

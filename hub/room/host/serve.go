@@ -95,20 +95,20 @@ func (h *Host) hasRoom(name string, users int) (*room.Class, error) {
 	h.mu.Unlock()
 	switch {
 	case class == nil:
-		return nil, &call.Refusal{Code: asks.CodeClass, Detail: name}
+		return nil, &call.RefusalError{Code: asks.CodeClass, Detail: name}
 	case users > class.Seats:
-		return nil, &call.Refusal{Code: asks.CodeFull}
+		return nil, &call.RefusalError{Code: asks.CodeFull}
 	case draining:
-		return nil, &call.Refusal{Code: asks.CodeTooMany, Detail: "the process stops"}
+		return nil, &call.RefusalError{Code: asks.CodeTooMany, Detail: "the process stops"}
 	case rooms >= h.cfg.MaxRooms || h.reserved()+users > h.cfg.MaxSeats:
-		return nil, &call.Refusal{Code: asks.CodeTooMany}
+		return nil, &call.RefusalError{Code: asks.CodeTooMany}
 	}
 	return class, nil
 }
 
 // make makes a new room.
 func (h *Host) make(r *running) (*room.Room, error) {
-	seed := rand.Uint64() //nolint:gosec // players cannot see what else comes of it
+	seed := rand.Uint64()
 	if h.cfg.RecordDir == "" {
 		return room.New(r.id, r.class, seed, outlet{r}, h.now()), nil
 	}
@@ -130,7 +130,7 @@ func (h *Host) furnish(ctx context.Context, r *running, ask *asks.Open) (o *asks
 		}
 		if len(ask.Data) > 0 {
 			if _, err := r.room.Signal(room.SignalCreate, ask.Data); err != nil {
-				return &call.Refusal{Code: asks.CodeLogic, Detail: err.Error()}
+				return &call.RefusalError{Code: asks.CodeLogic, Detail: err.Error()}
 			}
 		}
 		o, err = r.reserve(ask.Users)
@@ -168,9 +168,9 @@ func (h *Host) giveSeats(ctx context.Context, _ hub.ProcessID, ask *asks.Seats) 
 	case r == nil:
 		return nil, errNotHere
 	case ask.Epoch != 0 && ask.Epoch != r.epoch.Load():
-		return nil, &call.Refusal{Code: asks.CodeEpoch}
+		return nil, &call.RefusalError{Code: asks.CodeEpoch}
 	case h.reserved()+len(ask.Users) > h.cfg.MaxSeats:
-		return nil, &call.Refusal{Code: asks.CodeTooMany}
+		return nil, &call.RefusalError{Code: asks.CodeTooMany}
 	}
 	err = r.do(ctx, func() error {
 		o, err = r.reserve(ask.Users)
@@ -250,7 +250,7 @@ func refusalOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, new(*call.Refusal)), errors.As(err, new(*hub.FieldError)), errors.Is(err, hub.ErrUnavailable):
+	case errors.As(err, new(*call.RefusalError)), errors.As(err, new(*hub.FieldError)), errors.Is(err, hub.ErrUnavailable):
 		return err
 	case errors.Is(err, directory.ErrExists):
 		code = asks.CodeExists
@@ -265,7 +265,7 @@ func refusalOf(err error) error {
 	default:
 		code = asks.CodeLogic
 	}
-	return &call.Refusal{Code: cmp.Or(code, asks.CodeLogic), Detail: err.Error()}
+	return &call.RefusalError{Code: cmp.Or(code, asks.CodeLogic), Detail: err.Error()}
 }
 
 // reserved is how many seats of the rooms here are reserved or taken.

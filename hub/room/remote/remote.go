@@ -30,7 +30,7 @@ const (
 	askTimeout = 5 * time.Second
 )
 
-// Errors beside *call.Refusal, call.ErrNoAnswer, *hub.FieldError and those that wrap
+// Errors beside *call.RefusalError, call.ErrNoAnswer, *hub.FieldError and those that wrap
 // hub.ErrUnavailable.
 var (
 	ErrNotFound = directory.ErrNotFound
@@ -163,7 +163,7 @@ func (r *Rooms) openedUnheard(ctx context.Context, o *asks.Open, why error) (*as
 
 // codeOf is the code of a refusal; empty: err is none.
 func codeOf(err error) string {
-	if refused := new(call.Refusal); errors.As(err, &refused) {
+	if refused := new(call.RefusalError); errors.As(err, &refused) {
 		return refused.Code
 	}
 	return ""
