@@ -123,4 +123,6 @@ func (l *Lobby) ask(ctx context.Context, n int, t *Ticket) error {
 }
 
 // waits reports whether a ticket of that status has not ended.
-func waits(status string) bool { return status == "waiting" || status == "claimed" || status == "offered" }
+func waits(status string) bool {
+	return status == "waiting" || status == "claimed" || status == "offered"
+}

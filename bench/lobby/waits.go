@@ -2,8 +2,8 @@ package lobby
 
 import (
 	"context"
-	"strings"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
