@@ -1,6 +1,6 @@
 // Package bench measures a running Homing, or one that it starts itself:
 // memory and CPU per connection, CPU and latency per delivered message, players
-// of game rooms per core, and beside them what a bare program needs for the same bytes, and what other
+// of game rooms per core, how long players wait for a match, and beside them what a bare program needs for the same bytes, and what other
 // systems need for the same work.
 package bench
 
@@ -30,7 +30,7 @@ func scenarios() []scenario {
 	return []scenario{
 		idleScenario, connectScenario, notifyScenario, broadcastScenario,
 		stormScenario, slowScenario, abuseScenario, soakScenario,
-		limitScenario, relayScenario, growthScenario, peersScenario, referenceScenario, roomScenario,
+		limitScenario, relayScenario, growthScenario, peersScenario, referenceScenario, roomScenario, matchScenario,
 	}
 }
 

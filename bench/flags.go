@@ -29,7 +29,7 @@ type (
 
 	// RateFlag is how often something is asked for.
 	RateFlag struct {
-		Rate float64 `default:"0" help:"Notifications a second, or broadcasts; of idle and connect, connects a second. 0: 100; soak 260; broadcast 2; connects as fast as they go." group:"Load"`
+		Rate float64 `default:"0" help:"Notifications a second, or broadcasts; of idle and connect, connects a second; of match, tickets. 0: 100; soak 260; broadcast 2; match 1,000; connects as fast as they go." group:"Load"`
 	}
 
 	// DurationFlag is how long each measured part runs.
@@ -79,15 +79,19 @@ type (
 		Phase string  `default:"all" enum:"all,connect,notify" help:"Of homing-2014: ${enum}." group:"Load"`
 	}
 
-	// ProcessFlags say how many processes hold and how many make the connections.
-	ProcessFlags struct {
+	// WorkersFlag is how many processes hold the connections.
+	WorkersFlag struct {
 		Workers int `default:"2" help:"Front worker processes to start; raised to one for every 14,000 connections." group:"System"`
-		Bees    int `default:"2" help:"Client processes; raised to one for every 18,000 connections." group:"System"`
+	}
+
+	// BeesFlag is how many processes make the connections.
+	BeesFlag struct {
+		Bees int `default:"2" help:"Client processes; raised to one for every 18,000 connections." group:"System"`
 	}
 
 	// SystemFlags say what else is started, and from what.
 	SystemFlags struct {
-		APIs      int    `name:"apis" default:"1" help:"API processes to start." group:"System"`
+		APIs      int    `name:"apis" default:"0" help:"API processes to start. 0: 1; match 3." group:"System"`
 		Shards    int    `default:"1" help:"Pub/sub shards to start." group:"System"`
 		AdmitRate int    `default:"0" help:"Clients that each worker lets in per second. 0: no limit, to see what it can; storm 500, the front's own default." group:"System"`
 		Replicas  int    `default:"1" help:"Replicas of every Redis to start; with 0 there are no Sentinels either." group:"System"`
@@ -111,10 +115,21 @@ type (
 		Hz           int     `default:"20" help:"Ticks of a room a second." group:"Load"`
 		Players      int     `default:"0" help:"Players in all, in whole rooms. 0: 400." group:"Load"`
 		Says         float64 `default:"20" help:"How many times a second each player says where it is." group:"Load"`
-		Seconds      float64 `default:"0" help:"How long each measured part runs, in seconds. 0: 15." group:"Load"`
 		MaxPlayers   int     `default:"0" help:"Where the search of --peak ends. 0: where the system does." group:"Load"`
 		BinaryFrames bool    `help:"Homing's rooms speak in bytes instead of JSON." group:"Load"`
 		NoGather     bool    `help:"Measure Homing a second time, with a frame for each message instead of one a tick." group:"Load"`
+	}
+
+	// SecondsFlag is how long each measured part runs.
+	SecondsFlag struct {
+		Seconds float64 `default:"0" help:"How long each measured part runs, in seconds. 0: 15; match 60." group:"Load"`
+	}
+
+	// TicketFlags say what becomes of tickets, and of the system meanwhile.
+	TicketFlags struct {
+		Cancel   float64 `default:"0.01" help:"Share of the tickets that are canceled again, up to 0.4 s after they were put." group:"Load"`
+		Kill     bool    `default:"true" negatable:"" help:"Kill the API server that makes the matches (SIGKILL), after two fifths of the load." group:"Load"`
+		Failover bool    `default:"true" negatable:"" help:"Kill the master of data Redis, after three fifths of the load. With --replicas 0 there is nobody to take over, and it is left out." group:"Load"`
 	}
 
 	// BesideFlag chooses whose game rooms are measured beside Homing's.

@@ -27,17 +27,20 @@ type Options struct {
 	SizesFlags
 	KindsFlag
 	ReferenceFlags
-	ProcessFlags
+	WorkersFlag
+	BeesFlag
 	SystemFlags
 	RunningFlags
 	PeersFlag
 	PlayFlags
+	SecondsFlag
+	TicketFlags
 	BesideFlag
 }
 
 // own is what a scenario's zero options mean.
 type own struct {
-	conns, apart, payload, admitRate int
+	conns, apart, payload, admitRate, apis int
 
 	rate     float64
 	duration time.Duration
@@ -62,6 +65,7 @@ func (o Options) or(own own) Options {
 	o.Payload = cmp.Or(o.Payload, own.payload, defaultPayload)
 	o.Apart = cmp.Or(o.Apart, own.apart)
 	o.AdmitRate = cmp.Or(o.AdmitRate, own.admitRate)
+	o.APIs = cmp.Or(o.APIs, own.apis, 1)
 	return o
 }
 
@@ -86,7 +90,7 @@ func (o *Options) Validate() error {
 		{"payload", o.Payload, 0, 60_000},
 		{"apart", o.Apart, 0, 10_000_000},
 		{"workers", o.Workers, 1, 256},
-		{"apis", o.APIs, 1, 64},
+		{"apis", o.APIs, 0, 64},
 		{"shards", o.Shards, 1, 16},
 		{"replicas", o.Replicas, 0, 8},
 		{"admit-rate", o.AdmitRate, 0, 1 << 20},
@@ -110,6 +114,8 @@ func (o *Options) validateMeasures() error {
 		return fmt.Errorf("--says: %v: want more than 0 and at most 1000", o.Says)
 	case o.Seconds != 0 && (o.Seconds < 0.1 || o.Seconds > 3600):
 		return fmt.Errorf("--seconds: %v: want 0.1 to 3600", o.Seconds)
+	case !(o.Cancel >= 0 && o.Cancel <= 1):
+		return fmt.Errorf("--cancel: %v: want 0 to 1", o.Cancel)
 	case o.Rate < 0:
 		return fmt.Errorf("--rate: %v: want 0 or more", o.Rate)
 	case o.MaxRate < 0:

@@ -88,7 +88,7 @@ func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room,
 		Room, URL string
 		Seats     []struct{ User, Ticket string }
 	}
-	if err := s.open(ctx, body, &opened); err != nil {
+	if err := openRoom(ctx, s.calls, body, &opened); err != nil {
 		return arena.Room{}, fmt.Errorf("open a room: %w", err)
 	}
 	if len(opened.Seats) != len(users) {
@@ -106,10 +106,10 @@ func (s *homingRooms) OpenRoom(ctx context.Context, users []string) (arena.Room,
 	return r, nil
 }
 
-// open asks until a front has a room: one that has just started offers none yet.
-func (s *homingRooms) open(ctx context.Context, body []byte, opened any) error {
+// openRoom asks until a front has a room: one that has just started offers none yet.
+func openRoom(ctx context.Context, calls *load.Poster, body []byte, opened any) error {
 	for began := time.Now(); ; {
-		err := s.calls.OpenRoom(ctx, body, opened)
+		err := calls.OpenRoom(ctx, body, opened)
 		refused, ok := errors.AsType[*load.RefusedError](err)
 		if !ok || refused.Status != http.StatusServiceUnavailable || time.Since(began) > openTimeout {
 			return err

@@ -11,7 +11,8 @@ type (
 		ClientsFlag
 		RateFlag
 		DurationFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 		RunningFlags
 	}
@@ -22,7 +23,8 @@ type (
 		ConnsFlag
 		ClientsFlag
 		RateFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 		RunningFlags
 	}
@@ -39,7 +41,8 @@ type (
 		PeakFlag
 		MaxRateFlag
 		LimitFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 		RunningFlags
 	}
@@ -52,7 +55,8 @@ type (
 		RateFlag
 		DurationFlag
 		PayloadFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 	}
 
 	// BroadcastFlags are what broadcast reads.
@@ -64,7 +68,8 @@ type (
 		DurationFlag
 		PayloadFlag
 		LimitFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 		RunningFlags
 	}
@@ -78,7 +83,8 @@ type (
 		DurationFlag
 		PayloadFlag
 		ApartFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 		RunningFlags
 	}
@@ -92,7 +98,8 @@ type (
 		DurationFlag
 		PayloadFlag
 		ApartFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 		RunningFlags
 	}
@@ -106,7 +113,8 @@ type (
 		DurationFlag
 		PayloadFlag
 		KindsFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 	}
 
@@ -118,7 +126,8 @@ type (
 		RateFlag
 		DurationFlag
 		PayloadFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 		RunningFlags
 	}
@@ -133,7 +142,8 @@ type (
 		PayloadFlag
 		MaxRateFlag
 		SizesFlags
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 	}
 
@@ -148,9 +158,11 @@ type (
 		MaxRateFlag
 		PeersFlag
 		PlayFlags
+		SecondsFlag
 		PeakFlag
 		BesideFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 	}
 
@@ -158,9 +170,21 @@ type (
 	RoomFlags struct {
 		ResultFlags
 		PlayFlags
+		SecondsFlag
 		PeakFlag
 		BesideFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
+		SystemFlags
+	}
+
+	// MatchFlags are what match reads.
+	MatchFlags struct {
+		ResultFlags
+		RateFlag
+		SecondsFlag
+		TicketFlags
+		WorkersFlag
 		SystemFlags
 	}
 
@@ -172,7 +196,8 @@ type (
 		PayloadFlag
 		MaxRateFlag
 		ReferenceFlags
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 	}
 
@@ -184,7 +209,8 @@ type (
 		RateFlag
 		DurationFlag
 		PayloadFlag
-		ProcessFlags
+		WorkersFlag
+		BeesFlag
 		SystemFlags
 	}
 )
@@ -209,9 +235,11 @@ func defaultOptions() Options {
 		LimitFlag:      LimitFlag{Limit: true},
 		SizesFlags:     SizesFlags{By: "conns"},
 		ReferenceFlags: ReferenceFlags{Scale: 1, Phase: "all"},
-		ProcessFlags:   ProcessFlags{Workers: 2, Bees: 2},
-		SystemFlags:    SystemFlags{APIs: 1, Shards: 1, Replicas: 1},
+		WorkersFlag:    WorkersFlag{Workers: 2},
+		BeesFlag:       BeesFlag{Bees: 2},
+		SystemFlags:    SystemFlags{Shards: 1, Replicas: 1},
 		PeersFlag:      PeersFlag{Peers: []string{"socketio", "centrifuge"}},
 		PlayFlags:      PlayFlags{Size: 20, Hz: 20, Says: 20},
+		TicketFlags:    TicketFlags{Cancel: 0.01, Kill: true, Failover: true},
 	}
 }

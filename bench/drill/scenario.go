@@ -87,14 +87,17 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 		defer d.net.close()
 		d.net.place(&o)
 	}
-	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, apis, workers)
+	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, o.APIs, workers)
 	d.stack, err = stack.Start(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	if s.game != nil {
+	switch {
+	case s.game != nil:
 		err = d.runGame(ctx)
-	} else {
+	case s.queue != nil:
+		err = d.runQueue(ctx)
+	default:
 		err = d.run(ctx)
 	}
 	keep := err != nil || d.result.Promise == Broken

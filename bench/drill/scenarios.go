@@ -29,10 +29,12 @@ type scenario struct {
 	apart func(name string) side
 	// game has players in game rooms, instead of the fleet and its senders.
 	game *game
+	// queue has players ask for matches, likewise.
+	queue *queueing
 }
 
 func scenarios() []scenario {
-	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios(), gameScenarios())
+	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios(), gameScenarios(), matchScenarios())
 }
 
 func firstScenarios() []scenario {

@@ -47,6 +47,17 @@ type RefusedError struct {
 // Error implements error.
 func (e *RefusedError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.Status, e.Body) }
 
+// Code is the problem's code in the answer; empty: there is none.
+func (e *RefusedError) Code() string {
+	var problem struct {
+		Code string `json:"code"`
+	}
+	if json.Unmarshal([]byte(e.Body), &problem) != nil {
+		return ""
+	}
+	return problem.Code
+}
+
 // Notify posts the JSON of one notification. The notification was accepted
 // when the error is nil, and refused when it is a *RefusedError; after another
 // error nobody knows.

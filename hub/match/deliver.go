@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"golang.org/x/sync/errgroup"
 )
 
 // claim takes the tickets of plans, all of each or none, and has those delivered
@@ -73,12 +74,13 @@ func (b *desk) giveUp(ctx context.Context, match, why string) {
 func (b *desk) deliver(ctx context.Context, plans []*plan) {
 	var mu sync.Mutex
 	var found []*Found
-	var each sync.WaitGroup
+	var each errgroup.Group
+	each.SetLimit(atOnce)
 	for _, p := range plans {
-		each.Go(func() {
+		each.Go(func() error {
 			if p.asks {
 				b.offer(ctx, p)
-				return
+				return nil
 			}
 			f := b.open(ctx, p)
 			if f != nil {
@@ -86,9 +88,10 @@ func (b *desk) deliver(ctx context.Context, plans []*plan) {
 				defer mu.Unlock()
 				found = append(found, f)
 			}
+			return nil
 		})
 	}
-	each.Wait()
+	_ = each.Wait() // what fails is counted
 	if len(found) > 0 {
 		b.announce(ctx, b.record(ctx, found))
 	}
@@ -167,19 +170,21 @@ const (
 // announce tells the players of matches whose rooms are recorded, and ends their
 // tickets.
 func (b *desk) announce(ctx context.Context, found []*Found) {
-	var each sync.WaitGroup
+	var each errgroup.Group
+	each.SetLimit(atOnce)
 	for _, f := range found {
-		each.Go(func() {
+		each.Go(func() error {
 			if err := b.tellAll(ctx, f); err != nil {
 				b.failed("announce", err)
-				return
+				return nil
 			}
 			if err := b.finish(ctx, f); err != nil {
 				b.failed("finish", err)
 			}
+			return nil
 		})
 	}
-	each.Wait()
+	_ = each.Wait() // what fails is counted
 }
 
 func (b *desk) tellAll(ctx context.Context, f *Found) error {

@@ -98,6 +98,25 @@ func ParseQueues(b []byte) ([]*Queue, error) {
 	return queues, nil
 }
 
+// CheckQueues reports the first of some queues that cannot work, or has the name of
+// one before it, and that there are too many.
+func CheckQueues(queues []*Queue) error {
+	if len(queues) > MaxQueues {
+		return fmt.Errorf("%d queues, want at most %d", len(queues), MaxQueues)
+	}
+	names := make(map[string]bool, len(queues))
+	for _, q := range queues {
+		if err := checkQueue(q); err != nil {
+			return fmt.Errorf("queue %q: %w", q.Name, err)
+		}
+		if names[q.Name] {
+			return fmt.Errorf("two queues have the name %q", q.Name)
+		}
+		names[q.Name] = true
+	}
+	return nil
+}
+
 // entriesIn returns the queues that the text has, and where they stand in it.
 func entriesIn(b []byte) (specs []queueSpec, at []yaml.Node, err error) {
 	var file struct {

@@ -43,6 +43,9 @@ const (
 	// deliveries is how many batches of one queue are delivered at a time. Beyond
 	// that nobody is claimed.
 	deliveries = 16
+	// atOnce is how many matches of a batch are opened or announced at a time: all
+	// batches together leave connections to Redis for others of the process.
+	atOnce = 8
 	// tended is how many tickets that are due one call of a script looks after, and
 	// sweeps how many calls there are in a round.
 	tended = 500

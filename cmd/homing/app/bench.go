@@ -21,6 +21,7 @@ type benchCmd struct {
 	Growth     benchScenario[bench.GrowthFlags]     `cmd:"" help:"Measure systems of growing size: how cost grows, and what runs out first."`
 	Peers      benchScenario[bench.PeersFlags]      `cmd:"" help:"Measure Homing, Socket.IO and centrifuge side by side under the same load; with --rooms Homing, Colyseus and Socket.IO."`
 	Room       benchScenario[bench.RoomFlags]       `cmd:"" help:"Play in game rooms: players per core, whether every tick is kept, and how late frames are."`
+	Match      benchScenario[bench.MatchFlags]      `cmd:"" help:"Match players at a fixed rate of tickets while an API server is killed and data Redis fails over: waits, and whether anybody is lost or matched twice."`
 	Homing2014 benchScenario[bench.Homing2014Flags] `cmd:"" name:"homing-2014" help:"Do what the system of 2014 did that Homing follows: 200,000 users, 1,200 requests a second for 300 users each."`
 	Relay      benchScenario[bench.RelayFlags]      `cmd:"" help:"Compare confirmed delivery between processes with at most once: CPU, Redis commands, latency."`
 	Agent      benchAgent                           `cmd:"" help:"Lend this machine to a bench on another one: run client processes for it."`

@@ -27,6 +27,7 @@ var scenarioFlags = map[string]string{
 	"growth":      "conns max-rate by steps " + callFlags + systemFlags,
 	"peers":       "conns max-rate peers rooms " + callFlags + playFlags + systemFlags,
 	"room":        playFlags + systemFlags,
+	"match":       "rate seconds cancel kill failover workers apis shards admit-rate replicas binary log-dir",
 	"homing-2014": "rate duration payload max-rate scale phase " + systemFlags,
 	"relay":       "conns " + callFlags + systemFlags,
 }
@@ -83,6 +84,8 @@ func TestScenariosRefuse(t *testing.T) {
 		"growth --api http://": "unknown flag --api",
 		"notify --online 301":  "--online: 301",
 		"limit --workers 257":  "--workers: 257",
+		"match --bees 3":       "unknown flag --bees",
+		"match --cancel 1.5":   "--cancel: 1.5",
 	} {
 		_, err := benchParser(t).Parse(strings.Fields("bench " + args))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -69,7 +69,7 @@ func (c *frontCmd) runMaster(ctx context.Context, log *slog.Logger, sink *logsin
 		return err
 	}
 	auth.WarnOfExposure(&c.Auth, log)
-	if err := c.checkTLS(); err != nil {
+	if err := errors.Join(c.checkTLS(), c.checkFiles()); err != nil {
 		return err
 	}
 	m, err := master.New(c.Master, c.addresses(), c.Front.SocketOptions(), log, newRegistry(sink))
@@ -97,6 +97,16 @@ func (c *frontCmd) checkTLS() error {
 		return nil
 	}
 	return certificate.Check(c.Front.TLSCert, c.Front.TLSKey)
+}
+
+// checkFiles reports what is wrong with the queues and the classes of rooms.
+func (c *frontCmd) checkFiles() error {
+	_, err := matchQueues(c.Match, c.queues)
+	if c.Rooms.Enabled() {
+		_, classErr := roomClasses(c.own, c.Rooms.Classes)
+		err = errors.Join(err, classErr)
+	}
+	return err
 }
 
 // ticketKeys are those that other machines have too, or this one's own.

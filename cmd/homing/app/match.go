@@ -28,21 +28,23 @@ type matchParts struct {
 	own    []*match.Queue
 }
 
-// queues are those of the file and those of the program.
-func (p *matchParts) queues(c match.Config) ([]*match.Queue, error) {
-	if c.Queues == "" {
-		return p.own, nil
+// matchQueues are those of the file, if there is one, and the program's own.
+func matchQueues(c match.Config, own []*match.Queue) (all []*match.Queue, err error) {
+	if c.Queues != "" {
+		if all, err = match.LoadQueues(c.Queues); err != nil {
+			return nil, fmt.Errorf("match.queues: %w", err)
+		}
 	}
-	queues, err := match.LoadQueues(c.Queues)
-	if err != nil {
-		return nil, fmt.Errorf("match.queues: %w", err)
+	all = append(all, own...)
+	if err := match.CheckQueues(all); err != nil {
+		return nil, fmt.Errorf("match.queues: the file and the program together: %w", err)
 	}
-	return append(queues, p.own...), nil
+	return all, nil
 }
 
 // newTickets is matchmaking as a front worker sees it; nil: there is none.
 func newTickets(c match.Config, p matchParts, log *slog.Logger, reg prometheus.Registerer) (*match.Tickets, error) {
-	queues, err := p.queues(c)
+	queues, err := matchQueues(c, p.own)
 	if err != nil || len(queues) == 0 {
 		return nil, err
 	}
@@ -118,7 +120,7 @@ func (h matchHooks) Publish(kind, subject string, data any) bool {
 // newMatch puts matchmaking together. Without a file of queues there is none: both
 // are nil. The matcher is nil where no room could be opened.
 func newMatch(c match.Config, p matchParts, log *slog.Logger, reg prometheus.Registerer) (*match.Tickets, *match.Matcher, error) {
-	queues, err := p.queues(c)
+	queues, err := matchQueues(c, p.own)
 	if err != nil || len(queues) == 0 {
 		return nil, nil, err
 	}

@@ -94,16 +94,18 @@ func (r *Rooms) Open(ctx context.Context, o asks.Open) (*asks.Opened, error) {
 	if err := check(&o); err != nil {
 		return nil, err
 	}
-	if !drawn {
-		switch opened, err := r.opened(ctx, &o); {
-		case err == nil:
-			return opened, nil
-		case !errors.Is(err, ErrNotFound):
-			return nil, err
-		}
+	opened, err := r.openSomewhere(ctx, &o) // one that is there is found there, too: most are not
+	if err == nil || drawn || found(err) {
+		return opened, err
 	}
-	return r.openSomewhere(ctx, &o)
+	if there, thereErr := r.opened(ctx, &o); !errors.Is(thereErr, ErrNotFound) && !errors.Is(thereErr, hub.ErrUnavailable) {
+		return there, thereErr
+	}
+	return nil, err
 }
+
+// found reports whether err is about a room that was found.
+func found(err error) bool { return errors.As(err, new(*EndedError)) || errors.Is(err, ErrMismatch) }
 
 // opened gives seats of a room that is open already.
 func (r *Rooms) opened(ctx context.Context, o *asks.Open) (*asks.Opened, error) {
