@@ -36,6 +36,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
 	cfg := redistest.Config(t, redistest.Server(t))
 	return &world{t: t, r: redistest.Open(t, cfg), keys: hub.NewKeys(cfg.Prefix)}
 }
