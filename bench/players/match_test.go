@@ -3,7 +3,6 @@ package players_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -228,22 +227,22 @@ func otherFront(s *stack.Stack, url string) string {
 	return s.Fronts[0].URL()
 }
 
-// processAt finds a worker of the front at url. Rooms are opened where fewest seats
-// are taken, so some of a few are there.
+// processAt finds a worker of the front at url, by rooms that are opened until one is
+// there: a front that has just started takes rooms a little later than players.
 func processAt(t *testing.T, b *players.Backend, url string) (there roomNow) {
 	t.Helper()
-	const tries = 20
-	for i := range tries {
-		r, err := b.Open(t.Context(), "relay", []string{fmt.Sprint("scout-", i)})
-		if err != nil {
+	await(t, "a room is opened at "+url, func() bool {
+		r, err := b.Open(t.Context(), "relay", []string{"scout"})
+		switch {
+		case err != nil && strings.Contains(err.Error(), "rooms_full"):
+			return false
+		case err != nil:
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { end(t, b, r.Room) })
-		if r.URL == url {
-			return look(t, b, r.Room)
-		}
-	}
-	t.Fatalf("none of %d rooms is at %s", tries, url)
+		there = look(t, b, r.Room)
+		end(t, b, r.Room)
+		return r.URL == url
+	})
 	return there
 }
 
