@@ -171,7 +171,7 @@ func stopOwner(ctx context.Context, g *games) error {
 	if err := pause(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	g.crowd.DropEverySecond()
+	g.crowd.Drop(2)
 	if err := pause(ctx, stoppedFor-2*time.Second); err != nil {
 		return err
 	}
