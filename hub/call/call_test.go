@@ -155,7 +155,7 @@ func TestMessages(t *testing.T) {
 		{kind: kindAnswer, id: 1 << 60, body: []byte{}},
 		{kind: kindRefusal, id: 0, body: []byte("{}")},
 	} {
-		got, err := parse(m.append(nil))
+		got, err := parse(m.bytes())
 		if err != nil || got.kind != m.kind || got.id != m.id || got.patience != m.patience || got.method != m.method || !bytes.Equal(got.body, m.body) {
 			t.Errorf("%+v: %+v, %v", m, got, err)
 		}
@@ -166,7 +166,7 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	long := message{kind: kindAsk, patience: 24 * time.Hour}
-	if got, err := parse(long.append(nil)); err != nil || got.patience != maxPatience {
+	if got, err := parse(long.bytes()); err != nil || got.patience != maxPatience {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -41,8 +41,9 @@ type message struct {
 
 var errBadMessage = errors.New("not a message of hub/call")
 
-func (m *message) append(b []byte) []byte {
-	b = append(b, version, byte(m.kind))
+// bytes returns m as it travels.
+func (m *message) bytes() []byte {
+	b := []byte{version, byte(m.kind)}
 	b = binary.AppendUvarint(b, m.id)
 	if m.kind == kindAsk {
 		b = binary.AppendUvarint(b, uint64(max(0, m.patience.Milliseconds())))

@@ -198,7 +198,7 @@ func (p *Peer) serve(ctx context.Context, sender Sender, a *ask) {
 	}
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), slack*10)
 	defer cancel()
-	if err := sender.Send(ctx, []relay.Outgoing{{To: a.from, Body: back.append(nil)}}); err != nil {
+	if err := sender.Send(ctx, []relay.Outgoing{{To: a.from, Body: back.bytes()}}); err != nil {
 		result = "unsent"
 		p.log.Warn("call: an answer was not sent", "to", a.from, "method", a.method, "err", err)
 	}
@@ -238,7 +238,7 @@ func (p *Peer) Ask(ctx context.Context, to hub.ProcessID, method string, body []
 			p.answered(message{kind: kindRefusal, id: id, body: reply})
 		}
 	}
-	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.append(nil), Reply: refused}}); err != nil {
+	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.bytes(), Reply: refused}}); err != nil {
 		p.met.asked.WithLabelValues("unsent").Inc()
 		return nil, outage.During("asking "+string(to), err)
 	}
