@@ -180,7 +180,7 @@ func (p *Player) once(ctx context.Context) (*Left, error) {
 		return nil, err
 	}
 	p.failed = 0
-	defer c.Close() //nolint:errcheck // it ends either way
+	defer c.Close()
 	if err := c.Send(p.join()); err != nil {
 		return nil, err
 	}
