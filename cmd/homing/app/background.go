@@ -45,7 +45,7 @@ func (b *background) end(err error) error {
 	if failed != nil && errors.Is(err, context.Canceled) {
 		return failed
 	}
-	return errors.Join(err, failed)
+	return errors.Join(failed, err) // the cause first: the rest may follow from it
 }
 
 // stop ends every member, waits for them, and returns the first failure.
