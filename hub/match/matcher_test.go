@@ -975,7 +975,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	for i := range 70_000 {
 		pipe.Do(ctx, "ZADD", b.keys[endingsKey], time.Now().UnixMilli(), fmt.Sprint("old", i))
 		pipe.HSet(ctx, b.keys[endedKey], fmt.Sprint("old", i), "expired ")
-		if i%5000 == 0 {
+		if i%500 == 499 {
 			if _, err := pipe.Exec(ctx); err != nil {
 				t.Fatal(err)
 			}
