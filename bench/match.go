@@ -22,7 +22,7 @@ import (
 )
 
 var matchScenario = scenario{
-	name: "match", measure: measureMatch, own: own{rate: 1000, apis: 3},
+	name: "match", measure: measureMatch, own: own{rate: 1000, apis: 3, replicas: 2},
 	headline: []string{"tickets_per_s", "wait_p50_ms", "wait_p99_ms", "p999_wait_ms", "double", "lost", "left"},
 }
 
@@ -131,10 +131,15 @@ func (m *matching) play(ctx context.Context) error {
 	}
 	v := m.lobby.Judge(books, matchLastStep+matchGrace)
 	m.addVerdict(v, took, used)
-	if len(v.Broke) > 0 {
-		return fmt.Errorf("%w: %s", errMatchBroken, strings.Join(v.Broke, "; "))
+	return errors.Join(broken(v.Broke), m.stack.Alive())
+}
+
+// broken is an error of what was not kept; nil: all was.
+func broken(what []string) error {
+	if len(what) == 0 {
+		return nil
 	}
-	return m.stack.Alive()
+	return fmt.Errorf("%w: %s", errMatchBroken, strings.Join(what, "; "))
 }
 
 // warm opens a room through each API server: from then on all of them can.

@@ -44,7 +44,7 @@ type found struct {
 }
 
 func newSeeker(n int) *seeker {
-	return &seeker{user: fmt.Sprintf("seeker%d", n), rating: 1500 + 300*rand.NormFloat64()} //nolint:gosec // a load
+	return &seeker{user: fmt.Sprintf("seeker%d", n), rating: 1500 + 300*rand.NormFloat64()}
 }
 
 // over reports whether nothing more is to be waited for.
@@ -69,7 +69,7 @@ func (s *seeker) run(ctx context.Context, front string, secret []byte) {
 		s.fail(err)
 		return
 	}
-	defer conn.Close() //nolint:errcheck // it ends either way
+	defer conn.Close()
 	if err := s.ask(conn); err != nil {
 		s.fail(err)
 		return

@@ -65,7 +65,7 @@ func (l *Lobby) cancel(ctx context.Context, n int, t *Ticket) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-time.After(rand.N(cancelWithin)): //nolint:gosec // a load
+	case <-time.After(rand.N(cancelWithin)):
 	}
 	heard := ""
 	_ = l.try(ctx, n, func(p *load.Poster) error {

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	// Mean and Deviation are those of the players' ratings, which are normally
-	// distributed.
-	Mean, Deviation = 1500, 300
+	// Mean is that of the players' ratings, which are normally distributed.
+	Mean = 1500
+	// Deviation is their standard deviation.
+	Deviation = 300
 	// RareRating is one that a player in a thousand has or surpasses.
 	RareRating = Mean + 3.0902*Deviation
 	// rareEvery is how often a player of that rating is put, to be watched.
@@ -121,12 +122,12 @@ func (l *Lobby) prepare(n int, due time.Time) func(context.Context) {
 	name := fmt.Sprintf("b%d", n)
 	t := &Ticket{
 		ID: l.opts.Queue + ":" + name, User: fmt.Sprintf("player%d", n), Due: due, Rare: n%every == every/2,
-		Rating: Mean + Deviation*rand.NormFloat64(), //nolint:gosec // a load
+		Rating: Mean + Deviation*rand.NormFloat64(),
 	}
 	if t.Rare {
 		t.Rating = RareRating
 	} else {
-		t.Cancel = rand.Float64() < l.opts.Cancel //nolint:gosec // likewise
+		t.Cancel = rand.Float64() < l.opts.Cancel
 	}
 	body, err := json.Marshal(map[string]any{"id": name, "queue": l.opts.Queue, "players": []string{t.User}, "rating": t.Rating})
 	if err != nil {

@@ -99,7 +99,7 @@ func TestScenariosRefuse(t *testing.T) {
 func TestDocumentedBenchesParse(t *testing.T) {
 	command := regexp.MustCompile("(?m)(?:`|^ *)(?:bin/)?homing (bench [a-z][a-z0-9-]*[^`\n>|]*)")
 	found := 0
-	for _, file := range []string{"../../README.md", "../../docs/benchmarks.md"} {
+	for _, file := range []string{"../../../README.md", "../../../docs/benchmarks.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
