@@ -25,6 +25,7 @@ type world struct {
 	t      *testing.T
 	hub    *fakeHub
 	once   *fakeOnce
+	rooms  *fakeRooms
 	maker  *fakeMatchmaker
 	reg    *prometheus.Registry
 	log    *bytes.Buffer
@@ -91,9 +92,9 @@ func withConfig(change func(*Config)) option {
 // may do everything.
 func newWorld(t *testing.T, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, hub: newFakeHub(), once: newFakeOnce(), maker: &fakeMatchmaker{}, reg: prometheus.NewRegistry(), log: new(bytes.Buffer), spec: loadSpec(t)}
+	w := &world{t: t, hub: newFakeHub(), once: newFakeOnce(), rooms: &fakeRooms{}, maker: &fakeMatchmaker{}, reg: prometheus.NewRegistry(), log: new(bytes.Buffer), spec: loadSpec(t)}
 	cfg := defaults(t)
-	deps := Deps{Hub: w.hub, Once: w.once, Match: w.maker, Log: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)), Reg: w.reg}
+	deps := Deps{Hub: w.hub, Once: w.once, Rooms: w.rooms, Match: w.maker, Log: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)), Reg: w.reg}
 	for _, o := range options {
 		o(t, &cfg, &deps)
 	}

@@ -85,7 +85,7 @@ func (s *spec) check(t *testing.T, r *http.Request, body []byte, out reply) {
 		Options:    &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true},
 	}
 	err = openapi3filter.ValidateRequest(t.Context(), in)
-	if err != nil && out.status == http.StatusOK {
+	if err != nil && out.status/100 == 2 {
 		t.Errorf("%s %s was served but is not allowed: %v", r.Method, r.URL.Path, err)
 	}
 	if err == nil && (bytes.Contains(out.body, []byte(`"unknown_field"`)) || bytes.Contains(out.body, []byte(`"wrong_type"`))) && out.status == http.StatusBadRequest {
@@ -196,7 +196,7 @@ func TestOpenAPIExamplesAreTaken(t *testing.T) {
 				continue
 			}
 			t.Run(path+"/"+name, func(t *testing.T) {
-				out := w.post(strings.Replace(path, "{id}", "duel:ann", 1), string(mustJSON(value)))
+				out := w.post(strings.NewReplacer("{id}", "duel:ann", "{room}", "r-7").Replace(path), string(mustJSON(value)))
 				if out.status != http.StatusCreated && !bytes.Contains(out.body, []byte(`"not_asked"`)) { // by whoever waits or not
 					wantOK(t, out)
 				}

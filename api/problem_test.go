@@ -17,7 +17,10 @@ import (
 
 	"github.com/homing/homing/api/apikey"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/call"
 	"github.com/homing/homing/hub/match"
+	"github.com/homing/homing/hub/room/asks"
+	"github.com/homing/homing/hub/room/remote"
 )
 
 const someone = `{"users":["ann"],"data":1}`
@@ -163,6 +166,17 @@ func TestEveryProblem(t *testing.T) {
 		CodeStoreQuota:       noRoom(hub.RoomError{Pot: hub.PotInbox, Account: "backend"}),
 		CodeIdempotencyFull:  noRoom(hub.RoomError{Pot: hub.PotOnce}),
 		CodeIdempotencyQuota: noRoom(hub.RoomError{Pot: hub.PotOnce, Account: "backend"}),
+		CodeRoomNotFound:     func(t *testing.T) reply { return newWorld(t).get("/rooms/r-9") },
+		CodeRoomEnded:        func(t *testing.T) reply { return newWorld(t).post("/rooms/r-6/seats", `{"users":["ann"]}`) },
+		CodeRoomExists:       roomRefused(remote.ErrMismatch),
+		CodeRoomFull:         roomRefused(&call.RefusalError{Code: asks.CodeFull}),
+		CodeRoomRefused:      roomRefused(&call.RefusalError{Code: asks.CodeLogic, Detail: "no such map"}),
+		CodeRoomNotMoved: func(t *testing.T) reply {
+			w := newWorld(t)
+			w.rooms.fail(&call.RefusalError{Code: asks.CodeMove, Detail: "the room is there already"})
+			return w.post("/rooms/r-7/move", `{}`)
+		},
+		CodeRoomsFull: roomRefused(&call.RefusalError{Code: asks.CodeTooMany}),
 		CodeTimeout: func(t *testing.T) reply {
 			w := newWorld(t, withConfig(func(c *Config) { c.RequestTimeout = 20 * time.Millisecond }))
 			w.hub.block = make(chan struct{})
@@ -205,6 +219,16 @@ func TestEveryProblem(t *testing.T) {
 
 func posted(body string) func(t *testing.T) reply {
 	return func(t *testing.T) reply { return newWorld(t).post("/v1/notify", body) }
+}
+
+// roomRefused provokes the answer to a room that cannot be opened.
+func roomRefused(why error) func(t *testing.T) reply {
+	return func(t *testing.T) reply {
+		t.Helper()
+		w := newWorld(t)
+		w.rooms.fail(why)
+		return w.post("/rooms", `{"class":"arena"}`)
+	}
 }
 
 // lineReply dresses a line of a batch's reply as a reply of its own.

@@ -217,9 +217,13 @@ func (x *rooms) postSignal(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fromRooms(err)
 	}
-	out := signalReply{Binary: reply}
-	if jsontext.Value(reply).IsValid() {
-		out = signalReply{Reply: reply}
+	var out signalReply
+	switch {
+	case len(reply) == 0:
+	case jsontext.Value(reply).IsValid():
+		out.Reply = reply
+	default:
+		out.Binary = reply
 	}
 	writeJSON(w, out)
 	return nil
@@ -288,14 +292,14 @@ func fromRooms(err error) error {
 		return refuse(CodeRoomEnded, "%v", err)
 	case errors.Is(err, remote.ErrMismatch):
 		return refuse(CodeRoomExists, "%v", err)
-	case errors.Is(err, directory.ErrNoProcess):
-		return &Error{Code: CodeRoomsFull, Detail: "no front takes rooms now", RetryAfter: time.Second}
 	case errors.As(err, new(*hub.FieldError)):
 		return fromHub(err)
 	case errors.Is(err, call.ErrNoAnswer):
 		return refuse(CodeTimeout, "%v: ask again with the same id, or look at the room", err)
-	case errors.As(err, &refused):
+	case errors.As(err, &refused): // also where nobody is left to ask
 		return fromRefusal(refused)
+	case errors.Is(err, directory.ErrNoProcess):
+		return &Error{Code: CodeRoomsFull, Detail: "no front takes rooms now", RetryAfter: time.Second}
 	}
 	return err
 }

@@ -13,12 +13,13 @@ import (
 	"github.com/homing/homing/hub/match"
 )
 
-// Lobby finds matches for players; see match.Lobby. All methods but Gone may block,
-// until ctx ends.
+// Lobby finds matches for players; see match.Lobby. Those with a ctx may block until it
+// ends.
 type Lobby interface {
 	Wait(ctx context.Context, queue string, user hub.UserID, rating float64, labels []string) error
 	Leave(ctx context.Context, queue string, user hub.UserID) error
 	Accept(ctx context.Context, queue string, user hub.UserID, yes bool) error
+	Waits(queue string, user hub.UserID) bool
 	Gone(queue string, user hub.UserID)
 }
 
@@ -167,8 +168,13 @@ type lobbyPlace struct {
 	queues []string
 }
 
-// mayWait reports whether the connection may wait in one more queue.
+// mayWait reports whether the connection may wait in one more queue. Those in which
+// its wait has ended do not count.
 func (s *session) mayWait(queue string) bool {
+	if s.extra != nil && s.extra.lobby != nil {
+		x := s.extra.lobby
+		x.queues = slices.DeleteFunc(x.queues, func(q string) bool { return !x.lobby.Waits(q, s.user) })
+	}
 	return s.extra == nil || s.extra.lobby == nil || len(s.extra.lobby.queues) < maxQueues || slices.Contains(s.extra.lobby.queues, queue)
 }
 

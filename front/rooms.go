@@ -167,7 +167,7 @@ func (r *rooms) give(t *host.Told) {
 	}
 	body := r.tell(t, to)
 	// What a member of a room that has moved says before it has read that goes after
-	// the room.
+	// the room, for a moment.
 	if t.Kind == host.KindLeft || t.Kind == host.KindNotIn {
 		c.State.extra.seat = nil
 		c.State.spare()

@@ -19,7 +19,7 @@ import (
 
 // Options choose the scenarios and how they run.
 type Options struct {
-	Scenarios []string `arg:"" optional:"" help:"Scenarios to run: steady, kill-worker, pubsub-failover, data-failover, pubsub-hang, replica-kill, sentinel-and-master-kill, network-cut, stale-master, slow-subscriber, kill-api, rolling-restart, worker-stall, worker-hang, front-cut-off, front-data-cut, index-lost, replica-lag, planned-failover, pubsub-away, broadcast-roll, redis-full, redis-refuses, log-gone, shard-down, shards-grow, double-fault, room-move, room-owner-stop, room-worker-kill, room-roll, match-node-kill; none means all of them."`
+	Scenarios []string `arg:"" optional:"" help:"Scenarios to run: steady, kill-worker, pubsub-failover, data-failover, pubsub-hang, replica-kill, sentinel-and-master-kill, network-cut, stale-master, slow-subscriber, kill-api, rolling-restart, worker-stall, worker-hang, front-cut-off, front-data-cut, index-lost, replica-lag, planned-failover, pubsub-away, broadcast-roll, redis-full, redis-refuses, log-gone, shard-down, shards-grow, double-fault, room-move, room-owner-stop, room-worker-kill, room-roll, room-churn, match-node-kill; none means all of them."`
 
 	JSON       bool `help:"Print one JSON object instead of a table."`
 	AtMostOnce bool `help:"Run without the relay's acknowledgements: losses are reported and do not fail the command."`

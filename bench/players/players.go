@@ -123,14 +123,17 @@ type player struct {
 	said     int // the messages are numbered from 1
 	heard    map[string][]heardAt
 	epochs   []uint64         // of the owners that it has joined
+	seat     int              // that it was given last
+	reseated int              // times that it came back into another one
 	owners   map[uint64]*span // when frames of each came
 	tick     int64            // of the last frame
 	refused  int
 	frames   int
 	last     time.Time // of the last frame
 	gap      time.Duration
-	backward int // frames of a tick before one that it has read
-	lost     int // frames that said that events are missing
+	recent   time.Duration // the longest gap since Gap was called
+	backward int           // frames of a tick before one that it has read
+	lost     int           // frames that said that events are missing
 	end      string
 }
 
@@ -150,18 +153,41 @@ func Enter(ctx context.Context, b *Backend, class, name string, rooms, size int)
 			users[k] = name + "-" + strconv.Itoa(i) + "-" + strconv.Itoa(k)
 		}
 		r, err := b.openPatiently(ctx, class, users)
+		if err == nil {
+			err = c.sit(ctx, &r)
+		}
 		if err != nil {
 			c.Leave()
 			return nil, err
 		}
-		c.Rooms = append(c.Rooms, r)
-		for _, seat := range r.Seats {
-			if err := c.add(ctx, &r, seat); err != nil {
-				c.Leave()
-				return nil, err
-			}
+	}
+	return c.whole(ctx)
+}
+
+// Join has everybody with a seat in an open room join it, and returns when they have.
+func Join(ctx context.Context, b *Backend, r Room) (*Crowd, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	c := &Crowd{backend: b, cancel: cancel}
+	if err := c.sit(ctx, &r); err != nil {
+		c.Leave()
+		return nil, err
+	}
+	return c.whole(ctx)
+}
+
+// sit sends a player to each seat of a room.
+func (c *Crowd) sit(ctx context.Context, r *Room) error {
+	c.Rooms = append(c.Rooms, *r)
+	for _, seat := range r.Seats {
+		if err := c.add(ctx, r, seat); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// whole returns c once everybody has joined.
+func (c *Crowd) whole(ctx context.Context) (*Crowd, error) {
 	if err := c.waitJoined(ctx); err != nil {
 		c.Leave()
 		return nil, err
@@ -201,6 +227,10 @@ func (c *Crowd) add(ctx context.Context, r *Room, seat Seat) error {
 func (p *player) joined(j client.Joined) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.epochs) > 0 && j.Seat != p.seat {
+		p.reseated++
+	}
+	p.seat = j.Seat
 	p.epochs = append(p.epochs, j.Epoch)
 }
 
@@ -209,7 +239,8 @@ func (p *player) frame(f client.Frame) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	if p.frames++; !p.last.IsZero() {
-		p.gap = max(p.gap, now.Sub(p.last))
+		since := now.Sub(p.last)
+		p.gap, p.recent = max(p.gap, since), max(p.recent, since)
 	}
 	p.last = now
 	p.spanOf(p.epochs[len(p.epochs)-1], now).last = now
@@ -303,18 +334,22 @@ func (p *player) sayNext() {
 	}
 }
 
-// Drop cuts every connection.
-func (c *Crowd) Drop() {
-	for _, p := range c.players {
-		p.Drop()
+// Drop cuts every nth connection, the first one too.
+func (c *Crowd) Drop(nth int) {
+	for i := 0; i < len(c.players); i += nth {
+		c.players[i].Drop()
 	}
 }
 
-// DropEverySecond cuts every second connection.
-func (c *Crowd) DropEverySecond() {
-	for i := 0; i < len(c.players); i += 2 {
-		c.players[i].Drop()
+// Gap is the longest time between two frames of a player since it was called last.
+func (c *Crowd) Gap() (longest time.Duration) {
+	for _, p := range c.players {
+		p.mu.Lock()
+		longest = max(longest, p.recent)
+		p.recent = 0
+		p.mu.Unlock()
 	}
+	return longest
 }
 
 // Leave ends all players. Their seats are left as they are.
@@ -338,6 +373,7 @@ type Verdict struct {
 	Refused    int           `json:"refused"`    // messages
 	Frames     int           `json:"frames"`
 	Rejoins    int           `json:"rejoins"`
+	Reseated   int           `json:"reseated"`   // rejoins on another seat
 	TwoOwners  int           `json:"two_owners"` // rooms of which a frame of an owner was read after one of a later owner, by anybody
 	TakenOver  int           `json:"taken_over"` // rooms of which frames of more than one owner were read
 	LongestGap time.Duration `json:"-"`          // between two frames of a player
@@ -415,6 +451,7 @@ func (v *Verdict) add(p *player) {
 	v.Backward += p.backward
 	v.Unwhole += p.lost
 	v.Rejoins += max(0, len(p.epochs)-1)
+	v.Reseated += p.reseated
 	v.LongestGap = max(v.LongestGap, p.gap)
 	if p.end != "" {
 		v.Ended = append(v.Ended, p.user+": "+p.end)

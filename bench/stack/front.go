@@ -17,6 +17,7 @@ import (
 type Front struct {
 	*launcher
 
+	name             string
 	opts             Options
 	process          *proc.Process // the master
 	port, admin, tls int
@@ -26,7 +27,7 @@ func (f *Front) start(ctx context.Context) error {
 	for _, port := range []*int{&f.port, &f.admin, &f.tls} {
 		var err error
 		if *port, err = redisproc.FreePort(ctx, ""); err != nil {
-			return fmt.Errorf("start front: %w", err)
+			return fmt.Errorf("start %s: %w", f.name, err)
 		}
 	}
 	return f.run(nil)
@@ -41,7 +42,7 @@ func (f *Front) run(flags []string) error {
 		"front", "--config", f.dir.configFile(), "--front-listen", f.addr(f.port), "--admin-listen", f.addr(f.admin),
 		"--workers", strconv.Itoa(f.opts.Workers), "--auth-hs256-secret-file", f.dir.secretFile(),
 	}, append(append(secure, f.roomFlags()...), f.opts.FrontArgs...)...)
-	f.process, err = f.launch("front", append(args, flags...), f.opts.FrontUnder...)
+	f.process, err = f.launch(f.name, append(args, flags...), f.opts.FrontUnder...)
 	return err
 }
 
@@ -134,6 +135,9 @@ func (f *Front) ReplaceWorkers() error {
 }
 
 func (f *Front) stop() error {
+	if f.process == nil {
+		return nil
+	}
 	f.wake()
 	return f.process.Stop(stopGrace)
 }

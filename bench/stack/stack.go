@@ -1,5 +1,5 @@
 // Package stack starts a whole Homing as real processes: Redis with its
-// replicas and Sentinels, API servers, and a front with its workers. Drills,
+// replicas and Sentinels, API servers, and fronts with their workers. Drills,
 // benchmarks and end-to-end tests share it.
 package stack
 
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/homing/homing/bench/proc"
@@ -20,17 +21,18 @@ import (
 type Options struct {
 	Binary    string   // the homing binary; empty: this program
 	APIs      int      // API processes, each on a port of its own; 0: 1
-	Workers   int      // front worker processes on one port; 0: 1
+	Fronts    int      // each a master with its workers on a port of its own; 0: 1
+	Workers   int      // worker processes of each front, on one port; 0: 1
 	Shards    int      // pub/sub masters; 0: 1
 	Data      int      // data masters; 0: 1
 	SpareData int      // further data masters, which nobody is told of; see Config
 	Replicas  int      // of every Redis master, with three Sentinels; 0: masters alone
 	APIArgs   []string // further flags of every API process
-	FrontArgs []string // further flags of the front
-	TLS       bool     // the front listens for TLS, too, with a certificate that nobody signed; see Front.TLSAddr
+	FrontArgs []string // further flags of each front
+	TLS       bool     // fronts listen for TLS, too, with a certificate that nobody signed; see Front.TLSAddr
 	Keys      []string // names of further API keys; see Access.KeyOf
 
-	Rooms bool // the front has game rooms
+	Rooms bool // fronts have game rooms
 
 	AtMostOnce bool   // run with the relay's acknowledgements off
 	LogDir     string // for the logs of all processes; empty: a temporary one
@@ -41,8 +43,8 @@ type Options struct {
 	Place    func(*redisproc.ServerOptions)
 	// FailoverTimeout: see redisproc.SentinelOptions.
 	FailoverTimeout time.Duration
-	// Where the front runs: the address that it listens on, and a command to
-	// start it under; see redisproc.ServerOptions. Empty: beside us.
+	// Where fronts run: the address that they listen on, and a command to
+	// start them under; see redisproc.ServerOptions. Empty: beside us.
 	FrontHost  string
 	FrontUnder []string
 }
@@ -53,7 +55,8 @@ type Stack struct {
 	Config *Config
 	Access *Access
 	API    *APIs
-	Front  *Front
+	Front  *Front   // the first one
+	Fronts []*Front // all
 
 	dir     workDir
 	tempDir bool
@@ -69,7 +72,9 @@ const (
 // Start starts everything and returns when it can serve. When it fails
 // nothing is left running.
 func Start(ctx context.Context, opts Options) (*Stack, error) {
-	opts.APIs, opts.Workers, opts.Shards, opts.Data = max(opts.APIs, 1), max(opts.Workers, 1), max(opts.Shards, 1), max(opts.Data, 1)
+	for _, n := range []*int{&opts.APIs, &opts.Fronts, &opts.Workers, &opts.Shards, &opts.Data} {
+		*n = max(*n, 1)
+	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	s, err := prepare(opts)
@@ -77,7 +82,7 @@ func Start(ctx context.Context, opts Options) (*Stack, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		s.Access.write, s.Redis.start, s.Config.start, s.API.start, s.Front.start, s.API.waitReady, s.Front.waitWorkers,
+		s.Access.write, s.Redis.start, s.Config.start, s.API.start, s.startFronts, s.API.waitReady, s.waitFronts,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Stop(false))
@@ -104,13 +109,37 @@ func prepare(opts Options) (s *Stack, err error) {
 		return nil, fmt.Errorf("make a directory for logs: %w", err)
 	}
 	s.dir = workDir(opts.LogDir)
-	launch := &launcher{binary: opts.Binary, dir: s.dir, pipes: opts.Pipes, first: opts.APIs + 1}
+	launch := &launcher{binary: opts.Binary, dir: s.dir, pipes: opts.Pipes, first: opts.APIs + opts.Fronts}
 	s.Redis = &Redis{opts: opts, dir: s.dir}
 	s.Config = &Config{redis: s.Redis, file: s.dir.configFile(), first: opts.Data, atMostOnce: opts.AtMostOnce}
 	s.Access = &Access{dir: s.dir, further: opts.Keys}
 	s.API = &APIs{launcher: launch, count: opts.APIs, args: opts.APIArgs}
-	s.Front = &Front{launcher: launch, opts: opts}
+	for i := range opts.Fronts {
+		s.Fronts = append(s.Fronts, &Front{launcher: launch, opts: opts, name: frontName(i)})
+	}
+	s.Front = s.Fronts[0]
 	return s, nil
+}
+
+// frontName names the logs of front i.
+func frontName(i int) string {
+	if i == 0 {
+		return "front"
+	}
+	return "front-" + strconv.Itoa(i)
+}
+
+func (s *Stack) startFronts(ctx context.Context) error { return s.eachFront(ctx, (*Front).start) }
+
+func (s *Stack) waitFronts(ctx context.Context) error { return s.eachFront(ctx, (*Front).waitWorkers) }
+
+func (s *Stack) eachFront(ctx context.Context, do func(*Front, context.Context) error) error {
+	for _, f := range s.Fronts {
+		if err := do(f, ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // workDir is the directory for the logs, and for what the servers read.
@@ -129,11 +158,11 @@ func (d workDir) secretFile() string { return d.file("player.secret") }
 // killed.
 func (s *Stack) Stop(keep bool) error {
 	var errs []error
-	if s.Front.process != nil {
-		if s.pipes {
-			s.CloseLogs() // whoever waits to write a line goes on
-		}
-		errs = append(errs, s.Front.stop())
+	if s.pipes {
+		s.CloseLogs() // whoever waits to write a line goes on
+	}
+	for _, f := range s.Fronts {
+		errs = append(errs, f.stop())
 	}
 	errs = append(errs, s.API.stop())
 	s.Redis.stop()
@@ -149,9 +178,13 @@ func (s *Stack) LogDir() string { return string(s.dir) }
 // Keys names what the system keeps in Redis.
 func (s *Stack) Keys() hub.Keys { return hub.NewKeys(prefix) }
 
-// servers are all processes of the front and the API.
-func (s *Stack) servers() []*proc.Process {
-	all := []*proc.Process{s.Front.process}
+// servers are all processes of fronts and the API that were started.
+func (s *Stack) servers() (all []*proc.Process) {
+	for _, f := range s.Fronts {
+		if f.process != nil {
+			all = append(all, f.process)
+		}
+	}
 	for _, a := range s.API.servers {
 		all = append(all, a.Process)
 	}

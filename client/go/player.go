@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -87,8 +88,11 @@ type Player struct {
 
 	// Owned by Run.
 	url, ticket string
+	failed      int    // dials in a row
 	read        uint64 // number of the last event
 	sent        int    // on, since it has joined
+
+	leaving atomic.Bool
 
 	mu   sync.Mutex
 	conn *Conn // while it has joined
@@ -162,14 +166,20 @@ var errUnavailable = errors.New("the room cannot be joined now")
 // once plays on one connection. It returns nothing at all when the room has moved.
 func (p *Player) once(ctx context.Context) (*Left, error) {
 	opts := p.opts
+	at := p.url
+	if p.failed >= 2 && p.failed%2 == 0 { // the machine may be gone: where the player came to first knows the way
+		at = opts.URL
+	}
 	var err error
-	if opts.URL, err = withRoom(p.url, p.ticket); err != nil {
+	if opts.URL, err = withRoom(at, p.ticket); err != nil {
 		return nil, err
 	}
 	c, err := Dial(ctx, opts)
 	if err != nil {
+		p.failed++
 		return nil, err
 	}
+	p.failed = 0
 	defer c.Close() //nolint:errcheck // it ends either way
 	if err := c.Send(p.join()); err != nil {
 		return nil, err
@@ -215,6 +225,9 @@ func (p *Player) take(c *Conn, m Message) (left *Left, over bool, err error) {
 	case "frame":
 		err = p.frame(m.Raw)
 	case "moved":
+		if p.leaving.Load() { // the leave goes after the room
+			return &Left{Why: "left"}, true, nil
+		}
 		return nil, true, p.moved(m.Raw)
 	case "left":
 		left = new(Left)
@@ -325,7 +338,10 @@ func (p *Player) Say(data []byte) error {
 }
 
 // Leave gives the seat up; Run returns when the room has said so.
-func (p *Player) Leave() error { return p.send([]byte(`{"t":"leave"}`)) }
+func (p *Player) Leave() error {
+	p.leaving.Store(true)
+	return p.send([]byte(`{"t":"leave"}`))
+}
 
 // Drop cuts the connection, as a lost network does; Run comes back. It is for tests
 // and demonstrations.

@@ -60,14 +60,17 @@ type Event struct {
 // calls everything but Wake, which any goroutine may call. The owner closes it.
 //
 // While nothing is ready, the owner is parked by the Go runtime and pins no
-// thread: the epoll descriptor is itself registered with the runtime's poller,
-// which an epoll allows (epoll(7), questions 4 and 5). The runtime registers it
-// edge-triggered, so Wait parks only after epoll_wait has returned no event:
-// whatever becomes ready later is a new edge.
+// thread. What the runtime's poller watches is a second epoll, the bell, which an
+// epoll allows (epoll(7), questions 4 and 5). It has one registration, the first
+// epoll, and listens to it only while Wait parks: what becomes ready while the
+// owner is at work wakes no thread. The runtime registers the bell edge-triggered,
+// so Wait parks only when epoll_wait has returned no event after the bell began to
+// listen: whatever becomes ready later is a new edge.
 type Poller struct {
-	file     *os.File // owns the epoll descriptor, known to the runtime's poller
-	conn     syscall.RawConn
 	epfd     int
+	bell     int
+	file     *os.File // owns the bell, known to the runtime's poller
+	conn     syscall.RawConn
 	deadline time.Time // what file's read deadline is set to
 	raw      [256]unix.EpollEvent
 	want     int                // how many events the present Wait has room for
@@ -87,65 +90,66 @@ var oneWake = binary.NativeEndian.AppendUint64(nil, 1)
 
 // New returns a Poller without registrations.
 func New() (*Poller, error) {
-	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("create epoll descriptor: %w", err)
-	}
-	wakefd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
-		_ = unix.Close(epfd)
-		return nil, fmt.Errorf("create eventfd: %w", err)
-	}
-	p := &Poller{epfd: epfd, wakefd: wakefd}
+	p := &Poller{epfd: -1, wakefd: -1}
 	p.try = p.pollNow
-	if err := p.attach(); err != nil {
+	if err := p.open(); err != nil {
 		_ = p.Close()
 		return nil, err
 	}
 	return p, nil
 }
 
-// attach hands the epoll descriptor to the runtime's poller. os.NewFile takes
-// only descriptors that are non-blocking for pollable.
-func (p *Poller) attach() error {
-	if err := unix.SetNonblock(p.epfd, true); err != nil {
-		return fmt.Errorf("make the epoll descriptor non-blocking: %w", err)
+// open makes the descriptors. os.NewFile takes only descriptors that are
+// non-blocking for pollable.
+func (p *Poller) open() (err error) {
+	if p.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("create epoll descriptor: %w", err)
 	}
-	p.file = os.NewFile(uintptr(p.epfd), "epoll")
-	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("register the epoll descriptor with the runtime: %w", err)
+	if p.bell, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("create the bell: %w", err)
 	}
-	conn, err := p.file.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("reach the epoll descriptor: %w", err)
+	if err = unix.SetNonblock(p.bell, true); err != nil {
+		return errors.Join(fmt.Errorf("make the bell non-blocking: %w", err), unix.Close(p.bell))
 	}
-	p.conn = conn
-	return p.control(unix.EPOLL_CTL_ADD, p.wakefd, wakeToken, ForRead)
+	p.file = os.NewFile(uintptr(p.bell), "epoll")
+	if err = p.file.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("register the bell with the runtime: %w", err)
+	}
+	if p.conn, err = p.file.SyscallConn(); err != nil {
+		return fmt.Errorf("reach the bell: %w", err)
+	}
+	if err = control(p.bell, unix.EPOLL_CTL_ADD, p.epfd, 0, 0); err != nil {
+		return err
+	}
+	if p.wakefd, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return fmt.Errorf("create eventfd: %w", err)
+	}
+	return control(p.epfd, unix.EPOLL_CTL_ADD, p.wakefd, wakeToken, ForRead)
 }
 
 // Add registers fd. The token comes back in its events.
 func (p *Poller) Add(fd int, token Token, what Interest) error {
-	return p.control(unix.EPOLL_CTL_ADD, fd, token, what)
+	return control(p.epfd, unix.EPOLL_CTL_ADD, fd, token, what)
 }
 
 // Modify changes the token and interest of a registered fd.
 func (p *Poller) Modify(fd int, token Token, what Interest) error {
-	return p.control(unix.EPOLL_CTL_MOD, fd, token, what)
+	return control(p.epfd, unix.EPOLL_CTL_MOD, fd, token, what)
 }
 
 // Remove ends the registration of fd. Closing fd does so too; Remove is for
 // descriptors that live on. Events that the last Wait already returned stand.
 func (p *Poller) Remove(fd int) error {
-	return p.control(unix.EPOLL_CTL_DEL, fd, 0, 0)
+	return control(p.epfd, unix.EPOLL_CTL_DEL, fd, 0, 0)
 }
 
-func (p *Poller) control(op, fd int, token Token, what Interest) error {
+func control(epfd, op, fd int, token Token, what Interest) error {
 	ev := unix.EpollEvent{
 		Events: uint32(what),
 		Fd:     int32(uint32(token)),
 		Pad:    int32(token >> 32),
 	}
-	if err := unix.EpollCtl(p.epfd, op, fd, &ev); err != nil {
+	if err := unix.EpollCtl(epfd, op, fd, &ev); err != nil {
 		return fmt.Errorf("epoll_ctl %s of descriptor %d: %w", controlNames[op], fd, err)
 	}
 	return nil
@@ -163,24 +167,34 @@ func (p *Poller) Wait(events []Event, deadline time.Time) (n int, err error) {
 		return 0, errors.New("wait for readiness: no room for events")
 	}
 	p.want = min(len(events), len(p.raw))
+	if !p.pollNow(0) {
+		if err := p.park(deadline); err != nil {
+			return 0, fmt.Errorf("wait for readiness: %w", err)
+		}
+	}
+	if p.err != nil {
+		return 0, fmt.Errorf("wait for readiness: %w", p.err)
+	}
+	return p.deliver(events), nil
+}
+
+// park blocks until pollNow has an answer, or the deadline has passed.
+func (p *Poller) park(deadline time.Time) error {
 	if !deadline.Equal(p.deadline) {
 		p.deadline = deadline
 		if err := p.file.SetReadDeadline(deadline); err != nil {
-			return 0, fmt.Errorf("set the deadline of a wait: %w", err)
+			return fmt.Errorf("set the deadline: %w", err)
 		}
 	}
-	err = p.conn.Read(p.try)
+	if err := control(p.bell, unix.EPOLL_CTL_MOD, p.epfd, 0, ForRead); err != nil {
+		return err
+	}
+	err := p.conn.Read(p.try)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = nil
-		p.pollNow(uintptr(p.epfd))
+		p.pollNow(0)
 	}
-	if err == nil {
-		err = p.err
-	}
-	if err != nil {
-		return 0, fmt.Errorf("wait for readiness: %w", err)
-	}
-	return p.deliver(events), nil
+	return errors.Join(err, control(p.bell, unix.EPOLL_CTL_MOD, p.epfd, 0, 0))
 }
 
 // pollNow collects what is ready without blocking, p.want events at most, into
@@ -188,8 +202,8 @@ func (p *Poller) Wait(events []Event, deadline time.Time) (n int, err error) {
 //
 // The system call is made without telling the Go scheduler: it never blocks,
 // and the bookkeeping costs as much as the call.
-func (p *Poller) pollNow(epfd uintptr) bool {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, epfd,
+func (p *Poller) pollNow(uintptr) bool {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(p.epfd),
 		uintptr(unsafe.Pointer(&p.raw[0])), uintptr(p.want), 0, 0, 0) //nolint:gosec // the kernel's calling convention
 	if errno != 0 {
 		p.n, p.err = 0, errno
@@ -242,6 +256,9 @@ func (p *Poller) Wake() {
 	}
 }
 
+// Woken reports whether a wake is on its way. The owner may ask.
+func (p *Poller) Woken() bool { return p.woken.Load() }
+
 // Close releases the poller's own descriptors. Those registered stay open.
 func (p *Poller) Close() error {
 	p.mu.Lock()
@@ -250,9 +267,14 @@ func (p *Poller) Close() error {
 		return nil
 	}
 	p.closed = true
-	err := unix.Close(p.wakefd)
-	if p.file == nil {
-		return errors.Join(err, unix.Close(p.epfd))
+	var errs []error
+	for _, fd := range []int{p.wakefd, p.epfd} {
+		if fd >= 0 { // New has got so far
+			errs = append(errs, unix.Close(fd))
+		}
 	}
-	return errors.Join(err, p.file.Close())
+	if p.file != nil {
+		errs = append(errs, p.file.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -22,6 +22,14 @@ const (
 	scanBudget = 256
 )
 
+// To wake up for a message costs more than to read it. So where turns begin less
+// than busy after each other, and have little to do, one begins no sooner than gap
+// after the one before: it serves what has arrived meanwhile.
+const (
+	busy = 2 * time.Millisecond
+	gap  = 500 * time.Microsecond
+)
+
 // Loop is one event loop over the connections of one goroutine, that of Run.
 // Methods whose comment does not allow any goroutine are for the handler: only
 // the loop's goroutine may call them, and before Run nobody.
@@ -34,7 +42,9 @@ type Loop[S any] struct {
 
 	reader *reader[S]
 	events [eventBudget]epoll.Event
+	ready  int       // how many of them there were in the last turn
 	wakeAt time.Time // when the next tick begins
+	before time.Time // when the turn before the last one began
 
 	// The scan for what is due.
 	scanned Tick // the tick of the last scan that was finished
@@ -129,6 +139,7 @@ func (l *Loop[S]) Run(h Handler[S]) error {
 	var err error
 	for err == nil && !h.Stopped() {
 		err = l.step(l.timers.next(l.wakeAt))
+		l.gather()
 	}
 	cancel()
 	return errors.Join(err, l.Close())
@@ -143,12 +154,20 @@ func (l *Loop[S]) Step(h Handler[S]) error {
 	return l.step(l.wakeAt)
 }
 
+// gather waits for more to arrive where that is worth it.
+func (l *Loop[S]) gather() {
+	if l.clock.Sub(l.before) < busy && l.ready < eventBudget && !l.poller.Woken() {
+		time.Sleep(gap - time.Since(l.clock))
+	}
+}
+
 // step waits until something is ready, at most until a moment, and runs a turn.
 func (l *Loop[S]) step(until time.Time) error {
 	n, err := l.poller.Wait(l.events[:], until)
 	if err != nil {
 		return fmt.Errorf("event loop: %w", err)
 	}
+	l.before, l.ready = l.clock, n
 	l.turn(l.events[:n], time.Now())
 	l.m.turns.Observe(time.Since(l.clock).Seconds())
 	return nil

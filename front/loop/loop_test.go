@@ -3,10 +3,13 @@ package loop
 import (
 	"bytes"
 	"io"
+	"net"
 	"slices"
 	"testing"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestAConnectionIsSmall(t *testing.T) {
@@ -70,6 +73,37 @@ func TestTheOrderOfATurn(t *testing.T) {
 	if line < 0 || post < line || timer < post {
 		t.Errorf("calls %v", calls)
 	}
+}
+
+// Where messages come one by one and soon after each other, a turn serves several.
+func TestATurnServesWhatComesSoonAfterEachOther(t *testing.T) {
+	turns := 0
+	r := start(t, func(_ *Config, h *lines) {
+		h.turn = func(what string) {
+			if what == "begin" {
+				turns++
+			}
+		}
+	})
+	conns := make([]net.Conn, 200)
+	for i := range conns {
+		conns[i] = r.dial()
+		r.say(conns[i], "x", 2)
+	}
+	r.on(func() { turns = 0 })
+	for _, c := range conns {
+		_, _ = io.WriteString(c, "x\n")
+		soon := unix.NsecToTimespec(int64(gap / 5))
+		_ = unix.Nanosleep(&soon, nil) // time.Sleep takes a millisecond at least
+	}
+	for _, c := range conns {
+		r.read(c, 2)
+	}
+	r.on(func() {
+		if turns > len(conns)/2 {
+			t.Errorf("%d turns for %d lines", turns, len(conns))
+		}
+	})
 }
 
 // A connection is looked at in its tick, not before, and as often as it asks.

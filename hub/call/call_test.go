@@ -36,7 +36,7 @@ func peer(t *testing.T, r *redisx.Redis, keys hub.Keys, methods map[string]Handl
 	t.Helper()
 	id, log, reg := hub.NewProcessID(), slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	rl := relay.New(relay.Config{Window: 10 * time.Second, Memory: 64 << 20, RetransmitTimeout: 250 * time.Millisecond}, r, keys, id, log, reg)
-	p := NewPeer(methods, log, reg)
+	p := NewPeer(methods, nil, log, reg)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	other := func(m *relay.Message) bool { m.Done(nil); return true }
@@ -56,11 +56,15 @@ func TestAsk(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 300_000) // far above what a reply of the relay holds
 	var panicked atomic.Bool
 	asker, other := peers(t, map[string]Handler{
-		"echo":    func(_ context.Context, _ hub.ProcessID, body []byte) ([]byte, error) { return body, nil },
-		"refuse":  func(context.Context, hub.ProcessID, []byte) ([]byte, error) { return nil, &RefusalError{Code: "no", Detail: "why"} },
-		"invalid": func(context.Context, hub.ProcessID, []byte) ([]byte, error) { return nil, hub.Invalid("users[3]", "bad") },
-		"away":    func(context.Context, hub.ProcessID, []byte) ([]byte, error) { return nil, hub.ErrUnavailable },
-		"fail":    func(context.Context, hub.ProcessID, []byte) ([]byte, error) { return nil, errors.New("a fault") },
+		"echo": func(_ context.Context, _ hub.ProcessID, body []byte) ([]byte, error) { return body, nil },
+		"refuse": func(context.Context, hub.ProcessID, []byte) ([]byte, error) {
+			return nil, &RefusalError{Code: "no", Detail: "why"}
+		},
+		"invalid": func(context.Context, hub.ProcessID, []byte) ([]byte, error) {
+			return nil, hub.Invalid("users[3]", "bad")
+		},
+		"away": func(context.Context, hub.ProcessID, []byte) ([]byte, error) { return nil, hub.ErrUnavailable },
+		"fail": func(context.Context, hub.ProcessID, []byte) ([]byte, error) { return nil, errors.New("a fault") },
 		"panic": func(context.Context, hub.ProcessID, []byte) ([]byte, error) {
 			panicked.Store(true)
 			panic("a fault")
@@ -151,7 +155,7 @@ func TestMessages(t *testing.T) {
 		{kind: kindAnswer, id: 1 << 60, body: []byte{}},
 		{kind: kindRefusal, id: 0, body: []byte("{}")},
 	} {
-		got, err := parse(m.append(nil))
+		got, err := parse(m.bytes())
 		if err != nil || got.kind != m.kind || got.id != m.id || got.patience != m.patience || got.method != m.method || !bytes.Equal(got.body, m.body) {
 			t.Errorf("%+v: %+v, %v", m, got, err)
 		}
@@ -162,7 +166,7 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	long := message{kind: kindAsk, patience: 24 * time.Hour}
-	if got, err := parse(long.append(nil)); err != nil || got.patience != maxPatience {
+	if got, err := parse(long.bytes()); err != nil || got.patience != maxPatience {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

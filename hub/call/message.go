@@ -41,8 +41,9 @@ type message struct {
 
 var errBadMessage = errors.New("not a message of hub/call")
 
-func (m *message) append(b []byte) []byte {
-	b = append(b, version, byte(m.kind))
+// bytes returns m as it travels.
+func (m *message) bytes() []byte {
+	b := []byte{version, byte(m.kind)}
 	b = binary.AppendUvarint(b, m.id)
 	if m.kind == kindAsk {
 		b = binary.AppendUvarint(b, uint64(max(0, m.patience.Milliseconds())))
@@ -121,7 +122,7 @@ func (e *RefusalError) Error() string {
 func (e *RefusalError) Is(target error) bool {
 	switch target {
 	case hub.ErrUnavailable:
-		return e.Code == codeUnavailable || e.Code == codeBusy
+		return e.Code == codeUnavailable || e.Code == CodeBusy
 	case hub.ErrInvalid:
 		return e.Code == codeInvalid
 	}
@@ -130,15 +131,15 @@ func (e *RefusalError) Is(target error) bool {
 
 // The codes of refusals that every method may answer.
 const (
-	codeBusy        = "busy"
-	codeUnknown     = "unknown_method"
+	CodeBusy        = "busy"
+	CodeUnknown     = "unknown_method"
 	codeUnavailable = "unavailable"
 	codeInvalid     = "invalid"
 	codeFailed      = "failed"
 )
 
 // busy is the RefusalError of a process that is asked too much.
-var busy = []byte(`{"code":"` + codeBusy + `"}`)
+var busy = []byte(`{"code":"` + CodeBusy + `"}`)
 
 // refusal is err as it travels.
 func refusal(err error) *RefusalError {

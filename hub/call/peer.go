@@ -19,7 +19,9 @@ import (
 const (
 	// maxServed is how many asks a process carries out at once, and maxWaiting how
 	// many wait for that. More are refused.
-	maxServed  = 64
+	maxServed = 64
+	// maxUrgent is how many more are carried out of methods that others wait for.
+	maxUrgent  = 32
 	maxWaiting = 1024
 	// maxWaitingBytes bounds those that wait in bytes.
 	maxWaitingBytes = 64 << 20
@@ -52,7 +54,9 @@ type Peer struct {
 	open   map[uint64]chan<- message // asks under way
 	queued int                       // bytes of those that wait
 
+	urgent  map[string]bool
 	waiting chan *ask
+	pressed chan *ask // those of urgent methods
 }
 
 // ask is an ask of another process on its way to its handler.
@@ -65,8 +69,15 @@ type ask struct {
 }
 
 // NewPeer returns a Peer that carries out methods, which must not change any more.
-func NewPeer(methods map[string]Handler, log *slog.Logger, reg prometheus.Registerer) *Peer {
+// Those that are urgent do not wait behind others, whose handlers may wait for them.
+func NewPeer(methods map[string]Handler, urgent []string, log *slog.Logger, reg prometheus.Registerer) *Peer {
+	isUrgent := make(map[string]bool, len(urgent))
+	for _, method := range urgent {
+		isUrgent[method] = true
+	}
 	return &Peer{
+		urgent:  isUrgent,
+		pressed: make(chan *ask, maxWaiting),
 		methods: methods,
 		log:     log,
 		met:     newMetrics(reg),
@@ -109,9 +120,13 @@ func (p *Peer) queue(a *ask) bool {
 		p.queued += len(a.body)
 	}
 	p.mu.Unlock()
+	queue := p.waiting
+	if p.urgent[a.method] {
+		queue = p.pressed
+	}
 	if fits {
 		select {
-		case p.waiting <- a:
+		case queue <- a:
 			return true
 		default:
 			p.release(a)
@@ -144,18 +159,21 @@ func (p *Peer) Run(ctx context.Context, sender Sender) error {
 	p.mu.Unlock()
 	var wg sync.WaitGroup
 	for range maxServed {
-		wg.Go(func() { p.work(ctx, sender) })
+		wg.Go(func() { p.work(ctx, sender, p.waiting) })
+	}
+	for range maxUrgent {
+		wg.Go(func() { p.work(ctx, sender, p.pressed) })
 	}
 	wg.Wait()
 	return nil
 }
 
-func (p *Peer) work(ctx context.Context, sender Sender) {
+func (p *Peer) work(ctx context.Context, sender Sender, queue <-chan *ask) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case a := <-p.waiting:
+		case a := <-queue:
 			p.release(a)
 			p.serve(ctx, sender, a)
 		}
@@ -180,7 +198,7 @@ func (p *Peer) serve(ctx context.Context, sender Sender, a *ask) {
 	}
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), slack*10)
 	defer cancel()
-	if err := sender.Send(ctx, []relay.Outgoing{{To: a.from, Body: back.append(nil)}}); err != nil {
+	if err := sender.Send(ctx, []relay.Outgoing{{To: a.from, Body: back.bytes()}}); err != nil {
 		result = "unsent"
 		p.log.Warn("call: an answer was not sent", "to", a.from, "method", a.method, "err", err)
 	}
@@ -191,7 +209,7 @@ func (p *Peer) serve(ctx context.Context, sender Sender, a *ask) {
 func (p *Peer) carryOut(ctx context.Context, a *ask) (answer []byte, err error) {
 	h := p.methods[a.method]
 	if h == nil {
-		return nil, &RefusalError{Code: codeUnknown, Detail: a.method}
+		return nil, &RefusalError{Code: CodeUnknown, Detail: a.method}
 	}
 	defer func() {
 		if v := recover(); v != nil {
@@ -220,7 +238,7 @@ func (p *Peer) Ask(ctx context.Context, to hub.ProcessID, method string, body []
 			p.answered(message{kind: kindRefusal, id: id, body: reply})
 		}
 	}
-	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.append(nil), Reply: refused}}); err != nil {
+	if err := sender.Send(ctx, []relay.Outgoing{{To: to, Body: m.bytes(), Reply: refused}}); err != nil {
 		p.met.asked.WithLabelValues("unsent").Inc()
 		return nil, outage.During("asking "+string(to), err)
 	}

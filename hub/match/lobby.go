@@ -97,6 +97,13 @@ func (l *Lobby) Accept(ctx context.Context, queue string, user hub.UserID, yes b
 	return l.tickets.Accept(ctx, x.ID, user, yes)
 }
 
+// Waits reports whether a player waits in a queue here, as far as is known.
+func (l *Lobby) Waits(queue string, user hub.UserID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting[waiter{queue, user}] != nil
+}
+
 // Gone says that a player is not connected here any more: its ticket is lost, unless
 // it comes to any process before that.
 func (l *Lobby) Gone(queue string, user hub.UserID) {

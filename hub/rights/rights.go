@@ -22,7 +22,8 @@ var Roles = []Role{Data, PubSub, Inbox}
 // them.
 var commands = map[Role][]string{
 	Data: {
-		"hget", "hgetall", "hincrby", "hlen", "mget", "mset", "persist", "pexpire", "pttl", "zadd", "zcard", "zrange", "zrem",
+		"hget", "hgetall", "hincrby", "hlen", "mget", "mset", "persist", "pexpire", "pttl",
+		"sadd", "smembers", "srem", "zadd", "zcard", "zincrby", "zrange", "zrem",
 		"evalsha", "script|load", "multi", "exec", "wait",
 	},
 	PubSub: {"publish", "subscribe", "evalsha"},
@@ -64,7 +65,7 @@ const Sentinel = "&* -@all +ping +subscribe +sentinel|get-master-addr-by-name +s
 
 // harmless is how a command is tried inside a script: so that it changes
 // nothing, because the key is not there or the arguments are wrong. Redis
-// looks at the rights before it looks at those.
+// looks at the rights before it looks at those, but after it has counted them.
 var harmless = map[string]string{
 	"del":             "del KEY",
 	"exists":          "exists KEY",
@@ -85,8 +86,11 @@ var harmless = map[string]string{
 	"pexpire":         "pexpire KEY 1",
 	"pttl":            "pttl KEY",
 	"publish":         "publish CHANNEL 0",
+	"sadd":            "sadd KEY m", // the script takes it out again
 	"scan":            "scan 0 count 1",
 	"set":             "set KEY v xx",
+	"smembers":        "smembers KEY",
+	"srem":            "srem KEY m",
 	"time":            "time",
 	"xadd":            "xadd KEY none f v",
 	"xdel":            "xdel KEY 1-0",
@@ -95,6 +99,7 @@ var harmless = map[string]string{
 	"xrevrange":       "xrevrange KEY + - count 1",
 	"zadd":            "zadd KEY none m",
 	"zcard":           "zcard KEY",
+	"zincrby":         "zincrby KEY none m",
 	"zrange":          "zrange KEY 0 0",
 	"zrem":            "zrem KEY m",
 	"zremrangebyrank": "zremrangebyrank KEY 0 0",

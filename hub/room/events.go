@@ -1,10 +1,6 @@
 package room
 
-import (
-	"sort"
-
-	"github.com/homing/homing/hub"
-)
+import "github.com/homing/homing/hub"
 
 // event is something that was said once.
 type event struct {
@@ -40,17 +36,17 @@ const maxTold = 1 << 32
 // lose has the numbers of the events to come begin beyond all that an owner before
 // that of epoch may have told since.
 func (e *events) lose(epoch uint64) {
-	e.lost = lost{e.next, max(e.next, epoch*maxTold) + 1}
+	from := e.next
+	if e.lost.from != 0 { // it has lost some before
+		from = e.lost.from
+	}
+	e.lost = lost{from, max(e.next, epoch*maxTold) + 1}
 	e.next = e.lost.until
 	e.sent = e.next - 1
+	e.log, e.bytes, e.told = nil, 0, 0 // what is before the gap is not told again
 }
 
 func newEvents(c *Class) events { return events{limit: c.LogBytes, next: 1} }
-
-// follows reports whether n may be the number of the next event.
-func (e *events) follows(n uint64) bool {
-	return n == e.next || e.next == e.lost.from && n == e.lost.until
-}
 
 func (e *events) add(to Audience, from hub.UserID, data []byte) {
 	e.log = append(e.log, event{n: e.next, to: to, from: from, data: data})
@@ -65,12 +61,12 @@ func (e *events) unsent() int { return e.bytes - e.told }
 // whole is whether all of them are still there, and n is of a life of the room that
 // it remembers.
 func (e *events) since(n uint64) (after []event, whole bool) {
-	first := e.next
-	if len(e.log) > 0 {
-		first = e.log[0].n
+	if n+1 == e.lost.from {
+		n = e.lost.until - 1 // it has read all that is before the gap
 	}
-	i := sort.Search(len(e.log), func(i int) bool { return e.log[i].n > n })
-	return e.log[i:], n+1 >= first && (n < e.lost.from || n >= e.lost.until)
+	first := e.next - uint64(len(e.log)) // at least 1
+	i := min(max(n+1, first)-first, uint64(len(e.log)))
+	return e.log[i:], n+1 >= first
 }
 
 // settle notes that all were sent, and forgets the oldest.

@@ -36,6 +36,8 @@ const (
 	opSave    = "snapshot"
 	opClose   = "close"
 	opLate    = "late"
+
+	opLeaveLate = "leave-late"
 )
 
 // Recorder writes what happens to a room from its beginning on. A write that
@@ -121,7 +123,9 @@ func (r *Room) apply(in Input) error {
 	case opClose:
 		r.Close()
 	case opLate:
-		r.Late(in.User, in.Data)
+		r.Late(in.User, in.Data, in.At)
+	case opLeaveLate:
+		r.LeaveLate(in.User)
 	default:
 		return fmt.Errorf("%q is nothing that happens to a room", in.Op)
 	}

@@ -264,9 +264,16 @@ func (r *Room) mayTake(seat int, generation uint64, data []byte, now time.Durati
 		return ErrClosed
 	}
 	x, err := r.seats.at(seat, generation)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return r.mayHear(x, data, now)
+}
+
+// mayHear reports whether a message of who has a seat is within its bounds, which it
+// uses.
+func (r *Room) mayHear(x *seat, data []byte, now time.Duration) error {
+	switch {
 	case len(data) > MaxMessage:
 		return ErrTooLarge
 	case !x.messages.spend(now, r.class.MemberRate, 1, 1),
@@ -335,16 +342,26 @@ func (r *Room) Unreserve(seat int) {
 	}
 }
 
-// Late is a message that a member sent before the room came to this process. It is
-// within bounds that were looked at there. Who has no seat any more is not heard.
-func (r *Room) Late(user hub.UserID, data []byte) {
-	r.note(Input{Op: opLate, User: user, Data: data})
+// Late is a message that a member sent before the room came to this process, within
+// the same bounds as others. Who has no seat any more is not heard.
+func (r *Room) Late(user hub.UserID, data []byte, now time.Duration) {
+	r.note(Input{Op: opLate, User: user, Data: data, At: now})
 	seat := r.seats.find(user)
-	if seat < 0 || r.seats.all[seat].stage == seatReserved || len(data) > MaxMessage || !r.fits(data) {
+	if r.ended != "" || seat < 0 || r.seats.all[seat].stage == seatReserved || r.mayHear(&r.seats.all[seat], data, now) != nil {
+		r.stats.Refused++
 		return
 	}
 	r.stats.Messages++
 	r.run(func() { r.logic.Message(r.table(), Member{user, seat}, data) })
+}
+
+// LeaveLate is the leave of a member that it said before the room came to this
+// process.
+func (r *Room) LeaveLate(user hub.UserID) {
+	r.note(Input{Op: opLeaveLate, User: user})
+	if seat := r.seats.find(user); seat >= 0 && r.ended == "" {
+		r.free(seat, LeftByItself, "")
+	}
 }
 
 // Tick runs the tick that is due at now, if one is: seats whose time is over are

@@ -761,7 +761,6 @@ func TestSnapshotsThatCannotBe(t *testing.T) {
 		"no events":    bytes.Replace(b, []byte(`"next":1`), []byte(`"next":0`), 1),
 		"far ticks":    bytes.Replace(b, []byte(`"tick":0`), []byte(`"tick":9223372036854775807`), 1),
 		"no first":     bytes.Replace(b, []byte(`"first":1`), []byte(`"first":0`), 1),
-		"a far seat":   bytes.Replace(b, []byte(`"left":15`), []byte(`"left":99915`), 1),
 		"no dice":      bytes.Replace(b, []byte(`"rand":"`), []byte(`"rand":"AAAA`), 1),
 	} {
 		if r, err := Restore(bad, good.class, &spy{}, 0); err == nil {
@@ -937,3 +936,50 @@ func (s *sink) Frame(seat int, frame []byte) {
 func (*sink) Left(int, Member, LeaveReason, string) {}
 func (*sink) Ended(EndReason, []byte)               {}
 func (s *sink) last(seat int) string                { return s.frames[seat] }
+
+// TestRecoverAgain has a room go on after one crash after the other.
+func TestRecoverAgain(t *testing.T) {
+	c := DefaultClass()
+	c.Name = "relay"
+	r := New("r", &c, 1, silent{}, 0)
+	for epoch := uint64(2); epoch < 6; epoch++ {
+		if _, err := r.Reserve("ann", 0); err != nil {
+			t.Fatal(err)
+		}
+		_, g, err := r.Join("ann", 0)
+		if err != nil || r.Message(0, g, []byte("1"), 0) != nil {
+			t.Fatal(err)
+		}
+		snapshot, err := r.Snapshot(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Restore(snapshot, &c, silent{}, 0); err != nil {
+			t.Errorf("epoch %d: it cannot move: %v", epoch, err)
+		}
+		if r, err = Recover(snapshot, &c, silent{}, 0, epoch); err != nil {
+			t.Fatalf("epoch %d: %v", epoch, err)
+		}
+	}
+}
+
+// TestRestoreNarrower has a room go on where its class has narrower bounds by now.
+func TestRestoreNarrower(t *testing.T) {
+	c := DefaultClass()
+	c.Name, c.New = "latest", func() Logic { return Latest{} }
+	r := New("r", &c, 1, silent{}, 0)
+	_, _ = r.Reserve("ann", 0)
+	_, g, err := r.Join("ann", 0)
+	if err != nil || r.Message(0, g, []byte("1"), 0) != nil {
+		t.Fatal(err)
+	}
+	snapshot, err := r.Snapshot(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrow := c
+	narrow.Grace, narrow.Reserve, narrow.StateKeys, narrow.StateBytes = time.Second, time.Second, 0, 0
+	if _, err := Restore(snapshot, &narrow, silent{}, 0); err != nil {
+		t.Error(err)
+	}
+}

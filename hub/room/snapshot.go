@@ -210,6 +210,7 @@ func (r *Room) fill(s *snapshot, now time.Duration) error {
 			return err
 		}
 	}
+	r.states.widen(s.States)
 	for _, x := range s.States {
 		if !r.fits(x.Data) || !r.states.set(x.To.audience(), x.Key, x.Data) {
 			return errBadSnapshot
@@ -232,15 +233,15 @@ func (r *Room) fillTimers(s *snapshot) error {
 func (r *Room) fillSeat(x *seatSnapshot, next uint64, now time.Duration) error {
 	switch {
 	case x.Seat < 0, x.Seat >= len(r.seats.all), r.seats.all[x.Seat].stage != seatFree, r.seats.find(x.User) >= 0,
-		x.User.Check() != nil, x.Generation > r.seats.generation, x.First > next, !x.Reserved && x.First < 1,
-		x.Left > max(r.class.Grace, r.class.Reserve):
+		x.User.Check() != nil, x.Generation > r.seats.generation, x.First > next, !x.Reserved && x.First < 1:
 		return errBadSnapshot
 	}
+	left := min(max(0, x.Left), max(r.class.Grace, r.class.Reserve)) // the class may have changed
 	stage := seatAway
 	if x.Reserved {
 		stage = seatReserved
 	}
-	r.seats.all[x.Seat] = seat{stage: stage, user: x.User, generation: x.Generation, until: now + max(0, x.Left), first: x.First}
+	r.seats.all[x.Seat] = seat{stage: stage, user: x.User, generation: x.Generation, until: now + left, first: x.First}
 	r.seats.taken++
 	return nil
 }
@@ -249,22 +250,17 @@ func (r *Room) fillEvents(s *snapshot) error {
 	if s.LostFrom > s.LostUntil || s.LostUntil > s.Next {
 		return errBadSnapshot
 	}
-	x := &r.events
-	x.lost = lost{s.LostFrom, s.LostUntil}
-	for i, e := range s.Events {
-		if i == 0 {
-			x.next = e.N
-		}
-		if e.N < 1 || e.N > s.Next || !x.follows(e.N) || !r.fits(e.Data) {
-			return errBadSnapshot
-		}
-		x.next = e.N
-		x.add(e.To.audience(), e.From, e.Data)
-	}
-	if len(s.Events) > 0 && !x.follows(s.Next) {
+	if uint64(len(s.Events)) >= s.Next {
 		return errBadSnapshot
 	}
-	x.next = s.Next
+	x := &r.events
+	x.lost, x.next = lost{s.LostFrom, s.LostUntil}, s.Next-uint64(len(s.Events))
+	for _, e := range s.Events {
+		if e.N != x.next || !r.fits(e.Data) {
+			return errBadSnapshot
+		}
+		x.add(e.To.audience(), e.From, e.Data)
+	}
 	x.settle()
 	return nil
 }

@@ -113,3 +113,12 @@ func (s *states) settle() {
 func (s *states) sorted() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.keys)), func(key string) bool { return s.keys[key].gone })
 }
+
+// widen has the states of a snapshot fit, whose class may have had wider bounds.
+func (s *states) widen(all []stateSnapshot) {
+	size := 0
+	for i := range all {
+		size += len(all[i].Key) + len(all[i].Data)
+	}
+	s.maxKeys, s.maxBytes = max(s.maxKeys, len(all)), max(s.maxBytes, size)
+}

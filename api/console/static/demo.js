@@ -1,5 +1,5 @@
-// The page of the game: two tabs are matched, play in one room, and try to break
-// it. What tests want to know stands in window.demo.
+// The page of the game: tabs are matched, play in one room, and try to break it.
+// What tests want to know stands in window.demo.
 
 import { Board, seatColor } from "./board.js";
 import { $, clock, element, plural } from "./dom.js";
@@ -11,6 +11,7 @@ const SAY_AGAIN = 200; // ms after which a heading is said again: the room forge
 const SAY_PAUSE = 50; // ms between two headings
 const STAND = 8; // units from a player within which a pointer means no way
 const LOG_LIMIT = 80;
+const NEARLY_LOW = 30; // pixels
 const SHOW_EVERY = 200; // ms
 const LOOK_EVERY = 2000; // ms between two looks at the room by the API
 const SHORT = 10; // seconds that are left
@@ -31,6 +32,9 @@ const queue = wanted.get("queue") || QUEUE;
 wanted.set("user", user);
 history.replaceState(null, "", `?${wanted}`);
 
+const LOOKING = queue === QUEUE
+  ? ["Looking for another player…", "Open this page in a second tab: two players make a match."]
+  : ["Looking for other players…", `Open this page in further tabs until enough of them wait in ${queue}.`];
 const KEPT = `seat of ${user}`; // for a reload of this tab
 
 // ---- the seat
@@ -109,17 +113,28 @@ function seatOf(user) {
 
 function over(text) { if (!scores) veil(text[0].toUpperCase() + text.slice(1), ""); }
 
+let low = true; // the last line of the log is to be in sight
+
 function note(text, kind = "") {
   const line = element("li");
   line.dataset.kind = kind;
   const time = element("time", "", clock(new Date()).slice(0, 8));
   line.append(time, element("span", "", text));
-  const box = $("log-box");
-  const low = box.scrollHeight - box.scrollTop - box.clientHeight < 30;
   $("log").append(line);
   while ($("log").childElementCount > LOG_LIMIT) $("log").firstElementChild.remove();
-  if (low) box.scrollTop = box.scrollHeight;
+  lower();
 }
+
+// lower shows the last line, unless the user reads older ones.
+function lower() { if (low) $("log-box").scrollTop = $("log-box").scrollHeight; }
+
+let top = 0; // of the log's box, as it was scrolled last
+$("log-box").addEventListener("scroll", ({ target: box }) => {
+  const nearly = box.scrollHeight - box.scrollTop - box.clientHeight < NEARLY_LOW;
+  low = nearly || low && box.scrollTop >= top; // a box that shrinks is not scrolled up
+  top = box.scrollTop;
+});
+new ResizeObserver(lower).observe($("log-box")); // players who come take room from it
 
 // ---- what is over the board
 
@@ -140,7 +155,7 @@ function showPhase() {
   $("cut").disabled = $("move").disabled = $("leave").disabled = $("chat-text").disabled = $("chat-send").disabled = !playing;
   switch (phase) {
     case "connecting": veil("Connecting…", ""); break;
-    case "matching": veil("Looking for another player…", "Open this page in a second tab: two players make a match."); break;
+    case "matching": veil(...LOOKING); break;
     case "joining": veil("Taking the seat…", ""); break;
     case "lobby": if (!closed) veil("Ready", `You are ${user}.`); break;
   }

@@ -169,7 +169,7 @@ func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *s
 		Registry: reg,
 	})
 	once := notify.NewOnce(c.Once, r, keys, reg)
-	peer := call.NewPeer(nil, log, reg)
+	peer := call.NewPeer(nil, nil, log, reg)
 	rooms := remote.New(directory.New(r, keys), peer, func(p hub.ProcessID) bool {
 		roll := census.Roll()
 		return roll != nil && roll.Lives(p)

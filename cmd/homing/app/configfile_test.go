@@ -175,7 +175,7 @@ func TestVariablesThatAreNoOptions(t *testing.T) {
 }
 
 func TestExampleConfiguration(t *testing.T) {
-	const file = "../../deploy/homing.yaml"
+	const file = "../../../deploy/homing.yaml"
 	ports := map[string]int{} // of the admin addresses
 	for _, command := range []string{"api", "front"} {
 		var c cli

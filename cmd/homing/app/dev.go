@@ -35,12 +35,15 @@ type devCmd struct {
 	Admin       adminConfig    `embed:"" prefix:"admin-" group:"Admin"`
 }
 
-// devQueue is what players are matched in on the page of the game, and the class of
-// its rooms, which have devSeats.
-const (
-	devQueue = "duel"
-	devSeats = 4
-)
+// devQueues are what players are matched in on the page of the game, and the classes
+// of their rooms, with how many players make a match.
+var devQueues = []struct {
+	name    string
+	players int
+}{{"duel", 2}, {"brawl", 4}}
+
+// devSeats are in each such room.
+const devSeats = 4
 
 // devDrain is how long clients are given to go when homing dev stops.
 const devDrain = 300 * time.Millisecond
@@ -75,9 +78,13 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	d.front.Rooms.Secrets = [][]byte{[]byte(newSecret())}
 	d.front.Rooms.URL = "ws://" + reachable(c.FrontListen) + "/ws"
 	d.front.Rooms.DrainTimeout = devDrain
-	d.api.queues = []*match.Queue{{
-		Name: devQueue, Class: devQueue, Teams: 2, TeamSize: 1, Steps: []match.Step{{}}, Expire: match.DefaultExpire, ByPlayers: true,
-	}}
+	for _, q := range devQueues {
+		d.api.queues = append(d.api.queues, &match.Queue{
+			Name: q.name, Class: q.name, Teams: q.players, TeamSize: 1, Steps: []match.Step{{}}, Expire: match.DefaultExpire, ByPlayers: true,
+		})
+		game := arena.Class(q.name, devSeats)
+		d.front.own = append(d.front.own, &game)
+	}
 	d.front.queues = d.api.queues
 	d.front.Lease.Isolation = 0 // the worker is the whole server
 	f.DrainWindow, f.DrainTimeout, f.CloseTimeout = devDrain, devDrain, devDrain
@@ -100,8 +107,7 @@ func (c *devCmd) Run(ctx context.Context, s streams, log *slog.Logger, sink *log
 	back.run("admin", func(ctx context.Context) error {
 		return serveAdmin(ctx, c.Admin, adminHandler(reg), log)
 	})
-	game := arena.Class(devQueue, devSeats)
-	d.front.own = append(ownClasses{&game}, own...)
+	d.front.own = append(d.front.own, own...)
 	workers, srv, err := c.build(serving, back, d, log, reg)
 	if err != nil {
 		return err
@@ -211,7 +217,7 @@ func (c *devCmd) greet(s streams, srv *apiServer) {
 Homing is up.
 
   Page           %s/
-  Game           %s/demo
+  Game           %s/demo  (for four: /demo?queue=brawl)
   API            %s  (POST /notify)
   Players        ws://%s/ws
 

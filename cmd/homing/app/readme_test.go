@@ -19,7 +19,7 @@ import (
 // snippets returns the README's code below a heading, by its language.
 func snippets(t *testing.T, heading string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

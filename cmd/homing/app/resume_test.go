@@ -54,6 +54,7 @@ type stack struct {
 	secret []byte
 	apis   []string
 	fronts []string
+	rooms  string // file of classes of game rooms; empty: the fronts have no rooms
 }
 
 // stackWithKey starts a front and an API server that asks for a key, and returns
@@ -125,6 +126,9 @@ func (s *stack) startFront(t *testing.T, c frontConfig) {
 	verifier, err := auth.New(c.Auth, log, reg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.rooms != "" {
+		c.Rooms.Secrets, c.Rooms.Classes, c.Rooms.URL = [][]byte{s.secret}, s.rooms, "ws://front.test/ws" // nobody goes there
 	}
 	w, err := newWorker(back, c, hub.NewProcessID(), listeners, false, verifier, r, log, reg)
 	if err != nil {

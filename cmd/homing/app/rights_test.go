@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -148,9 +149,9 @@ func (s *stack) send(t *testing.T, method, path, body string) string {
 		reply, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		switch {
-		case res.StatusCode == http.StatusOK:
+		case res.StatusCode/100 == 2:
 			return string(reply)
-		case res.StatusCode != http.StatusServiceUnavailable || !canWait(ctx):
+		case res.StatusCode != http.StatusServiceUnavailable && res.StatusCode != http.StatusGatewayTimeout || !canWait(ctx):
 			t.Fatalf("%s %s: %s %s", method, path, res.Status, reply)
 		}
 	}
@@ -192,6 +193,23 @@ func (s *stack) exercise(t *testing.T, here *player, round string) {
 		t.Errorf("ann is here: %s", got)
 	}
 	s.send(t, http.MethodPost, "/users/query", `{"users":["ann","absent"]}`)
+	s.exerciseRooms(t, round)
+}
+
+// exerciseRooms opens a room that is saved, finds it and ends it.
+func (s *stack) exerciseRooms(t *testing.T, round string) {
+	t.Helper()
+	s.send(t, http.MethodPost, "/rooms", `{"id":"`+round+`","class":"kept","users":["ann"]}`)
+	if got := s.send(t, http.MethodGet, "/rooms?class=kept", ""); !strings.Contains(got, `"room":"`+round+`"`) {
+		t.Errorf("the room %s is open: %s", round, got)
+	}
+	eventually(t, "the room ticks", func() bool {
+		return !strings.Contains(s.send(t, http.MethodGet, "/rooms/"+round, ""), `"ticks":0`)
+	})
+	s.send(t, http.MethodDelete, "/rooms/"+round, "")
+	if got := s.send(t, http.MethodGet, "/rooms/"+round, ""); !strings.Contains(got, `"ended":"closed"`) {
+		t.Errorf("the room %s has ended: %s", round, got)
+	}
 }
 
 // oneRoom is a room for every match.
@@ -253,7 +271,10 @@ func TestWithTheRightsThatAreListed(t *testing.T) {
 			t.Error(refused)
 		}
 	})
-	s := &stack{}
+	s := &stack{rooms: filepath.Join(t.TempDir(), "classes.yaml")}
+	if err := os.WriteFile(s.rooms, []byte("classes:\n  - {name: kept, checkpoint: 1s}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.start(t, g.config(t), 1, "")
 	here := s.newPlayer(t, "ann")
 	eventually(t, "ann is here", func() bool { return here.up.Load() > 0 })

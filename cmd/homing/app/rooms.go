@@ -68,7 +68,7 @@ func newGameRooms(cfg host.Config, d roomDeps) (*gameRooms, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gameRooms{h, call.NewPeer(h.Methods(), d.log, d.reg), census, make(chan struct{})}, nil
+	return &gameRooms{h, call.NewPeer(h.Methods(), host.Urgent, d.log, d.reg), census, make(chan struct{})}, nil
 }
 
 // rooms is what the front joins connections to.
@@ -92,6 +92,7 @@ func (g *gameRooms) start(back *background, w *front.Worker, rl *relay.Relay) {
 	if g == nil {
 		return
 	}
+	g.host.Attach(w, g.peer)
 	back.run("census", g.census.Run)
 	back.run("calls", func(ctx context.Context) error { return g.peer.Run(ctx, rl) })
 	back.run("rooms", func(ctx context.Context) error {
@@ -105,7 +106,7 @@ func (g *gameRooms) start(back *background, w *front.Worker, rl *relay.Relay) {
 			}
 			cancel()
 		}()
-		return g.host.Run(ctx, w, g.peer)
+		return g.host.Run(ctx)
 	})
 }
 

@@ -117,17 +117,18 @@ type Restore struct {
 	Snapshot []byte    `json:"snapshot"`
 }
 
-// Late are the messages that came to the owner before while the room moved.
+// Late is what came to the owner before while the room moved.
 type Late struct {
 	Room  string `json:"room"`
 	Epoch uint64 `json:"epoch"`
 	Said  []Said `json:"said"`
 }
 
-// Said is a message of a member.
+// Said is a message of a member, or that it leaves.
 type Said struct {
 	User hub.UserID `json:"user"`
-	Data []byte     `json:"data"`
+	Data []byte     `json:"data,omitzero"`
+	Left bool       `json:"left,omitzero"`
 }
 
 // Info is how a room is now.

@@ -118,15 +118,15 @@ func (d *Directory) TakeOver(ctx context.Context, r *Record, to hub.ProcessID, u
 	return uint64(n), nil
 }
 
-// End notes that the room of r has ended, and reports whether it had not before.
-// An owner may do that that has the epoch of r; and, when dead is true, anybody
-// once the owner is dead.
+// End notes that the room of r has ended, and reports whether it had not before; an
+// owner that asks again hears the same. An owner may do that that has the epoch of r;
+// and, when dead is true, anybody once the owner is dead.
 func (d *Directory) End(ctx context.Context, r *Record, why string, result []byte, dead bool) (ended bool, err error) {
 	keys := []string{d.keys.Room(r.Room), d.keys.RoomsOf(r.Owner), d.keys.Rooms(), d.keys.Lease(r.Owner)}
 	n, err := d.run(ctx, r.Room, endScript, keys, []any{
 		r.Room, string(r.Owner), epochOf(r), why, result, endedKept.Milliseconds(), flag(dead),
 	})
-	return n == 1, err
+	return n == 1 || n == 2 && !dead, err
 }
 
 // epochOf is the epoch that a script compares; none: it does not.

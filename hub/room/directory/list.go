@@ -3,6 +3,7 @@ package directory
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -106,6 +107,15 @@ func (d *Directory) read(ctx context.Context, c *redis.Client, rooms []string) (
 	return out, nil
 }
 
+// Epochs is a number that changes when a shard's master may not hold what was written
+// before.
+func (d *Directory) Epochs() (sum uint64) {
+	for _, s := range d.data.Shards() {
+		sum += s.Epoch()
+	}
+	return sum
+}
+
 // Owners lists the processes that own rooms, or did not long ago.
 func (d *Directory) Owners(ctx context.Context) ([]hub.ProcessID, error) {
 	var owners []hub.ProcessID
@@ -177,8 +187,8 @@ func (d *Directory) Withdraw(ctx context.Context, p hub.ProcessID) error {
 // ErrNoProcess says that no process takes rooms now.
 var ErrNoProcess = fmt.Errorf("%w: no front takes rooms", hub.ErrUnavailable)
 
-// maxOffers is how many of the processes with the fewest seats are looked at.
-const maxOffers = 64
+// maxOffers bounds the processes that are looked at.
+const maxOffers = 4096
 
 // Place chooses the process with the fewest seats among those that take rooms and
 // are fit, and counts so many seats more for it until it offers itself again: a
@@ -192,12 +202,29 @@ func (d *Directory) Place(ctx context.Context, seats int, fit func(hub.ProcessID
 		if chosen = fewest(offers, fit); chosen == "" {
 			return nil
 		}
-		return c.ZIncrBy(ctx, key, float64(seats), string(chosen)).Err()
+		// Nobody is offered that has withdrawn meanwhile.
+		err = c.ZAddArgsIncr(ctx, key, redis.ZAddArgs{XX: true, Members: []redis.Z{{Score: float64(seats), Member: string(chosen)}}}).Err()
+		if errors.Is(err, redis.Nil) {
+			chosen, err = "", nil
+		}
+		return err
 	})
 	if err == nil && chosen == "" {
 		err = ErrNoProcess
 	}
 	return chosen, err
+}
+
+// Offers lists the processes that take rooms.
+func (d *Directory) Offers(ctx context.Context) (all []hub.ProcessID, err error) {
+	err = d.offers(ctx, func(ctx context.Context, c *redis.Client, key string) error {
+		offers, err := c.ZRange(ctx, key, 0, maxOffers-1).Result()
+		for _, p := range offers {
+			all = append(all, hub.ProcessID(p))
+		}
+		return err
+	})
+	return all, err
 }
 
 // fewest returns one of the fit processes with the fewest seats, by lot where there

@@ -22,6 +22,8 @@ const (
 	// drainers is how many rooms move at once when the process stops.
 	drainers   = 16
 	drainPause = 100 * time.Millisecond
+	// endAllTimeout is how long those that are left may take to end.
+	endAllTimeout = 2 * time.Second
 )
 
 // lives reports whether p is taken to live, as far as is known.
@@ -63,14 +65,17 @@ func (h *Host) adoptAll(ctx context.Context) error {
 		return err
 	}
 	for _, p := range owners {
-		if p == h.deps.Process || !h.isDead(ctx, p) {
-			continue
-		}
-		if err := h.adoptFrom(ctx, p); err != nil {
-			return err
+		if p != h.deps.Process && h.isDead(ctx, p) {
+			err = errors.Join(err, h.adoptFrom(ctx, p))
 		}
 	}
-	return nil
+	offers, offersErr := h.deps.Directory.Offers(ctx)
+	for _, p := range offers {
+		if p != h.deps.Process && h.isDead(ctx, p) {
+			offersErr = errors.Join(offersErr, h.deps.Directory.Withdraw(ctx, p))
+		}
+	}
+	return errors.Join(err, offersErr)
 }
 
 // isDead reports whether p was declared dead, or has left.
@@ -88,79 +93,111 @@ func (h *Host) isDead(ctx context.Context, p hub.ProcessID) bool {
 	return !roll.Lives(p)
 }
 
-// adoptFrom takes over what is left of the rooms of a dead process.
+// adoptFrom takes over what is left of the rooms of a dead process. One that fails
+// keeps none of the others waiting.
 func (h *Host) adoptFrom(ctx context.Context, p hub.ProcessID) error {
 	records, err := h.deps.Directory.Owned(ctx, p)
 	if err != nil {
 		return err
 	}
+	if len(records) == 0 {
+		return h.deps.Directory.Forget(ctx, p)
+	}
 	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
 	for i := range records {
 		rec := &records[i]
-		if rec.Owner == "" {
-			rec.Owner = p // its record is gone: it is struck
-		}
-		if rec.Owner != p {
+		if rec.Owner != p { // it is another's, or gone: only the set of rooms names it
+			rec.Owner, rec.Epoch = p, 0
+			_, endErr := h.deps.Directory.End(ctx, rec, string(room.EndLost), nil, true)
+			err = errors.Join(err, endErr)
 			continue
 		}
-		if err := h.adopt(ctx, rec); err != nil {
-			return err
-		}
+		err = errors.Join(err, h.adopt(ctx, rec, true))
 		if !pause(ctx, time.Second/time.Duration(h.cfg.AdoptRate)) {
 			return ctx.Err()
 		}
 	}
-	if len(records) == 0 {
-		return h.deps.Directory.Forget(ctx, p)
-	}
-	return nil
+	return err
 }
 
-// adopt goes on with a room from its last checkpoint, or ends it.
-func (h *Host) adopt(ctx context.Context, rec *directory.Record) error {
-	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
-	defer cancel()
-	if class := h.classes[rec.Class]; class != nil && class.Checkpoint > 0 {
-		err := h.goOn(ctx, rec, class)
-		if err == nil || errors.Is(err, directory.ErrFenced) || errors.Is(err, hub.ErrUnavailable) {
-			return unlessFenced(err)
+// strangeFor is how long a room of a class that is not known here is left to others.
+const strangeFor = time.Minute
+
+// adopt goes on with a room from its last checkpoint, or ends it. dead says that its
+// owner is; else that is this process, which does not run it.
+func (h *Host) adopt(ctx context.Context, rec *directory.Record, dead bool) error {
+	class := h.classes[rec.Class]
+	if class == nil && !h.strangers.known(rec.Room, strangeFor) {
+		return nil
+	}
+	if class != nil && class.Checkpoint > 0 {
+		err := h.goOn(ctx, rec, class, !dead)
+		switch {
+		case err == nil || errors.Is(err, directory.ErrFenced):
+			return nil
+		case errors.Is(err, hub.ErrUnavailable):
+			return err
 		}
 		h.met.adopted.WithLabelValues("failed").Inc()
 		h.deps.Log.Warn("room: not restored", "room", rec.Room, "err", err)
 	}
-	ended, err := h.deps.Directory.End(ctx, rec, string(room.EndLost), nil, true)
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
+	ended, err := h.deps.Directory.End(ctx, rec, string(room.EndLost), nil, dead)
 	if err != nil || !ended {
 		return err
 	}
 	h.met.adopted.WithLabelValues("lost").Inc()
+	h.dropCheckpoint(ctx, class, rec.Room)
 	h.event("room.ended", rec.Room, Ended{
 		Room: rec.Room, Class: rec.Class, Reason: string(room.EndLost), Members: []hub.UserID{}, Seconds: time.Since(rec.Made).Seconds(),
 	})
 	return nil
 }
 
-// unlessFenced is err, but that another host was first is none.
-func unlessFenced(err error) error {
-	if errors.Is(err, directory.ErrFenced) {
-		return nil
+// strangers are rooms of classes that are not known here, and since when they were
+// seen. Owned by whoever adopts.
+type strangers struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+// maxStrangers bounds them: those beyond are left alone until there is room.
+const maxStrangers = 4096
+
+// known reports whether a room was seen before, for so long.
+func (s *strangers) known(id string, long time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, at := range s.since {
+		if time.Since(at) > 10*long {
+			delete(s.since, id)
+		}
 	}
-	return err
+	at, seen := s.since[id]
+	if !seen && len(s.since) < maxStrangers {
+		s.since[id] = time.Now()
+	}
+	return seen && time.Since(at) >= long
 }
 
 // errNoCheckpoint says that a room of the dead cannot go on.
 var errNoCheckpoint = errors.New("there is no checkpoint of the room")
 
-func (h *Host) goOn(ctx context.Context, rec *directory.Record, class *room.Class) error {
+func (h *Host) goOn(ctx context.Context, rec *directory.Record, class *room.Class, planned bool) error {
+	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+	defer cancel()
 	b, err := h.deps.Store.Load(ctx, rec.Room)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case b == nil:
+	}
+	snapshot := unseal(rec, b)
+	if snapshot == nil {
 		return errNoCheckpoint
 	}
-	_, snapshot := unsealed(b)
 	r := h.prepare(rec.Room, class, rec.Made)
-	if err := h.resume(ctx, r, func() (*room.Room, error) { return room.Recover(snapshot, class, outlet{r}, h.now(), rec.Epoch+1) }, rec, false); err != nil {
+	open := func() (*room.Room, error) { return room.Recover(snapshot, class, outlet{r}, h.now(), rec.Epoch+1) }
+	if err := h.resume(ctx, r, open, rec, planned); err != nil {
 		return err
 	}
 	h.met.adopted.WithLabelValues("restored").Inc()
@@ -168,16 +205,27 @@ func (h *Host) goOn(ctx context.Context, rec *directory.Record, class *room.Clas
 	return nil
 }
 
-// drain hands the rooms over to other processes, and ends those that do not go.
+// drain hands the rooms over to other processes, and ends those that do not go. Rooms
+// that begin meanwhile are no exception.
 func (h *Host) drain(ctx context.Context) {
 	h.mu.Lock()
 	h.draining = true
 	h.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.DrainTimeout)
+	moving, cancel := context.WithTimeout(ctx, h.cfg.DrainTimeout)
 	defer cancel()
-	if err := h.offer(ctx); err != nil {
+	if err := h.offer(moving); err != nil {
 		h.deps.Log.Warn("room: the process still stands among those that take rooms", "err", err)
 	}
+	for all := h.all(); len(all) > 0 && moving.Err() == nil; all = h.all() {
+		h.sendAllAway(moving, all)
+	}
+	h.mu.Lock()
+	h.over = true
+	h.mu.Unlock()
+	h.endAll()
+}
+
+func (h *Host) sendAllAway(ctx context.Context, all []*running) {
 	rooms := make(chan *running)
 	var wg sync.WaitGroup
 	for range drainers {
@@ -187,14 +235,31 @@ func (h *Host) drain(ctx context.Context) {
 			}
 		})
 	}
-	for _, r := range h.all() {
+	for _, r := range all {
 		rooms <- r
 	}
 	close(rooms)
 	wg.Wait()
 }
 
-// sendAway moves a room, or ends it when ctx ends before that works.
+// endAll ends the rooms that are left, and waits for a moment.
+func (h *Host) endAll() {
+	left := h.all()
+	for _, r := range left {
+		h.deps.Log.Warn("room: ends with its process", "room", r.id)
+		r.control(input{kind: inputCommand, do: func() { r.room.Lose() }})
+	}
+	end := time.After(endAllTimeout)
+	for _, r := range left {
+		select {
+		case <-r.gone:
+		case <-end:
+			return
+		}
+	}
+}
+
+// sendAway moves a room, unless ctx ends before that works.
 func (h *Host) sendAway(ctx context.Context, r *running) {
 	for h.deps.Standing() != hub.StandingLost {
 		_, err := h.moveAway(ctx, "", &asks.Move{Room: r.id})
@@ -203,20 +268,10 @@ func (h *Host) sendAway(ctx context.Context, r *running) {
 			return
 		}
 		if errors.Is(err, directory.ErrNoProcess) { // one may have been born just now
-			err = h.deps.Census.Refresh(ctx)
+			_ = h.deps.Census.Refresh(ctx) // it is tried again
 		}
 		if !pause(ctx, drainPause) {
-			h.deps.Log.Warn("room: ends with its process", "room", r.id, "err", err)
-			break
+			return
 		}
-	}
-	r.control(input{kind: inputCommand, do: func() {
-		if r.room.Ended() == "" {
-			r.room.Lose()
-		}
-	}})
-	select {
-	case <-r.gone:
-	case <-time.After(drainPause * 10):
 	}
 }

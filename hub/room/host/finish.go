@@ -8,6 +8,7 @@ import (
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/room"
+	"github.com/homing/homing/hub/room/asks"
 	"github.com/homing/homing/hub/room/directory"
 )
 
@@ -55,21 +56,20 @@ func (r *running) close() (left []input) {
 
 // answerLast answers what came too late. Messages go after a room that has moved.
 func (r *running) answerLast(left []input) {
-	var said []input
+	var said []asks.Said
 	for _, in := range left {
 		switch in.kind {
 		case inputSay:
-			if r.sits(in.seat) || r.move != nil {
-				said = append(said, in)
-			}
+			said = append(said, asks.Said{User: in.seat.user, Data: in.data})
+		case inputLeave:
+			said = append(said, asks.Said{User: in.seat.user, Left: true})
 		case inputJoin:
-			in.seat.in = nil
 			r.h.redirect(in.seat, r.id)
-		case inputGone, inputLeave, inputCommand: // r.gone tells those who wait
+		case inputGone, inputCommand: // r.gone tells those who wait
 		}
 	}
-	if r.move != nil && len(said) > 0 {
-		r.h.sendLate(r.id, r.move.moved, said)
+	if r.move != nil && r.move.moved != nil {
+		r.follower.Store(r.h.follow(r.id, r.move.moved, said))
 	}
 }
 
@@ -126,10 +126,20 @@ func (r *running) conclude(end *ending) {
 			return
 		case err == nil:
 			return
-		case !pause(ctx, endPause) || r.h.deps.Standing() == hub.StandingLost:
+		case !r.h.pause(ctx, endPause) || r.h.deps.Standing() == hub.StandingLost:
 			r.h.deps.Log.Warn("room: its end was not noted", "room", r.id, "err", err)
 			return
 		}
+	}
+}
+
+// pause is the function pause, and ends when the host does.
+func (h *Host) pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-h.drained:
+		return false
+	default:
+		return pause(ctx, d)
 	}
 }
 

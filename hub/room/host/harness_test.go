@@ -36,6 +36,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
 	cfg := redistest.Config(t, redistest.Server(t))
 	return &world{t: t, r: redistest.Open(t, cfg), keys: hub.NewKeys(cfg.Prefix)}
 }
@@ -135,7 +136,8 @@ func (w *world) process(classes ...*room.Class) *process {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p.Host, p.peer = h, call.NewPeer(h.Methods(), log, reg)
+	p.Host, p.peer = h, call.NewPeer(h.Methods(), Urgent, log, reg)
+	h.Attach(p.outbox, p.peer)
 	base, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -161,7 +163,7 @@ func (w *world) process(classes ...*room.Class) *process {
 	p.stop = stop
 	wg.Go(func() {
 		defer close(p.done)
-		_ = h.Run(serving, p.outbox, p.peer)
+		_ = h.Run(serving)
 	})
 	w.t.Cleanup(func() {
 		stop()

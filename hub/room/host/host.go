@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,12 +64,20 @@ type Host struct {
 	outbox  Outbox     // set by Run
 	peer    *call.Peer // set by Run
 	lookups chan lookup
-	saves   chan save
+	saves   chan *running
+
+	starting atomic.Int64  // rooms that begin
+	drained  chan struct{} // closed when the rooms have gone, and nothing is waited for any more
 
 	mu       sync.Mutex
 	rooms    map[string]*running
 	draining bool
+	over     bool // no room is taken in any more
 	routines sync.WaitGroup
+
+	strangers strangers
+
+	offers sync.Mutex // held while the directory hears whether this process takes rooms
 }
 
 // New returns a Host, whose rooms are of classes. It does no I/O but reading the
@@ -82,8 +91,11 @@ func New(cfg Config, deps Deps) (*Host, error) {
 		cfg: cfg, secrets: secrets, deps: deps, met: newMetrics(deps.Registry), began: time.Now(),
 		classes: make(map[string]*room.Class, len(deps.Classes)),
 		rooms:   make(map[string]*running),
-		lookups: make(chan lookup, maxLookups),
-		saves:   make(chan save, maxSaves),
+
+		strangers: strangers{since: make(map[string]time.Time)},
+		lookups:   make(chan lookup, maxLookups),
+		saves:     make(chan *running, maxSaves),
+		drained:   make(chan struct{}),
 	}
 	for _, c := range deps.Classes {
 		if err := c.Validate(); err != nil {
@@ -100,11 +112,13 @@ func New(cfg Config, deps Deps) (*Host, error) {
 // now is the clock of all rooms.
 func (h *Host) now() time.Duration { return time.Since(h.began) }
 
-// Run runs the rooms until ctx ends. Then it hands them over to other processes,
-// as far as they go within the drain timeout, and ends those that are left. peer
-// carries what is asked of others.
-func (h *Host) Run(ctx context.Context, outbox Outbox, peer *call.Peer) error {
-	h.outbox, h.peer = outbox, peer
+// Attach says who brings to connections what rooms tell them, and who asks other
+// processes. It is called once, before anything else.
+func (h *Host) Attach(outbox Outbox, peer *call.Peer) { h.outbox, h.peer = outbox, peer }
+
+// Run runs the rooms until ctx ends. Then it hands them over to other processes, as
+// far as they go within the drain timeout, and ends those that are left.
+func (h *Host) Run(ctx context.Context) error {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	for range lookupWorkers {
@@ -116,6 +130,7 @@ func (h *Host) Run(ctx context.Context, outbox Outbox, peer *call.Peer) error {
 	h.routines.Go(func() { h.adoptOrphans(ctx) })
 	<-ctx.Done()
 	h.drain(work)
+	close(h.drained)
 	cancel()
 	h.routines.Wait()
 	return nil
@@ -161,15 +176,25 @@ func (h *Host) Join(line Line, user hub.UserID, ticket string, after uint64) *Se
 		s.in = r
 		if r.control(input{kind: inputJoin, seat: s}) {
 			return s
-		}
-		s.in = nil // it has ended meanwhile
+		} // else it has ended meanwhile
+	}
+	h.redirect(s, t.Room)
+	return s
+}
+
+// redirect has a connection be told where its room is.
+func (h *Host) redirect(s *Seat, id string) {
+	select {
+	case <-h.drained:
+		h.notIn(s, CodeUnavailable, "")
+		return
+	default:
 	}
 	select {
-	case h.lookups <- lookup{s, t.Room}:
+	case h.lookups <- lookup{s, id}:
 	default:
 		h.notIn(s, CodeUnavailable, "")
 	}
-	return s
 }
 
 // lookup is a connection that waits to be told where its room is.
@@ -197,6 +222,8 @@ func (h *Host) direct(ctx context.Context, l lookup) {
 	defer cancel()
 	rec, err := h.deps.Directory.Find(ctx, l.room)
 	switch {
+	case errors.Is(err, directory.ErrNotFound) && !h.deps.Census.Steady():
+		h.notIn(l.seat, CodeUnavailable, "") // a failover may have lost it
 	case errors.Is(err, directory.ErrNotFound):
 		h.notIn(l.seat, CodeEnded, "")
 	case err != nil:

@@ -67,6 +67,7 @@ func TestTicketsThatDoNotAdmit(t *testing.T) {
 	w := newWorld(t)
 	p := w.process(class("relay", nil))
 	o := w.open(p, "relay", "ann", "bob")
+	w.eventually("nothing may be lost", p.deps.Census.Steady)
 	sign := func(x room.Ticket, key []byte) string { return x.Sign(key) }
 	hour := time.Now().Add(time.Hour).Unix()
 	for name, tc := range map[string]struct {
@@ -372,7 +373,7 @@ type takesLong struct{ room.Plain }
 
 func (*takesLong) Tick(t *room.Table) {
 	time.Sleep(60 * time.Millisecond)
-	t.Set(room.Everyone(), "tick", []byte("1"))
+	t.SetJSON(room.Everyone(), "tick", t.Tick())
 }
 
 // TestConnectionsThatAreBehind leaves ticks out as long as the sockets have not
@@ -384,6 +385,11 @@ func TestConnectionsThatAreBehind(t *testing.T) {
 	o := w.open(p, "busy", "ann")
 	w.join(p, o, 0, 0)
 	p.outbox.hold()
+	w.eventually("a batch waits", func() bool {
+		p.outbox.mu.Lock()
+		defer p.outbox.mu.Unlock()
+		return len(p.outbox.held) > 0
+	})
 	time.Sleep(500 * time.Millisecond)
 	p.outbox.mu.Lock()
 	held := p.outbox.held
@@ -407,7 +413,7 @@ func TestConnectionsThatAreBehind(t *testing.T) {
 
 type counts struct{ room.Plain }
 
-func (counts) Tick(t *room.Table) { t.Set(room.Everyone(), "n", []byte("1")) }
+func (counts) Tick(t *room.Table) { t.SetJSON(room.Everyone(), "n", t.Tick()) }
 
 // TestStanding has a process that may have been taken for dead say nothing.
 func TestStanding(t *testing.T) {
@@ -631,6 +637,8 @@ type tallies struct {
 	room.Plain
 	got *atomic.Int64
 }
+
+func (*tallies) Snapshot() ([]byte, error) { return []byte{}, nil }
 
 func (c *tallies) Message(*room.Table, room.Member, []byte) { c.got.Add(1) }
 

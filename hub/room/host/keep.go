@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -22,9 +21,6 @@ const (
 	startPause   = 50 * time.Millisecond // until the process has a lease
 	noteTimeout  = 3 * time.Second
 	watchPeriod  = 250 * time.Millisecond
-	// maxSaves is how many checkpoints wait to be written.
-	maxSaves    = 1024
-	saveTimeout = 3 * time.Second
 )
 
 // watch ends rooms whose logic does not return, until ctx ends. A room must be seen
@@ -96,6 +92,7 @@ func (h *Host) keepNotes(ctx context.Context) {
 		return
 	}
 	noted := make(map[*running]*shown)
+	var epochs uint64 // of the data shards: when they change, a failover may have lost records
 	suspects := make(map[string]bool)
 	lacking := make(lacks)
 	var repaired time.Time
@@ -105,7 +102,9 @@ func (h *Host) keepNotes(ctx context.Context) {
 			continue
 		}
 		period = notePeriod
-		all := time.Since(repaired) >= repairPeriod
+		now := h.deps.Directory.Epochs()
+		all := time.Since(repaired) >= repairPeriod || now != epochs
+		epochs = now
 		err := h.note(ctx, noted, all)
 		if all && err == nil {
 			repaired = time.Now()
@@ -135,8 +134,8 @@ func (h *Host) note(ctx context.Context, noted map[*running]*shown, all bool) er
 	}
 	fenced, err := h.deps.Directory.Note(ctx, records)
 	for _, rec := range fenced {
-		if r := h.find(rec.Room); r != nil && r.epoch.Load() == rec.Epoch {
-			r.fence()
+		if r := h.find(rec.Room); r != nil {
+			r.fence(rec.Epoch)
 		}
 	}
 	if err != nil {
@@ -145,11 +144,11 @@ func (h *Host) note(ctx context.Context, noted map[*running]*shown, all bool) er
 	return err
 }
 
-// fence ends a room here that is another process's, without a word in its name. Its
-// members are told where it is.
-func (r *running) fence() {
+// fence ends a room here that is another process's, without a word in its name,
+// unless it has a newer epoch. Its members are told where it is.
+func (r *running) fence(epoch uint64) {
 	r.control(input{kind: inputCommand, do: func() {
-		if r.move != nil || r.end.why != "" {
+		if r.move != nil || r.end.why != "" || r.epoch.Load() != epoch {
 			return
 		}
 		for number, s := range r.seats {
@@ -162,8 +161,9 @@ func (r *running) fence() {
 	}})
 }
 
-// strike ends the records of rooms that this process is said to own and does not
-// run. It returns those that it has seen so for the first time: they may be opening.
+// strike goes on with rooms that this process is said to own and does not run, or
+// ends their records. It returns those that it has seen so for the first time: they
+// may be opening.
 func (h *Host) strike(ctx context.Context, suspects map[string]bool) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
@@ -180,7 +180,7 @@ func (h *Host) strike(ctx context.Context, suspects map[string]bool) (map[string
 			next[rec.Room] = true
 		default:
 			rec.Owner = h.deps.Process
-			if _, err := h.deps.Directory.End(ctx, rec, string(room.EndLost), nil, false); err != nil {
+			if err := h.adopt(ctx, rec, false); err != nil {
 				return next, err
 			}
 		}
@@ -192,6 +192,8 @@ func (h *Host) strike(ctx context.Context, suspects map[string]bool) (map[string
 func (h *Host) offer(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
+	h.offers.Lock()
+	defer h.offers.Unlock()
 	h.mu.Lock()
 	takes := !h.draining && len(h.rooms) < h.cfg.MaxRooms
 	h.mu.Unlock()
@@ -199,85 +201,6 @@ func (h *Host) offer(ctx context.Context) error {
 		return h.deps.Directory.Withdraw(ctx, h.deps.Process)
 	}
 	return h.deps.Directory.Offer(ctx, h.deps.Process, h.reserved())
-}
-
-// save is a checkpoint that waits to be written.
-//
-//bound:room-checkpoints
-type save struct {
-	room string
-	data []byte
-}
-
-// checkpoint has the room be saved when that is due. Where too many wait it is
-// left out: the one before stands.
-func (r *running) checkpoint(now time.Duration) {
-	if r.class.Checkpoint == 0 || now < r.saveAt || r.end.why != "" {
-		return
-	}
-	r.saveAt = now + r.class.Checkpoint
-	snapshot, err := r.room.Snapshot(now)
-	if err != nil {
-		r.h.met.checkpoints.WithLabelValues("failed").Inc()
-		r.h.deps.Log.Warn("room: no checkpoint", "room", r.id, "err", err)
-		return
-	}
-	select {
-	case r.h.saves <- save{r.id, sealed(r.epoch.Load(), snapshot)}:
-	default:
-		r.h.met.checkpoints.WithLabelValues("skipped").Inc()
-	}
-}
-
-// sealed is a snapshot with the epoch that it is of.
-func sealed(epoch uint64, snapshot []byte) []byte {
-	return append(binary.AppendUvarint(make([]byte, 0, len(snapshot)+binary.MaxVarintLen64), epoch), snapshot...)
-}
-
-// unsealed is the inverse of sealed.
-func unsealed(b []byte) (epoch uint64, snapshot []byte) {
-	epoch, n := binary.Uvarint(b)
-	return epoch, b[max(0, n):]
-}
-
-// writeCheckpoints writes what waits, no faster than it may, until ctx ends.
-func (h *Host) writeCheckpoints(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case s := <-h.saves:
-			result := "written"
-			if h.deps.Standing() != hub.StandingGood || !h.write(ctx, s) {
-				result = "failed"
-			}
-			h.met.checkpoints.WithLabelValues(result).Inc()
-			pause(ctx, time.Duration(len(s.data))*time.Second/time.Duration(h.cfg.CheckpointRate))
-		}
-	}
-}
-
-// write writes a checkpoint, unless its room has ended meanwhile.
-func (h *Host) write(ctx context.Context, s save) bool {
-	if h.find(s.room) == nil {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
-	defer cancel()
-	err := h.deps.Store.Save(ctx, s.room, s.data)
-	if err != nil {
-		h.deps.Log.Warn("room: a checkpoint was not written", "room", s.room, "err", err)
-	}
-	return err == nil
-}
-
-func (h *Host) dropCheckpoint(ctx context.Context, class *room.Class, id string) {
-	if class.Checkpoint == 0 {
-		return
-	}
-	if err := h.deps.Store.Drop(ctx, id); err != nil {
-		h.deps.Log.Warn("room: a checkpoint was left behind; it lapses", "room", id, "err", err)
-	}
 }
 
 // recordFile is where a room is recorded.

@@ -20,7 +20,6 @@ const (
 	restoreTimeout = 3 * time.Second
 	// settlePause is the time between two attempts to find out whose a room is.
 	settlePause = 200 * time.Millisecond
-	lateTimeout = 3 * time.Second
 )
 
 // move is a room on its way to another process. It stands still meanwhile, and what
@@ -66,8 +65,8 @@ func (h *Host) moveAway(ctx context.Context, _ hub.ProcessID, ask *asks.Move) (*
 	if to == h.deps.Process {
 		return nil, &call.RefusalError{Code: asks.CodeMove, Detail: "the room is there already"}
 	}
-	var m *move
-	if err := r.do(ctx, func() (err error) { m, err = r.beginMove(to); return err }); err != nil { //nolint:contextcheck // a move that has begun goes on without whoever asked for it
+	m, err := get(ctx, r, func() (*move, error) { return r.beginMove(to) }) //nolint:contextcheck // a move that has begun goes on without whoever asked for it
+	if err != nil {
 		return nil, err
 	}
 	select {
@@ -108,48 +107,88 @@ func (h *Host) handOver(r *running, rec *directory.Record, to hub.ProcessID, sna
 	ask := asks.Restore{Room: rec.Room, Epoch: rec.Epoch, Made: rec.Made, Class: rec.Class, Snapshot: snapshot}
 	var moved asks.Moved
 	err := h.ask(ctx, to, asks.MethodRestore, &ask, &moved)
-	var refused *call.RefusalError
 	switch {
 	case err == nil:
 		now := *rec
 		now.Owner, now.Epoch, now.URL = moved.Process, moved.Epoch, moved.URL
 		return outcome{moved: &now}
-	case errors.As(err, &refused):
+	case notBegun(err):
 		return outcome{err: err}
 	}
 	return h.settle(r, rec, err)
 }
 
+// notBegun reports whether err says that a process has not even tried to own a room.
+func notBegun(err error) bool {
+	var refused *call.RefusalError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.Code {
+	case asks.CodeTooMany, asks.CodeClass, asks.CodeLogic, call.CodeBusy, call.CodeUnknown:
+		return true
+	}
+	return false
+}
+
 // settle finds out whose room it is that another process was asked to go on with,
-// and has not answered. It takes the room back by a new epoch, unless that process
-// has it. It tries for as long as this process is believed to live: who is not has
-// no rooms.
+// without a clear answer. It takes the room back by a new epoch, unless that process
+// has it. It tries for as long as this process is believed to live, and works: who
+// is not has no rooms.
 func (h *Host) settle(r *running, rec *directory.Record, why error) outcome {
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), restoreTimeout)
-		epoch, err := h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, true)
-		var now directory.Record
-		if errors.Is(err, directory.ErrFenced) {
-			now, err = h.deps.Directory.Find(ctx, rec.Room)
-			if err == nil && now.Owner == h.deps.Process && now.Ended == "" && now.Epoch > rec.Epoch {
-				epoch = now.Epoch // an attempt before was carried out
-			}
-		}
-		cancel()
-		switch {
-		case err == nil && epoch != 0:
-			return outcome{epoch: epoch, err: why}
-		case err == nil || errors.Is(err, directory.ErrNotFound):
-			return outcome{moved: &now}
-		case h.deps.Standing() == hub.StandingLost:
-			return outcome{err: why}
+		if o, ok := h.trySettle(rec, why); ok {
+			return o
 		}
 		select {
 		case <-r.gone:
 			return outcome{err: why}
+		case <-h.drained:
+			return outcome{err: why}
 		case <-time.After(settlePause):
 		}
+		if h.deps.Standing() == hub.StandingLost {
+			return outcome{err: why}
+		}
 	}
+}
+
+// trySettle reports false when nothing is certain yet.
+func (h *Host) trySettle(rec *directory.Record, why error) (o outcome, ok bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), restoreTimeout)
+	defer cancel()
+	epoch, err := h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, true)
+	if err == nil {
+		return outcome{epoch: epoch, err: why}, true
+	}
+	if !errors.Is(err, directory.ErrFenced) {
+		return o, false
+	}
+	now, err := h.deps.Directory.Find(ctx, rec.Room)
+	switch {
+	case err != nil && !errors.Is(err, directory.ErrNotFound):
+		return o, false
+	case err != nil || now.Epoch < rec.Epoch, now.Owner == h.deps.Process && now.Epoch == rec.Epoch && now.Ended == "":
+		// A failover has lost it, or this process has no lease now.
+		_, _ = h.deps.Directory.Note(ctx, []*directory.Record{rec}) // it is tried again
+		return o, false
+	case now.Ended != "":
+		return outcome{moved: &now}, true
+	case now.Owner == h.deps.Process: // an attempt before was carried out
+		return outcome{epoch: now.Epoch, err: why}, true
+	}
+	return h.settleWith(ctx, &now, why)
+}
+
+// settleWith asks the process that owns the room now whether it runs it. When that is
+// dead, the room comes back: what it is, is known here.
+func (h *Host) settleWith(ctx context.Context, now *directory.Record, why error) (o outcome, ok bool) {
+	if h.knownDead(now.Owner) {
+		epoch, err := h.deps.Directory.TakeOver(ctx, now, h.deps.Process, h.cfg.URL, false)
+		return outcome{epoch: epoch, err: why}, err == nil
+	}
+	err := h.ask(ctx, now.Owner, asks.MethodInfo, &asks.Room{Room: now.Room}, new(asks.Info))
+	return outcome{moved: now}, err == nil
 }
 
 // goOnMoving ends the move once its outcome is known.
@@ -171,7 +210,6 @@ func (r *running) goOnMoving() {
 		return
 	}
 	h.met.moves.WithLabelValues("moved").Inc()
-	r.movedTo.Store(m.moved)
 	h.event("room.moved", r.id, Moved{Room: r.id, From: h.deps.Process, To: m.moved.Owner, Epoch: m.moved.Epoch})
 	r.room.Move()
 	m.settled <- nil
@@ -193,41 +231,27 @@ func (h *Host) restore(ctx context.Context, from hub.ProcessID, ask *asks.Restor
 
 // resume has r go on as open makes it, as the owner after that of rec.
 func (h *Host) resume(ctx context.Context, r *running, open func() (*room.Room, error), rec *directory.Record, planned bool) error {
-	return h.start(ctx, r, open, func(ctx context.Context) (uint64, error) {
-		return h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, planned)
-	})
+	return h.start(ctx, r, open, func(ctx context.Context) (uint64, error) { return h.takeOver(ctx, rec, planned) })
 }
 
-// sendLate sends messages after a room that has moved.
-func (h *Host) sendLate(id string, to *directory.Record, said []input) {
-	if to == nil {
-		return
-	}
-	late := asks.Late{Room: id, Epoch: to.Epoch}
-	for _, in := range said {
-		late.Said = append(late.Said, asks.Said{User: in.seat.user, Data: in.data})
-	}
-	h.routines.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), lateTimeout)
-		defer cancel()
-		if err := h.ask(ctx, to.Owner, asks.MethodLate, &late, new(nothing)); err != nil {
-			h.met.refused.WithLabelValues(CodeMoved).Add(float64(len(said)))
-			h.deps.Log.Warn("room: messages did not follow the room", "room", id, "messages", len(said), "err", err)
+// takeOver makes a room this process's, and knows in the end whether it is: also when
+// Redis has not answered at first.
+func (h *Host) takeOver(ctx context.Context, rec *directory.Record, planned bool) (uint64, error) {
+	for {
+		epoch, err := h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, planned)
+		if errors.Is(err, directory.ErrFenced) {
+			now, findErr := h.deps.Directory.Find(ctx, rec.Room)
+			if findErr == nil && now.Owner == h.deps.Process && now.Epoch == rec.Epoch+1 && now.Ended == "" {
+				return now.Epoch, nil // the attempt before was carried out
+			}
+			if findErr == nil || errors.Is(findErr, directory.ErrNotFound) {
+				return 0, err
+			}
 		}
-	})
-}
-
-func (h *Host) late(ctx context.Context, _ hub.ProcessID, ask *asks.Late) (*nothing, error) {
-	r := h.find(ask.Room)
-	if r == nil || r.epoch.Load() < ask.Epoch {
-		return nil, errNotHere
-	}
-	return &nothing{}, r.do(ctx, func() error {
-		for _, s := range ask.Said {
-			r.room.Late(s.User, s.Data)
+		if err == nil || !pause(ctx, settlePause) {
+			return epoch, err
 		}
-		return nil
-	})
+	}
 }
 
 // ask asks another process, with bodies as JSON.
@@ -241,13 +265,4 @@ func (h *Host) ask(ctx context.Context, to hub.ProcessID, method string, ask, an
 		return err
 	}
 	return json.Unmarshal(b, answer)
-}
-
-// redirect has a connection that came too late be told where its room is.
-func (h *Host) redirect(s *Seat, id string) {
-	select {
-	case h.lookups <- lookup{s, id}:
-	default:
-		h.notIn(s, CodeUnavailable, "")
-	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/homing/homing/hub/call"
 	"github.com/homing/homing/hub/room"
 	"github.com/homing/homing/hub/room/asks"
-	"github.com/homing/homing/hub/room/directory"
 )
 
 const (
@@ -20,6 +19,8 @@ const (
 	saidCost     = 128
 	// maxControls is how much else waits: joins and what processes ask.
 	maxControls = 4096
+	// maxStarting is how many rooms begin at once; each may be stuck in its logic.
+	maxStarting = 256
 	// doubtPause is how long a room waits when the process's standing is in doubt,
 	// before it looks again.
 	doubtPause = 20 * time.Millisecond
@@ -58,7 +59,7 @@ type running struct {
 	unwritten atomic.Bool  // what was told last has not been given to the connections
 	waits     atomic.Bool  // for that
 	shown     atomic.Pointer[shown]
-	movedTo   atomic.Pointer[directory.Record] // where the room is now; nil: it has not moved
+	follower  atomic.Pointer[follower] // takes what comes too late; nil: the room has not moved
 	wake      chan struct{}
 	gone      chan struct{} // closed when the room has ended here
 
@@ -112,9 +113,13 @@ func (h *Host) prepare(id string, class *room.Class, made time.Time) *running {
 // waits until it does. What fails leaves nothing behind.
 func (h *Host) start(ctx context.Context, r *running, open func() (*room.Room, error), claim func(context.Context) (uint64, error)) error {
 	started := make(chan error, 1)
+	if h.starting.Add(1) > maxStarting {
+		h.starting.Add(-1)
+		return &call.RefusalError{Code: asks.CodeTooMany, Detail: "too many rooms begin"}
+	}
 	go func() { // nobody waits for it when the process stops: its logic may not return
-		r.busy.Store(int64(h.now()))
 		opened, err := open()
+		h.starting.Add(-1)
 		if err == nil {
 			r.room = opened
 			err = h.register(ctx, r, claim)
@@ -128,6 +133,11 @@ func (h *Host) start(ctx context.Context, r *running, open func() (*room.Room, e
 	case err := <-started:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-started:
+		return err
+	default:
 		return ctx.Err()
 	}
 }
@@ -144,6 +154,9 @@ func (h *Host) register(ctx context.Context, r *running, claim func(context.Cont
 	r.epoch.Store(epoch)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.over {
+		return &call.RefusalError{Code: asks.CodeTooMany, Detail: "the process has stopped"}
+	}
 	h.rooms[r.id] = r
 	h.met.rooms.Set(float64(len(h.rooms)))
 	return nil
@@ -172,11 +185,13 @@ func (r *running) say(s *Seat, data []byte) (code string) {
 // sayLate has a message follow a room that has moved: its member has not read yet
 // that it has.
 func (r *running) sayLate(s *Seat, data []byte) (code string) {
-	to := r.movedTo.Load()
-	if to == nil {
+	f := r.follower.Load()
+	switch {
+	case f == nil:
 		return CodeEnded
+	case !f.add(asks.Said{User: s.user, Data: data}):
+		return CodeMoved
 	}
-	r.h.sendLate(r.id, to, []input{{kind: inputSay, seat: s, data: data}})
 	return ""
 }
 
@@ -207,22 +222,38 @@ var errNotHere = &call.RefusalError{Code: asks.CodeNotHere}
 
 // do has f called by the room's goroutine, and waits for it.
 func (r *running) do(ctx context.Context, f func() error) error {
-	done := make(chan error, 1)
-	if !r.control(input{kind: inputCommand, do: func() { done <- f() }}) {
-		return errNotHere
+	_, err := get(ctx, r, func() (nothing, error) { return nothing{}, f() })
+	return err
+}
+
+// get is do for what has a result. f is not called once ctx has ended.
+func get[T any](ctx context.Context, r *running, f func() (T, error)) (result T, err error) {
+	type answer struct {
+		result T
+		err    error
+	}
+	done := make(chan answer, 1)
+	call := func() {
+		if ctx.Err() == nil {
+			result, err := f()
+			done <- answer{result, err}
+		}
+	}
+	if !r.control(input{kind: inputCommand, do: call}) {
+		return result, errNotHere
 	}
 	select {
-	case err := <-done:
-		return err
-	case <-r.gone:
-		select {
-		case err := <-done: // it was the last thing that happened
-			return err
-		default:
-			return errNotHere
-		}
+	case a := <-done:
+		return a.result, a.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return result, ctx.Err()
+	case <-r.gone:
+	}
+	select {
+	case a := <-done: // it was the last thing that happened
+		return a.result, a.err
+	default:
+		return result, errNotHere
 	}
 }
 

@@ -31,6 +31,9 @@ func (h *Host) Methods() map[string]call.Handler {
 	}
 }
 
+// Urgent are the methods that a room stands still for.
+var Urgent = []string{asks.MethodRestore, asks.MethodLate, asks.MethodInfo}
+
 // handler is f as a call.Handler: bodies are JSON.
 func handler[Ask, Answer any](f func(context.Context, hub.ProcessID, *Ask) (Answer, error)) call.Handler {
 	return func(ctx context.Context, from hub.ProcessID, body []byte) ([]byte, error) {
@@ -71,7 +74,7 @@ func (h *Host) open(ctx context.Context, _ hub.ProcessID, ask *asks.Open) (*asks
 	}
 	o, err := h.furnish(ctx, r, ask)
 	if err != nil {
-		_ = r.do(ctx, func() error { r.room.Close(); return nil }) // nobody knows of it
+		r.control(input{kind: inputCommand, do: func() { r.room.Close() }}) // nobody knows of it
 		return nil, err
 	}
 	h.event("room.created", r.id, Created{Room: r.id, Class: class.Name, Users: ask.Users, Process: h.deps.Process})
@@ -121,22 +124,20 @@ func (h *Host) make(r *running) (*room.Room, error) {
 }
 
 // furnish gives a new room what was asked for.
-func (h *Host) furnish(ctx context.Context, r *running, ask *asks.Open) (o *asks.Opened, err error) {
-	err = r.do(ctx, func() error {
+func (h *Host) furnish(ctx context.Context, r *running, ask *asks.Open) (*asks.Opened, error) {
+	return get(ctx, r, func() (*asks.Opened, error) {
 		if len(ask.Metadata) > 0 {
 			if err := r.room.SetMetadata(ask.Metadata); err != nil {
-				return hub.Invalid("metadata", "%v", err)
+				return nil, hub.Invalid("metadata", "%v", err)
 			}
 		}
 		if len(ask.Data) > 0 {
 			if _, err := r.room.Signal(room.SignalCreate, ask.Data); err != nil {
-				return &call.RefusalError{Code: asks.CodeLogic, Detail: err.Error()}
+				return nil, &call.RefusalError{Code: asks.CodeLogic, Detail: err.Error()}
 			}
 		}
-		o, err = r.reserve(ask.Users)
-		return err
+		return r.reserve(ask.Users)
 	})
-	return o, err
 }
 
 // reserve gives every user a seat, or none that had none before.
@@ -162,7 +163,7 @@ func (r *running) reserve(users []hub.UserID) (*asks.Opened, error) {
 	return o, nil
 }
 
-func (h *Host) giveSeats(ctx context.Context, _ hub.ProcessID, ask *asks.Seats) (o *asks.Opened, err error) {
+func (h *Host) giveSeats(ctx context.Context, _ hub.ProcessID, ask *asks.Seats) (*asks.Opened, error) {
 	r := h.find(ask.Room)
 	switch {
 	case r == nil:
@@ -172,11 +173,7 @@ func (h *Host) giveSeats(ctx context.Context, _ hub.ProcessID, ask *asks.Seats) 
 	case h.reserved()+len(ask.Users) > h.cfg.MaxSeats:
 		return nil, &call.RefusalError{Code: asks.CodeTooMany}
 	}
-	err = r.do(ctx, func() error {
-		o, err = r.reserve(ask.Users)
-		return err
-	})
-	return o, err
+	return get(ctx, r, func() (*asks.Opened, error) { return r.reserve(ask.Users) })
 }
 
 func (h *Host) signal(ctx context.Context, _ hub.ProcessID, ask *asks.Signal) (*asks.Reply, error) {
@@ -184,12 +181,10 @@ func (h *Host) signal(ctx context.Context, _ hub.ProcessID, ask *asks.Signal) (*
 	if r == nil {
 		return nil, errNotHere
 	}
-	reply := &asks.Reply{}
-	err := r.do(ctx, func() (err error) {
-		reply.Reply, err = r.room.Signal(ask.Name, ask.Data)
-		return refusalOf(err)
+	return get(ctx, r, func() (*asks.Reply, error) {
+		reply, err := r.room.Signal(ask.Name, ask.Data)
+		return &asks.Reply{Reply: reply}, refusalOf(err)
 	})
-	return reply, err
 }
 
 func (h *Host) finish(ctx context.Context, _ hub.ProcessID, ask *asks.Finish) (*nothing, error) {
@@ -208,16 +203,12 @@ func (h *Host) finish(ctx context.Context, _ hub.ProcessID, ask *asks.Finish) (*
 	return &nothing{}, err
 }
 
-func (h *Host) info(ctx context.Context, _ hub.ProcessID, ask *asks.Room) (i *asks.Info, err error) {
+func (h *Host) info(ctx context.Context, _ hub.ProcessID, ask *asks.Room) (*asks.Info, error) {
 	r := h.find(ask.Room)
 	if r == nil {
 		return nil, errNotHere
 	}
-	err = r.do(ctx, func() error {
-		i = r.info()
-		return nil
-	})
-	return i, err
+	return get(ctx, r, func() (*asks.Info, error) { return r.info(), nil })
 }
 
 func (r *running) info() *asks.Info {
