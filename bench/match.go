@@ -26,6 +26,38 @@ var matchScenario = scenario{
 	headline: []string{"tickets_per_s", "wait_p50_ms", "wait_p99_ms", "p999_wait_ms", "double", "lost", "left"},
 }
 
+// Help is shown below the flags.
+func (MatchFlags) Help() string {
+	return `It starts Redis with replicas and Sentinels, three API servers that make matches,
+and a front whose workers run the rooms. Tickets of one player each are put over
+REST at the three servers in turn, on a schedule that does not wait, into a queue
+of duels. Ratings are normally distributed (1500 ± 300). Each ticket accepts
+ratings within 100 of its own, after 5 s 200, after 10 s 400, after 20 s all; both
+have to accept. Some tickets are canceled again (--cancel). Every two seconds a
+player comes whose rating one in a thousand has: p999_wait_ms is the longest that
+such a one waits.
+
+After two fifths of the load the server that makes the matches is killed, after
+three fifths the master of data Redis. Callers whose call fails ask the next
+server, under the same id.
+
+At the end it waits until nobody is left who could be matched (one may be), asks
+for every ticket, and compares that with the books in Redis. A wait is the time
+from the instant at which a ticket was to be put until its players were told.
+
+It fails, with status 1, when a ticket, player or room was used twice (double), a
+ticket that was taken is unknown or ended as lost (lost), two or more wait (left),
+one has expired, was not taken by any server, or is canceled and matched; when
+created is not ended + waiting; or when one of the rare players waits for more
+than 30 s.
+
+Examples:
+
+  homing bench match                             # 1,000 tickets a second, a minute
+  homing bench match --rate 300 --seconds 10
+  homing bench match --no-kill --no-failover     # how long players wait in peace`
+}
+
 const (
 	matchQueue   = "duel"
 	matchSeconds = 60
