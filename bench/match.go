@@ -203,6 +203,7 @@ func (m *matching) load(ctx context.Context) (took time.Duration, used usage.Int
 		usage.Group{Name: rig.Front, PIDs: m.stack.Front.PIDs},
 		usage.Group{Name: rig.API, PIDs: func() ([]int, error) { return m.stack.API.PIDs(), nil }},
 		usage.Group{Name: rig.Redis, PIDs: func() ([]int, error) { return m.stack.Redis.PIDs(), nil }},
+		usage.Group{Name: rig.Callers, PIDs: func() ([]int, error) { return []int{os.Getpid()}, nil }},
 	)
 	before, err := sampler.Read()
 	if err != nil {
@@ -338,13 +339,25 @@ func (m *matching) addVerdict(v *lobby.Verdict, took time.Duration, used usage.I
 	m.Add("api_cores", used.Groups[rig.API].Cores, "cores that the API servers used during the load")
 	m.Add("redis_cores", used.Groups[rig.Redis].Cores, "cores that Redis used, replicas too")
 	m.Add("front_cores", used.Groups[rig.Front].Cores, "cores that the front used, which runs the rooms")
+	m.Add("callers_cores", used.Groups[rig.Callers].Cores, "cores that the callers used")
 	m.Add("machine_cores", used.Busy, "cores of the machine that were busy")
 	m.Charts = append(m.Charts, report.LatencyChart("wait by percentile", report.Latency{Name: "tickets", Micros: v.Waits}))
-	m.noteMatch(v)
+	m.noteMatch(v, used)
 }
 
+// othersMayUse is how many cores others may use meanwhile, Sentinels among them,
+// without a word.
+const othersMayUse = 0.3
+
 // noteMatch says what weighs on the figures.
-func (m *matching) noteMatch(v *lobby.Verdict) {
+func (m *matching) noteMatch(v *lobby.Verdict, used usage.Interval) {
+	others := used.Busy
+	for _, g := range used.Groups {
+		others -= g.Cores
+	}
+	if others > othersMayUse {
+		m.note("Other programs used %.1f of the machine's %d cores meanwhile: waits are longer than they would be without them.", others, used.Cores)
+	}
 	if m.opts.Failover && m.opts.Replicas == 0 {
 		m.note("Without replicas nobody can take over from the master of data Redis: there was no failover.")
 	}
