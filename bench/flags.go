@@ -94,7 +94,7 @@ type (
 		APIs      int    `name:"apis" default:"0" help:"API processes to start. 0: 1; match 3." group:"System"`
 		Shards    int    `default:"1" help:"Pub/sub shards to start." group:"System"`
 		AdmitRate int    `default:"0" help:"Clients that each worker lets in per second. 0: no limit, to see what it can; storm 500, the front's own default." group:"System"`
-		Replicas  int    `default:"1" help:"Replicas of every Redis to start; with 0 there are no Sentinels either." group:"System"`
+		Replicas  int    `default:"-1" help:"Replicas of every Redis to start; with 0 there are no Sentinels either. -1: 1; match 2." group:"System"`
 		Binary    string `help:"The homing binary to start; empty means this program." type:"existingfile" placeholder:"FILE" group:"System"`
 		LogDir    string `help:"Directory for the logs of what is started; empty means a temporary one, removed at the end." placeholder:"DIR" group:"System"`
 	}

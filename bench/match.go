@@ -22,8 +22,40 @@ import (
 )
 
 var matchScenario = scenario{
-	name: "match", measure: measureMatch, own: own{rate: 1000, apis: 3},
+	name: "match", measure: measureMatch, own: own{rate: 1000, apis: 3, replicas: 2},
 	headline: []string{"tickets_per_s", "wait_p50_ms", "wait_p99_ms", "p999_wait_ms", "double", "lost", "left"},
+}
+
+// Help is shown below the flags.
+func (MatchFlags) Help() string {
+	return `It starts Redis with replicas and Sentinels, three API servers that make matches,
+and a front whose workers run the rooms. Tickets of one player each are put over
+REST at the three servers in turn, on a schedule that does not wait, into a queue
+of duels. Ratings are normally distributed (1500 ± 300). Each ticket accepts
+ratings within 100 of its own, after 5 s 200, after 10 s 400, after 20 s all; both
+have to accept. Some tickets are canceled again (--cancel). Every two seconds a
+player comes whose rating one in a thousand has: p999_wait_ms is the longest that
+such a one waits.
+
+After two fifths of the load the server that makes the matches is killed, after
+three fifths the master of data Redis. Callers whose call fails ask the next
+server, under the same id.
+
+At the end it waits until nobody is left who could be matched (one may be), asks
+for every ticket, and compares that with the books in Redis. A wait is the time
+from the instant at which a ticket was to be put until its players were told.
+
+It fails, with status 1, when a ticket, player or room was used twice (double), a
+ticket that was taken is unknown or ended as lost (lost), two or more wait (left),
+one has expired, was not taken by any server, or is canceled and matched; when
+created is not ended + waiting; or when one of the rare players waits for more
+than 30 s.
+
+Examples:
+
+  homing bench match                             # 1,000 tickets a second, a minute
+  homing bench match --rate 300 --seconds 10
+  homing bench match --no-kill --no-failover     # how long players wait in peace`
 }
 
 const (
@@ -131,10 +163,15 @@ func (m *matching) play(ctx context.Context) error {
 	}
 	v := m.lobby.Judge(books, matchLastStep+matchGrace)
 	m.addVerdict(v, took, used)
-	if len(v.Broke) > 0 {
-		return fmt.Errorf("%w: %s", errMatchBroken, strings.Join(v.Broke, "; "))
+	return errors.Join(broken(v.Broke), m.stack.Alive())
+}
+
+// broken is an error of what was not kept; nil: all was.
+func broken(what []string) error {
+	if len(what) == 0 {
+		return nil
 	}
-	return m.stack.Alive()
+	return fmt.Errorf("%w: %s", errMatchBroken, strings.Join(what, "; "))
 }
 
 // warm opens a room through each API server: from then on all of them can.
@@ -166,6 +203,7 @@ func (m *matching) load(ctx context.Context) (took time.Duration, used usage.Int
 		usage.Group{Name: rig.Front, PIDs: m.stack.Front.PIDs},
 		usage.Group{Name: rig.API, PIDs: func() ([]int, error) { return m.stack.API.PIDs(), nil }},
 		usage.Group{Name: rig.Redis, PIDs: func() ([]int, error) { return m.stack.Redis.PIDs(), nil }},
+		usage.Group{Name: rig.Callers, PIDs: func() ([]int, error) { return []int{os.Getpid()}, nil }},
 	)
 	before, err := sampler.Read()
 	if err != nil {
@@ -301,13 +339,25 @@ func (m *matching) addVerdict(v *lobby.Verdict, took time.Duration, used usage.I
 	m.Add("api_cores", used.Groups[rig.API].Cores, "cores that the API servers used during the load")
 	m.Add("redis_cores", used.Groups[rig.Redis].Cores, "cores that Redis used, replicas too")
 	m.Add("front_cores", used.Groups[rig.Front].Cores, "cores that the front used, which runs the rooms")
+	m.Add("callers_cores", used.Groups[rig.Callers].Cores, "cores that the callers used")
 	m.Add("machine_cores", used.Busy, "cores of the machine that were busy")
 	m.Charts = append(m.Charts, report.LatencyChart("wait by percentile", report.Latency{Name: "tickets", Micros: v.Waits}))
-	m.noteMatch(v)
+	m.noteMatch(v, used)
 }
 
+// othersMayUse is how many cores others may use meanwhile, Sentinels among them,
+// without a word.
+const othersMayUse = 0.3
+
 // noteMatch says what weighs on the figures.
-func (m *matching) noteMatch(v *lobby.Verdict) {
+func (m *matching) noteMatch(v *lobby.Verdict, used usage.Interval) {
+	others := used.Busy
+	for _, g := range used.Groups {
+		others -= g.Cores
+	}
+	if others > othersMayUse {
+		m.note("Other programs used %.1f of the machine's %d cores meanwhile: waits are longer than they would be without them.", others, used.Cores)
+	}
 	if m.opts.Failover && m.opts.Replicas == 0 {
 		m.note("Without replicas nobody can take over from the master of data Redis: there was no failover.")
 	}

@@ -40,7 +40,7 @@ type Options struct {
 
 // own is what a scenario's zero options mean.
 type own struct {
-	conns, apart, payload, admitRate, apis int
+	conns, apart, payload, admitRate, apis, replicas int
 
 	rate     float64
 	duration time.Duration
@@ -66,6 +66,9 @@ func (o Options) or(own own) Options {
 	o.Apart = cmp.Or(o.Apart, own.apart)
 	o.AdmitRate = cmp.Or(o.AdmitRate, own.admitRate)
 	o.APIs = cmp.Or(o.APIs, own.apis, 1)
+	if o.Replicas < 0 {
+		o.Replicas = cmp.Or(own.replicas, 1)
+	}
 	return o
 }
 
@@ -92,7 +95,7 @@ func (o *Options) Validate() error {
 		{"workers", o.Workers, 1, 256},
 		{"apis", o.APIs, 0, 64},
 		{"shards", o.Shards, 1, 16},
-		{"replicas", o.Replicas, 0, 8},
+		{"replicas", o.Replicas, -1, 8},
 		{"admit-rate", o.AdmitRate, 0, 1 << 20},
 		{"bees", o.Bees, 1, 256},
 		{"size", o.Size, 1, room.MaxSeats},

@@ -237,7 +237,7 @@ func defaultOptions() Options {
 		ReferenceFlags: ReferenceFlags{Scale: 1, Phase: "all"},
 		WorkersFlag:    WorkersFlag{Workers: 2},
 		BeesFlag:       BeesFlag{Bees: 2},
-		SystemFlags:    SystemFlags{Shards: 1, Replicas: 1},
+		SystemFlags:    SystemFlags{Shards: 1, Replicas: -1},
 		PeersFlag:      PeersFlag{Peers: []string{"socketio", "centrifuge"}},
 		PlayFlags:      PlayFlags{Size: 20, Hz: 20, Says: 20},
 		TicketFlags:    TicketFlags{Cancel: 0.01, Kill: true, Failover: true},

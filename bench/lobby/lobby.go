@@ -16,7 +16,7 @@ import (
 const (
 	// Mean is that of the players' ratings, which are normally distributed.
 	Mean = 1500
-	// Deviation is theirs.
+	// Deviation is their standard deviation.
 	Deviation = 300
 	// RareRating is one that a player in a thousand has or surpasses.
 	RareRating = Mean + 3.0902*Deviation

@@ -81,6 +81,7 @@ func (l *line) look(ctx context.Context) error {
 	if time.Since(l.waits.read) < waitsFresh {
 		return nil
 	}
+	l.waits.read = time.Now() // a read that fails is not tried by all others, too
 	var texts []string
 	err := l.shard.Read(ctx, func(ctx context.Context, c *redis.Client) (err error) {
 		texts, err = c.ZRange(ctx, l.keys[recentKey], 0, -1).Result()
@@ -90,7 +91,7 @@ func (l *line) look(ctx context.Context) error {
 		return outage.During("read the waits of queue "+l.Name, err)
 	}
 	all := samplesIn(texts)
-	l.waits.read, l.waits.n, l.waits.all, l.waits.deciles = time.Now(), len(all), Quantiles{}, decilesOf(all)
+	l.waits.n, l.waits.all, l.waits.deciles = len(all), Quantiles{}, decilesOf(all)
 	if len(all) > 0 {
 		l.waits.all = quantilesOf(all)
 	}

@@ -39,6 +39,14 @@ func (c *benchScenario[F]) Validate() error {
 	return o.Validate()
 }
 
+// Help is shown below the flags, of scenarios that have more to say.
+func (c *benchScenario[F]) Help() string {
+	if h, ok := any(c.Flags).(interface{ Help() string }); ok {
+		return h.Help()
+	}
+	return ""
+}
+
 func (c *benchScenario[F]) Run(ctx context.Context, k *kong.Context, s streams) error {
 	return bench.Run(ctx, k.Selected().Name, bench.OptionsOf(c.Flags), s.out, s.err)
 }
