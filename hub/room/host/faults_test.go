@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -220,6 +221,46 @@ func TestSayWhileItEnds(t *testing.T) {
 		})
 		for range 200 {
 			s.Say([]byte("1"))
+		}
+	}
+}
+
+// TestSayWhileItMoves says something at each moment of a move: the room has not ended
+// for whoever has not read yet that it is elsewhere.
+func TestSayWhileItMoves(t *testing.T) {
+	w := newWorld(t)
+	c := class("relay", func(c *room.Class) { c.Grace = time.Minute })
+	p, q := w.process(c), w.process(c)
+	for range 5 {
+		o := w.open(p, "relay", "ann")
+		ann := w.join(p, o, 0, 0)
+		over := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-over:
+						return
+					default:
+					}
+					if ann.Say([]byte("1")) == CodeEnded {
+						t.Error("a member of a room that moves is told that it has ended")
+						return
+					}
+				}
+			})
+		}
+		_, err := p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: q.id})
+		for deadline := time.Now().Add(10 * time.Second); err == nil && p.find(o.Room) != nil; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				err = errors.New("the room that has moved is here still")
+			}
+		}
+		close(over)
+		wg.Wait()
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

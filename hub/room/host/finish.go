@@ -45,31 +45,41 @@ func (r *running) finish() {
 	r.depart(&r.end)
 }
 
-// close has the room take nothing more, and returns what has waited.
+// close has the room take nothing more, and returns what has waited. Of a room that
+// has moved, messages and leaves go after it, from the same moment on: else somebody
+// would be told in between that it has ended.
 func (r *running) close() (left []input) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
 	left, r.inputs = r.inputs, nil
+	if !r.abandoned && r.move != nil && r.move.moved != nil {
+		r.follower.Store(r.h.follow(r.id, r.move.moved, lateOf(left)))
+	}
 	return left
 }
 
-// answerLast answers what came too late. Messages go after a room that has moved.
-func (r *running) answerLast(left []input) {
-	var said []asks.Said
+// lateOf is what is to follow a room of what it has not read.
+func lateOf(left []input) (said []asks.Said) {
 	for _, in := range left {
 		switch in.kind {
 		case inputSay:
 			said = append(said, asks.Said{User: in.seat.user, Data: in.data})
 		case inputLeave:
 			said = append(said, asks.Said{User: in.seat.user, Left: true})
-		case inputJoin:
-			r.h.redirect(in.seat, r.id)
-		case inputGone, inputCommand: // r.gone tells those who wait
+		case inputJoin, inputGone, inputCommand:
 		}
 	}
-	if r.move != nil && r.move.moved != nil {
-		r.follower.Store(r.h.follow(r.id, r.move.moved, said))
+	return said
+}
+
+// answerLast answers who came too late to join. r.gone tells those who wait for
+// something else.
+func (r *running) answerLast(left []input) {
+	for _, in := range left {
+		if in.kind == inputJoin {
+			r.h.redirect(in.seat, r.id)
+		}
 	}
 }
 
