@@ -244,6 +244,9 @@ func (x *rooms) postFinish(w http.ResponseWriter, r *http.Request) error {
 	if err := x.read(w, r, &req, 0); err != nil {
 		return err
 	}
+	if len(req.Result) > room.MaxResult {
+		return &Error{Code: CodeInvalidField, Field: "result", Detail: "want at most " + strconv.Itoa(room.MaxResult) + " bytes"}
+	}
 	id := chi.URLParam(r, "room")
 	return x.ended(w, id, room.EndFinished, x.rooms.Finish(r.Context(), id, req.Result))
 }

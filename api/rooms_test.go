@@ -129,6 +129,7 @@ func TestEndRoom(t *testing.T) {
 	wantBody(t, w.do(w.request(http.MethodDelete, "/v1/rooms/r-6", "")), http.StatusOK, `{"room":"r-6","ended":"finished"}`)
 	wantBody(t, w.post("/rooms/r-6/finish", `{"result":1}`), http.StatusOK, `{"room":"r-6","ended":"finished"}`)
 	wantCode(t, w.post("/rooms/r-9/finish", `{}`), CodeRoomNotFound)
+	wantCode(t, w.post("/rooms/r-7/finish", `{"result":"`+strings.Repeat("r", room.MaxResult)+`"}`), CodeInvalidField)
 	wantCode(t, w.do(w.request(http.MethodDelete, "/rooms/r-9", "")), CodeRoomNotFound)
 }
 

@@ -69,6 +69,10 @@ func TestAsk(t *testing.T) {
 			panicked.Store(true)
 			panic("a fault")
 		},
+		"late": func(ctx context.Context, _ hub.ProcessID, _ []byte) ([]byte, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
 		"sleep": func(ctx context.Context, _ hub.ProcessID, _ []byte) ([]byte, error) {
 			<-ctx.Done() // ends before the asker gives up
 			return []byte("woken"), nil
@@ -96,6 +100,11 @@ func TestAsk(t *testing.T) {
 	}
 	if !panicked.Load() {
 		t.Error("nobody has panicked")
+	}
+	short, end := context.WithTimeout(t.Context(), time.Second)
+	defer end()
+	if _, err := asker.Ask(short, other, "late", nil); !errors.As(err, &refused) || !errors.Is(err, ErrNoAnswer) {
+		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -121,6 +122,8 @@ func (e *RefusalError) Error() string {
 // not know where it was found.
 func (e *RefusalError) Is(target error) bool {
 	switch target {
+	case ErrNoAnswer:
+		return e.Code == codeLate
 	case hub.ErrUnavailable:
 		return e.Code == codeUnavailable || e.Code == CodeBusy
 	case hub.ErrInvalid:
@@ -134,6 +137,7 @@ const (
 	CodeBusy        = "busy"
 	CodeUnknown     = "unknown_method"
 	codeUnavailable = "unavailable"
+	codeLate        = "late" // the time was over first: it may be carried out yet
 	codeInvalid     = "invalid"
 	codeFailed      = "failed"
 )
@@ -150,6 +154,8 @@ func refusal(err error) *RefusalError {
 		return own
 	case errors.As(err, &field):
 		return &RefusalError{Code: codeInvalid, Field: field.Field, Detail: field.Detail}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &RefusalError{Code: codeLate, Detail: err.Error()}
 	case errors.Is(err, hub.ErrUnavailable):
 		return &RefusalError{Code: codeUnavailable, Detail: err.Error()}
 	}

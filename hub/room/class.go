@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// Bounds of what a class may ask for.
+// Bounds of what a class may ask for, and of what goes in and out of a room.
 const (
 	MaxSeats    = 256
 	MaxHz       = 60
 	MaxMetadata = 8 << 10 // bytes of JSON
 	MaxMessage  = 16 << 10
-	maxReason   = 123 // bytes, as in a WebSocket close frame
+	MaxResult   = 64 << 10 // bytes of what a room ends with
+	maxReason   = 123      // bytes, as in a WebSocket close frame
 
 	maxTickBytes = 1 << 20 // of the events of one tick
 	maxTimers    = 1024
