@@ -115,6 +115,9 @@ func (g *games) account(v players.Verdict) {
 	if g.game.dies { // those who saw the end of an owner's life were told that it is not remembered
 		r.Excused, r.Lost = r.Lost, 0
 	}
+	if r.Excused > 0 && v.Unwhole == 0 {
+		r.breaks("%d events are lost, and nobody was told", r.Excused)
+	}
 	if v.TakenOver == 0 && !g.game.stays {
 		r.breaks("no room went on under another owner: nothing was tried")
 	}
