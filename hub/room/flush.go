@@ -67,6 +67,9 @@ func (r *Room) forgetArrival(seat int) {
 // welcome sends those who came since the last flush all that they may read: the
 // events that they have missed, and every state.
 func (r *Room) welcome() {
+	if len(r.arrivals) == 0 {
+		return
+	}
 	all := r.states.sorted()
 	for _, a := range r.arrivals {
 		missed, whole := r.events.since(a.after)

@@ -34,7 +34,7 @@ const (
 	opFinish  = "finish"
 	opTick    = "tick"
 	opSave    = "snapshot"
-	opClose   = "close"
+	opStop    = "stop"
 	opLate    = "late"
 
 	opLeaveLate = "leave-late"
@@ -120,8 +120,8 @@ func (r *Room) apply(in Input) error {
 		r.Tick(in.At)
 	case opSave:
 		_, _ = r.Snapshot(in.At)
-	case opClose:
-		r.Close()
+	case opStop:
+		r.stop(EndReason(in.Name))
 	case opLate:
 		r.Late(in.User, in.Data, in.At)
 	case opLeaveLate:

@@ -1,9 +1,7 @@
 package room
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"runtime/debug"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -240,127 +238,10 @@ func (r *Room) Leave(seat int, generation uint64) {
 	}
 }
 
-// Message is what a connection says. data is the room's from now on. The errors
-// are ErrClosed, ErrNoSeat, ErrStale, ErrNotSeated, ErrTooLarge, ErrNotJSON and
-// ErrTooMuch.
-func (r *Room) Message(seat int, generation uint64, data []byte, now time.Duration) error {
-	r.note(Input{Op: opMessage, At: now, Seat: seat, Generation: generation, Data: data})
-	err := r.mayTake(seat, generation, data, now)
-	if err != nil {
-		r.stats.Refused++
-		return err
-	}
-	r.stats.Messages++
-	m := Member{r.seats.all[seat].user, seat}
-	r.run(func() { r.logic.Message(r.table(), m, data) })
-	if r.class.Immediate && r.ended == "" {
-		r.flush()
-	}
-	return nil
-}
-
-func (r *Room) mayTake(seat int, generation uint64, data []byte, now time.Duration) error {
-	if r.ended != "" {
-		return ErrClosed
-	}
-	x, err := r.seats.at(seat, generation)
-	if err != nil {
-		return err
-	}
-	return r.mayHear(x, data, now)
-}
-
-// mayHear reports whether a message of who has a seat is within its bounds, which it
-// uses.
-func (r *Room) mayHear(x *seat, data []byte, now time.Duration) error {
-	switch {
-	case len(data) > MaxMessage:
-		return ErrTooLarge
-	case !x.messages.spend(now, r.class.MemberRate, 1, 1),
-		!x.bytes.spend(now, r.class.MemberBytes, float64(len(data)), MaxMessage),
-		!r.bytes.spend(now, r.class.RoomBytes, float64(len(data)), MaxMessage):
-		return ErrTooMuch
-	case !r.fits(data):
-		return ErrNotJSON
-	}
-	return nil
-}
-
-// fits reports whether data can stand in a frame.
-func (r *Room) fits(data []byte) bool { return r.class.Binary || jsontext.Value(data).IsValid() }
-
-// Signal is what the backend says. The error is ErrClosed, ErrTooLarge, ErrNotJSON
-// or the logic's.
-func (r *Room) Signal(name string, data []byte) (reply []byte, err error) {
-	r.note(Input{Op: opSignal, Name: name, Data: data})
-	switch {
-	case r.ended != "":
-		return nil, ErrClosed
-	case len(data) > MaxMessage:
-		return nil, ErrTooLarge
-	case !r.fits(data):
-		return nil, ErrNotJSON
-	}
-	r.run(func() { reply, err = r.logic.Signal(r.table(), name, data) })
-	if r.ended != "" && reply == nil && err == nil {
-		err = ErrClosed
-	}
-	return reply, err
-}
-
-// Finish ends the room with a result. A room that has ended stays as it is.
-func (r *Room) Finish(result []byte) {
-	r.note(Input{Op: opFinish, Data: result})
-	if r.ended == "" {
-		r.finishing, r.result = true, result
-		r.run(func() {})
-	}
-}
-
-// Close ends the room without a result. A room that has ended stays as it is.
-func (r *Room) Close() {
-	r.note(Input{Op: opClose})
-	if r.ended == "" {
-		r.flush()
-		r.end(EndClosed, nil)
-	}
-}
-
-// Lose is Close for a room whose process ends.
-func (r *Room) Lose() {
-	r.note(Input{Op: opClose})
-	if r.ended == "" {
-		r.flush()
-		r.end(EndLost, nil)
-	}
-}
-
 // Unreserve gives a seat up that nobody has joined yet.
 func (r *Room) Unreserve(seat int) {
 	if x := &r.seats.all[seat]; x.stage == seatReserved {
 		r.seats.free(seat)
-	}
-}
-
-// Late is a message that a member sent before the room came to this process, within
-// the same bounds as others. Who has no seat any more is not heard.
-func (r *Room) Late(user hub.UserID, data []byte, now time.Duration) {
-	r.note(Input{Op: opLate, User: user, Data: data, At: now})
-	seat := r.seats.find(user)
-	if r.ended != "" || seat < 0 || r.seats.all[seat].stage == seatReserved || r.mayHear(&r.seats.all[seat], data, now) != nil {
-		r.stats.Refused++
-		return
-	}
-	r.stats.Messages++
-	r.run(func() { r.logic.Message(r.table(), Member{user, seat}, data) })
-}
-
-// LeaveLate is the leave of a member that it said before the room came to this
-// process.
-func (r *Room) LeaveLate(user hub.UserID) {
-	r.note(Input{Op: opLeaveLate, User: user})
-	if seat := r.seats.find(user); seat >= 0 && r.ended == "" {
-		r.free(seat, LeftByItself, "")
 	}
 }
 
@@ -428,53 +309,6 @@ func (r *Room) checkIdle(now time.Duration) {
 	}
 }
 
-// run calls the logic. One that panics ends the room; one that has finished it
-// too, once it has returned.
-func (r *Room) run(call func()) {
-	if r.ended != "" {
-		return
-	}
-	r.depth++
-	failure := caught(call)
-	r.depth--
-	switch {
-	case r.ended != "": // by a call within this one
-	case failure != "":
-		r.logic = Plain{} // it may be in any state
-		r.end(EndFailed, []byte(failure))
-	case r.finishing && r.depth == 0:
-		r.flush()
-		r.end(EndFinished, r.result)
-	}
-}
-
-// caught runs call and returns what it panicked with, and where; empty: it has not.
-func caught(call func()) (failure string) {
-	defer func() {
-		if v := recover(); v != nil {
-			failure = fmt.Sprintf("%v\n%s", v, debug.Stack())
-		}
-	}()
-	call()
-	return ""
-}
-
-// end is the room's end: everybody leaves, and nothing is said any more.
-func (r *Room) end(why EndReason, result []byte) {
-	logic := r.logic
-	r.ended = why // from now on nothing runs
-	for i := range r.seats.all {
-		if x := &r.seats.all[i]; x.stage != seatFree {
-			r.out.Left(i, Member{x.user, i}, LeftClosed, string(why))
-			r.seats.free(i)
-		}
-	}
-	if why != EndMoved {
-		_ = caught(func() { logic.Close(r.table()) }) // there is nothing left to end
-	}
-	r.out.Ended(why, result)
-}
-
 // free gives a seat up and tells the connection and the logic.
 func (r *Room) free(seat int, why LeaveReason, reason string) {
 	x := &r.seats.all[seat]
@@ -493,19 +327,6 @@ func (r *Room) kick(m Member, reason string) {
 	if i := r.seats.find(m.User); i == m.Seat && i >= 0 {
 		r.free(i, LeftKicked, reason[:min(len(reason), maxReason)])
 	}
-}
-
-// event is Table.Send.
-func (r *Room) event(to Audience, from hub.UserID, data []byte) bool {
-	if r.ended != "" || !r.fits(data) {
-		return false
-	}
-	if r.events.unsent()+len(data) > maxTickBytes {
-		r.stats.Dropped++
-		return false
-	}
-	r.events.add(to, from, data)
-	return true
 }
 
 // after is Table.After.

@@ -25,7 +25,6 @@ type Ticket struct {
 var (
 	ErrBadTicket     = errors.New("not a ticket of ours")
 	ErrExpiredTicket = errors.New("the ticket has expired")
-	ErrOtherTicket   = errors.New("the ticket is of another room, user or epoch")
 )
 
 // maxTicket bounds the text of a ticket, so that no work is done for a long one.
@@ -75,13 +74,4 @@ func signed(keys [][]byte, body string, sum []byte) bool {
 		ok = hmac.Equal(mac(key, body), sum) || ok
 	}
 	return ok
-}
-
-// Admits returns ErrOtherTicket unless t is for user, and for the room as its
-// owner of that epoch runs it.
-func (t *Ticket) Admits(room string, epoch uint64, user hub.UserID) error {
-	if t.Room != room || t.Epoch != epoch || t.User != user {
-		return ErrOtherTicket
-	}
-	return nil
 }

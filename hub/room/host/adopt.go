@@ -216,8 +216,11 @@ func (h *Host) drain(ctx context.Context) {
 	if err := h.offer(moving); err != nil {
 		h.deps.Log.Warn("room: the process still stands among those that take rooms", "err", err)
 	}
-	for all := h.all(); len(all) > 0 && moving.Err() == nil; all = h.all() {
+	for all := h.all(); len(all) > 0; all = h.all() {
 		h.sendAllAway(moving, all)
+		if !pause(moving, drainPause) { // some take longer to end, and rooms may have begun
+			break
+		}
 	}
 	h.mu.Lock()
 	h.over = true

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/homing/homing/hub"
@@ -54,20 +55,26 @@ func (h *Host) save(ctx context.Context, r *running) int {
 		snapshot, err := r.room.Snapshot(h.now())
 		return seal(r.rec(), snapshot), err
 	})
-	if err == nil && h.deps.Standing() == hub.StandingGood {
+	if err == nil && h.deps.Standing() != hub.StandingGood {
+		err = errDoubt
+	}
+	if err == nil {
 		err = h.deps.Store.Save(ctx, r.id, b)
 	}
-	result := "written"
-	if err != nil && h.find(r.id) == r {
-		result = "failed"
-		h.deps.Log.Warn("room: no checkpoint", "room", r.id, "err", err)
-	}
-	h.met.checkpoints.WithLabelValues(result).Inc()
-	if h.find(r.id) == nil { // it has ended or moved meanwhile
+	switch {
+	case h.find(r.id) == nil: // it has ended or moved meanwhile
 		h.dropCheckpoint(ctx, r.class, r.id)
+	case err != nil:
+		h.met.checkpoints.WithLabelValues("failed").Inc()
+		h.deps.Log.Warn("room: no checkpoint", "room", r.id, "err", err)
+	default:
+		h.met.checkpoints.WithLabelValues("written").Inc()
 	}
 	return len(b)
 }
+
+// errDoubt is why a process writes no checkpoint that may have been taken for dead.
+var errDoubt = errors.New("another process may run the room")
 
 // seal is a snapshot with when its room was made, which tells it from another room
 // that has had the id.

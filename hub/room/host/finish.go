@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	// maxResult bounds what a room can end with, in bytes.
-	maxResult = 64 << 10
 	// endTimeout is how long a process tries to tell the directory that a room has
 	// ended. After that the record goes when the process finds that it is not true.
 	endTimeout = time.Minute
@@ -117,6 +115,7 @@ func (h *Host) remove(r *running) {
 	if h.rooms[r.id] == r {
 		delete(h.rooms, r.id)
 	}
+	h.taken.Add(-int64(r.shown.Load().taken)) // it is closed: that changes no more
 	h.met.rooms.Set(float64(len(h.rooms)))
 }
 
@@ -174,7 +173,7 @@ func endedEvent(r *running, end *ending) Ended {
 	}
 	switch {
 	case len(end.result) == 0:
-	case len(end.result) > maxResult:
+	case len(end.result) > room.MaxResult:
 		e.TooLong = true
 	case jsontext.Value(end.result).IsValid():
 		e.Result = end.result

@@ -61,12 +61,13 @@ type Host struct {
 	met     *metrics
 	began   time.Time
 
-	outbox  Outbox     // set by Run
-	peer    *call.Peer // set by Run
+	outbox  Outbox     // set by Attach
+	peer    *call.Peer // set by Attach
 	lookups chan lookup
 	saves   chan *running
 
 	starting atomic.Int64  // rooms that begin
+	taken    atomic.Int64  // seats of the rooms here that are reserved or taken
 	drained  chan struct{} // closed when the rooms have gone, and nothing is waited for any more
 
 	mu       sync.Mutex

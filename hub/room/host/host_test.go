@@ -55,6 +55,9 @@ func TestPlay(t *testing.T) {
 	}
 	// Nothing of the room is left but the word of its end.
 	w.eventually("the room is gone", func() bool { return p.find(o.Room) == nil })
+	if n := p.reserved(); n != 0 {
+		t.Errorf("%d seats are counted of no room", n)
+	}
 	if n := w.master().ZCard(t.Context(), w.keys.Rooms()).Val() + w.master().Exists(t.Context(), w.keys.RoomsOf(p.id)).Val(); n != 0 {
 		t.Errorf("%d keys are left", n)
 	}

@@ -29,9 +29,7 @@ const (
 func (h *Host) watch(ctx context.Context) {
 	work := make(map[*running]sighting)
 	for pause(ctx, watchPeriod) {
-		seats := 0
 		for _, r := range h.all() {
-			seats += r.shown.Load().taken
 			s := work[r]
 			if s.see(r.busy.Load()); s.since == 0 {
 				delete(work, r)
@@ -43,7 +41,7 @@ func (h *Host) watch(ctx context.Context) {
 				r.abandon() //nolint:contextcheck // the room's end is told for as long as that takes
 			}
 		}
-		h.met.seats.Set(float64(seats))
+		h.met.seats.Set(float64(h.reserved()))
 	}
 }
 

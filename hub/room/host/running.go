@@ -282,10 +282,11 @@ func (r *running) goesOn() bool {
 
 // rest is how long the room has nothing to do of its own.
 func (r *running) rest() time.Duration {
-	if r.move != nil || r.held() {
+	left := r.room.Due() - r.h.now()
+	if r.move != nil || left <= 0 && r.held() {
 		return time.Second // the outcome wakes it, or the connections do
 	}
-	return max(0, r.room.Due()-r.h.now())
+	return max(0, left)
 }
 
 // turn does what is to be done now. In doubt of the process's standing that is
@@ -435,9 +436,16 @@ func (r *running) count() {
 // show has others know how the room is.
 func (r *running) show() {
 	was, taken, metadata, lack := r.shown.Load(), r.room.Taken(), r.room.Metadata(), r.room.Lacking()
-	if was.taken != taken || was.lack != lack || !sameBytes(was.metadata, metadata) {
-		r.shown.Store(&shown{taken, metadata, lack})
+	if was.taken == taken && was.lack == lack && sameBytes(was.metadata, metadata) {
+		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return // the host has taken leave of it, or does so now
+	}
+	r.shown.Store(&shown{taken, metadata, lack})
+	r.h.taken.Add(int64(taken - was.taken))
 }
 
 // sameBytes reports whether a and b are the same memory. Nobody changes metadata.
