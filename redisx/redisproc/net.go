@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,15 +25,22 @@ const (
 	maxPort = 32000
 )
 
-// FreePort returns a port that nobody listened on at the time of the call.
-// An empty host is 127.0.0.1.
+// tried counts the ports that FreePort has tried, from a place of its own in each
+// process: one that was returned a moment ago and is not listened on yet is not returned
+// again.
+var tried atomic.Int64
+
+var firstPort = rand.IntN(maxPort - minPort)
+
+// FreePort returns a port that nobody listened on at the time of the call, and that was
+// not returned before, until all have been. An empty host is 127.0.0.1.
 func FreePort(ctx context.Context, host string) (int, error) {
 	if host == "" {
 		host = "127.0.0.1"
 	}
 	var err error
 	for range 100 {
-		port := minPort + rand.IntN(maxPort-minPort)
+		port := minPort + (firstPort+int(tried.Add(1)))%(maxPort-minPort)
 		var l net.Listener
 		addr := net.JoinHostPort(host, strconv.Itoa(port))
 		if l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err == nil {
