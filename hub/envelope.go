@@ -30,7 +30,7 @@ const (
 //
 // Wire form, version 1; numbers are unsigned varints (encoding/binary):
 //
-//	version kind class          one byte each
+//	version kind class          one byte each; with the class, Mix in its two highest bits
 //	len id  len key             strings, each after its length
 //	age                         in milliseconds
 //	count {len service}…        services that the delivery is limited to
@@ -42,9 +42,12 @@ type Envelope struct {
 	ID       string
 	Key      string
 	Services []Service
-	Users    []UserID
+	Users    []UserID // also Addresses of topics, whose members are meant
 	Payload  []byte
 
+	// Mix says what the notification is for beside one topic, which other envelopes
+	// may tell: a connection may be meant more than once.
+	Mix Mix
 	// Shared is how many of Users, the last ones, have connections at other
 	// processes too, which envelopes of their own tell.
 	Shared int
@@ -72,6 +75,7 @@ type Outcome struct {
 	Missed   []UserID // users that it does not hold; of a notification only
 	Shared   int      // how many of Missed, the last ones, were among the envelope's shared users
 	Statuses []byte   // a Status for each user in order, when it was asked for
+	Reached  []int    // with Statuses: the connections that each topic among the users reached
 	Heard    int      // of a broadcast: the connections that it was for
 }
 
@@ -81,7 +85,26 @@ func (o *Outcome) Reply(kind Kind) []byte {
 	if kind == KindBroadcast {
 		return binary.AppendUvarint(nil, uint64(max(0, o.Heard)))
 	}
-	return o.Statuses
+	b := o.Statuses
+	for _, n := range o.Reached {
+		b = binary.AppendUvarint(b, uint64(max(0, n)))
+	}
+	return b
+}
+
+// ParseReceipt reads the Reply to a notification for users, Addresses of topics
+// among them. ok is false when it is none.
+func ParseReceipt(reply []byte, users []UserID) (statuses []byte, reached []int, ok bool) {
+	if len(reply) < len(users) {
+		return nil, nil, false
+	}
+	r := reader{rest: reply[len(users):]}
+	for _, u := range users {
+		if IsTopic(u) {
+			reached = append(reached, r.count(math.MaxInt32))
+		}
+	}
+	return reply[:len(users)], reached, !r.bad && len(r.rest) == 0
 }
 
 // ParseHeard reads the Reply to a broadcast. ok is false when it is none.
@@ -91,14 +114,26 @@ func ParseHeard(reply []byte) (connections int, ok bool) {
 	return connections, !r.bad && len(r.rest) == 0
 }
 
-const envelopeVersion = 1
+const (
+	envelopeVersion = 1
+	mixShift        = 6 // of Mix, in the byte of the class
+)
+
+// Mix is what a notification for a topic is for besides; the sum of some of these.
+type Mix uint8
+
+// What it may be.
+const (
+	MixTopics Mix = 1 << iota // other topics
+	MixUsers                  // users
+)
 
 // ErrBadEnvelope marks bytes that are not an envelope of a known version.
 var ErrBadEnvelope = errors.New("bad envelope")
 
 // Append appends e's wire form to dst and returns the extended slice.
 func (e *Envelope) Append(dst []byte) []byte {
-	dst = append(dst, envelopeVersion, byte(e.Kind), byte(e.Class))
+	dst = append(dst, envelopeVersion, byte(e.Kind), byte(e.Class)|byte(e.Mix)<<mixShift)
 	dst = appendString(dst, e.ID)
 	dst = appendString(dst, e.Key)
 	dst = binary.AppendUvarint(dst, uint64(max(0, e.Age.Milliseconds())))
@@ -130,6 +165,7 @@ type Delivery struct {
 	Key      []byte
 	Services [][]byte
 	Payload  []byte
+	Mix      Mix
 	Shared   int           // of the users, the last ones
 	Age      time.Duration // see Envelope
 
@@ -147,7 +183,7 @@ func ParseEnvelope(b []byte) (Delivery, error) {
 	if len(b) < 3 || b[0] != envelopeVersion {
 		return Delivery{}, fmt.Errorf("%w: %d bytes, want version %d", ErrBadEnvelope, len(b), envelopeVersion)
 	}
-	d := Delivery{Kind: Kind(b[1]), Class: Class(b[2])}
+	d := Delivery{Kind: Kind(b[1]), Class: Class(b[2] & (1<<mixShift - 1)), Mix: Mix(b[2] >> mixShift)}
 	if d.Kind < KindNotify || d.Kind > KindMissed || d.Class >= Classes {
 		return Delivery{}, fmt.Errorf("%w: kind %d, class %d", ErrBadEnvelope, d.Kind, d.Class)
 	}
@@ -162,7 +198,7 @@ func ParseEnvelope(b []byte) (Delivery, error) {
 	d.Shared = r.count(d.userCount)
 	d.users = r.rest
 	for range d.userCount {
-		if len(r.str(MaxUserID)) == 0 {
+		if u := r.str(MaxAddress); len(u) == 0 || len(u) > MaxUserID && !IsTopic(u) {
 			r.bad = true
 		}
 	}
@@ -187,7 +223,7 @@ func KindOf(b []byte) Kind {
 func (d *Delivery) Envelope(kind Kind, users []UserID, shared int) Envelope {
 	e := Envelope{
 		Kind: kind, Class: d.Class, ID: string(d.ID), Key: string(d.Key),
-		Users: users, Shared: shared, Age: d.Age, Payload: d.Payload,
+		Users: users, Shared: shared, Mix: d.Mix, Age: d.Age, Payload: d.Payload,
 	}
 	for _, s := range d.Services {
 		e.Services = append(e.Services, Service(s))
@@ -222,7 +258,7 @@ type Cursor struct {
 // some are Left.
 func (c *Cursor) Next() []byte {
 	c.Left--
-	return c.rest.str(MaxUserID)
+	return c.rest.str(MaxAddress)
 }
 
 // reader takes an envelope's fields off its front. After the first field that

@@ -20,6 +20,9 @@ var envelopes = []struct {
 		Kind: KindNotify, Class: ClassLatest, ID: "01ARZ3", Key: "score",
 		Services: []Service{"chess", "go"}, Users: []UserID{"anna", "bob"}, Payload: []byte(`{"t":"notify"}`),
 	}},
+	{"topics", Envelope{
+		Kind: KindNotify, Class: ClassDroppable, Mix: MixTopics | MixUsers, ID: "1", Users: []UserID{"anna", Topic(strings.Repeat("t", MaxTopic)).Address()}, Shared: 1, Payload: []byte("x"),
+	}},
 	{"broadcast", Envelope{Kind: KindBroadcast, ID: "1", Payload: []byte("x")}},
 	{"disconnect", Envelope{Kind: KindDisconnect, Users: []UserID{"anna"}, Payload: []byte("banned")}},
 	{"longest", Envelope{

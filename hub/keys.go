@@ -7,15 +7,19 @@ import "strconv"
 // with the prefix and a colon.
 //
 //	<p>:u:<user>      string  where a user is connected (hub/index)
+//	<p>:f:<user>      string  the friends that were stored for a user (hub/presence)
+//	<p>:ut:<topic>    string  where a topic has members, in the same form
 //	<p>:w:<process>   string  a process's lease and description, with a TTL
 //	<p>:x:<process>   string  a tombstone: the process is dead, with a TTL (hub/lease)
 //	<p>:procs         zset    every process that may still own index entries
+//	<p>:moves         string  when the last user of a shard came or went (hub/index)
 //	<p>:turn:<job>    string  who does a periodic job this time (hub/index)
 //	<p>:once:<scope>:<id>     an idempotency key and the reply it got
 //	<p>:oa:<scope>    hash    the bytes that those take, by when they lapse
 //	<p>:i:<user>      stream  the notifications kept for a user (hub/inbox)
 //	<p>:in:<user>     zset    ids of those, and of some that are gone, by position
 //	<p>:ib:<user>     hash    the bytes they take, and what is gone
+//	<p>:it:<topic>, :int:, :ibt:  the same of what is kept for a topic
 //	<p>:ia:<account>  hash    the bytes that a caller has stored, by when they lapse
 //	<p>:ih            string  since when a shard's inboxes are whole (hub/inbox)
 //	<p>:r:<room>      hash    a room: its owner and epoch (hub/room/directory)
@@ -25,11 +29,17 @@ import "strconv"
 //	<p>:roomoffers    zset    the processes that take rooms, by the seats that they have
 //	<p>:rc:<room>     string  the last checkpoint of a room (inbox role)
 //	<p>:hs:<n>        stream  events for game backends, of one partition (hub/hook)
-//	<p>:hb:<n>        hash    the bytes that they take
+//	<p>:hb:<n>        hash    the bytes that they take, and how many were given up
 //	<p>:hl:<n>        string  who sends them now, with a TTL
 //	<p>:hw:<n>:<w>    string  how far a publisher has written there, with a TTL
 //	<p>:hm            hash    which processes send events, and until when they count
+//	<p>:hn            hash    how the endpoint has answered
+//	<p>:hs:<e>:<n>, …         the same six of the endpoint with the name e
+//	<p>:he            hash    the endpoints, and when each was last sent for
+//	<p>:nu            zset    users whom a notification missed, by when they are looked for (hub/unreached)
+//	<p>:nut           string  who looks for them now, with a TTL
 //	<p>:m:<queue>:<part>      a queue's tickets and matches (hub/match)
+//	<p>:fleet:<part>          nodes and who was assigned to them (hub/fleet/roster)
 //	<p>:layout        hash    how the deployment uses Redis (hub/layout), and
 //	<p>:layout:before string  how it did before, while that changes
 //	<p>:rights        key and channel by which rights are tried; never there (hub/rights)
@@ -47,20 +57,33 @@ func NewKeys(prefix string) Keys {
 	return Keys{prefix: prefix}
 }
 
-// User is the key of a user's index entry.
-func (k Keys) User(u UserID) string { return k.prefix + ":u:" + string(u) }
+// User is the key of a user's index entry, or of a topic's, by its Address.
+func (k Keys) User(u UserID) string { return k.of("u", u) }
+
+// of is the key of a kind for a user, or for a topic, by its Address.
+func (k Keys) of(kind string, u UserID) string {
+	if t, ok := u.Topic(); ok {
+		return k.prefix + ":" + kind + "t:" + string(t)
+	}
+	return k.prefix + ":" + kind + ":" + string(u)
+}
 
 // AppendUser appends what User returns to dst, for callers that build many.
 func (k Keys) AppendUser(dst []byte, u UserID) []byte {
 	dst = append(dst, k.prefix...)
+	if IsTopic(u) {
+		dst = append(dst, ":ut:"...)
+		return append(dst, u[len(addressMark):]...)
+	}
 	dst = append(dst, ":u:"...)
 	return append(dst, u...)
 }
 
 // UserPattern matches every key that User builds, for SCAN.
-func (k Keys) UserPattern() string { return globEscape(k.prefix) + ":u:*" }
+func (k Keys) UserPattern() string { return globEscape(k.prefix) + ":u*" }
 
-// UserOf returns the user whose index entry stands under key, the inverse of User.
+// UserOf returns the user whose index entry stands under key, the inverse of User
+// for those that are no topics.
 func (k Keys) UserOf(key string) (UserID, bool) {
 	p := k.prefix + ":u:"
 	if len(key) <= len(p) || key[:len(p)] != p {
@@ -68,6 +91,9 @@ func (k Keys) UserOf(key string) (UserID, bool) {
 	}
 	return UserID(key[len(p):]), true
 }
+
+// Friends is the key of the list of friends that was stored for a user.
+func (k Keys) Friends(u UserID) string { return k.prefix + ":f:" + string(u) }
 
 // Lease is the key of a process's lease.
 func (k Keys) Lease(p ProcessID) string { return k.prefix + ":w:" + string(p) }
@@ -78,6 +104,9 @@ func (k Keys) Tombstone(p ProcessID) string { return k.prefix + ":x:" + string(p
 // Processes is the key of the sorted set of processes, scored by the Unix
 // time in seconds of their last renewal.
 func (k Keys) Processes() string { return k.prefix + ":procs" }
+
+// Moves is the key of the time of the last move of a shard's users, in microseconds.
+func (k Keys) Moves() string { return k.prefix + ":moves" }
 
 // Turn is the key that says who has the turn at a periodic job: whoever sets
 // it, with the job's period as its TTL, while it is not there.
@@ -90,13 +119,13 @@ func (k Keys) Once(scope, id string) string { return k.prefix + ":once:" + scope
 func (k Keys) OnceAccount(scope string) string { return k.prefix + ":oa:" + scope }
 
 // Inbox is the key of the stream of notifications that are kept for u.
-func (k Keys) Inbox(u UserID) string { return k.prefix + ":i:" + string(u) }
+func (k Keys) Inbox(u UserID) string { return k.of("i", u) }
 
 // InboxIDs is the key of the ids of what u's inbox holds or held.
-func (k Keys) InboxIDs(u UserID) string { return k.prefix + ":in:" + string(u) }
+func (k Keys) InboxIDs(u UserID) string { return k.of("in", u) }
 
 // InboxBook is the key of the accounts of u's inbox.
-func (k Keys) InboxBook(u UserID) string { return k.prefix + ":ib:" + string(u) }
+func (k Keys) InboxBook(u UserID) string { return k.of("ib", u) }
 
 // InboxAccounts begins the keys of the accounts of what callers have stored:
 // the account's name follows.
@@ -124,29 +153,64 @@ func (k Keys) RoomOffers() string { return k.prefix + ":roomoffers" }
 // RoomCheckpoint is the key of a room's last checkpoint.
 func (k Keys) RoomCheckpoint(room string) string { return k.prefix + ":rc:" + room }
 
-// HookStream is the key of the events for game backends of partition n.
-func (k Keys) HookStream(n int) string { return k.hook("hs", n) }
-
-// HookBook is the key of the accounts of partition n.
-func (k Keys) HookBook(n int) string { return k.hook("hb", n) }
-
-// HookLease is the key that says who sends the events of partition n.
-func (k Keys) HookLease(n int) string { return k.hook("hl", n) }
-
-// HookWritten is the key that says how far a publisher has written to
-// partition n.
-func (k Keys) HookWritten(n int, publisher ProcessID) string {
-	return k.hook("hw", n) + ":" + string(publisher)
+// Hook returns the names of what waits for one endpoint of game backends. Its
+// name begins with a letter; empty: the endpoint that has none.
+func (k Keys) Hook(endpoint string) HookKeys {
+	h := HookKeys{prefix: k.prefix}
+	if endpoint != "" {
+		h.endpoint = ":" + endpoint
+	}
+	return h
 }
 
-// HookSenders is the key of those that send events.
-func (k Keys) HookSenders() string { return k.prefix + ":hm" }
+// HookEndpoints is the key of the endpoints that events are sent to.
+func (k Keys) HookEndpoints() string { return k.prefix + ":he" }
 
-func (k Keys) hook(what string, n int) string { return k.prefix + ":" + what + ":" + strconv.Itoa(n) }
+// HookKeys builds the names of one endpoint.
+type HookKeys struct{ prefix, endpoint string }
+
+// Stream is the key of the events of partition n.
+func (h HookKeys) Stream(n int) string { return h.numbered("hs", n) }
+
+// Book is the key of the accounts of partition n.
+func (h HookKeys) Book(n int) string { return h.numbered("hb", n) }
+
+// Lease is the key that says who sends the events of partition n.
+func (h HookKeys) Lease(n int) string { return h.numbered("hl", n) }
+
+// Written is the key that says how far a publisher has written to partition n.
+func (h HookKeys) Written(n int, publisher ProcessID) string {
+	return h.numbered("hw", n) + ":" + string(publisher)
+}
+
+// Senders is the key of those that send events.
+func (h HookKeys) Senders() string { return h.prefix + ":hm" + h.endpoint }
+
+// State is the key of how the endpoint has answered.
+func (h HookKeys) State() string { return h.prefix + ":hn" + h.endpoint }
+
+func (h HookKeys) numbered(what string, n int) string {
+	return h.prefix + ":" + what + h.endpoint + ":" + strconv.Itoa(n)
+}
+
+// Unreached is the key of a shard's notifications whose users are looked for
+// later.
+func (k Keys) Unreached() string { return k.prefix + ":nu" }
+
+// UnreachedTurn is the key that says who looks for them now.
+func (k Keys) UnreachedTurn() string { return k.prefix + ":nut" }
 
 // Match is the key of a part of a queue's tickets and matches; hub/match names
 // the parts.
 func (k Keys) Match(queue, part string) string { return k.prefix + ":m:" + queue + ":" + part }
+
+// Fleet is the key of a part of what is known of nodes; hub/fleet/roster names the
+// parts. With an empty part it begins all of them.
+func (k Keys) Fleet(part string) string { return k.prefix + ":fleet:" + part }
+
+// FleetTerm is the key of the term of the fleet's leader, a number: who gives orders
+// under another one is refused.
+func (k Keys) FleetTerm() string { return k.Fleet("term") }
 
 // Channel is the Pub/Sub channel that only process p subscribes to.
 func (k Keys) Channel(p ProcessID) string { return k.prefix + ":c:" + string(p) }

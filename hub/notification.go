@@ -75,6 +75,10 @@ func ParseClass(s string) (Class, error) {
 type Notification struct {
 	ID       string          // unique; a ULID unless the caller chose it
 	Users    []UserID        // the targets; empty for a broadcast
+	Topics   []Topic         // whose members are targets, too
+	Sender   UserID          // the player that speaks; empty: a backend does
+	Keep     Keep            // how long topics keep it; zero: as the deployment says
+	Kept     bool            // one of them does; the dispatcher says so
 	Services []Service       // only connections of these services; empty: all
 	Type     string          // the application's kind of event; may be empty
 	From     Service         // the service that speaks; may be empty
@@ -86,10 +90,23 @@ type Notification struct {
 	PerUser  bool          // the report names every user's fate
 	Account  Account       // who is charged for what is stored
 
+	// Heard, if not nil, is called whenever a process has said how many connections
+	// it told as members of Topics, by any goroutine. It must not block.
+	Heard func(connections int)
+
 	// Sent, if not nil, is called when all was sent and only receipts are
 	// waited for, by the goroutine of whoever sends.
 	Sent func()
 }
+
+// Keep bounds the history of a topic, or what one notification asks of it.
+type Keep struct {
+	Count int           // messages
+	Age   time.Duration // how long each is kept
+}
+
+// Zero reports whether k asks for nothing.
+func (k Keep) Zero() bool { return k == Keep{} }
 
 // Summary says how many users a notification was sent to when it was accepted.
 type Summary struct {
@@ -98,6 +115,12 @@ type Summary struct {
 	Online    int    `json:"online"`    // of those, users held by a live process
 	Offline   int    `json:"offline"`   // of those, users that none holds
 	Processes int    `json:"processes"` // envelopes sent
+
+	Topics *int `json:"topics,omitempty"` // topics with members, of a notification for some; else nil
+
+	// Untold are processes that have too much unconfirmed: the members of topics there
+	// were not told.
+	Untold int `json:"processes_untold,omitzero"`
 
 	// Unavailable users stand on a data shard that does not answer: nobody can
 	// say whether they are online, and nothing was sent to them.
@@ -207,6 +230,26 @@ func CheckUsers(users []UserID) error {
 		}
 	}
 	return nil
+}
+
+// Distinct returns users without repeats. When there are none, which is the
+// rule, it returns the very slice it was given.
+func Distinct(users []UserID) []UserID {
+	seen := make(map[UserID]struct{}, len(users))
+	for _, u := range users {
+		seen[u] = struct{}{}
+	}
+	if len(seen) == len(users) {
+		return users
+	}
+	out := make([]UserID, 0, len(seen))
+	for _, u := range users {
+		if _, first := seen[u]; first {
+			delete(seen, u)
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 func tooLong(field string, n, limit int) error {

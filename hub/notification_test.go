@@ -132,6 +132,25 @@ func TestRender(t *testing.T) {
 	}
 }
 
+func TestIsKept(t *testing.T) {
+	t.Parallel()
+	for _, kept := range []bool{false, true} {
+		for _, sender := range []UserID{"", "bob"} {
+			n := Notification{ID: `a"]`, Topics: []Topic{"guild:7", "all"}, Kept: kept, Sender: sender, Data: []byte(`{"kept":true}`)}
+			if got := IsKept(n.Render()); got != kept || IsStored(n.Render()) {
+				t.Errorf("%s: kept %v", n.Render(), got)
+			}
+		}
+	}
+	n := Notification{ID: "a", Store: time.Hour, Class: ClassMust, Data: []byte(`1`)}
+	if !IsKept(n.Render()) {
+		t.Error("what an inbox keeps is not kept")
+	}
+	if n.Store = 0; IsKept(n.Render()) || IsKept([]byte(`{"t":"notify","id":"a","topics":["`)) || IsKept(nil) {
+		t.Error("what nobody keeps is kept")
+	}
+}
+
 func TestIsStored(t *testing.T) {
 	t.Parallel()
 	for _, id := range []string{"a", `quo"te`, `back\`, `","stored":true`, ""} {

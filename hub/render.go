@@ -7,10 +7,11 @@ import (
 
 // Render returns the JSON text message that a homing.v1 client reads:
 //
-//	{"t":"notify","id":…,"stored":true,"ack":true,"type":…,"from":…,"data":…}
+//	{"t":"notify","id":…,"stored":true,"ack":true,"topics":…,"kept":true,"user":…,"type":…,"from":…,"data":…}
 //
-// type and from are left out when empty; stored says that an inbox keeps it
-// and ack that it does until the client acknowledges it. It is called once per notification;
+// What is empty is left out: the topics that it is for, whether one of them keeps it,
+// the player that published it, type and from. stored says that an inbox keeps it and ack that it does until
+// the client acknowledges it. It is called once per notification;
 // every envelope and socket shares the bytes. docs/protocol.md describes it.
 func (n *Notification) Render() []byte {
 	b := make([]byte, 0, 96+len(n.ID)+len(n.Type)+len(n.From)+len(n.Data))
@@ -21,6 +22,17 @@ func (n *Notification) Render() []byte {
 	}
 	if n.Store > 0 && n.Class == ClassMust {
 		b = append(b, `,"ack":true`...)
+	}
+	if len(n.Topics) > 0 {
+		b = append(b, `,"topics":`...)
+		b = appendJSONStrings(b, n.Topics)
+	}
+	if n.Kept {
+		b = append(b, `,"kept":true`...)
+	}
+	if n.Sender != "" {
+		b = append(b, `,"user":`...)
+		b = appendJSONString(b, string(n.Sender))
 	}
 	if n.Type != "" {
 		b = append(b, `,"type":`...)
@@ -38,6 +50,22 @@ func (n *Notification) Render() []byte {
 // IsStored reports whether a payload that Render built says that an inbox keeps
 // the notification: its id is one to resume after.
 func IsStored(payload []byte) bool {
+	return bytes.HasPrefix(afterID(payload), []byte(`,"stored":true`))
+}
+
+// IsKept reports whether a payload that Render built says that an inbox or a topic
+// keeps the notification: it may be replayed.
+func IsKept(payload []byte) bool {
+	rest, ok := bytes.CutPrefix(afterID(payload), []byte(`,"topics":[`))
+	if !ok {
+		return IsStored(payload) // which does not go with topics
+	}
+	_, rest, _ = bytes.Cut(rest, []byte("]")) // is in no topic
+	return bytes.HasPrefix(rest, []byte(`,"kept":true`))
+}
+
+// afterID is what follows the id in a payload that Render built; empty: none did.
+func afterID(payload []byte) []byte {
 	rest, ok := bytes.CutPrefix(payload, []byte(`{"t":"notify","id":"`))
 	for ok && len(rest) > 0 && rest[0] != '"' {
 		if rest[0] == '\\' && len(rest) > 1 {
@@ -45,7 +73,19 @@ func IsStored(payload []byte) bool {
 		}
 		rest = rest[1:]
 	}
-	return ok && bytes.HasPrefix(rest, []byte(`","stored":true`))
+	if !ok || len(rest) == 0 {
+		return nil
+	}
+	return rest[1:]
+}
+
+// appendJSONStrings appends the JSON array of s, which is not empty.
+func appendJSONStrings[S ~string](b []byte, s []S) []byte {
+	for i, e := range s {
+		b = append(b, "[,"[min(i, 1)])
+		b = appendJSONString(b, string(e))
+	}
+	return append(b, ']')
 }
 
 func appendJSONString(b []byte, s string) []byte {

@@ -1,7 +1,7 @@
 package hub
 
 // Report says what became of a notification within the time that its sender
-// waited. Every target is counted once, by the best that is known of it.
+// waited. Every user is counted once, by the best that is known of it.
 type Report struct {
 	Written     int `json:"written"`              // handed to the kernel of a connection's machine
 	Queued      int `json:"queued"`               // waits for a slow connection
@@ -11,6 +11,10 @@ type Report struct {
 	Stored      int `json:"stored"`               // not written, and kept for later
 	Unknown     int `json:"unknown"`              // no word came in time
 	Unavailable int `json:"unavailable,omitzero"` // nobody can say where the user is; nothing was sent
+
+	// Topics has the connections of each topic that it was written to or queued for,
+	// as far as the processes have said so in time.
+	Topics map[Topic]int `json:"topics,omitempty"`
 
 	PerUser map[UserID]Fate `json:"users,omitempty"` // each target's; if asked for
 

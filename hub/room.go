@@ -21,6 +21,8 @@ const (
 	PotInbox Pot = "inbox" // notifications stored for users
 	PotOnce  Pot = "once"  // idempotency keys and their replies
 	PotMatch Pot = "match" // tickets of players who want a match
+
+	PotFriends Pot = "friends" // users' lists of friends
 )
 
 // RoomError refuses what would have to be kept: the pot has no room for it, or
