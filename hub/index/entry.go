@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/homing/homing/hub"
 )
@@ -16,7 +17,23 @@ import (
 //	<process>=<service>*<n>,<service>*<n> <process>=*1
 //
 // A connection of no service counts under the empty name. What stands behind
-// the '=' is called the process's holds; it is never empty.
+// the '=' is called the process's holds; it is never empty. Two holds are none:
+// a process keeps the place of a user who has just left with '~', and whoever
+// tells that a user has gone, a process or a sweep, marks that with '!' and a time
+// until it is told. Where moves are told, the time when the user came stands among
+// the entries, as "?<time>" until others have heard of it, then as "+<time>".
+
+// lingering is the holds of a user who has left a moment ago.
+const lingering = "~"
+
+// gone begins the holds of a user of whom it is being told that it has gone. A
+// process asks the index for such a mark by this alone.
+const gone = "!"
+
+// holdsNone reports whether no connection holds the user.
+func holdsNone(holds string) bool { return holds == lingering || isGone(holds) }
+
+func isGone(holds string) bool { return strings.HasPrefix(holds, gone) }
 
 // appendHolds appends the written form of services, sorted by name so that
 // equal holdings are equal strings. Counts below 1 are left out.
@@ -67,6 +84,19 @@ func entries(value string) iter.Seq2[hub.ProcessID, string] {
 	}
 }
 
+// sinceOf is when the user of a value came, zero when it does not say.
+func sinceOf(value string) time.Time {
+	for one := range strings.SplitSeq(value, " ") {
+		if one == "" || one[0] != '?' && one[0] != '+' {
+			continue
+		}
+		if us, err := strconv.ParseInt(one[1:], 10, 64); err == nil {
+			return time.UnixMicro(us)
+		}
+	}
+	return time.Time{}
+}
+
 // holdsOf returns what a user's value says that pid holds, "" for nothing.
 func holdsOf(value string, pid hub.ProcessID) string {
 	for p, holds := range entries(value) {
@@ -80,6 +110,9 @@ func holdsOf(value string, pid hub.ProcessID) string {
 // holdsAny tells whether holds names at least one of services; no services
 // means any.
 func holdsAny(holds string, services []hub.Service) bool {
+	if holdsNone(holds) {
+		return false
+	}
 	if len(services) == 0 {
 		return true
 	}

@@ -75,9 +75,19 @@ func replicated(tb testing.TB) (*redisproc.Topology, redisx.Config) {
 // index runs an Index until the test ends and waits until it answers.
 func (w *world) index(timing timing) *Index {
 	w.t.Helper()
+	return w.indexWith(timing, func(*Index) {})
+}
+
+// discard is a log that nobody reads.
+var discard = slog.New(slog.DiscardHandler)
+
+// indexWith is index for one that prepare has changed before it runs.
+func (w *world) indexWith(timing timing, prepare func(*Index)) *Index {
+	w.t.Helper()
 	census := lease.NewCensus(w.r, w.keys, nil, timing.lease, slog.New(slog.DiscardHandler), nil)
 	ix := New(w.r, census, w.keys, slog.New(slog.DiscardHandler), w.registry("index", string(hub.NewProcessID())))
 	ix.timing = timing
+	prepare(ix)
 	w.run(census.Run)
 	w.run(ix.Run)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -103,11 +113,18 @@ type process struct {
 // process runs a Registrar until the test ends, or end is called.
 func (w *world) process(timing timing) process {
 	w.t.Helper()
+	return w.processWith(timing, func(*Registrar) {})
+}
+
+// processWith is process for one that prepare has changed before it runs.
+func (w *world) processWith(timing timing, prepare func(*Registrar)) process {
+	w.t.Helper()
 	id := hub.NewProcessID()
 	self := hub.Process{ID: id, Node: "test", PID: 1, Role: "front", Started: time.Now().Unix()}
 	standing := lease.NewStanding(lease.Config{}, timing.lease, slog.New(slog.DiscardHandler))
 	g := NewRegistrar(w.r, w.keys, self, standing, slog.New(slog.DiscardHandler), w.registry("registrar", string(id)))
 	g.timing = timing
+	prepare(g)
 	p := process{Registrar: g, id: id, end: w.run(g.Run)}
 	eventually(w.t, 5*time.Second, "the process has its lease", g.Ready)
 	return p

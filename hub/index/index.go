@@ -44,6 +44,7 @@ type Index struct {
 	log    *slog.Logger
 	met    readerMetrics
 	timing timing
+	ended  func(context.Context, []Ended) error // nil: nobody is told
 
 	stray atomic.Bool // entries of a process were met that the roll did not name
 

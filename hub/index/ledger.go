@@ -11,6 +11,8 @@ import (
 // truth that the index is brought to, and repaired from. It costs about 50
 // bytes per user beside the user id itself, which it shares with its caller.
 type ledger struct {
+	linger time.Duration // how long a user who has left keeps its place; 0: not at all, and nobody is told of moves
+
 	mu       sync.Mutex
 	held     map[hub.UserID]holding
 	texts    texts
@@ -19,6 +21,8 @@ type ledger struct {
 	waiting  int         // changes in the queue that somebody waits for
 	closed   bool        // no more sets
 	departed []departure // users whose removal was written lately, oldest first
+	leavers  []leaver    // users who linger, or did, oldest first
+	going    int         // users held as gone: others have yet to hear of it
 	scratch  []byte
 }
 
@@ -26,7 +30,27 @@ type ledger struct {
 // written yet is held with the text 0.
 type holding struct {
 	text   uint32
-	queued bool // stands in the queue; what is written is the state then
+	queued bool    // stands in the queue; what is written is the state then
+	known  written // what the index knows of the user; only with linger
+	heard  bool    // the index is to know that others have heard of its coming
+	left   uint8   // times that it began to linger; after 256 it begins anew
+}
+
+// written is what has come of writing a user's states.
+type written uint8
+
+const (
+	never    written = iota // none was given to the index: nobody can have heard of the user
+	unsure                  // the outcome of the first one is not known, or it is on its way
+	sure                    // the last one is known to be written, or on its way
+	doubtful                // the outcome of the last one is not known
+)
+
+// leaver is a user whose place is kept until due, unless it comes back.
+type leaver struct {
+	user hub.UserID
+	left uint8
+	due  time.Time
 }
 
 // change asks for a user's present state to be written; done may be nil.
@@ -52,12 +76,105 @@ func (l *ledger) set(user hub.UserID, services []hub.ServiceCount, done func(err
 		return false
 	}
 	l.scratch = appendHolds(l.scratch[:0], services)
+	if len(l.scratch) == 0 && l.lingersLocked(user, done) {
+		return true
+	}
 	l.setLocked(user, l.texts.ref(l.scratch), done)
 	return true
 }
 
+// lingersLocked has a user who has left keep its place for a while, and reports
+// whether it does.
+func (l *ledger) lingersLocked(user hub.UserID, done func(error)) bool {
+	h := l.held[user]
+	switch {
+	case l.linger == 0 || h.text == 0 || h.known == never || hub.IsTopic(user):
+		return false
+	case l.texts.get(h.text) == gone:
+		l.setLocked(user, l.texts.ref([]byte(gone)), done)
+		return true
+	}
+	h.left++
+	l.held[user] = h
+	l.leavers = append(l.leavers, leaver{user, h.left, time.Now().Add(l.linger)})
+	l.setLocked(user, l.texts.ref([]byte(lingering)), done)
+	return true
+}
+
+// expire has it told of those who have lingered for long enough that they are gone.
+func (l *ledger) expire(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.leavers) > 0 && !now.Before(l.leavers[0].due) {
+		x := l.leavers[0]
+		l.leavers = l.leavers[1:]
+		if h := l.held[x.user]; h.left == x.left && l.texts.get(h.text) == lingering {
+			l.setLocked(x.user, l.texts.ref([]byte(gone)), nil)
+		}
+	}
+	if len(l.leavers) == 0 {
+		l.leavers = nil
+	}
+}
+
+// expires is when expire has something to do; zero: nobody lingers.
+func (l *ledger) expires() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.leavers) == 0 {
+		return time.Time{}
+	}
+	return l.leavers[0].due
+}
+
+// heard has it written that others have heard that a user came, and reports whether
+// it does: the user may have left.
+func (l *ledger) heard(user hub.UserID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.held[user]
+	if h.text == 0 || l.texts.get(h.text) == gone {
+		return false
+	}
+	h.heard = true
+	if !h.queued {
+		h.queued = true
+		l.queue = append(l.queue, change{user: user})
+	}
+	l.held[user] = h
+	return true
+}
+
+// told queues the removal of the mark of a user of whom others have heard that it is
+// gone, and reports whether it did: the user may be back.
+func (l *ledger) told(user hub.UserID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.held[user]; h.queued || l.texts.get(h.text) != gone {
+		return false
+	}
+	l.setLocked(user, 0, nil)
+	return true
+}
+
+// left forgets users who are gone from here, of which there is no mark: others have
+// them.
+func (l *ledger) left(users []hub.UserID, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, user := range users {
+		if h := l.held[user]; !h.queued && l.texts.get(h.text) == gone {
+			l.texts.unref(h.text)
+			l.going--
+			delete(l.held, user)
+			l.departed = append(l.departed, departure{user, now})
+		}
+	}
+}
+
 func (l *ledger) setLocked(user hub.UserID, text uint32, done func(error)) {
 	h := l.held[user]
+	l.countGoingLocked(h.text, text)
 	l.texts.unref(h.text)
 	if !h.queued || done != nil {
 		l.queue = append(l.queue, change{user, done})
@@ -68,7 +185,17 @@ func (l *ledger) setLocked(user hub.UserID, text uint32, done func(error)) {
 	if l.held == nil {
 		l.held = make(map[hub.UserID]holding)
 	}
-	l.held[user] = holding{text: text, queued: true}
+	h.text, h.queued = text, true
+	l.held[user] = h
+}
+
+func (l *ledger) countGoingLocked(before, after uint32) {
+	if l.texts.get(before) == gone {
+		l.going--
+	}
+	if l.texts.get(after) == gone {
+		l.going++
+	}
 }
 
 // refuse makes set do nothing from now on.
@@ -78,15 +205,35 @@ func (l *ledger) refuse() {
 	l.closed = true
 }
 
-// close makes none the last desired state of every user.
+// close makes none the last desired state of every user. Those who linger, or
+// begin to, keep their places until it is over.
 func (l *ledger) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	for user := range l.held {
-		l.setLocked(user, 0, nil)
+	for user, h := range l.held {
+		if !holdsNone(l.texts.get(h.text)) && !l.lingersLocked(user, nil) {
+			l.setLocked(user, 0, nil)
+		}
 	}
 }
+
+// isDone reports whether close was called and everything is written that it asked
+// for.
+func (l *ledger) isDone() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.quietLocked() && l.going == 0
+}
+
+// isQuiet is isDone but for those of whom others have yet to hear that they are gone.
+func (l *ledger) isQuiet() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.quietLocked()
+}
+
+func (l *ledger) quietLocked() bool { return l.closed && len(l.queue)+l.taken+len(l.leavers) == 0 }
 
 // pending is the number of changes that are not written yet.
 func (l *ledger) pending() int {
@@ -100,6 +247,7 @@ func (l *ledger) pending() int {
 type round struct {
 	users   []hub.UserID // distinct
 	holds   []string     // what is to be written of each
+	tells   []byte       // of each, whether who comes and goes is told: see put.lua; empty: it is not
 	changes []change     // what is settled by it, a user more than once perhaps
 }
 
@@ -123,7 +271,7 @@ func (l *ledger) takeRemovals(r *round, limit int) {
 	defer l.mu.Unlock()
 	kept := l.queue[:0]
 	for _, c := range l.queue {
-		if l.held[c.user].text == 0 && len(r.changes) < limit {
+		if text := l.texts.get(l.held[c.user].text); (text == "" || holdsNone(text)) && len(r.changes) < limit {
 			r.changes = append(r.changes, c)
 		} else {
 			kept = append(kept, c)
@@ -142,12 +290,35 @@ func (l *ledger) fillLocked(r *round) {
 			l.waiting--
 		}
 		if h := l.held[c.user]; h.queued {
+			holds := l.texts.get(h.text)
+			if l.linger > 0 {
+				r.tells = append(r.tells, tellsOf(c.user, h, holds))
+				h.heard = false
+				if holds != "" {
+					h.known = max(h.known, unsure)
+				}
+			}
 			h.queued = false
 			l.held[c.user] = h
 			r.users = append(r.users, c.user)
-			r.holds = append(r.holds, l.texts.get(h.text))
+			r.holds = append(r.holds, holds)
 		}
 	}
+}
+
+// tellsOf is how put.lua is asked for a user's moves.
+func tellsOf(user hub.UserID, h holding, holds string) byte {
+	switch {
+	case holds == "" || hub.IsTopic(user):
+		return '-'
+	case h.known == doubtful:
+		return 'd'
+	case h.known == unsure:
+		return 'u'
+	case h.heard:
+		return 'h'
+	}
+	return 't'
 }
 
 // putBack queues what r took again, first in line, and empties it.
@@ -158,6 +329,9 @@ func (l *ledger) putBack(r *round) {
 	for _, user := range r.users {
 		h := l.held[user]
 		h.queued = true
+		if h.known == sure {
+			h.known = doubtful
+		}
 		l.held[user] = h
 	}
 	for _, c := range r.changes {
@@ -176,6 +350,10 @@ func (l *ledger) settle(r *round, now time.Time) {
 	defer l.mu.Unlock()
 	l.taken = 0
 	for i, user := range r.users {
+		if h := l.held[user]; len(r.tells) > 0 && h.known != never && h.known != sure {
+			h.known = sure
+			l.held[user] = h
+		}
 		if r.holds[i] != "" {
 			continue
 		}
@@ -227,11 +405,15 @@ func (l *ledger) compare(users []hub.UserID, values []string, pid hub.ProcessID)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, user := range users {
-		h := l.held[user] // zero when it departed: nothing is to be there
-		if h.queued || holdsOf(values[i], pid) == l.texts.get(h.text) {
+		h, held := l.held[user] // none when it departed: nothing is to be there
+		if h.queued || sameHolds(holdsOf(values[i], pid), l.texts.get(h.text)) {
 			continue
 		}
 		wrong++
+		if !held && l.linger > 0 && !hub.IsTopic(user) { // others may take it for online again
+			h.text, h.known = l.texts.ref([]byte(gone)), sure
+			l.going++
+		}
 		h.queued = true
 		if l.held == nil {
 			l.held = make(map[hub.UserID]holding)
@@ -241,6 +423,9 @@ func (l *ledger) compare(users []hub.UserID, values []string, pid hub.ProcessID)
 	}
 	return wrong
 }
+
+// sameHolds reports whether what the index has is what is wanted there.
+func sameHolds(has, want string) bool { return has == want || want == gone && isGone(has) }
 
 // giveUp takes the callbacks out of the oldest changes until no more than
 // limit wait, and returns them for the caller to call. The users stay queued.
@@ -291,7 +476,7 @@ func (r *round) reset() {
 	clear(r.changes)
 	clear(r.users)
 	clear(r.holds)
-	r.changes, r.users, r.holds = r.changes[:0], r.users[:0], r.holds[:0]
+	r.changes, r.users, r.holds, r.tells = r.changes[:0], r.users[:0], r.holds[:0], r.tells[:0]
 }
 
 // finish empties r, which was written, and calls back those who waited for it.

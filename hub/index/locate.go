@@ -21,9 +21,14 @@ import (
 type Placement struct {
 	Groups      []Group
 	Online      int          // users that a live process holds, with a service asked for
+	Topics      int          // topics that a live process has members of
 	Offline     int          // users that none holds
 	Unavailable []hub.UserID // users whose data shard does not answer; nil as a rule
+	Refused     int          // processes with members of topics that took no envelope; whoever sends counts them
 }
+
+// UnavailableUsers is how many of the unavailable are no topics.
+func (p *Placement) UnavailableUsers() int { return hub.CountUsers(p.Unavailable) }
 
 // Group is the users of one process, in the order asked for.
 type Group struct {
@@ -33,6 +38,7 @@ type Group struct {
 
 // Locate finds which live processes hold users' connections; with services,
 // only connections opened from one of these count. Users must be distinct.
+// Among users may be Addresses of topics, which have members of any service.
 // It costs one MGET per data shard, on a replica. Users of a shard that does not
 // answer are named as unavailable; when that is all of them, and whenever Redis
 // is the cause of a failure, the error wraps hub.ErrUnavailable.
@@ -282,16 +288,23 @@ func (l *lookup) group(roll *lease.Roll, users []hub.UserID, services []hub.Serv
 	l.counts = grow(l.counts, roll.Len())
 	clear(l.counts)
 	l.hits, l.strays = l.hits[:0], l.strays[:0]
-	online := 0
+	var p Placement
+	topics := 0
 	for i, value := range l.values {
 		before := len(l.hits)
-		l.groupUser(roll, int32(i), value, services)
-		if len(l.hits) > before {
-			online++
+		if hub.IsTopic(users[i]) {
+			topics++
+			l.groupUser(roll, int32(i), value, nil)
+			p.Topics += min(1, len(l.hits)-before)
+			continue
 		}
+		l.groupUser(roll, int32(i), value, services)
+		p.Online += min(1, len(l.hits)-before)
 	}
-	missing := l.missing(users)
-	return Placement{Groups: l.groups(roll, users), Online: online, Offline: len(users) - online - len(missing), Unavailable: missing}
+	p.Unavailable = l.missing(users)
+	p.Groups = l.groups(roll, users)
+	p.Offline = len(users) - topics - p.Online - hub.CountUsers(p.Unavailable)
+	return p
 }
 
 // missing lists the users whose shard does not answer and who were found

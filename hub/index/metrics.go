@@ -64,6 +64,7 @@ func (m *readerMetrics) answer(start time.Time, p Placement) {
 type writerMetrics struct {
 	set          prometheus.Counter
 	removed      prometheus.Counter
+	lingered     prometheus.Counter
 	flushSeconds prometheus.Histogram
 	flushErrors  prometheus.Counter
 	renewErrors  prometheus.Counter
@@ -76,11 +77,13 @@ func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
 	f := promauto.With(reg)
 	registrations := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "homing_index_registrations_total",
-		Help: "Users whose entry was written, by whether it was set or removed.",
+		Help: "Users whose entry was written, by whether it was set or removed, or its place kept for a while (linger).",
 	}, []string{"kind"})
 	return writerMetrics{
 		set:     registrations.WithLabelValues("set"),
 		removed: registrations.WithLabelValues("remove"),
+
+		lingered: registrations.WithLabelValues("linger"),
 		flushSeconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "homing_index_flush_seconds",
 			Help:    "Time of one round trip that writes queued changes.",
@@ -111,12 +114,17 @@ func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
 
 // written counts the entries of r.
 func (m *writerMetrics) written(r *round) {
-	set := 0
+	set, lingered := 0, 0
 	for _, holds := range r.holds {
-		if holds != "" {
+		switch holds {
+		case "":
+		case lingering:
+			lingered++
+		default:
 			set++
 		}
 	}
 	m.set.Add(float64(set))
-	m.removed.Add(float64(len(r.holds) - set))
+	m.lingered.Add(float64(lingered))
+	m.removed.Add(float64(len(r.holds) - set - lingered))
 }

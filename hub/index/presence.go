@@ -37,11 +37,54 @@ func (ix *Index) Presence(ctx context.Context, users []hub.UserID) ([]hub.Presen
 	return out, nil
 }
 
+// Entry is what the index names of one user, whether the processes live or not.
+type Entry struct {
+	User      hub.UserID
+	Processes []hub.Holding
+	Since     time.Time // when the user came; zero: it has not, or moves are not told
+}
+
+// Entries says what the index names of each of users, in their order, whether the
+// processes live or not: so it agrees with what Registrar.Tell and Index.Tell tell,
+// and needs no census. A user who has left a moment ago and may yet come back without
+// a word has a process still, with no services. It costs one MGET per data shard, on a
+// replica. When some of users stand on a shard that does not answer the error wraps
+// hub.ErrUnavailable.
+func (ix *Index) Entries(ctx context.Context, users []hub.UserID) ([]Entry, error) {
+	l := ix.scratch.Get().(*lookup)
+	defer ix.release(l)
+	err := ix.fetch(ctx, l, users)
+	if err == nil && len(l.unavailable) > 0 {
+		err = fmt.Errorf("%w: a shard does not answer", hub.ErrUnavailable)
+	}
+	if err != nil {
+		return nil, outage.During("index: reading entries", err)
+	}
+	out := make([]Entry, len(users))
+	for i, u := range users {
+		out[i] = entryOf(u, l.values[i])
+	}
+	return out, nil
+}
+
+func entryOf(user hub.UserID, value string) Entry {
+	e := Entry{User: user}
+	for pid, holds := range entries(value) {
+		if !isGone(holds) {
+			e.Processes = append(e.Processes, hub.Holding{Process: pid, Services: parseHolds(holds)})
+		}
+	}
+	if e.Processes != nil {
+		e.Since = sinceOf(value)
+	}
+	return e
+}
+
 // holdings reads what live processes hold of one user.
 func holdings(roll *lease.Roll, value string) []hub.Holding {
 	var out []hub.Holding
 	for pid, holds := range entries(value) {
-		if roll.Lives(pid) {
+		if roll.Lives(pid) && !holdsNone(holds) {
 			out = append(out, hub.Holding{Process: pid, Services: parseHolds(holds)})
 		}
 	}

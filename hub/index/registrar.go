@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,6 +28,7 @@ type Registrar struct {
 	keys    hub.Keys
 	self    hub.Process
 	stands  *lease.Standing
+	moved   func(Moves) // nil: nobody is told
 	log     *slog.Logger
 	met     writerMetrics
 	timing  timing
@@ -108,7 +110,11 @@ func (g *Registrar) setOn(shard *redisx.Shard, user hub.UserID, services []hub.S
 		}
 		return
 	}
-	w.kick()
+	if done != nil || w.ledger.linger == 0 {
+		w.kick()
+	} else {
+		w.kickSoon()
+	}
 }
 
 // both returns a function that calls done once it was called twice, with the
@@ -145,17 +151,43 @@ func (g *Registrar) Ready() bool {
 	}
 }
 
-// Close writes what is queued, takes every entry of this process out of the
-// index, then its lease and its name, and makes Run return. It blocks until
-// that is done or ctx ends; then Run goes on trying until its own ctx ends. A
-// process that is given up takes nothing out: others do.
-func (g *Registrar) Close(ctx context.Context) error {
+// Retire is for a process that tells of moves, before Close: from now on nobody is
+// here, and it returns when the end of everybody's linger is told, or ctx ends. Close
+// waits until Told was called for those who went.
+func (g *Registrar) Retire(ctx context.Context) error {
+	g.beginClosing()
+	for _, w := range g.writers {
+		for !w.ledger.isQuiet() {
+			select {
+			case <-g.stopped:
+				return nil
+			case <-ctx.Done():
+				return fmt.Errorf("index: telling who has gone with process %s: %w", g.self.ID, ctx.Err())
+			case <-time.After(retireGrain):
+			}
+		}
+	}
+	return nil
+}
+
+// retireGrain is how often Retire looks.
+const retireGrain = 5 * time.Millisecond
+
+func (g *Registrar) beginClosing() {
 	if !g.closing.Swap(true) {
 		for _, w := range g.writers {
 			w.ledger.close()
 			w.kick()
 		}
 	}
+}
+
+// Close writes what is queued, takes every entry of this process out of the
+// index, then its lease and its name, and makes Run return. It blocks until
+// that is done or ctx ends; then Run goes on trying until its own ctx ends. A
+// process that is given up takes nothing out: others do.
+func (g *Registrar) Close(ctx context.Context) error {
+	g.beginClosing()
 	select {
 	case <-g.stopped:
 	case <-ctx.Done():

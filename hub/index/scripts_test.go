@@ -4,29 +4,11 @@ import (
 	"context"
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/homing/homing/redisx/redisproc"
 	"github.com/homing/homing/redisx/redistest"
 )
-
-// onEach runs f against a real Redis and against the in-process stand-in that
-// development falls back on.
-func onEach(t *testing.T, f func(t *testing.T, c *redis.Client)) {
-	t.Helper()
-	t.Run("redis", func(t *testing.T) {
-		c := redistest.Process(t, redisproc.ServerOptions{}).Client()
-		defer c.Close()
-		f(t, c)
-	})
-	t.Run("miniredis", func(t *testing.T) {
-		c := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr(), Protocol: 2})
-		defer c.Close()
-		f(t, c)
-	})
-}
 
 const (
 	a1, a2 = string(pidA) + "=a*1", string(pidA) + "=a*2"
@@ -34,7 +16,7 @@ const (
 )
 
 func TestPutScript(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
+	redistest.OnEach(t, func(t *testing.T, c *redis.Client) {
 		for _, tc := range []struct {
 			name               string
 			before, put, after string
@@ -69,7 +51,7 @@ func TestPutScript(t *testing.T) {
 }
 
 func TestPutScriptTakesManyUsers(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
+	redistest.OnEach(t, func(t *testing.T, c *redis.Client) {
 		ctx := t.Context()
 		var keys []string
 		argv := []any{string(pidA)}
@@ -99,7 +81,7 @@ func TestPutScriptTakesManyUsers(t *testing.T) {
 }
 
 func TestSweepScript(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
+	redistest.OnEach(t, func(t *testing.T, c *redis.Client) {
 		ctx := t.Context()
 		values := map[string]string{"k1": a1, "k2": b1, "k3": a1 + " " + b1 + " " + c1, "k4": a1 + " junk", "k5": c1}
 		for k, v := range values {

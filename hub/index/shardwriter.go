@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,9 +45,11 @@ type shardWriter struct {
 	lead   bool // the shard where leases are judged
 	ledger ledger
 	wake   chan struct{} // a token: something was queued
+	soon   atomic.Bool   // a wake-up is on its way
 
 	// owned by run
 	round    round
+	calls    []call    // of the script that the round made; only when moves are told
 	failures int       // in a row
 	warned   bool      // of them
 	renewAt  time.Time // when the next renewal is due
@@ -65,6 +68,20 @@ func (w *shardWriter) kick() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
+	}
+}
+
+// gatherFor is how long a change that nobody waits for may wait for others to be
+// written with.
+const gatherFor = 50 * time.Millisecond
+
+// kickSoon is kick for a change that nobody waits for.
+func (w *shardWriter) kickSoon() {
+	if w.soon.CompareAndSwap(false, true) {
+		time.AfterFunc(gatherFor, func() {
+			w.soon.Store(false)
+			w.kick()
+		})
 	}
 }
 
@@ -135,6 +152,7 @@ func (w *shardWriter) work(ctx context.Context) (time.Duration, error) {
 		return 0, errDone
 	}
 	now := time.Now()
+	w.ledger.expire(now)
 	if w.shard.Epoch() != w.verify.epoch || !now.Before(w.renewAt) {
 		if err := w.renew(ctx, now); err != nil {
 			return 0, err
@@ -158,12 +176,7 @@ func (w *shardWriter) work(ctx context.Context) (time.Duration, error) {
 		}
 		w.beginVerifying(now)
 	}
-	if w.g.closing.Load() {
-		if err := w.leave(ctx); err != nil {
-			return 0, err
-		}
-	}
-	return w.idle(), nil
+	return w.idle(), w.leave(ctx)
 }
 
 // idle is how long until something is due of itself.
@@ -172,8 +185,14 @@ func (w *shardWriter) idle() time.Duration {
 	if !w.verify.active() && w.audit.next.Before(due) {
 		due = w.audit.next
 	}
-	if t := w.verify.due(); !t.IsZero() && t.Before(due) {
-		due = t
+	expires := w.ledger.expires()
+	if !expires.IsZero() {
+		expires = expires.Add(gatherFor)
+	}
+	for _, t := range [2]time.Time{w.verify.due(), expires} {
+		if !t.IsZero() && t.Before(due) {
+			due = t
+		}
 	}
 	return max(0, time.Until(due))
 }
@@ -229,6 +248,7 @@ func (w *shardWriter) flush(ctx context.Context) error {
 // an entry is replaced whole, so writing it twice does no harm.
 func (w *shardWriter) writeRound(ctx context.Context) error {
 	w.gauge(w.ledger.pending())
+	var moves []Moves
 	if len(w.round.users) > 0 {
 		start := time.Now()
 		err := w.put(ctx)
@@ -240,8 +260,14 @@ func (w *shardWriter) writeRound(ctx context.Context) error {
 		}
 		w.g.met.flushSeconds.Observe(time.Since(start).Seconds())
 		w.g.met.written(&w.round)
+		moves = w.movesOf()
 	}
-	w.ledger.settle(&w.round, time.Now())
+	now := time.Now()
+	w.ledger.settle(&w.round, now)
+	for _, m := range moves { // before those hear of it who wait for the round
+		w.ledger.left(m.Left, now)
+		w.g.moved(m)
+	}
 	w.round.finish()
 	w.gauge(w.ledger.pending())
 	return nil
@@ -290,10 +316,18 @@ func (w *shardWriter) isAlone(now time.Time) bool {
 
 // queue puts the writes of w.round into pipe.
 func (w *shardWriter) queue(ctx context.Context, pipe redis.Pipeliner) {
-	users, holds := w.round.users, w.round.holds
+	users, holds, tells := w.round.users, w.round.holds, w.round.tells
+	w.calls = w.calls[:0] // of a try before
 	for len(users) > 0 {
 		n := callUsers(holds)
-		pipe.Do(ctx, w.putArgs(users[:n], holds[:n])...)
+		args := w.putArgs(users[:n], holds[:n])
+		if len(tells) > 0 {
+			args = append(args, string(tells[:n]), "moves")
+			w.calls = append(w.calls, call{users[:n], holds[:n], pipe.Do(ctx, args...)})
+			tells = tells[n:]
+		} else {
+			pipe.Do(ctx, args...)
+		}
 		users, holds = users[n:], holds[n:]
 	}
 }
@@ -310,10 +344,14 @@ func callUsers(holds []string) (n int) {
 }
 
 func (w *shardWriter) putArgs(users []hub.UserID, holds []string) []any {
-	args := make([]any, 0, 4+2*len(users))
+	args := make([]any, 0, 7+2*len(users))
 	args = append(args, "EVALSHA", putScript.Hash(), len(users))
 	for _, user := range users {
 		args = append(args, w.g.keys.User(user))
+	}
+	if w.ledger.linger > 0 {
+		args[2] = len(users) + 1
+		args = append(args, w.g.keys.Moves())
 	}
 	args = append(args, string(w.g.self.ID))
 	for i := range holds {
@@ -322,10 +360,14 @@ func (w *shardWriter) putArgs(users []hub.UserID, holds []string) []any {
 	return args
 }
 
-// leave takes the lease out once this writer has nothing left to write. The
-// lead shard's writer is the last: while others still write, the process must live.
+// leave takes the lease out when the process ends, this writer has nothing left to
+// write and nobody lingers. The lead shard's writer is the last: while others still
+// write, the process must live.
 func (w *shardWriter) leave(ctx context.Context) error {
 	g := w.g
+	if !w.ledger.isDone() {
+		return nil
+	}
 	if w.lead && g.draining.Load() > 1 {
 		return nil // the last of the others kicks
 	}

@@ -88,6 +88,18 @@ type sweep struct {
 	undecided bool            // entries were met of processes that are in question
 	removed   int64
 	forgotten int64
+
+	// Only with Index.Tell: users that are marked and to be told of, and the calls
+	// that remove the marks then.
+	ended []Ended
+	marks []removal
+}
+
+// removal is entries of dead processes that are taken out of users' values.
+type removal struct {
+	shard *redisx.Shard
+	keys  []string
+	dead  map[hub.ProcessID]struct{}
 }
 
 func newSweep(ix *Index, roll *lease.Roll) *sweep {
@@ -105,7 +117,7 @@ var errUnsteady = errors.New("a data shard is failing over")
 // that were dead when it began out of the set of processes.
 func (s *sweep) run(ctx context.Context) error {
 	s.ix.stray.Store(false)
-	err := s.runShards(ctx)
+	err := errors.Join(s.runShards(ctx), s.tell(ctx)) // who is marked is told of whatever came after
 	if err != nil || s.undecided {
 		s.ix.stray.Store(true) // come back for what was left
 	}
@@ -175,7 +187,26 @@ func (s *sweep) page(ctx context.Context, sh *redisx.Shard, keys, values []strin
 	if len(stale) == 0 {
 		return nil
 	}
-	return s.remove(ctx, sh, stale, dead)
+	if s.ix.ended == nil {
+		return s.remove(ctx, removal{sh, stale, dead}, nil)
+	}
+	topics, users := s.parted(stale)
+	if err := s.remove(ctx, removal{sh, topics, dead}, nil); err != nil {
+		return err
+	}
+	return s.mark(ctx, removal{sh, users, dead})
+}
+
+// parted tells keys of topics from those of users.
+func (s *sweep) parted(keys []string) (topics, users []string) {
+	for _, key := range keys {
+		if _, isUser := s.ix.keys.UserOf(key); isUser {
+			users = append(users, key)
+		} else {
+			topics = append(topics, key)
+		}
+	}
+	return topics, users
 }
 
 // stale picks the keys whose values name dead processes, and these.
@@ -195,30 +226,51 @@ func (s *sweep) stale(keys, values []string) (stale []string, dead map[hub.Proce
 	return stale, dead
 }
 
-// remove takes the entries of dead out of the values under keys.
-func (s *sweep) remove(ctx context.Context, sh *redisx.Shard, keys []string, dead map[hub.ProcessID]struct{}) error {
-	leases, argv := make([]string, 0, len(dead)), []any{len(dead)}
-	for pid := range dead {
+// remove does r, some users at a time. With told, users whom nobody else has are
+// marked, and told is called with the keys and the reply of each call.
+func (s *sweep) remove(ctx context.Context, r removal, told func(keys []string, reply []any) error) error {
+	leases, argv := make([]string, 0, len(r.dead)), []any{len(r.dead)}
+	for pid := range r.dead {
 		leases = append(leases, s.ix.keys.Lease(pid))
 		argv = append(argv, string(pid))
 	}
-	for len(keys) > 0 {
+	if told != nil {
+		argv = append(argv, "tell")
+	}
+	for keys := range slices.Chunk(r.keys, scriptUsers) {
 		if err := s.checkSteady(); err != nil {
 			return err
 		}
-		n := min(scriptUsers, len(keys))
-		names := append(slices.Clip(leases), keys[:n]...)
-		err := sh.Write(ctx, func(ctx context.Context, c *redis.Client) error {
-			removed, err := sweepScript.Run(ctx, c, names, argv...).Int64()
-			s.removed += removed
-			return err
+		names := append(slices.Clip(leases), keys...)
+		if told != nil {
+			names = append(names, s.ix.keys.Moves())
+		}
+		err := r.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+			return s.count(sweepScript.Run(ctx, c, names, argv...), keys, told)
 		})
 		if err != nil {
 			return outage.During("removing entries", err)
 		}
-		keys = keys[n:]
 	}
 	return nil
+}
+
+// count takes the reply of one call.
+func (s *sweep) count(cmd *redis.Cmd, keys []string, told func(keys []string, reply []any) error) error {
+	if told == nil {
+		removed, err := cmd.Int64()
+		s.removed += removed
+		return err
+	}
+	reply, err := cmd.Slice()
+	if err != nil {
+		return err
+	}
+	if len(reply) > 0 {
+		removed, _ := reply[0].(int64)
+		s.removed += removed
+	}
+	return told(keys, reply)
 }
 
 // forget takes swept processes out of the set of processes.

@@ -26,21 +26,44 @@ const (
 // it or ctx ends, which it returns as an error.
 func Bury(ctx context.Context, r *redisx.Redis, keys hub.Keys, ids []hub.ProcessID, log *slog.Logger) error {
 	for _, id := range ids {
-		for {
-			err := r.Data.Lead().Write(ctx, func(ctx context.Context, c *redis.Client) error {
-				return declareScript.Run(ctx, c, []string{keys.Lease(id), keys.Tombstone(id)},
-					tombDeclared, tombstoneKept.Milliseconds(), 1).Err()
-			})
-			if err == nil {
-				log.Info("process that has ended declared dead", "process", id)
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("declare process %s dead: %w", id, err)
-			case <-time.After(buryPause):
-			}
+		err := atLead(ctx, r, func(ctx context.Context, c *redis.Client) error {
+			return declareScript.Run(ctx, c, []string{keys.Lease(id), keys.Tombstone(id)},
+				tombDeclared, tombstoneKept.Milliseconds(), 1).Err()
+		})
+		if err != nil {
+			return fmt.Errorf("declare process %s dead: %w", id, err)
+		}
+		log.Info("process that has ended declared dead", "process", id)
+	}
+	return nil
+}
+
+// End tells everybody at once that processes have ended (Roll.Ended), as Bury does
+// later of their death.
+func End(ctx context.Context, r *redisx.Redis, keys hub.Keys, ids []hub.ProcessID) error {
+	for _, id := range ids {
+		err := atLead(ctx, r, func(ctx context.Context, c *redis.Client) error {
+			return endScript.Run(ctx, c, []string{keys.Lease(id)}).Err()
+		})
+		if err != nil {
+			return fmt.Errorf("say that process %s has ended: %w", id, err)
 		}
 	}
 	return nil
+}
+
+// atLead does something at the lead shard, again until it succeeds or ctx ends: then it
+// returns why it failed last.
+func atLead(ctx context.Context, r *redisx.Redis, do func(context.Context, *redis.Client) error) error {
+	for {
+		err := r.Data.Lead().Write(ctx, do)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(buryPause):
+		}
+	}
 }

@@ -169,6 +169,12 @@ func (c *Census) Processes(role string) []hub.Process {
 	return out
 }
 
+// Lives reports whether p is taken to live. Before the first reading everybody is.
+func (c *Census) Lives(p hub.ProcessID) bool {
+	r := c.roll.Load()
+	return r == nil || r.Lives(p)
+}
+
 // Gone reports whether process p, which lived at the time given, is known to
 // live no more.
 func (c *Census) Gone(p hub.ProcessID, since time.Time) bool { return c.roll.Load().Gone(p, since) }
@@ -328,14 +334,20 @@ func (c *Census) enterLocked(next, prev *Roll, rd *reading, i int) {
 		}
 	case lease != "":
 		next.Add(parseLease(id, lease))
-		if lease[:1] != vouched {
+		switch {
+		case lease[:1] == ended:
+			next.ended[id] = struct{}{}
+		case lease[:1] != vouched:
 			c.settleLocked(id)
-		} else if rd.steady {
+		case rd.steady:
 			c.questionLocked(id)
 		}
 	default:
 		next.Add(prev.describe(id))
 		next.unsure[id] = struct{}{}
+		if prev.Ended(id) {
+			next.ended[id] = struct{}{}
+		}
 		if rd.steady {
 			c.questionLocked(id)
 		}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
@@ -26,24 +25,8 @@ var quick = Timing{Period: 900 * time.Millisecond, Refresh: 100 * time.Milliseco
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// onEach runs f against a real Redis and against the in-process stand-in that
-// development falls back on.
-func onEach(t *testing.T, f func(t *testing.T, c *redis.Client)) {
-	t.Helper()
-	t.Run("redis", func(t *testing.T) {
-		c := redistest.Process(t, redisproc.ServerOptions{}).Client()
-		defer c.Close()
-		f(t, c)
-	})
-	t.Run("miniredis", func(t *testing.T) {
-		c := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr(), Protocol: 2})
-		defer c.Close()
-		f(t, c)
-	})
-}
-
 func TestRenew(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
+	redistest.OnEach(t, func(t *testing.T, c *redis.Client) {
 		ctx, keys := t.Context(), hub.NewKeys("t")
 		p := &hub.Process{ID: hub.NewProcessID()}
 		renew := func(lead bool) Renewal {
@@ -75,7 +58,7 @@ func TestRenew(t *testing.T) {
 }
 
 func TestForget(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
+	redistest.OnEach(t, func(t *testing.T, c *redis.Client) {
 		ctx, keys := t.Context(), hub.NewKeys("t")
 		for _, p := range []string{"A", "B", "C"} {
 			c.ZAdd(ctx, keys.Processes(), redis.Z{Member: p})
@@ -91,7 +74,7 @@ func TestForget(t *testing.T) {
 }
 
 func TestVouchAndDeclareScripts(t *testing.T) {
-	onEach(t, func(t *testing.T, c *redis.Client) {
+	redistest.OnEach(t, func(t *testing.T, c *redis.Client) {
 		ctx := t.Context()
 		vouch := func() int { return must(t)(vouchScript.Run(ctx, c, []string{"w", "x"}, "described", 6000).Int()) }
 		declare := func(force int) int {
@@ -453,6 +436,39 @@ func TestBury(t *testing.T) {
 	}
 }
 
+// TestEnd: of a process that has ended everybody knows at once, and it counts as alive
+// until it is buried.
+func TestEnd(t *testing.T) {
+	w := newTown(t)
+	id, other := hub.NewProcessID(), hub.NewProcessID()
+	w.set(other, true)
+	w.renew(t, id)
+	w.renew(t, other)
+	eventually(t, "they are on the roll", func() bool { return w.census.Roll().Lives(id) && w.census.Roll().Lives(other) })
+	if err := End(t.Context(), w.redis, w.keys, []hub.ProcessID{id, hub.NewProcessID()}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has ended", func() bool { return w.census.Roll().Ended(id) })
+	r := w.census.Roll()
+	slot, lives := r.Slot(id)
+	if !lives || r.Dead(id) || r.At(int(slot)).Connections != 3 || r.Ended(other) {
+		t.Errorf("on the roll %v, dead %v, the other has ended %v", lives, r.Dead(id), r.Ended(other))
+	}
+	w.client.Del(t.Context(), w.keys.Lease(id))
+	eventually(t, "it is dead", func() bool {
+		r := w.census.Roll()
+		if r.Unsure(id) && !r.Ended(id) {
+			t.Error("its lease has lapsed, and it is forgotten that it has ended")
+		}
+		return r.Dead(id)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if w.server.Crash(); End(ctx, w.redis, w.keys, []hub.ProcessID{id}) == nil {
+		t.Error("said without Redis")
+	}
+}
+
 // A Redis without room refuses no lease, no declaration and no goodbye.
 func TestScriptsAtAFullRedis(t *testing.T) {
 	c := redistest.Process(t, redisproc.ServerOptions{}).Client()
@@ -474,6 +490,9 @@ func TestScriptsAtAFullRedis(t *testing.T) {
 	}
 	if n := must(t)(declareScript.Run(ctx, c, []string{"v", "y"}, "declared", 60000, 0).Int()); n != 1 {
 		t.Errorf("declaring returned %d, want 1", n)
+	}
+	if n := must(t)(endScript.Run(ctx, c, []string{keys.Lease(p.ID)}).Int()); n != 1 || !strings.HasPrefix(c.Get(ctx, keys.Lease(p.ID)).Val(), ended) {
+		t.Errorf("saying that it has ended returned %d", n)
 	}
 	if err := Leave(ctx, c, keys, p.ID, true); err != nil || c.Get(ctx, keys.Tombstone(p.ID)).Val() != tombLeft {
 		t.Errorf("leaving: %v", err)

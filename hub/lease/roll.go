@@ -17,6 +17,7 @@ type Roll struct {
 	slots   map[hub.ProcessID]int32    // live processes by id, indexes of live
 	dead    map[hub.ProcessID]struct{} // declared dead, or left
 	unsure  map[hub.ProcessID]struct{} // live processes whose lease does not stand
+	ended   map[hub.ProcessID]struct{} // of the live processes, those that have ended all the same
 	unswept []hub.ProcessID            // the dead that still stand in the set of processes
 	loaded  time.Time                  // when the leases were asked for
 	steady  bool                       // every live process could renew its lease then
@@ -29,6 +30,7 @@ func NewRoll(loaded time.Time, steady bool) *Roll {
 		slots:  make(map[hub.ProcessID]int32),
 		dead:   make(map[hub.ProcessID]struct{}),
 		unsure: make(map[hub.ProcessID]struct{}),
+		ended:  make(map[hub.ProcessID]struct{}),
 		loaded: loaded,
 		steady: steady,
 	}
@@ -70,6 +72,16 @@ func (r *Roll) Dead(p hub.ProcessID) bool {
 	}
 	_, dead := r.dead[p]
 	return dead
+}
+
+// Ended reports whether p has ended, as whoever started it says. For a while it counts
+// as alive still: what is sent to it is kept, and handed over when it is declared dead.
+func (r *Roll) Ended(p hub.ProcessID) bool {
+	if r == nil {
+		return false
+	}
+	_, ended := r.ended[p]
+	return ended
 }
 
 // Unsure reports whether p is taken to live although its lease does not stand:
@@ -121,6 +133,7 @@ func (r *Roll) with() *Roll {
 	c := NewRoll(r.loaded, r.steady)
 	c.live, c.slots = slices.Clone(r.live), maps.Clone(r.slots)
 	c.dead, c.unsure, c.unswept = maps.Clone(r.dead), maps.Clone(r.unsure), r.unswept
+	c.ended = maps.Clone(r.ended)
 	return c
 }
 
@@ -128,6 +141,7 @@ func (r *Roll) with() *Roll {
 func (r *Roll) without(p hub.ProcessID) *Roll {
 	c := NewRoll(r.loaded, r.steady)
 	c.dead, c.unsure, c.unswept = maps.Clone(r.dead), r.unsure, r.unswept
+	c.ended = r.ended
 	for i := range r.live {
 		if r.live[i].ID != p {
 			c.Add(r.live[i])
@@ -152,7 +166,7 @@ func (r *Roll) describe(p hub.ProcessID) hub.Process {
 // description that cannot be read only leaves the process without one.
 func parseLease(id hub.ProcessID, lease string) hub.Process {
 	var p hub.Process
-	if json.Unmarshal([]byte(strings.TrimPrefix(lease, vouched)), &p) != nil || p.ID != id {
+	if json.Unmarshal([]byte(strings.TrimLeft(lease, vouched+ended)), &p) != nil || p.ID != id {
 		return hub.Process{ID: id}
 	}
 	return p

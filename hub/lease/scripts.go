@@ -25,12 +25,15 @@ var (
 	forgetSource string
 	//go:embed lua/leave.lua
 	leaveSource string
+	//go:embed lua/end.lua
+	endSource string
 
 	renewScript   = redis.NewScript(renewSource)
 	vouchScript   = redis.NewScript(vouchSource)
 	declareScript = redis.NewScript(declareSource)
 	forgetScript  = redis.NewScript(forgetSource)
 	leaveScript   = redis.NewScript(leaveSource)
+	endScript     = redis.NewScript(endSource)
 )
 
 const (
@@ -44,6 +47,8 @@ const (
 
 	// vouched begins the value of a lease that another process renewed.
 	vouched = "+"
+	// ended begins that of a process that has ended.
+	ended = "-"
 )
 
 // Renewal is what renewing a lease found.
