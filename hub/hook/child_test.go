@@ -24,7 +24,7 @@ const childVariable = "HOOK_TEST_SENDER"
 // childConfig is what the child is told.
 type childConfig struct {
 	Redis    redisx.Config
-	Hook     hook.Config
+	Target   hook.Target
 	Sender   hook.SenderConfig
 	Endpoint webhook.Config
 }
@@ -45,7 +45,7 @@ func child() {
 	if err != nil {
 		panic(err)
 	}
-	s := hook.NewSender(c.Hook, c.Sender, end, r, hub.NewKeys(c.Redis.Prefix), log, prometheus.NewRegistry())
+	s := hook.NewSender(c.Target, c.Sender, end, r, hub.NewKeys(c.Redis.Prefix), log, prometheus.NewRegistry())
 	s.Fast(lease)
 	fmt.Println("ready")
 	_ = s.Run(context.Background())
@@ -54,7 +54,7 @@ func child() {
 // senderProcess starts a Sender in a process of its own.
 func (p *process) senderProcess() *exec.Cmd {
 	p.t.Helper()
-	b, err := json.Marshal(childConfig{Redis: p.rc, Hook: p.cfg, Sender: p.scfg, Endpoint: p.ecfg})
+	b, err := json.Marshal(childConfig{Redis: p.rc, Target: p.target(), Sender: p.scfg, Endpoint: p.ecfg})
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -7,13 +7,15 @@ import (
 
 // Endpoint is where events are sent. It is safe for concurrent use.
 type Endpoint interface {
-	// Post sends an event once and says what came of it. id names the event.
+	// Post sends an event, or a batch, once and says what came of it. id names what
+	// is sent.
 	Post(ctx context.Context, id string, body []byte) Answer
 }
 
 // Answer is what an endpoint made of an event.
 type Answer struct {
 	Verdict Verdict
+	Why     Failure       // of what has Failed
 	After   time.Duration // not to be tried again before; 0: no wish
 	Err     error         // why it was not taken
 }
@@ -30,3 +32,21 @@ const (
 
 // String names the verdict as metrics do.
 func (v Verdict) String() string { return [...]string{"failed", "delivered", "gone"}[v] }
+
+// Failure is why a request has failed.
+type Failure uint8
+
+// The failures.
+const (
+	Unreachable Failure = iota // nobody answered: no connection, or it broke
+	TimedOut                   // no answer within the endpoint's timeout
+	Private                    // the address is one that the operator forbids
+	Redirected                 // 3xx, which is not followed
+	Refused                    // another status
+	Failures                   // how many there are
+)
+
+// String names the failure as metrics do.
+func (f Failure) String() string {
+	return [...]string{"unreachable", "timeout", "private_address", "redirect", "refused"}[f]
+}

@@ -38,8 +38,9 @@ var (
 
 // item is an event that waits to be written to Redis.
 type item struct {
+	target    *target
 	partition int
-	number    uint64 // within the partition, by this publisher
+	number    uint64 // within the target's partition, by this publisher
 	id        string
 	subject   string
 	kind      string
@@ -67,7 +68,7 @@ func encode(e *Event, now time.Time) (*item, error) {
 	if when.IsZero() {
 		when = now
 	}
-	body, err := json.Marshal(payload{Type: e.Type, Timestamp: when.UTC().Format(rfc3339Milli), Data: e.Data})
+	body, err := json.Marshal(payload{Type: e.Type, Timestamp: when.UTC().Format(rfc3339Micro), Data: e.Data})
 	if err != nil {
 		return nil, fmt.Errorf("%w: data: %w", errInvalid, err)
 	}
@@ -78,8 +79,9 @@ func encode(e *Event, now time.Time) (*item, error) {
 	return it, nil
 }
 
-// rfc3339Milli is RFC 3339 with milliseconds.
-const rfc3339Milli = "2006-01-02T15:04:05.000Z07:00"
+// rfc3339Micro is RFC 3339 with microseconds: what happens to one user in two processes
+// may be less than a millisecond apart.
+const rfc3339Micro = "2006-01-02T15:04:05.000000Z07:00"
 
 // payload is the body of a request to a backend.
 type payload struct {

@@ -48,12 +48,12 @@ func failingEverywhere(t *testing.T, b *backend, pub *hook.Publisher, open *atom
 	for n := range hook.Partitions {
 		bad[inPartition(n)] = true
 	}
-	b.answer = func(_ http.ResponseWriter, _ *http.Request, e got) int {
+	b.answers(func(_ http.ResponseWriter, _ *http.Request, e got) int {
 		if bad[e.subject] && !open.Load() {
 			return http.StatusInternalServerError
 		}
 		return http.StatusOK
-	}
+	})
 	for s := range bad {
 		publish(t, pub, s, 1)
 	}
@@ -114,7 +114,7 @@ func (p *process) left() (sum int64) {
 		return -1
 	}
 	for n := range hook.Partitions {
-		held, err := c.XLen(p.t.Context(), p.keys.HookStream(n)).Result()
+		held, err := c.XLen(p.t.Context(), p.stream(n)).Result()
 		if err != nil {
 			return -1
 		}

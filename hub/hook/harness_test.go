@@ -11,12 +11,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"go.uber.org/goleak"
 
@@ -59,6 +61,7 @@ type backend struct {
 	mu     sync.Mutex
 	server *httptest.Server
 	taken  []got
+	sizes  []int // events of each request that was taken
 	tries  int
 	under  int // requests under way
 	most   int // of them at once
@@ -108,6 +111,13 @@ func (b *backend) close() {
 	}
 }
 
+// answers has f say how events are answered from now on.
+func (b *backend) answers(f func(w http.ResponseWriter, r *http.Request, e got) int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answer = f
+}
+
 func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -117,31 +127,56 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := verifier.Verify(body, r.Header); err != nil {
 		b.t.Errorf("the signature is not right: %v", err)
 	}
-	var e struct {
-		Type      string
-		Timestamp time.Time
-		Data      data
-	}
-	if err := json.Unmarshal(body, &e); err != nil {
-		b.t.Errorf("%s: %v", body, err)
-	}
-	one := got{id: r.Header.Get("webhook-id"), subject: e.Data.Subject, n: e.Data.N, at: time.Now()}
+	events := b.read(r.Header.Get("webhook-id"), body)
 	b.mu.Lock()
 	b.tries++
 	b.under++
 	b.most = max(b.most, b.under)
+	answer := b.answer
 	b.mu.Unlock()
 	status := http.StatusOK
-	if b.answer != nil {
-		status = b.answer(w, r, one)
+	for _, e := range events {
+		if answer != nil && status < 300 {
+			status = answer(w, r, e)
+		}
 	}
 	b.mu.Lock()
 	b.under--
 	if status < 300 {
-		b.taken = append(b.taken, one)
+		b.taken = append(b.taken, events...)
+		b.sizes = append(b.sizes, len(events))
 	}
 	b.mu.Unlock()
 	w.WriteHeader(status)
+}
+
+// read returns the events of a request: one, or a batch.
+func (b *backend) read(id string, body []byte) (all []got) {
+	type one struct {
+		ID        string
+		Type      string
+		Timestamp time.Time
+		Data      data
+	}
+	var request struct {
+		one
+		Events []one
+	}
+	if err := json.Unmarshal(body, &request); err != nil {
+		b.t.Errorf("%s: %v", body, err)
+	}
+	events := request.Events
+	if events == nil {
+		request.ID = id
+		events = []one{request.one}
+	}
+	for _, e := range events {
+		if e.Type == "" || e.ID == "" || e.Timestamp.IsZero() {
+			b.t.Errorf("%s: an event lacks its type, id or time", body)
+		}
+		all = append(all, got{id: e.ID, subject: e.Data.Subject, n: e.Data.N, at: time.Now()})
+	}
+	return all
 }
 
 // has returns the events of a subject in the order in which they were taken.
@@ -200,6 +235,9 @@ type process struct {
 	r    *redisx.Redis
 	keys hub.Keys
 	cfg  hook.Config
+	has  []hook.Target // endpoints; none: one with the default name
+	name string        // of the endpoint that its senders send to
+	list *hook.Roster  // nil: none runs yet
 	scfg hook.SenderConfig
 	ecfg webhook.Config
 	reg  *prometheus.Registry
@@ -208,7 +246,7 @@ type process struct {
 // newProcess is a process on Redis at rc that sends to b.
 func newProcess(t *testing.T, rc redisx.Config, b *backend) *process {
 	t.Helper()
-	p := &process{t: t, rc: rc, r: redistest.Open(t, rc), keys: hub.NewKeys(rc.Prefix), reg: prometheus.NewRegistry()}
+	p := &process{t: t, rc: rc, r: redistest.Open(t, rc), keys: hub.NewKeys(rc.Prefix), name: hook.DefaultName, reg: prometheus.NewRegistry()}
 	if err := kong.ApplyDefaults(&p.cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -234,16 +272,60 @@ func alone(t *testing.T) (*process, *backend) {
 func (p *process) another() *process {
 	p.t.Helper()
 	q := *p
-	q.r, q.reg = redistest.Open(p.t, p.rc), prometheus.NewRegistry()
+	q.r, q.reg, q.list = redistest.Open(p.t, p.rc), prometheus.NewRegistry(), nil
 	return &q
 }
+
+// targets are the endpoints.
+func (p *process) targets() (all []hook.Target) {
+	all = slices.Clone(p.has)
+	if len(all) == 0 {
+		all = []hook.Target{{Name: hook.DefaultName, Events: []string{"*"}}}
+	}
+	for i := range all {
+		all[i].StreamBytes = p.scfg.StreamBytes
+	}
+	return all
+}
+
+// target is the endpoint that its senders send to.
+func (p *process) target() hook.Target {
+	for _, t := range p.targets() {
+		if t.Name == p.name {
+			return t
+		}
+	}
+	p.t.Fatalf("no endpoint %s", p.name)
+	return hook.Target{}
+}
+
+// roster is the list that the process says its endpoints in.
+func (p *process) roster() *hook.Roster {
+	if p.list == nil {
+		p.list = hook.NewRoster(p.r, p.keys, quiet)
+		p.list.Fast()
+		p.list.Have(p.targets())
+		p.background(p.list.Run)
+	}
+	return p.list
+}
+
+func (p *process) hookKeys() hub.HookKeys {
+	if p.name == hook.DefaultName {
+		return p.keys.Hook("")
+	}
+	return p.keys.Hook(p.name)
+}
+
+// stream is the key of a partition of its endpoint.
+func (p *process) stream(n int) string { return p.hookKeys().Stream(n) }
 
 var quiet = slog.New(slog.DiscardHandler)
 
 // publisher runs one until the test ends.
 func (p *process) publisher() *hook.Publisher {
 	p.t.Helper()
-	pub := hook.NewPublisher(p.cfg, p.r, p.keys, quiet, p.reg)
+	pub := hook.NewPublisher(p.cfg, p.roster(), p.r, p.keys, quiet, p.reg)
 	p.background(pub.Run)
 	return pub
 }
@@ -256,7 +338,8 @@ func (p *process) sender(change ...func(*hook.Sender)) (s *hook.Sender, stop fun
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(end.Close)
-	s = hook.NewSender(p.cfg, p.scfg, end, p.r, p.keys, quiet, p.reg)
+	p.roster()
+	s = hook.NewSender(p.target(), p.scfg, end, p.r, p.keys, quiet, p.reg)
 	s.Fast(lease)
 	for _, f := range change {
 		f(s)
@@ -323,7 +406,7 @@ func (p *process) metric(name string, label ...string) (sum float64) {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if len(label) == 1 && (len(m.GetLabel()) == 0 || m.GetLabel()[0].GetValue() != label[0]) {
+			if len(label) == 1 && !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == label[0] }) {
 				continue
 			}
 			found = true

@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	// heldMost is how many subjects of a partition may be failing or under way.
-	// Beyond it nothing further is begun there but their tries, and nothing
-	// further is read: so much has gone wrong that the backend is taken to be away.
+	// heldMost is how many subjects of a partition may be failing or under way, or
+	// twice as many as a batch takes events. Beyond it nothing further is begun
+	// there but their tries, and nothing further is read: so much has gone wrong
+	// that the backend is taken to be away.
 	//bound:hook-held
 	heldMost = 64
 	// scanEntries is how many entries are listed at a time, and scanAhead how many
@@ -36,6 +37,7 @@ type lane struct {
 	epoch uint64 // of the shard, when the lease was taken
 	stops chan struct{}
 	until atomic.Pointer[time.Time] // the lease stands; written by run
+	clock atomic.Pointer[reading]   // of the shard; written by run
 
 	// Owned by the Sender.
 	stopped bool
@@ -46,43 +48,27 @@ type lane struct {
 	renews   time.Time // when to renew the lease
 	subjects map[string]*subject
 	ready    []*subject // to be started, in order
-	failing  []*subject // to be started later
-	inFlight int
-	failures int  // in a row
-	lost     bool // somebody else has the lease, or nothing is to be sent
+	failing  []*parcel  // to be started later
+	busy     int        // subjects that are failing or under way
+	most     int        // that may be
+	inFlight int        // parcels
+	failures int        // in a row
+	lost     bool       // somebody else has the lease, or nothing is to be sent
 	results  chan result
 }
 
-// subject is one whose events wait. It is ready, failing or under way.
+// subject is one whose events wait. It is ready, or part of a parcel that is failing
+// or under way.
 type subject struct {
-	name      string
-	entries   []string // in order; the first is under way or next
-	attempts  int      // failures of the first
-	next      time.Time
-	notBefore time.Time // the backend asked for that much
+	name    string
+	entries []ref // in order; the first are under way or next
 }
-
-// result is what came of one try.
-type result struct {
-	subject *subject
-	outcome outcome
-	after   time.Duration // the backend asked to wait
-}
-
-// outcome is what is to be done with the entry of a try.
-type outcome uint8
-
-const (
-	outcomeDone     outcome = iota // it is out of the stream
-	outcomeSkipped                 // likewise, but the backend has not taken it
-	outcomeFailed                  // to be tried again
-	outcomeReleased                // the lease is lost, or the lane ends
-)
 
 func newLane(s *Sender, h *home, epoch uint64) *lane {
+	most := max(heldMost, 2*s.cfg.Batch)
 	return &lane{
 		home: h, s: s, epoch: epoch, stops: make(chan struct{}),
-		subjects: make(map[string]*subject), results: make(chan result, heldMost),
+		subjects: make(map[string]*subject), results: make(chan result, most), most: most,
 	}
 }
 
@@ -108,6 +94,18 @@ func (l *lane) note(st standing, asked time.Time) {
 	l.renews = asked.Add(l.s.timing.renew)
 	l.bytes.Store(st.bytes)
 	l.oldest.Store(st.oldest)
+	l.clock.Store(&reading{time.UnixMilli(st.now), asked})
+}
+
+// reading is what the shard's clock said at a moment.
+type reading struct{ said, at time.Time }
+
+// age is for how long e has been tried, as the clock has it that says less: the shard's,
+// or this process's, which knows when e was published. So no clock that jumps, at one of
+// them or at who published e, has it given up.
+func (l *lane) age(e *stored) time.Duration {
+	r := l.clock.Load()
+	return min(time.Since(e.at), r.said.Add(time.Since(r.at)).Sub(e.taken))
 }
 
 // run sends until the lease is lost, the lane is stopped or ctx ends.
@@ -151,11 +149,14 @@ func (l *lane) tend(ctx context.Context) bool {
 	case !now.Before(l.renews) && !l.renew(ctx):
 		return false
 	}
-	if !now.Before(l.looks) && len(l.ready) < scanAhead && len(l.failing) < heldMost {
+	if !now.Before(l.looks) && l.hungry() {
 		l.look(ctx, now)
 	}
 	return true
 }
+
+// hungry reports whether further entries are to be listed.
+func (l *lane) hungry() bool { return len(l.ready) < scanAhead && l.busy < l.most }
 
 // renew returns false when somebody else has the lease.
 func (l *lane) renew(ctx context.Context) bool {
@@ -209,42 +210,60 @@ func (l *lane) enter(r ref) {
 		l.subjects[r.subject] = s
 		l.ready = append(l.ready, s)
 	}
-	s.entries = append(s.entries, r.entry)
+	s.entries = append(s.entries, r)
 }
 
-// start begins tries: of failing subjects whose time has come, then of others as
-// long as not too many are failing or under way.
+// start begins tries: of failing parcels whose time has come, then of others as
+// long as not too many subjects are failing or under way.
 func (l *lane) start(ctx context.Context) {
 	now := time.Now()
-	l.failing = slices.DeleteFunc(l.failing, func(s *subject) bool {
-		due := !now.Before(s.next)
+	l.failing = slices.DeleteFunc(l.failing, func(p *parcel) bool {
+		due := !now.Before(p.next)
 		if due {
-			l.try(ctx, s)
+			l.try(ctx, p)
 		}
 		return due
 	})
-	for len(l.ready) > 0 && len(l.failing)+l.inFlight < heldMost {
-		l.try(ctx, l.ready[0])
-		l.ready = l.ready[1:]
+	for len(l.ready) > 0 && l.busy < l.most {
+		l.try(ctx, l.pack())
 	}
-	l.held.Store(int64(len(l.failing)))
+	held := 0
+	for _, p := range l.failing {
+		held += len(p.parts)
+	}
+	l.held.Store(int64(held))
 }
 
-func (l *lane) try(ctx context.Context, s *subject) {
+// pack makes a parcel of the first that are ready, of which there must be one.
+func (l *lane) pack() *parcel {
+	p := &parcel{}
+	events, bytes := max(1, l.s.cfg.Batch), maxParcel
+	for len(l.ready) > 0 && events > 0 && l.busy < l.most {
+		var ok bool
+		if events, bytes, ok = p.take(l.ready[0], events, bytes); !ok {
+			break
+		}
+		l.ready = l.ready[1:]
+		l.busy++
+	}
+	return p
+}
+
+func (l *lane) try(ctx context.Context, p *parcel) {
 	l.inFlight++
-	entry := s.entries[0]
-	go func() { l.results <- l.deliver(ctx, s, entry) }()
+	entries := p.entries()
+	go func() { l.results <- l.deliver(ctx, p, entries) }()
 }
 
 // wakes is when there is something to do at the latest.
 func (l *lane) wakes() time.Time {
 	at := l.renews
-	if len(l.ready) < scanAhead && len(l.failing) < heldMost && l.looks.Before(at) {
+	if l.hungry() && l.looks.Before(at) {
 		at = l.looks
 	}
-	for _, s := range l.failing {
-		if s.next.Before(at) {
-			at = s.next
+	for _, p := range l.failing {
+		if p.next.Before(at) {
+			at = p.next
 		}
 	}
 	return at
@@ -253,28 +272,61 @@ func (l *lane) wakes() time.Time {
 // settle takes the result of a try.
 func (l *lane) settle(r result, now time.Time) {
 	l.inFlight--
-	s := r.subject
-	switch r.outcome {
-	case outcomeReleased:
+	p := r.parcel
+	if r.outcome == outcomeReleased {
 		l.lost = true
 		return
+	}
+	l.drain(r)
+	switch r.outcome {
 	case outcomeFailed:
 		l.failures++
-		s.attempts++
-		s.notBefore = now.Add(r.after)
-		s.next = later(now.Add(l.s.timing.pause(s.attempts)), s.notBefore)
-		l.failing = append(l.failing, s)
-		return
+		if len(p.parts) > 0 {
+			l.hold(p, now, r)
+		}
 	case outcomeDone:
 		l.recover(now)
-	case outcomeSkipped:
+	case outcomeSkipped, outcomeReleased:
 	}
-	s.attempts, s.entries = 0, s.entries[1:]
-	if len(s.entries) == 0 {
-		delete(l.subjects, s.name)
-		return
+}
+
+// drain takes the entries that are out from their subjects, and the subjects of
+// which the parcel then has nothing out of it.
+func (l *lane) drain(r result) {
+	left := r.parcel.parts[:0]
+	for _, part := range r.parcel.parts {
+		s := part.subject
+		before := len(s.entries)
+		s.entries = slices.DeleteFunc(s.entries, func(e ref) bool { return r.out[e.entry] })
+		if part.n -= before - len(s.entries); part.n > 0 {
+			left = append(left, part)
+			continue
+		}
+		l.busy--
+		if len(s.entries) == 0 {
+			delete(l.subjects, s.name)
+		} else {
+			l.ready = append(l.ready, s)
+		}
 	}
-	l.ready = append(l.ready, s)
+	r.parcel.parts = left
+}
+
+// hold has a parcel that failed tried again later. One that the endpoint has not
+// taken goes in halves; when it cannot be divided further its pauses grow.
+func (l *lane) hold(p *parcel, now time.Time, r result) {
+	p.notBefore = now.Add(r.after)
+	parcels, divided := []*parcel{p}, false
+	if r.posted {
+		parcels, divided = p.split()
+	}
+	for _, p := range parcels {
+		if p.attempts++; divided {
+			p.attempts = 1
+		}
+		p.next = later(now.Add(l.s.timing.pause(p.attempts)), p.notBefore)
+		l.failing = append(l.failing, p)
+	}
 }
 
 // recover has failing subjects tried again soon when the backend is back.
@@ -284,9 +336,9 @@ func (l *lane) recover(now time.Time) {
 	if !away {
 		return
 	}
-	for _, s := range l.failing {
-		if at := later(now.Add(mrand.N(soon)), s.notBefore); at.Before(s.next) {
-			s.next = at
+	for _, p := range l.failing {
+		if at := later(now.Add(mrand.N(soon)), p.notBefore); at.Before(p.next) {
+			p.next = at
 		}
 	}
 }

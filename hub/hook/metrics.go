@@ -45,17 +45,25 @@ func newPublisherMetrics(reg prometheus.Registerer, waiting func() float64) publ
 			Name: "homing_hook_publish_retries_total", Help: "Writes to Redis that failed and were tried again.",
 		}),
 		lost: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "homing_hook_lost_total", Help: "Events that were lost before a sender had them, by reason.",
-		}, []string{"reason"}),
+			Name: "homing_hook_lost_total", Help: "Events that were lost before a sender had them, by reason, and by endpoint unless they were lost for all.",
+		}, []string{"reason", "endpoint"}),
 	}
-	for _, why := range []string{lostInvalid, lostTooLarge, lostQueueFull, lostStopped, lostRefused, lostStreamFull} {
-		m.lost.WithLabelValues(why)
+	for _, why := range []string{lostInvalid, lostTooLarge, lostQueueFull, lostStopped} {
+		m.lost.WithLabelValues(why, "")
 	}
 	return m
 }
 
+// know shows the counts of an endpoint.
+func (m *publisherMetrics) know(endpoint string) {
+	for _, why := range []string{lostQueueFull, lostRefused, lostStreamFull} {
+		m.lost.WithLabelValues(why, endpoint)
+	}
+}
+
 type senderMetrics struct {
 	requests *prometheus.CounterVec
+	failures *prometheus.CounterVec
 	seconds  prometheus.Histogram
 	lag      prometheus.Histogram
 	givenUp  *prometheus.CounterVec
@@ -78,8 +86,11 @@ func newSenderMetrics(reg prometheus.Registerer, s *Sender) senderMetrics {
 	}, s.heldSubjects)
 	m := senderMetrics{
 		requests: f.NewCounterVec(prometheus.CounterOpts{
-			Name: "homing_hook_requests_total", Help: "Requests to the backend, by whether it took the event (delivered, failed, gone).",
+			Name: "homing_hook_requests_total", Help: "Requests to the backend, by whether it took the events (delivered, failed, gone).",
 		}, []string{"result"}),
+		failures: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "homing_hook_failures_total", Help: "Requests that failed, by reason.",
+		}, []string{"reason"}),
 		seconds: f.NewHistogram(prometheus.HistogramOpts{
 			Name: "homing_hook_request_seconds", Help: "Time of a request to the backend.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
@@ -95,7 +106,7 @@ func newSenderMetrics(reg prometheus.Registerer, s *Sender) senderMetrics {
 			Name: "homing_hook_repeats_avoided_total", Help: "Events that came up again after they were delivered by this process, and were not sent again.",
 		}),
 		unwanted: f.NewCounter(prometheus.CounterOpts{
-			Name: "homing_hook_unwanted_total", Help: "Events of types that --hook-events does not name.",
+			Name: "homing_hook_unwanted_total", Help: "Events of types that the endpoint does not want.",
 		}),
 		held: f.NewGauge(prometheus.GaugeOpts{
 			Name: "homing_hook_partitions", Help: "Partitions that this process sends from.",
@@ -106,6 +117,9 @@ func newSenderMetrics(reg prometheus.Registerer, s *Sender) senderMetrics {
 	}
 	for _, v := range []Verdict{Failed, Delivered, Gone} {
 		m.requests.WithLabelValues(v.String())
+	}
+	for why := range Failures {
+		m.failures.WithLabelValues(why.String())
 	}
 	for _, why := range []string{givenUpExpired, givenUpMalformed} {
 		m.givenUp.WithLabelValues(why)

@@ -22,15 +22,16 @@ import (
 // not sent again by it.
 const sentRemembered = 512
 
-// Sender delivers events to an Endpoint. Several of them, in as many processes,
-// share the partitions. It is safe for concurrent use. A nil Sender sends nothing,
+// Sender delivers events to one Endpoint. Several of them, in as many processes,
+// share its partitions. It is safe for concurrent use. A nil Sender sends nothing,
 // and nothing is the matter with it.
 type Sender struct {
 	cfg      SenderConfig
+	name     string
 	wanted   patterns
 	timing   timing
 	endpoint Endpoint
-	keys     hub.Keys
+	keys     hub.HookKeys
 	lead     *redisx.Shard // where senders are counted
 	self     string        // of this Sender's life: its name, and its token of every lease
 	homes    []*home
@@ -38,6 +39,7 @@ type Sender struct {
 	log      *slog.Logger
 	told     *complaints
 	met      senderMetrics
+	report   *reporter
 
 	gone      atomic.Bool   // the endpoint wants no more
 	closing   chan struct{} // Close was called
@@ -68,18 +70,20 @@ func defaultTiming() timing {
 	}
 }
 
-// NewSender returns a Sender of the events that c names to endpoint. Both
-// configurations must be valid. Run should be running.
-func NewSender(c Config, cfg SenderConfig, endpoint Endpoint, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prometheus.Registerer) *Sender {
+// NewSender returns a Sender of the events that t wants to endpoint. Both
+// configurations must be valid. Run should be running. Metrics have the endpoint's
+// name.
+func NewSender(t Target, cfg SenderConfig, endpoint Endpoint, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prometheus.Registerer) *Sender {
+	log = log.With("endpoint", t.Name)
 	s := &Sender{
-		cfg: cfg, wanted: c.Events, timing: defaultTiming(), endpoint: endpoint, keys: keys,
-		lead: r.Inbox.Lead(), self: rand.Text(), homes: homesOf(r.Inbox, keys),
+		cfg: cfg, name: t.Name, wanted: t.Events, timing: defaultTiming(), endpoint: endpoint, keys: t.keys(keys),
+		lead: r.Inbox.Lead(), self: rand.Text(), homes: homesOf(r.Inbox, t.keys(keys)),
 		slots: make(chan struct{}, cfg.Parallel), log: log, told: newComplaints(log),
 		closing: make(chan struct{}), closed: make(chan struct{}),
-		lanes: make(map[*home]*lane),
+		lanes: make(map[*home]*lane), report: newReporter(t, r, keys),
 	}
 	s.ended = make(chan *lane, len(s.homes))
-	s.met = newSenderMetrics(reg, s)
+	s.met = newSenderMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"endpoint": t.Name}, reg), s)
 	return s
 }
 
@@ -96,6 +100,7 @@ func (s *Sender) Run(ctx context.Context) error {
 			return nil
 		case <-s.closing:
 			s.stopAll()
+			s.noteAnswers(ctx)
 			s.leave(ctx)
 			return nil
 		case l := <-s.ended:
@@ -114,6 +119,24 @@ func (s *Sender) step(ctx context.Context) {
 		s.stopAll()
 		s.leave(ctx)
 	}
+	s.noteAnswers(ctx)
+}
+
+// noteAnswers has Redis know how the endpoint has answered.
+func (s *Sender) noteAnswers(ctx context.Context) {
+	if err := s.report.write(ctx); err != nil {
+		s.told.warn("hook: noting how the endpoint answers", "err", err)
+	}
+}
+
+// count takes what a request that began at begun has come to.
+func (s *Sender) count(a Answer, begun time.Time) {
+	s.met.requests.WithLabelValues(a.Verdict.String()).Inc()
+	s.met.seconds.Observe(time.Since(begun).Seconds())
+	if a.Verdict == Failed {
+		s.met.failures.WithLabelValues(a.Why.String()).Inc()
+	}
+	s.report.note(a, time.Now())
 }
 
 // Close stops the Sender: requests under way may end, within 2 s, and its
@@ -137,25 +160,33 @@ func (s *Sender) Degraded() []string {
 	if s == nil || !s.gone.Load() {
 		return nil
 	}
-	return []string{"hooks: the backend answered 410 Gone; nothing is sent to it until this server is started again"}
+	return []string{"hooks: the endpoint " + s.name + " answered 410 Gone; nothing is sent to it until the file of endpoints is changed, or this server started again"}
 }
+
+// Gone reports whether the endpoint wants no events any more.
+func (s *Sender) Gone() bool { return s.gone.Load() }
 
 // balance gives up partitions beyond this Sender's share, or takes free ones up
 // to it.
 func (s *Sender) balance(ctx context.Context) {
 	live, err := s.join(ctx, s.timing.lease)
-	if err != nil {
-		s.told.warn("hook: counting the senders", "err", err)
-	} else {
+	switch {
+	case err == nil:
 		s.share = (len(s.homes) + live - 1) / max(1, live)
+	case s.share == 0: // it has never been counted: leases keep it from others' partitions
+		s.share = len(s.homes)
+		fallthrough
+	default:
+		s.told.warn("hook: counting the senders", "err", err)
 	}
 	s.shed()
+	away := make(map[*redisx.Shard]bool) // not to be asked for each of its partitions
 	for _, i := range mrand.Perm(len(s.homes)) {
 		if len(s.lanes) >= s.share || ctx.Err() != nil {
 			return
 		}
-		if h := s.homes[i]; s.lanes[h] == nil && !s.take(ctx, h) {
-			return // Redis is away: not for each of them
+		if h := s.homes[i]; s.lanes[h] == nil && !away[h.shard] {
+			away[h.shard] = !s.take(ctx, h)
 		}
 	}
 }
@@ -227,7 +258,7 @@ func (s *Sender) stopForGood(id string) {
 		return
 	}
 	s.met.gone.Set(1)
-	s.log.Error("hook: the backend answered 410 Gone; it is sent nothing until this server is started again", "id", id)
+	s.log.Error("hook: the backend answered 410 Gone; it is sent nothing until the file of endpoints is changed, or this server started again", "id", id)
 }
 
 // join counts this Sender among those that share, for a period, and returns how
@@ -236,7 +267,7 @@ func (s *Sender) join(ctx context.Context, period time.Duration) (live int, err 
 	call, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
 	err = s.lead.Write(call, func(ctx context.Context, c *redis.Client) error {
-		live, err = joinScript.Run(ctx, c, []string{s.keys.HookSenders()}, s.self, period.Milliseconds()).Int()
+		live, err = joinScript.Run(ctx, c, []string{s.keys.Senders()}, s.self, period.Milliseconds()).Int()
 		return err
 	})
 	return live, err

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,8 @@ var (
 	releaseSource string
 	//go:embed lua/join.lua
 	joinSource string
+	//go:embed lua/look.lua
+	lookSource string
 
 	addScript     = redis.NewScript(addSource)
 	scanScript    = redis.NewScript(scanSource)
@@ -42,6 +45,7 @@ var (
 	takeScript    = redis.NewScript(takeSource)
 	releaseScript = redis.NewScript(releaseSource)
 	joinScript    = redis.NewScript(joinSource)
+	lookScript    = redis.NewScript(lookSource)
 )
 
 const (
@@ -71,14 +75,14 @@ type home struct {
 	held   atomic.Int64 // subjects that wait for another try
 }
 
-// homesOf returns every home of every partition.
-func homesOf(role *redisx.Role, keys hub.Keys) []*home {
+// homesOf returns every home of every partition of an endpoint.
+func homesOf(role *redisx.Role, keys hub.HookKeys) []*home {
 	var all []*home
 	for n := range Partitions {
-		key := keys.HookStream(n)
+		key := keys.Stream(n)
 		at := func(shard *redisx.Shard) *home {
 			return &home{
-				shard: shard, number: n, stream: key, book: keys.HookBook(n), lease: keys.HookLease(n),
+				shard: shard, number: n, stream: key, book: keys.Book(n), lease: keys.Lease(n),
 				sent: newMemory(sentRemembered),
 			}
 		}
@@ -97,18 +101,20 @@ type standing struct {
 	held   bool
 	bytes  int64
 	oldest int64 // when the first event was published, in Unix milliseconds; 0: there is none
+	now    int64 // the shard's clock, in Unix milliseconds
 }
 
 // take takes or renews the lease under token.
 func (h *home) take(ctx context.Context, token string, period time.Duration) (st standing, err error) {
 	reply, err := h.call(ctx, takeScript, []string{h.lease, h.stream, h.book}, token, period.Milliseconds())
-	if err != nil || len(reply) != 3 {
+	if err != nil || len(reply) != 4 {
 		return standing{}, fmt.Errorf("take the lease of partition %d: %w", h.number, wrong(err))
 	}
 	st.held = number(reply[0]) == 1
 	st.bytes = number(reply[1])
 	at, _ := reply[2].(string)
 	st.oldest, _ = strconv.ParseInt(at, 10, 64) // none: 0
+	st.now = number(reply[3])
 	return st, nil
 }
 
@@ -123,6 +129,7 @@ func (h *home) release(ctx context.Context, token string) error {
 type ref struct {
 	entry   string
 	subject string
+	bytes   int // of the body
 }
 
 // scan lists at most n entries after the entry from; "" is the beginning. more
@@ -133,13 +140,13 @@ func (h *home) scan(ctx context.Context, from string, n int) (refs []ref, more b
 		start = "(" + from
 	}
 	reply, err := h.call(ctx, scanScript, []string{h.stream}, start, n)
-	if err != nil || len(reply)%2 != 1 {
+	if err != nil || len(reply)%3 != 1 {
 		return nil, false, fmt.Errorf("list partition %d: %w", h.number, wrong(err))
 	}
-	for i := 1; i < len(reply); i += 2 {
+	for i := 1; i < len(reply); i += 3 {
 		entry, _ := reply[i].(string)
 		subject, _ := reply[i+1].(string)
-		refs = append(refs, ref{entry: entry, subject: subject})
+		refs = append(refs, ref{entry: entry, subject: subject, bytes: int(number(reply[i+2]))})
 	}
 	return refs, number(reply[0]) == 1, nil
 }
@@ -156,39 +163,71 @@ func (h *home) empty(ctx context.Context) (yes bool, err error) {
 
 // stored is an event as it stands in a stream.
 type stored struct {
-	id   string
-	kind string
-	at   time.Time // published
-	body []byte
+	entry   string
+	id      string // empty: nobody here has written it
+	subject string
+	kind    string
+	at      time.Time // published, by the publisher's clock
+	taken   time.Time // by the shard's clock, when it took it
+	body    []byte
 }
 
-// fetch reads the event of an entry, nil when it is not there. An entry that
-// nobody here has written is an event without an id.
-func (h *home) fetch(ctx context.Context, entry string) (*stored, error) {
-	var found []redis.XMessage
-	err := h.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
-		found, err = c.XRange(ctx, h.stream, entry, entry).Result()
+// fetch reads the events of entries, and passes over those that are not there.
+func (h *home) fetch(ctx context.Context, entries []string) (all []*stored, err error) {
+	var found []*redis.XMessageSliceCmd
+	err = h.shard.Write(ctx, func(ctx context.Context, c *redis.Client) error {
+		found = found[:0]
+		_, err := c.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+			for _, entry := range entries {
+				found = append(found, pipe.XRange(ctx, h.stream, entry, entry))
+			}
+			return nil
+		})
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read an event of partition %d: %w", h.number, err)
+		return nil, fmt.Errorf("read %d events of partition %d: %w", len(entries), h.number, err)
 	}
-	if len(found) == 0 {
-		return nil, nil
+	for _, cmd := range found {
+		for _, m := range cmd.Val() {
+			all = append(all, storedIn(&m))
+		}
 	}
-	field := func(name string) string { s, _ := found[0].Values[name].(string); return s }
-	ms, _ := strconv.ParseInt(field("t"), 10, 64) // no number: long ago
-	return &stored{id: field("i"), kind: field("k"), at: time.UnixMilli(ms), body: []byte(field("b"))}, nil
+	return all, nil
 }
 
-// drop takes an event out of the stream: one that was delivered, or one that
-// is given up, which only the holder of the lease may do.
-func (h *home) drop(ctx context.Context, token string, delivered bool, entry, id string) (removed, holds bool, err error) {
-	reply, err := h.call(ctx, ackScript, []string{h.stream, h.book, h.lease}, token, flag(delivered), entry, id)
-	if err != nil || len(reply) != 2 {
-		return false, false, fmt.Errorf("remove an event of partition %d: %w", h.number, wrong(err))
+func storedIn(m *redis.XMessage) *stored {
+	field := func(name string) string { s, _ := m.Values[name].(string); return s }
+	ms, _ := strconv.ParseInt(field("t"), 10, 64) // no number: long ago
+	entered, _, _ := strings.Cut(m.ID, "-")
+	taken, _ := strconv.ParseInt(entered, 10, 64) // Redis makes it
+	return &stored{
+		entry: m.ID, id: field("i"), subject: field("s"), kind: field("k"),
+		at: time.UnixMilli(ms), taken: time.UnixMilli(taken), body: []byte(field("b")),
 	}
-	return number(reply[0]) == 1, number(reply[1]) == 1, nil
+}
+
+// Why an event is taken out of its stream, as ack.lua knows it.
+type removal int
+
+const (
+	removeUnwanted  removal = 0
+	removeDelivered removal = 1
+	removeExpired   removal = 2
+)
+
+// drop takes events out of the stream. Only those that were delivered go when
+// somebody else holds the lease now.
+func (h *home) drop(ctx context.Context, token string, why removal, events ...*stored) (removed int, holds bool, err error) {
+	args := []any{token, int(why)}
+	for _, e := range events {
+		args = append(args, e.entry, e.id)
+	}
+	reply, err := h.call(ctx, ackScript, []string{h.stream, h.book, h.lease}, args...)
+	if err != nil || len(reply) != 2 {
+		return 0, false, fmt.Errorf("remove events of partition %d: %w", h.number, wrong(err))
+	}
+	return int(number(reply[0])), number(reply[1]) == 1, nil
 }
 
 // discard removes whatever stands at entry.
@@ -205,13 +244,6 @@ func (h *home) call(ctx context.Context, script *redis.Script, keys []string, ar
 }
 
 func number(v any) int64 { n, _ := v.(int64); return n }
-
-func flag(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
 
 // wrong is err, or what to say of a reply that is not one of ours.
 func wrong(err error) error {

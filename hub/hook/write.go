@@ -63,14 +63,7 @@ func (w *writer) next() []*item {
 func (w *writer) done(batch []*item) {
 	w.p.mu.Lock()
 	defer w.p.mu.Unlock()
-	for _, it := range batch {
-		w.p.bytes -= it.size()
-	}
-	clear(w.q.items[:len(batch)])
-	w.q.items = w.q.items[len(batch):]
-	if len(w.q.items) == 0 {
-		w.q.items = nil // so that a queue that was long once is not kept
-	}
+	w.q.remove(len(batch))
 }
 
 // write tries until batch stands in Redis, at every replica that may be promoted,
@@ -86,8 +79,7 @@ func (w *writer) write(ctx context.Context, batch []*item) bool {
 		case ctx.Err() != nil:
 			return false
 		case !errors.Is(err, redisx.ErrUnavailable):
-			w.p.lose(len(batch), lostRefused, "events", len(batch), "err", err)
-			return true
+			return w.refused(ctx, batch, err)
 		}
 		w.p.met.retries.Inc()
 		w.p.log.warn("hook: events wait for Redis", "shard", w.shard.Name(), "err", err)
@@ -100,12 +92,30 @@ func (w *writer) write(ctx context.Context, batch []*item) bool {
 	}
 }
 
+// refused loses a batch that Redis will not ever take, but not what is for other
+// streams than the one that is refused.
+func (w *writer) refused(ctx context.Context, batch []*item, err error) bool {
+	calls := callsOf(batch)
+	if len(calls) == 1 {
+		w.p.lose(len(batch), lostRefused, calls[0].target.Name, "events", len(batch), "err", err)
+		return true
+	}
+	for _, c := range calls {
+		if !w.write(ctx, c.items) {
+			return false
+		}
+	}
+	return true
+}
+
 // try writes batch once, and again when Redis did not know the script.
 func (w *writer) try(ctx context.Context, batch []*item) error {
+	calls := callsOf(batch)
+	w.p.bound(calls)
 	return w.shard.WithScript(ctx, addScript, func() error {
 		cmds, err := w.shard.WriteCopied(ctx, copyWait, func(pipe redis.Pipeliner) {
-			for _, args := range w.calls(batch) {
-				pipe.Do(ctx, args...)
+			for _, c := range calls {
+				pipe.Do(ctx, w.args(c)...)
 			}
 		})
 		if _, reply := errors.AsType[redis.Error](err); reply && !slices.ContainsFunc(cmds, failed) {
@@ -113,46 +123,73 @@ func (w *writer) try(ctx context.Context, batch []*item) error {
 			// demoted lets go of everybody who waits.
 			err = errors.Join(redisx.ErrNotCopied, err)
 		}
-		w.count(cmds)
+		w.count(calls, cmds)
 		return err
 	})
 }
 
-func failed(c redis.Cmder) bool { return c.Err() != nil }
-
-// calls returns a call of the script for each partition that batch has events of.
-func (w *writer) calls(batch []*item) [][]any {
-	var parts [Partitions][]any
-	for _, it := range batch {
-		args := parts[it.partition]
-		if args == nil {
-			args = w.head(it.partition)
-		}
-		parts[it.partition] = append(args, it.number, it.id, it.subject, it.kind, it.at.UnixMilli(), it.body)
+// bound says what the streams may have.
+func (p *Publisher) bound(calls []*addCall) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range calls {
+		c.most = c.target.StreamBytes / Partitions
 	}
-	return slices.DeleteFunc(parts[:], func(args []any) bool { return args == nil })
 }
 
-func (w *writer) head(n int) []any {
-	p := w.p
-	return []any{
-		"EVALSHA", addScript.Hash(), 3, p.keys.HookStream(n), p.keys.HookBook(n), p.keys.HookWritten(n, p.self),
-		p.cfg.StreamBytes / Partitions, streamKept.Milliseconds(), writtenKept.Milliseconds(),
+func failed(c redis.Cmder) bool { return c.Err() != nil }
+
+// addCall is what is written to one stream at once.
+type addCall struct {
+	target    *target
+	partition int
+	most      int // bytes that the stream may have
+	items     []*item
+}
+
+// callsOf makes a call of the script for each stream that batch has events of.
+func callsOf(batch []*item) (calls []*addCall) {
+	type stream struct {
+		target    *target
+		partition int
 	}
+	known := make(map[stream]*addCall)
+	for _, it := range batch {
+		c := known[stream{it.target, it.partition}]
+		if c == nil {
+			c = &addCall{target: it.target, partition: it.partition}
+			known[stream{it.target, it.partition}] = c
+			calls = append(calls, c)
+		}
+		c.items = append(c.items, it)
+	}
+	return calls
+}
+
+func (w *writer) args(c *addCall) []any {
+	keys := c.target.keys
+	args := []any{
+		"EVALSHA", addScript.Hash(), 3, keys.Stream(c.partition), keys.Book(c.partition), keys.Written(c.partition, w.p.self),
+		c.most, streamKept.Milliseconds(), writtenKept.Milliseconds(),
+	}
+	for _, it := range c.items {
+		args = append(args, it.number, it.id, it.subject, it.kind, it.at.UnixMilli(), it.body)
+	}
+	return args
 }
 
 // count takes what the script has given up, also where not all replicas have it:
 // the same events are not given up again.
-func (w *writer) count(cmds []redis.Cmder) {
-	for _, c := range cmds {
-		call, ok := c.(*redis.Cmd)
-		if !ok {
+func (w *writer) count(calls []*addCall, cmds []redis.Cmder) {
+	for i, cmd := range cmds {
+		call, ok := cmd.(*redis.Cmd)
+		if !ok || i >= len(calls) {
 			continue
 		}
 		did, err := call.Slice()
 		if err != nil || len(did) != 3 || number(did[1]) == 0 {
 			continue
 		}
-		w.p.lose(int(number(did[1])), lostStreamFull, "events", number(did[1]), "last", did[2])
+		w.p.lose(int(number(did[1])), lostStreamFull, calls[i].target.Name, "events", number(did[1]), "last", did[2])
 	}
 }

@@ -4,8 +4,8 @@
 -- KEYS[1]  stream, as in add.lua
 -- ARGV[1]  where to begin, as XRANGE takes it
 -- ARGV[2]  most entries to list
--- Returns {more, entry, subject, entry, subject, …}: more is 1 when there may be
--- others after the last.
+-- Returns {more, entry, subject, bytes of the body, entry, …}: more is 1 when there
+-- may be others after the last.
 local from, left = ARGV[1], tonumber(ARGV[2])
 local page, work, enough = 16, 0, 512 * 1024
 local out = {0}
@@ -13,8 +13,9 @@ while left > 0 do
   local count = math.min(page, left)
   local entries = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', count)
   for _, e in ipairs(entries) do
-    out[#out + 1], out[#out + 2] = e[1], e[2][4] or ''
-    work = work + #(e[2][10] or '')
+    local bytes = #(e[2][10] or '')
+    out[#out + 1], out[#out + 2], out[#out + 3] = e[1], e[2][4] or '', bytes
+    work = work + bytes
     from = '(' .. e[1]
   end
   left = left - #entries

@@ -3,12 +3,16 @@ package webhook
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,17 +20,18 @@ import (
 	"github.com/homing/homing/hub/hook"
 )
 
-// receiver returns the example in a language that docs/hooks.md gives.
-func receiver(t *testing.T, language string) string {
+// example returns the code in a language that docs/hooks.md has under a heading.
+func example(t *testing.T, heading, language string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/hooks.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, code, ok := strings.Cut(string(text), "\n```"+language+"\n")
+	_, section, _ := strings.Cut(string(text), "\n## "+heading+"\n")
+	_, code, ok := strings.Cut(section, "\n```"+language+"\n")
 	code, _, end := strings.Cut(code, "\n```\n")
 	if !ok || !end {
-		t.Fatalf("docs/hooks.md has no example in %s", language)
+		t.Fatalf("docs/hooks.md has no example in %s under %s", language, heading)
 	}
 	return code
 }
@@ -44,20 +49,84 @@ func TestReceivers(t *testing.T) {
 			}
 			return exec.Command(bin)
 		},
-		"js": func(t *testing.T, dir, code string) *exec.Cmd {
-			node, err := exec.LookPath("node")
-			if err != nil {
-				t.Fatal(err)
-			}
-			name := filepath.Join(dir, "receiver.mjs")
-			write(t, name, code)
-			return exec.Command(node, name)
-		},
+		"js": inNode,
 	} {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
-			tryReceiver(t, prepare(t, t.TempDir(), receiver(t, language)))
+			tryReceiver(t, prepare(t, t.TempDir(), example(t, "Receiving", language)))
 		})
+	}
+}
+
+// inNode is code as a program.
+func inNode(t *testing.T, dir, code string) *exec.Cmd {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "receiver.mjs")
+	write(t, name, code)
+	return exec.Command(node, name)
+}
+
+// TestPushService runs the push service of docs/hooks.md: phones of the users that
+// events name are sent to, once, also when the push provider fails at first.
+func TestPushService(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var pushed []string
+	failing := true
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if failing {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		pushed = append(pushed, string(body))
+	}))
+	defer provider.Close()
+	secret, port := NewSecret(), freePort(t)
+	cmd := inNode(t, t.TempDir(), example(t, "A push service", "js"))
+	cmd.Env = append(os.Environ(), "HOOK_SECRET="+secret, "PORT="+port, "PUSH_URL="+provider.URL)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	await(t, port)
+	url := "http://127.0.0.1:" + port + "/"
+	ours := endpoint(t, Config{URL: url, Secret: secret}, nil)
+	strangers := endpoint(t, Config{URL: url}, nil)
+	batch := []byte(`{"events":[` +
+		`{"id":"unr_1","type":"notification.unreached","data":{"notification":{"id":"n1","data":{"title":"Your turn"}},"users":["ann"]}},` +
+		`{"id":"evt_1","type":"room.ended","data":{}},` +
+		`{"id":"unr_2","type":"notification.unreached","data":{"notification":{"id":"n2"},"users":["bob"]}},` +
+		`{"id":"unr_3","type":"notification.unreached","data":{"notification":{"id":"n3"},"users":["nobody"]}}]}`)
+	for _, step := range []struct {
+		from    *Endpoint
+		failing bool
+		want    hook.Verdict
+	}{
+		{strangers, false, hook.Failed},
+		{ours, true, hook.Failed},
+		{ours, false, hook.Delivered},
+		{ours, false, hook.Delivered}, // a repeat
+	} {
+		mu.Lock()
+		failing = step.failing
+		mu.Unlock()
+		if a := step.from.Post(t.Context(), "bat_1", batch); a.Verdict != step.want {
+			t.Errorf("%+v, want %v", a, step.want)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	want := `{"phone":"phone-1","id":"n1","title":"Your turn"} {"phone":"phone-2","id":"n1","title":"Your turn"} {"phone":"phone-3","id":"n2","title":"News for you"}`
+	if got := strings.Join(pushed, " "); got != want {
+		t.Errorf("pushed %s, want %s", got, want)
 	}
 }
 
