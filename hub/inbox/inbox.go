@@ -78,6 +78,14 @@ func New(cfg Config, r *redisx.Redis, keys hub.Keys, log *slog.Logger, reg prome
 	}
 }
 
+// Bounded returns an Inbox that shares everything with in, but keeps count
+// notifications at a time. It is not run.
+func (in *Inbox) Bounded(count int) *Inbox {
+	other := *in
+	other.cfg.MaxCount = count
+	return &other
+}
+
 // Store keeps m for each of users, who must be distinct, for ttl, and returns
 // when it stands in all their inboxes, at the masters and at all replicas that
 // one of them may be replaced by. An inbox that has had m.ID among its last

@@ -157,6 +157,9 @@ func TestReadGivesWhatWasStoredSince(t *testing.T) {
 	b.want("ann", "b", "c d")
 	b.want("ann", "a", "b c d")
 	b.want("ann", "d", "c") // which is within the overlap
+	if m, err := b.Read(t.Context(), "ann", "d"); err != nil || m.Entries[0].Again {
+		t.Errorf("%+v, %v: the client may not have seen it", m, err)
+	}
 	b.want("ann", "unknown", "gone: a b c d")
 	b.want("nobody", "a", "gone:")
 }
@@ -169,6 +172,17 @@ func TestMustStaysUntilItIsAcknowledged(t *testing.T) {
 	b.age("ann")
 	b.store("d", hub.ClassLatest, time.Hour, "ann")
 	b.want("ann", "d", "a c")
+	for after, again := range map[string]bool{"d": true, "": false, "unknown": false} {
+		m, err := b.Read(t.Context(), "ann", after)
+		if err != nil || m.Entries[0].Again != again {
+			t.Errorf("after %q: %+v, %v", after, m.Entries, err)
+		}
+	}
+	for user, want := range map[hub.UserID]string{"ann": "c", "bob": "", "nobody": ""} { // d, and all of bob's, may be on their way
+		if got, err := b.Anchor(t.Context(), user); err != nil || got != want {
+			t.Errorf("the anchor of %s: %q, %v, want %q", user, got, err, want)
+		}
+	}
 	b.ack("ann", "c", "b", "no such")
 	b.want("ann", "d", "a")
 	b.want("ann", "", "a b d")
@@ -309,6 +323,9 @@ func TestServicesAndManyUsersOnShards(t *testing.T) {
 		got, err := b.Read(t.Context(), u, "")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if m.At = got.Entries[0].At; time.Since(time.UnixMilli(m.At)).Abs() > time.Minute {
+			t.Fatalf("stored at %d", m.At)
 		}
 		if d := cmp.Diff(hub.Missed{Entries: []hub.Stored{m}, Recovered: true, Last: "a"}, got); d != "" {
 			t.Fatalf("%s (-want +got):\n%s", u, d)

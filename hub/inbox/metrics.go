@@ -23,9 +23,9 @@ type metrics struct {
 
 // The operations that may fail, and what a read may find.
 const (
-	opStore, opRead, opAck, opMark = "store", "read", "ack", "mark"
-	readWhole, readGone            = "recovered", "gone"
-	refusedFull, refusedQuota      = "full", "quota"
+	opStore, opRead, opAck, opMark, opHeld = "store", "read", "ack", "mark", "held"
+	readWhole, readGone                    = "recovered", "gone"
+	refusedFull, refusedQuota              = "full", "quota"
 )
 
 func newMetrics(reg prometheus.Registerer) metrics {

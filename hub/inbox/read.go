@@ -16,12 +16,7 @@ import (
 	"github.com/homing/homing/redisx"
 )
 
-// overlap is how far before the last notification that a client has seen a
-// read begins. What is stored first may arrive last: it was stored in several
-// tries, the relay sends it again for up to half a minute, a message of class
-// latest overtakes it in an outbox. A client that saw the later one only must
-// not miss it.
-const overlap = 40 * time.Second
+const overlap = hub.ReplayOverlap
 
 // Read returns what user's inbox holds for a client that resumes, in the order
 // stored: everything of class must, because it stays until it is acknowledged,
@@ -58,6 +53,38 @@ func (in *Inbox) Read(ctx context.Context, user hub.UserID, after string) (hub.M
 	in.metrics.read.Add(float64(len(missed.Entries)))
 	in.metrics.readSeconds.Observe(time.Since(start).Seconds())
 	return missed, nil
+}
+
+// anchorIDs is how many of an inbox's newest ids Anchor looks at.
+const anchorIDs = 16
+
+// Anchor returns the id of the newest notification that was stored in user's inbox
+// hub.ReplayOverlap ago or earlier: none before it is still on its way. A client that
+// begins now may name it when it comes back, as if it had seen it. It is empty when
+// there is none, or none among the newest 16.
+//
+// Errors wrap hub.ErrUnavailable when Redis was the cause.
+func (in *Inbox) Anchor(ctx context.Context, user hub.UserID) (id string, err error) {
+	err = in.role.Shard(string(user)).Write(ctx, func(ctx context.Context, c *redis.Client) error {
+		id = ""
+		tx := c.TxPipeline()
+		now := tx.Time(ctx)
+		newest := tx.ZRangeWithScores(ctx, in.keys.InboxIDs(user), -anchorIDs, -1)
+		if _, err := tx.Exec(ctx); err != nil {
+			return err
+		}
+		settled := now.Val().Add(-overlap).UnixMilli()
+		for _, z := range newest.Val() { // oldest first
+			if name, ok := z.Member.(string); ok && int64(z.Score) <= settled {
+				id = name
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", in.fail(opRead, fmt.Errorf("find a place in the inbox of user %s: %w", user, err))
+	}
+	return id, nil
 }
 
 // Largest is about the most bytes that Read returns.
@@ -184,7 +211,7 @@ func readEntry(id string, values map[string]any) (entry, error) {
 		return entry{}, fmt.Errorf("%w: %s: %w", errEntry, id, err)
 	}
 	e := entry{at: at, expires: expires, Stored: hub.Stored{
-		ID: field("i"), Class: hub.Class(class), Payload: []byte(field("p")),
+		ID: field("i"), Class: hub.Class(class), Payload: []byte(field("p")), At: at,
 	}}
 	for s := range strings.FieldsSeq(field("s")) {
 		e.Services = append(e.Services, hub.Service(s))
@@ -245,7 +272,9 @@ func (s *snapshot) pick(after string) []entry {
 	if s.seen > 0 {
 		from = s.seen - overlap.Milliseconds()
 	}
-	return slices.DeleteFunc(s.entries, func(e entry) bool {
-		return e.Class != hub.ClassMust && (e.at < from || e.ID == after)
-	})
+	for i := range s.entries {
+		e := &s.entries[i]
+		e.Again = e.at < from || e.ID == after
+	}
+	return slices.DeleteFunc(s.entries, func(e entry) bool { return e.Again && e.Class != hub.ClassMust })
 }

@@ -138,14 +138,21 @@ func TestHandoversAreBoundedInBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	next := func() *handover {
+		h, topics := takeOver(&v, body, time.Time{})
+		if topics != nil {
+			t.Fatal("a user is taken for a topic")
+		}
+		return h
+	}
 	var taken []*handover
-	for h := newHandover(&v, body, time.Time{}); d.takeUp(h); h = newHandover(&v, body, time.Time{}) {
+	for h := next(); d.takeUp(h); h = next() {
 		taken = append(taken, h)
 	}
 	if n := len(taken); n < maxHandoverBytes/(3<<20) || n > maxHandoverBytes/(2<<20) {
 		t.Errorf("took %d of 1 MiB up", n)
 	}
-	if h := newHandover(&v, body, time.Time{}); d.takeUp(h) {
+	if d.takeUp(next()) {
 		t.Error("took one more up")
 	}
 	for _, h := range taken {

@@ -26,6 +26,9 @@ type Deps struct {
 	Index   *index.Index  // where users are
 	Relay   *relay.Relay  // the way to their processes
 	Storage Storage       // nil: what is to be stored is refused
+	Absent  Absent        // nil: nobody wants to hear of those whom a stored notification misses
+
+	Histories Histories // nil: topics keep nothing
 
 	Agreed   func() error            // says why this process must accept nothing: it uses Redis otherwise than the others; nil: it may
 	Hooks    func() []string         // what is not told to game backends; nil: not asked
@@ -57,9 +60,10 @@ func New(d Deps) (*Dispatcher, *Handovers) {
 // up later, when nobody can be told any more.
 const blindAfter = 10 * time.Second
 
-// Notify tells every process that holds one of n's users. n must have passed
-// CheckBody and CheckUsers. A user named twice counts once. With a Store, n is
-// in the users' inboxes before anybody is told.
+// Notify tells every process that holds one of n's users, or members of one of its
+// topics. n must have passed CheckBody, CheckUsers if it has any, and CheckTopics. A
+// user named twice counts once. With a Store, n is in the users' inboxes before
+// anybody is told, and in the histories of topics that keep it.
 //
 // It returns when every envelope was published. On an error some processes
 // may have been told and others not; the error wraps hub.ErrUnavailable when
@@ -74,7 +78,7 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	if err := d.able(); err != nil {
 		return hub.Summary{}, fmt.Errorf("notification %s: %w", n.ID, err)
 	}
-	users := distinct(n.Users)
+	users := hub.Distinct(n.Users)
 	where, err := d.lookUp(ctx, n, users)
 	if err != nil {
 		return hub.Summary{}, err
@@ -84,6 +88,9 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	if n.Wait > 0 {
 		report, err = d.sendAndWait(ctx, n, users, &where, out)
 	} else {
+		if n.Heard != nil {
+			listen(out, where.Groups, n.Heard)
+		}
 		err = d.publisher.send(ctx, out, &where)
 	}
 	if err != nil {
@@ -91,15 +98,19 @@ func (d *Dispatcher) Notify(ctx context.Context, n *hub.Notification) (hub.Summa
 	}
 	d.metrics.seconds.Observe(time.Since(started).Seconds())
 	d.metrics.found(&where)
-	return hub.Summary{
+	summary := hub.Summary{
 		ID:          n.ID,
 		Targets:     len(users),
 		Online:      where.Online,
 		Offline:     where.Offline,
-		Unavailable: len(where.Unavailable),
+		Unavailable: where.UnavailableUsers(),
 		Processes:   len(where.Groups),
 		Report:      report,
-	}, nil
+	}
+	if len(n.Topics) > 0 {
+		summary.Topics, summary.Untold = &where.Topics, where.Refused
+	}
+	return summary, nil
 }
 
 // able says why nothing must be accepted now: its users could not be found, or
@@ -121,12 +132,18 @@ func (d *Deps) agreed() error {
 	return d.Agreed()
 }
 
-// lookUp finds n's users, after it has stored n, if n asks for that.
+// lookUp finds n's users and topics, after it has stored n, if n asks for that or a
+// topic keeps it.
 func (d *Dispatcher) lookUp(ctx context.Context, n *hub.Notification, users []hub.UserID) (index.Placement, error) {
-	if n.Store != 0 {
-		return d.storeAndLookUp(ctx, n, users)
+	targets, kept := users, kept(nil)
+	if len(n.Topics) > 0 {
+		targets, kept = withTopics(users, n.Topics), d.kept(n)
+		n.Kept = len(kept) > 0
 	}
-	where, err := d.Index.Locate(ctx, users, n.Services)
+	if n.Store != 0 || len(kept) > 0 {
+		return d.storeAndLookUp(ctx, n, users, kept, targets)
+	}
+	where, err := d.Index.Locate(ctx, targets, n.Services)
 	if err != nil {
 		return index.Placement{}, fmt.Errorf("look up %d users: %w", len(users), err)
 	}
@@ -175,6 +192,12 @@ func envelopes(n *hub.Notification, where index.Placement) []relay.Outgoing {
 	}
 	out := make([]relay.Outgoing, len(where.Groups))
 	e := envelope(hub.KindNotify, n, n.Render())
+	if len(n.Topics) > 1 {
+		e.Mix |= hub.MixTopics
+	}
+	if len(n.Topics) > 0 && len(n.Users) > 0 {
+		e.Mix |= hub.MixUsers
+	}
 	shared := sharedUsers(where)
 	for i, g := range where.Groups {
 		e.Users = g.Users
@@ -187,8 +210,9 @@ func envelopes(n *hub.Notification, where index.Placement) []relay.Outgoing {
 	return out
 }
 
-// sharedUsers returns the users that more than one process holds; as a rule
-// there are none, and that is seen from the counts.
+// sharedUsers returns the users that more than one process holds, and all topics,
+// which may have members anywhere; as a rule there are none, and that is seen from
+// the counts.
 func sharedUsers(where index.Placement) map[hub.UserID]bool {
 	total := 0
 	for _, g := range where.Groups {
@@ -201,7 +225,7 @@ func sharedUsers(where index.Placement) map[hub.UserID]bool {
 	shared := make(map[hub.UserID]bool)
 	for _, g := range where.Groups {
 		for _, u := range g.Users {
-			if seen[u] {
+			if seen[u] || hub.IsTopic(u) {
 				shared[u] = true
 			}
 			seen[u] = true
@@ -218,24 +242,4 @@ func envelope(kind hub.Kind, n *hub.Notification, payload []byte) hub.Envelope {
 // building it allocates once.
 func size(e *hub.Envelope) int {
 	return 64 + len(e.ID) + len(e.Key) + len(e.Payload) + 24*(len(e.Users)+len(e.Services))
-}
-
-// distinct returns users without repeats. When there are none, which is the
-// rule, it returns the very slice it was given.
-func distinct(users []hub.UserID) []hub.UserID {
-	seen := make(map[hub.UserID]struct{}, len(users))
-	for _, u := range users {
-		seen[u] = struct{}{}
-	}
-	if len(seen) == len(users) {
-		return users
-	}
-	out := make([]hub.UserID, 0, len(seen))
-	for _, u := range users {
-		if _, first := seen[u]; first {
-			delete(seen, u)
-			out = append(out, u)
-		}
-	}
-	return out
 }

@@ -24,8 +24,13 @@ import (
 // because two processes missed the same one hears it once: workers know what
 // they handed to whom (see Envelope.Age).
 //
+// Topics are handed over apart from users, because their members cannot be named: one
+// that a process had no member of, or died with, goes to wherever it has members, a few
+// times until the window is over, and the workers give it to the connections that have
+// not heard it. What nobody is left to hear is not lost.
+//
 // A broadcast that a dead process had not confirmed is for players that nobody
-// can name. It goes to every process again, as long as the window lasts, and the
+// can name, either. It goes to every process again, as long as the window lasts, and the
 // workers give it to the connections that have not heard it.
 
 const (
@@ -44,6 +49,9 @@ const (
 	// rebroadcastEvery is how often a broadcast is handed over: each time reaches
 	// those who came back since the last.
 	rebroadcastEvery = 2 * time.Second
+	// topicsFirst is after how long topics are handed over for the second time; each
+	// further time takes twice as long.
+	topicsFirst = 3 * time.Second
 	// namedUsers is how many users a line of the log names at most.
 	namedUsers = 50
 	// deadAfter is how old an unconfirmed message is before its receiver is
@@ -60,20 +68,47 @@ type handover struct {
 	next     time.Time    // when to look again
 	tries    int
 	size     int64 // what it keeps in memory
+	noted    bool  // its users are looked for later, if a backend wants to hear of them
 }
 
-// newHandover takes over all users of v, an envelope with the wire form body
-// that was sent at the time given.
-func newHandover(v *hub.Delivery, body []byte, sent time.Time) *handover {
+// takeOver takes over all users of v, an envelope with the wire form body that was
+// sent at the time given, and all its topics; nil where there are none.
+func takeOver(v *hub.Delivery, body []byte, sent time.Time) (ofUsers, ofTopics *handover) {
 	users := make([]hub.UserID, 0, v.UserCount())
-	for u := range v.Users {
-		users = append(users, hub.UserID(u))
+	var topics []hub.UserID
+	shared := 0
+	for at := v.Cursor(); at.Left > 0; {
+		last := at.Left <= v.Shared
+		u := hub.UserID(at.Next())
+		switch {
+		case hub.IsTopic(u):
+			topics = append(topics, u)
+		case last:
+			shared++
+			fallthrough
+		default:
+			users = append(users, u)
+		}
 	}
-	return &handover{
-		envelope: v.Envelope(hub.KindNotify, users, v.Shared),
-		accepted: sent.Add(-v.Age),
-		size:     int64(2*len(body) + userOverhead*len(users)),
+	of := func(users []hub.UserID, shared int) *handover {
+		return &handover{
+			envelope: v.Envelope(hub.KindNotify, users, shared),
+			accepted: sent.Add(-v.Age),
+			size:     int64(2*len(body) + userOverhead*len(users)),
+		}
 	}
+	if len(topics) > 0 {
+		ofTopics = of(topics, len(topics))
+	}
+	if len(users) > 0 || ofTopics == nil {
+		ofUsers = of(users, shared)
+	}
+	return ofUsers, ofTopics
+}
+
+// ofTopics reports whether h is of topics.
+func (h *handover) ofTopics() bool {
+	return len(h.envelope.Users) > 0 && hub.IsTopic(h.envelope.Users[0])
 }
 
 // Handovers are all that are under way. Handle and GivenUp are for the relay's
@@ -83,6 +118,7 @@ type Handovers struct {
 	index     *index.Index
 	relay     *relay.Relay
 	publisher *publisher
+	absent    Absent // may be nil
 	log       *slog.Logger
 	metrics   handoverMetrics
 	missed    chan *handover // given back by workers
@@ -90,13 +126,14 @@ type Handovers struct {
 	bytes     atomic.Int64   // that those keep
 
 	// Owned by Run.
+	places    places
 	lookAfter time.Time      // Redis did not answer: nobody is looked for before
 	trouble   rate.Sometimes // logs what fails for many alike
 }
 
 func newHandovers(d *Deps, p *publisher) *Handovers {
 	h := &Handovers{
-		census: d.Census, index: d.Index, relay: d.Relay, publisher: p, log: d.Log,
+		census: d.Census, index: d.Index, relay: d.Relay, publisher: p, absent: d.Absent, log: d.Log,
 		missed:  make(chan *handover, maxHandovers),
 		trouble: rate.Sometimes{First: 1, Interval: time.Second},
 	}
@@ -126,20 +163,58 @@ func (x *Handovers) layDown(h *handover) {
 func (x *Handovers) Handle(m *relay.Message) bool {
 	v, err := hub.ParseEnvelope(m.Body)
 	if err != nil || v.Kind != hub.KindMissed {
-		x.log.Warn("message to an API server dropped", "from", m.From, "err", err)
+		x.log.Warn("not users who were missed: message dropped", "from", m.From, "err", err)
 		m.Done(nil)
 		return true
 	}
-	h := newHandover(&v, m.Body, time.Now())
-	if v.Age > 0 { // where they were found they are not either: the index is late
-		h.next = time.Now().Add(handoverTick)
-	}
-	if !x.takeUp(h) {
+	if !x.take(&v, m.Body, time.Now()) {
 		return false // it comes again
 	}
-	x.missed <- h // there is room for all that are taken up
 	m.Done(nil)
 	return true
+}
+
+// take takes up what a worker sends back in v, with the wire form body: all of it, or
+// nothing where that would be too much.
+func (x *Handovers) take(v *hub.Delivery, body []byte, now time.Time) bool {
+	users, topics := takeOver(v, body, now)
+	if v.Age > 0 {
+		topics = nil // they are handed over already
+	}
+	if users != nil && v.Age > 0 { // where they were found they are not either: the index is late
+		users.next, users.noted = now.Add(handoverTick), true
+	}
+	var taken []*handover
+	for _, h := range present(users, topics) {
+		if !x.takeUp(h) {
+			for _, other := range taken {
+				x.layDown(other)
+			}
+			return false
+		}
+		taken = append(taken, h)
+	}
+	for _, h := range taken {
+		x.noteAbsent(h)
+		x.missed <- h // there is room for all that are taken up
+	}
+	return true
+}
+
+// present leaves out what is not there.
+func present(all ...*handover) []*handover {
+	return slices.DeleteFunc(all, func(h *handover) bool { return h == nil })
+}
+
+// noteAbsent has the users of h looked for later, if h is stored for them: whoever is
+// there by then, or has acknowledged it, is forgotten. So that they are also looked for
+// when this process dies before they are found.
+func (x *Handovers) noteAbsent(h *handover) {
+	if x.absent == nil || h.noted || h.ofTopics() || h.envelope.Kind != hub.KindNotify || !hub.IsStored(h.envelope.Payload) {
+		return
+	}
+	h.noted = true
+	x.absent.NoteSoon(h.envelope.ID, slices.Clone(h.envelope.Users))
 }
 
 // Run hands over until ctx ends.
@@ -161,7 +236,7 @@ func (x *Handovers) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := time.Now()
-		due := append(open, x.orphans(now)...)
+		due := append(open, x.orphans(ctx, now)...)
 		open = x.round(ctx, nil, due, now)
 	}
 }
@@ -170,7 +245,7 @@ func (x *Handovers) Run(ctx context.Context) error {
 func (x *Handovers) stop(open []*handover) {
 	for {
 		for _, h := range open {
-			x.lose(h.envelope.ID, h.envelope.Users, drop.Stopped)
+			x.loseOf(h, drop.Stopped)
 			x.layDown(h)
 		}
 		select {
@@ -195,39 +270,52 @@ func (x *Handovers) round(ctx context.Context, open, due []*handover, now time.T
 }
 
 // orphans takes over what processes that died had not confirmed.
-func (x *Handovers) orphans(now time.Time) (left []*handover) {
+func (x *Handovers) orphans(ctx context.Context, now time.Time) (left []*handover) {
 	for to, oldest := range x.relay.Unconfirmed() {
 		if now.Sub(oldest) < deadAfter || !x.census.Gone(to, oldest.Add(deadAfter)) {
 			continue
 		}
 		for _, a := range x.relay.Abandon(to) {
-			h := x.orphan(a)
-			switch {
-			case h == nil:
-			case x.takeUp(h):
-				left = append(left, h)
-			default:
-				x.lose(h.envelope.ID, h.envelope.Users, drop.TooMany)
+			for _, h := range x.orphan(a) {
+				if x.adopt(ctx, h, now) {
+					left = append(left, h)
+				}
 			}
 		}
 	}
 	return left
 }
 
-// orphan is what there is to hand over of one message, or nil. A disconnect is
-// not handed over: it was for the connections of that moment.
-func (x *Handovers) orphan(a relay.Abandoned) *handover {
+// adopt takes h up, which nobody else has any more. Where that would be too much, topics
+// go at once to where they have members now, and not again to those who come back;
+// users are lost.
+func (x *Handovers) adopt(ctx context.Context, h *handover, now time.Time) bool {
+	if x.takeUp(h) {
+		x.noteAbsent(h)
+		return true
+	}
+	if !h.ofTopics() || now.Before(x.lookAfter) || x.sendToTopics(ctx, h, now) != nil {
+		x.loseOf(h, drop.TooMany)
+		return false
+	}
+	x.metrics.topicsOnce.Add(float64(len(h.envelope.Users)))
+	return false
+}
+
+// orphan is what there is to hand over of one message. A disconnect is not handed over:
+// it was for the connections of that moment.
+func (x *Handovers) orphan(a relay.Abandoned) []*handover {
 	v, err := hub.ParseEnvelope(a.Body)
 	if err != nil || v.Kind != hub.KindNotify && v.Kind != hub.KindBroadcast {
 		return nil
 	}
 	x.metrics.takenBack.Add(float64(v.UserCount()))
-	h := newHandover(&v, a.Body, a.Sent)
+	users, topics := takeOver(&v, a.Body, a.Sent)
 	if v.Kind == hub.KindBroadcast {
-		h.envelope.Kind = hub.KindBroadcast
+		users.envelope.Kind = hub.KindBroadcast
 		x.metrics.rebroadcast.Inc()
 	}
-	return h
+	return present(users, topics)
 }
 
 // attempt looks for the users of h, if it is time, and sends them what they
@@ -240,6 +328,9 @@ func (x *Handovers) attempt(ctx context.Context, open []*handover, h *handover, 
 	}
 	if h.envelope.Kind == hub.KindBroadcast {
 		return x.broadcastAgain(ctx, open, h, now)
+	}
+	if h.ofTopics() {
+		return x.topicsAgain(ctx, open, h, now)
 	}
 	if !now.Before(x.lookAfter) {
 		found, err := x.reach(ctx, h, now)
@@ -255,7 +346,7 @@ func (x *Handovers) attempt(ctx context.Context, open []*handover, h *handover, 
 	case len(h.envelope.Users) == 0:
 		return false
 	case now.Sub(h.accepted) > handoverWindow:
-		x.lose(h.envelope.ID, h.envelope.Users, drop.NotBack)
+		x.loseOf(h, drop.NotBack)
 		return false
 	}
 	h.next = now.Add(handoverTick << min(h.tries, 3))
@@ -285,6 +376,12 @@ func (x *Handovers) broadcastAgain(ctx context.Context, open []*handover, h *han
 	}
 	h.next = now.Add(rebroadcastEvery)
 	return true
+}
+
+// places is where the topics that are handed over have members.
+type places struct {
+	since  time.Time
+	groups map[string][]index.Group
 }
 
 // reach sends h to those of its users that are found, takes them out of h, and

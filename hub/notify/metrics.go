@@ -20,7 +20,10 @@ type metrics struct {
 func (m *metrics) found(where *index.Placement) {
 	m.targets.WithLabelValues("online").Add(float64(where.Online))
 	m.targets.WithLabelValues("offline").Add(float64(where.Offline))
-	m.targets.WithLabelValues("unavailable").Add(float64(len(where.Unavailable)))
+	m.targets.WithLabelValues("unavailable").Add(float64(where.UnavailableUsers()))
+	if where.Topics > 0 {
+		m.targets.WithLabelValues("topic").Add(float64(where.Topics))
+	}
 }
 
 type handoverMetrics struct {
@@ -29,6 +32,9 @@ type handoverMetrics struct {
 	givenUp     prometheus.Counter
 	rebroadcast prometheus.Counter
 	unreached   *prometheus.CounterVec
+
+	unreachedTopics *prometheus.CounterVec
+	topicsOnce      prometheus.Counter
 }
 
 type receiverMetrics struct {
@@ -100,6 +106,14 @@ func newHandoverMetrics(reg prometheus.Registerer, handovers, handoverBytes *ato
 			Name: "homing_notify_handed_over_total",
 			Help: "Users found elsewhere after the process they were at had died or missed them.",
 		}),
+		topicsOnce: f.NewCounter(prometheus.CounterOpts{
+			Name: "homing_notify_topics_handed_over_once_total",
+			Help: "Topics of dead processes that were handed over to the members of that moment alone, because too much is handed over.",
+		}),
+		unreachedTopics: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "homing_notify_unreached_topics_total",
+			Help: "Topics of accepted notifications some of whose members may not have been reached, by reason.",
+		}, []string{"reason"}),
 		unreached: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "homing_notify_unreached_total",
 			Help: "Users of accepted notifications who were online then and were not reached: not back within the window, too many to wait for, or the server stopped.",

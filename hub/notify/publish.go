@@ -54,11 +54,16 @@ func withdraw(out []relay.Outgoing, where *index.Placement) {
 		}
 	}
 	for _, g := range refused {
+		where.Refused += min(1, len(g.Users)-hub.CountUsers(g.Users))
 		for _, u := range g.Users {
 			if !told[u] {
 				told[u] = true // once
 				where.Unavailable = append(where.Unavailable, u)
-				where.Online--
+				if hub.IsTopic(u) {
+					where.Topics--
+				} else {
+					where.Online--
+				}
 			}
 		}
 	}

@@ -16,20 +16,45 @@ type receipts struct {
 	groups  []index.Group
 	answers chan answer // room for every group, so that nobody waits to answer
 	open    int         // how many answers are to come
+	topics  map[hub.Topic]int
 }
 
 type answer struct {
-	group    int
-	statuses []byte // nil: there will be none
+	group int
+	reply []byte // nil: there will be none
 }
 
-// ask has out, which is in the order of groups, ask for receipts.
-func ask(out []relay.Outgoing, groups []index.Group) *receipts {
-	r := &receipts{groups: groups, answers: make(chan answer, len(out)), open: len(out)}
+// ask has out, which is in the order of groups, ask for receipts. heard, which may be
+// nil, is told how many members of topics were told, also after the wait.
+func ask(out []relay.Outgoing, groups []index.Group, heard func(connections int)) *receipts {
+	r := &receipts{groups: groups, answers: make(chan answer, len(out)), open: len(out), topics: make(map[hub.Topic]int)}
 	for i := range out {
-		out[i].Reply = func(statuses []byte) { r.answers <- answer{group: i, statuses: statuses} }
+		out[i].Reply = func(reply []byte) {
+			if heard != nil {
+				heard(reachedBy(reply, groups[i].Users))
+			}
+			r.answers <- answer{group: i, reply: reply}
+		}
 	}
 	return r
+}
+
+// listen has out, which is in the order of groups, tell heard how many members of
+// topics were told.
+func listen(out []relay.Outgoing, groups []index.Group, heard func(connections int)) {
+	for i := range out {
+		users := groups[i].Users
+		out[i].Reply = func(reply []byte) { heard(reachedBy(reply, users)) }
+	}
+}
+
+// reachedBy is how many members of topics a process has told, as it replies.
+func reachedBy(reply []byte, users []hub.UserID) (connections int) {
+	_, reached, _ := hub.ParseReceipt(reply, users)
+	for _, n := range reached {
+		connections += n
+	}
+	return connections
 }
 
 // wait gathers answers until all are there, the time is over or ctx ends. It
@@ -53,11 +78,17 @@ func (r *receipts) wait(ctx context.Context, limit time.Duration) map[hub.UserID
 
 func (r *receipts) note(best map[hub.UserID]hub.Status, a answer) {
 	users := r.groups[a.group].Users
-	if len(a.statuses) != len(users) {
+	statuses, reached, ok := hub.ParseReceipt(a.reply, users)
+	if !ok {
 		return
 	}
 	for i, u := range users {
-		s := hub.Status(a.statuses[i])
+		if topic, is := u.Topic(); is {
+			r.topics[topic] += reached[0]
+			reached = reached[1:]
+			continue
+		}
+		s := hub.Status(statuses[i])
 		if before, known := best[u]; !known || s > before {
 			best[u] = s
 		}
@@ -68,7 +99,7 @@ func (r *receipts) note(best map[hub.UserID]hub.Status, a answer) {
 // receipts and reports; what is not known when the time is over is reported so.
 func (d *Dispatcher) sendAndWait(ctx context.Context, n *hub.Notification, users []hub.UserID, where *index.Placement, out []relay.Outgoing) (*hub.Report, error) {
 	started := time.Now()
-	r := ask(out, where.Groups)
+	r := ask(out, where.Groups, n.Heard)
 	if err := d.sendWithin(ctx, out, where, n.Wait); err != nil {
 		return nil, err
 	}
@@ -77,7 +108,11 @@ func (d *Dispatcher) sendAndWait(ctx context.Context, n *hub.Notification, users
 		n.Sent()
 	}
 	best := r.wait(ctx, n.Wait-time.Since(started))
-	return d.report(ctx, n, users, *where, best), nil
+	rep := d.report(ctx, n, users, *where, best)
+	if len(n.Topics) > 0 {
+		rep.Topics = r.topics
+	}
+	return rep, nil
 }
 
 // sendWithin sends for somebody who does not wait longer than limit for the

@@ -62,7 +62,7 @@ func (r *Receiver) Handle(m *relay.Message) bool {
 		}
 		if !r.queue(&returned{message: m, outcome: o}) {
 			r.metrics.dropped.Add(float64(len(o.Missed)))
-			m.Done(o.Statuses)
+			m.Done(o.Reply(hub.KindNotify))
 		}
 	})
 }
@@ -124,5 +124,5 @@ func (r *Receiver) giveBack(ctx context.Context, rl *relay.Relay, x *returned) {
 	} else {
 		r.metrics.returned.Add(float64(len(x.outcome.Missed)))
 	}
-	x.message.Done(x.outcome.Statuses)
+	x.message.Done(x.outcome.Reply(hub.KindNotify))
 }
