@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/outage"
@@ -55,7 +56,7 @@ type Peer struct {
 	queued int                       // bytes of those that wait
 
 	urgent  map[string]bool
-	waiting chan *ask
+	waiting chan *ask // all but one, which its dispatcher holds
 	pressed chan *ask // those of urgent methods
 }
 
@@ -77,12 +78,12 @@ func NewPeer(methods map[string]Handler, urgent []string, log *slog.Logger, reg 
 	}
 	return &Peer{
 		urgent:  isUrgent,
-		pressed: make(chan *ask, maxWaiting),
+		pressed: make(chan *ask, maxWaiting-1),
 		methods: methods,
 		log:     log,
 		met:     newMetrics(reg),
 		open:    make(map[uint64]chan<- message),
-		waiting: make(chan *ask, maxWaiting),
+		waiting: make(chan *ask, maxWaiting-1),
 	}
 }
 
@@ -158,24 +159,27 @@ func (p *Peer) Run(ctx context.Context, sender Sender) error {
 	p.sender = sender
 	p.mu.Unlock()
 	var wg sync.WaitGroup
-	for range maxServed {
-		wg.Go(func() { p.work(ctx, sender, p.waiting) })
-	}
-	for range maxUrgent {
-		wg.Go(func() { p.work(ctx, sender, p.pressed) })
-	}
+	wg.Go(func() { p.dispatch(ctx, sender, p.waiting, maxServed) })
+	wg.Go(func() { p.dispatch(ctx, sender, p.pressed, maxUrgent) })
 	wg.Wait()
 	return nil
 }
 
-func (p *Peer) work(ctx context.Context, sender Sender, queue <-chan *ask) {
+// dispatch carries out what comes by queue, limit at once, until ctx ends.
+func (p *Peer) dispatch(ctx context.Context, sender Sender, queue <-chan *ask, limit int) {
+	var serving errgroup.Group // none of them fails
+	serving.SetLimit(limit)
+	defer serving.Wait() //nolint:errcheck // as above
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case a := <-queue:
-			p.release(a)
-			p.serve(ctx, sender, a)
+			serving.Go(func() error { // waits while limit are under way
+				p.release(a)
+				p.serve(ctx, sender, a)
+				return nil
+			})
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Bounds of what a class may ask for, and of what goes in and out of a room.
@@ -95,3 +97,6 @@ func (c *Class) checkBounds() error {
 
 // period is the time between two ticks.
 func (c *Class) period() time.Duration { return time.Second / time.Duration(c.Hz) }
+
+// fits reports whether data can stand in a frame of its rooms.
+func (c *Class) fits(data []byte) bool { return c.Binary || jsontext.Value(data).IsValid() }

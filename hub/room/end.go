@@ -23,7 +23,7 @@ func (r *Room) Lose() { r.stop(EndLost) }
 func (r *Room) stop(why EndReason) {
 	r.note(Input{Op: opStop, Name: string(why)})
 	if r.ended == "" {
-		r.flush()
+		r.frames.flush(r.tick, r.out)
 		r.end(why, nil)
 	}
 }
@@ -43,7 +43,7 @@ func (r *Room) run(call func()) {
 		r.logic = Plain{} // it may be in any state
 		r.end(EndFailed, []byte(failure))
 	case r.finishing && r.depth == 0:
-		r.flush()
+		r.frames.flush(r.tick, r.out)
 		r.end(EndFinished, r.result)
 	}
 }

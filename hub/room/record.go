@@ -21,6 +21,7 @@ type Input struct {
 	Name       string        `json:"name,omitempty"`
 	Data       []byte        `json:"data,omitempty"`
 	Seed       uint64        `json:"seed,omitempty"`
+	Epoch      uint64        `json:"epoch,omitempty"`
 }
 
 const (
@@ -38,9 +39,12 @@ const (
 	opLate    = "late"
 
 	opLeaveLate = "leave-late"
+	opUnreserve = "unreserve"
+	opMetadata  = "metadata"
+	opRestore   = "restore"
 )
 
-// Recorder writes what happens to a room from its beginning on. A write that
+// Recorder writes what happens to a room from its beginning in this process on. A write that
 // fails ends the record; Err says so.
 type Recorder struct {
 	to  *json.Encoder
@@ -67,10 +71,11 @@ func NewRecorded(id string, class *Class, seed uint64, out Outlet, now time.Dura
 	return r
 }
 
-func (r *Room) note(in Input) {
-	if r.record != nil && r.depth == 0 {
-		r.record.write(in)
-	}
+// Restored begins the record with r, which Restore has just opened from the snapshot
+// b, or Recover with an epoch; 0: it was Restore. now is what they were given.
+func (c *Recorder) Restored(r *Room, b []byte, now time.Duration, epoch uint64) {
+	c.write(Input{Op: opRestore, Name: r.id, At: now, Data: b, Epoch: epoch})
+	r.record = c
 }
 
 // Replay does again, as fast as it goes, what was recorded of a room of class, and
@@ -86,21 +91,37 @@ func Replay(from io.Reader, class *Class, out Outlet) (*Room, error) {
 			return r, nil
 		case err != nil:
 			return nil, fmt.Errorf("replay: line %d: %w", n, err)
-		case (in.Op == opOpen) != (r == nil):
+		case in.begins() != (r == nil):
 			return nil, fmt.Errorf("replay: line %d: %q where it cannot be", n, in.Op)
 		}
+		var err error
 		if r == nil {
-			r = New(in.Name, class, in.Seed, out, in.At)
-			continue
+			r, err = in.begin(class, out)
+		} else {
+			err = in.apply(r)
 		}
-		if err := r.apply(in); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("replay: line %d: %w", n, err)
 		}
 	}
 }
 
-// apply does what in says. What the room refuses it had refused before.
-func (r *Room) apply(in Input) error {
+// begins reports whether in is the first line of a record.
+func (in *Input) begins() bool { return in.Op == opOpen || in.Op == opRestore }
+
+// begin opens the room of a record.
+func (in *Input) begin(class *Class, out Outlet) (*Room, error) {
+	switch {
+	case in.Op == opOpen:
+		return New(in.Name, class, in.Seed, out, in.At), nil
+	case in.Epoch == 0:
+		return Restore(in.Data, class, out, in.At)
+	}
+	return Recover(in.Data, class, out, in.At, in.Epoch)
+}
+
+// apply does to r what in says. What the room refuses it had refused before.
+func (in *Input) apply(r *Room) error {
 	switch in.Op {
 	case opReserve:
 		_, _ = r.Reserve(in.User, in.At)
@@ -126,6 +147,10 @@ func (r *Room) apply(in Input) error {
 		r.Late(in.User, in.Data, in.At)
 	case opLeaveLate:
 		r.LeaveLate(in.User)
+	case opUnreserve:
+		r.Unreserve(in.Seat)
+	case opMetadata:
+		_ = r.SetMetadata(in.Data)
 	default:
 		return fmt.Errorf("%q is nothing that happens to a room", in.Op)
 	}

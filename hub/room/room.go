@@ -2,9 +2,7 @@ package room
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -50,8 +48,8 @@ type Room struct {
 	seats    seats
 	states   states
 	events   events
-	timers   []timer
-	serial   int64  // of the last timer
+	frames   frames
+	timers   timers
 	bytes    budget // of all members
 	metadata []byte
 	locked   bool
@@ -63,20 +61,13 @@ type Room struct {
 	empty   time.Duration // since when nobody has a seat
 	vacated bool          // a seat was given up since the last tick
 
-	arrivals []arrival
-	stats    Stats
-	record   *Recorder // nil: nothing is recorded
+	stats  Stats
+	record *Recorder // nil: nothing is recorded
 
 	depth     int // of calls of the logic within each other
 	finishing bool
 	result    []byte
 	ended     EndReason // empty while it lives
-}
-
-type timer struct {
-	at     int64
-	serial int64 // grows with each that is set
-	name   string
 }
 
 // Stats counts what happened in a room.
@@ -105,6 +96,7 @@ func prepare(id string, class *Class, out Outlet, now time.Duration) *Room {
 		seats: newSeats(class.Seats), states: newStates(class), events: newEvents(class),
 		next: now + class.period(), empty: now,
 	}
+	r.frames = frames{binary: class.Binary, seats: &r.seats, states: &r.states, events: &r.events}
 	if class.New != nil {
 		r.logic = class.New()
 	}
@@ -120,7 +112,11 @@ func (r *Room) ID() string { return r.id }
 func (r *Room) Ended() EndReason { return r.ended }
 
 // Stats returns what has happened so far.
-func (r *Room) Stats() Stats { return r.stats }
+func (r *Room) Stats() Stats {
+	s := r.stats
+	s.Frames, s.Encoded = r.frames.sent, r.frames.encoded
+	return s
+}
 
 // Metadata is what those who list rooms see: JSON, nil when none was set.
 func (r *Room) Metadata() []byte { return r.metadata }
@@ -212,8 +208,8 @@ func (r *Room) greet(seat int, after uint64) {
 	if first := r.seats.all[seat].first; a.lost || after < first-1 {
 		a.after = first - 1
 	}
-	r.forgetArrival(seat)
-	r.arrivals = append(r.arrivals, a)
+	r.frames.forget(seat)
+	r.frames.arrivals = append(r.frames.arrivals, a)
 }
 
 // Gone says that the connection of a generation has ended: its user may come back
@@ -225,7 +221,7 @@ func (r *Room) Gone(seat int, generation uint64, now time.Duration) {
 		return
 	}
 	x.stage, x.until = seatAway, now+r.class.Grace
-	r.forgetArrival(seat)
+	r.frames.forget(seat)
 	m := Member{x.user, seat}
 	r.run(func() { r.logic.Away(r.table(), m) })
 }
@@ -240,7 +236,8 @@ func (r *Room) Leave(seat int, generation uint64) {
 
 // Unreserve gives a seat up that nobody has joined yet.
 func (r *Room) Unreserve(seat int) {
-	if x := &r.seats.all[seat]; x.stage == seatReserved {
+	r.note(Input{Op: opUnreserve, Seat: seat})
+	if seat >= 0 && seat < len(r.seats.all) && r.seats.all[seat].stage == seatReserved {
 		r.seats.free(seat)
 	}
 }
@@ -263,7 +260,7 @@ func (r *Room) Tick(now time.Duration) {
 	r.runTimers()
 	r.run(func() { r.logic.Tick(r.table()) })
 	if r.ended == "" {
-		r.flush()
+		r.frames.flush(r.tick, r.out)
 		r.checkIdle(now)
 	}
 }
@@ -285,18 +282,11 @@ func (r *Room) giveUpSeats(now time.Duration) {
 // runTimers calls the timers that are due, in the order of their times. One that is
 // set meanwhile waits for the next tick.
 func (r *Room) runTimers() {
-	for last := r.serial; r.ended == ""; {
-		next := -1
-		for i, x := range r.timers {
-			if x.at <= r.tick && x.serial <= last && (next < 0 || x.at < r.timers[next].at) {
-				next = i
-			}
-		}
-		if next < 0 {
+	for last := r.timers.serial; r.ended == ""; {
+		name, ok := r.timers.take(r.tick, last)
+		if !ok {
 			return
 		}
-		name := r.timers[next].name
-		r.timers = slices.Delete(r.timers, next, next+1)
 		r.run(func() { r.logic.Timer(r.table(), name) })
 	}
 }
@@ -316,37 +306,16 @@ func (r *Room) free(seat int, why LeaveReason, reason string) {
 	r.out.Left(seat, m, why, reason)
 	r.seats.free(seat)
 	r.vacated = true
-	r.forgetArrival(seat)
+	r.frames.forget(seat)
 	if seated {
 		r.run(func() { r.logic.Leave(r.table(), m, why) })
 	}
 }
 
-// kick is Table.Kick.
-func (r *Room) kick(m Member, reason string) {
-	if i := r.seats.find(m.User); i == m.Seat && i >= 0 {
-		r.free(i, LeftKicked, reason[:min(len(reason), maxReason)])
-	}
-}
-
-// after is Table.After.
-func (r *Room) after(ticks int64, name string) bool {
-	r.cancel(name)
-	if len(r.timers) >= maxTimers || !utf8.ValidString(name) {
-		return false
-	}
-	r.serial++
-	r.timers = append(r.timers, timer{at: r.tick + min(max(1, ticks), maxTicks), serial: r.serial, name: name})
-	return true
-}
-
-func (r *Room) cancel(name string) {
-	r.timers = slices.DeleteFunc(r.timers, func(x timer) bool { return x.name == name })
-}
-
 // SetMetadata is Table.SetMetadata, for the backend. The errors are ErrTooLarge and
 // ErrNotJSON.
 func (r *Room) SetMetadata(data []byte) error {
+	r.note(Input{Op: opMetadata, Data: data})
 	switch {
 	case len(data) > MaxMetadata:
 		return ErrTooLarge
@@ -355,4 +324,11 @@ func (r *Room) SetMetadata(data []byte) error {
 	}
 	r.metadata = data
 	return nil
+}
+
+// note records a call, unless it is the logic's.
+func (r *Room) note(in Input) {
+	if r.record != nil && r.depth == 0 {
+		r.record.write(in)
+	}
 }

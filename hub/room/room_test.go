@@ -518,7 +518,7 @@ func TestAFloodOfEvents(t *testing.T) {
 	w := open(t, c)
 	ann, a := w.sit("ann")
 	w.say(ann, a, `{"do":"flood"}`)
-	if n := len(w.timers); n != maxTimers || w.Stats().Dropped == 0 {
+	if n := len(w.timers.all); n != maxTimers || w.Stats().Dropped == 0 {
 		t.Errorf("%d timers, %+v", n, w.Stats())
 	}
 	if last := s.log[len(s.log)-1]; last < "sent 900" || last > "sent 999" {
@@ -776,6 +776,15 @@ func TestReplay(t *testing.T) {
 	w := &world{t: t, out: &spy{}, now: time.Minute}
 	recorder := NewRecorder(&record)
 	w.Room = NewRecorded("r1", c, 42, w.out, w.now, recorder)
+	if err := w.SetMetadata([]byte(`{"map":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []hub.UserID{"eve", "fay"} { // fay keeps a seat, between others
+		if _, err := w.Reserve(user, w.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Unreserve(0)
 	ann, a := w.sit("ann")
 	bob, b := w.sit("bob")
 	for i := range 20 {
@@ -798,13 +807,56 @@ func TestReplay(t *testing.T) {
 	if err != nil || r.Ended() != EndFinished {
 		t.Fatalf("%v, %v", r, err)
 	}
-	for seat := range 2 {
-		if !slices.Equal(again.frames[seat], w.out.frames[seat]) {
+	for _, seat := range []int{ann, bob} {
+		if len(again.frames[seat]) == 0 || !slices.Equal(again.frames[seat], w.out.frames[seat]) {
 			t.Errorf("seat %d read %q, then %q", seat, w.out.frames[seat], again.frames[seat])
 		}
 	}
+	if string(r.Metadata()) != `{"map":1}` {
+		t.Errorf("metadata %s", r.Metadata())
+	}
 	if _, err := Replay(strings.NewReader(`{"op":"tick"}`), c, again); err == nil {
 		t.Error("a record without a beginning")
+	}
+}
+
+// TestReplayOfRestored records a room that goes on from a snapshot, whole or after a
+// crash, and does it again.
+func TestReplayOfRestored(t *testing.T) {
+	for _, epoch := range []uint64{0, 2} {
+		c, _ := withSetter()
+		before := open(t, c)
+		ann, a := before.sit("ann")
+		before.say(ann, a, `{"k":"x","v":1}`)
+		before.ticks(3)
+		snapshot, err := before.Snapshot(before.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var record bytes.Buffer
+		w := &world{t: t, out: &spy{}, now: 5 * time.Minute}
+		if epoch == 0 {
+			w.Room, err = Restore(snapshot, c, w.out, w.now)
+		} else {
+			w.Room, err = Recover(snapshot, c, w.out, w.now, epoch)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		NewRecorder(&record).Restored(w.Room, snapshot, w.now, epoch)
+		_, a, err = w.Join("ann", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.say(ann, a, `{"do":"roll"}`)
+		w.ticks(3)
+		again := &spy{}
+		if _, err := Replay(&record, c, again); err != nil {
+			t.Fatal(err)
+		}
+		if len(again.frames[ann]) == 0 || !slices.Equal(again.frames[ann], w.out.frames[ann]) {
+			t.Errorf("epoch %d: read %q, then %q", epoch, w.out.frames[ann], again.frames[ann])
+		}
 	}
 }
 

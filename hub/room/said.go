@@ -3,8 +3,6 @@ package room
 import (
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/homing/homing/hub"
 )
 
@@ -22,7 +20,7 @@ func (r *Room) Message(seat int, generation uint64, data []byte, now time.Durati
 	m := Member{r.seats.all[seat].user, seat}
 	r.run(func() { r.logic.Message(r.table(), m, data) })
 	if r.class.Immediate && r.ended == "" {
-		r.flush()
+		r.frames.flush(r.tick, r.out)
 	}
 	return nil
 }
@@ -48,14 +46,11 @@ func (r *Room) mayHear(x *seat, data []byte, now time.Duration) error {
 		!x.bytes.spend(now, r.class.MemberBytes, float64(len(data)), MaxMessage),
 		!r.bytes.spend(now, r.class.RoomBytes, float64(len(data)), MaxMessage):
 		return ErrTooMuch
-	case !r.fits(data):
+	case !r.class.fits(data):
 		return ErrNotJSON
 	}
 	return nil
 }
-
-// fits reports whether data can stand in a frame.
-func (r *Room) fits(data []byte) bool { return r.class.Binary || jsontext.Value(data).IsValid() }
 
 // Signal is what the backend says. The error is ErrClosed, ErrTooLarge, ErrNotJSON
 // or the logic's.
@@ -66,7 +61,7 @@ func (r *Room) Signal(name string, data []byte) (reply []byte, err error) {
 		return nil, ErrClosed
 	case len(data) > MaxMessage:
 		return nil, ErrTooLarge
-	case !r.fits(data):
+	case !r.class.fits(data):
 		return nil, ErrNotJSON
 	}
 	r.run(func() { reply, err = r.logic.Signal(r.table(), name, data) })
@@ -96,17 +91,4 @@ func (r *Room) LeaveLate(user hub.UserID) {
 	if seat := r.seats.find(user); seat >= 0 && r.ended == "" {
 		r.free(seat, LeftByItself, "")
 	}
-}
-
-// event is Table.Send.
-func (r *Room) event(to Audience, from hub.UserID, data []byte) bool {
-	if r.ended != "" || !r.fits(data) {
-		return false
-	}
-	if r.events.unsent()+len(data) > maxTickBytes {
-		r.stats.Dropped++
-		return false
-	}
-	r.events.add(to, from, data)
-	return true
 }

@@ -80,7 +80,7 @@ func (r *Room) Snapshot(now time.Duration) ([]byte, error) {
 	if r.ended != "" {
 		return nil, ErrClosed
 	}
-	r.flush()
+	r.frames.flush(r.tick, r.out)
 	var logic []byte
 	err := errNoSnapshot // unless it returns
 	r.run(func() { logic, err = r.logic.Snapshot() })
@@ -93,7 +93,7 @@ func (r *Room) Snapshot(now time.Duration) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot of room %s: %w", r.id, err)
 	}
-	b, err := json.Marshal(r.snapshot(now, logic))
+	b, err := json.Marshal(take(r, now, logic))
 	if err == nil && len(b) > MaxSnapshot {
 		err = fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLarge, len(b), MaxSnapshot)
 	}
@@ -103,7 +103,8 @@ func (r *Room) Snapshot(now time.Duration) ([]byte, error) {
 	return b, nil
 }
 
-func (r *Room) snapshot(now time.Duration, logic []byte) *snapshot {
+// take is the snapshot of r, with that of its logic.
+func take(r *Room, now time.Duration, logic []byte) *snapshot {
 	source, _ := r.source.MarshalBinary() // it always does
 	s := &snapshot{
 		ID: r.id, Class: r.class.Name, Tick: r.tick, Rand: source, Generation: r.seats.generation,
@@ -127,7 +128,7 @@ func (r *Room) snapshot(now time.Duration, logic []byte) *snapshot {
 	for _, e := range r.events.log {
 		s.Events = append(s.Events, eventSnapshot{e.n, snapshotOf(e.to), e.from, e.data})
 	}
-	for _, t := range r.timers {
+	for _, t := range r.timers.all {
 		s.Timers = append(s.Timers, timerSnapshot{t.at, t.name})
 	}
 	return s
@@ -160,7 +161,7 @@ func Restore(b []byte, class *Class, out Outlet, now time.Duration) (*Room, erro
 		return nil, fmt.Errorf("restore room %s: %w", s.ID, err)
 	}
 	r.rand = rand.New(r.source)
-	if err := r.fill(&s, now); err != nil {
+	if err := s.fill(r, now); err != nil {
 		return nil, fmt.Errorf("restore room %s: %w", s.ID, err)
 	}
 	var err error
@@ -195,7 +196,8 @@ func (silent) Ended(EndReason, []byte)               {}
 
 var errBadSnapshot = errors.New("the snapshot contradicts itself")
 
-func (r *Room) fill(s *snapshot, now time.Duration) error {
+// fill has r, which is new, be as s is.
+func (s *snapshot) fill(r *Room, now time.Duration) error {
 	if s.Tick < 0 || s.Tick > maxTicks || s.Next < 1 || s.Next > 1<<62 {
 		return errBadSnapshot
 	}
@@ -206,31 +208,31 @@ func (r *Room) fill(s *snapshot, now time.Duration) error {
 	}
 	r.tick, r.locked, r.seats.generation = s.Tick, s.Locked, s.Generation
 	for _, x := range s.Seats {
-		if err := r.fillSeat(&x, s.Next, now); err != nil {
+		if err := x.fill(r, s.Next, now); err != nil {
 			return err
 		}
 	}
 	r.states.widen(s.States)
 	for _, x := range s.States {
-		if !r.fits(x.Data) || !r.states.set(x.To.audience(), x.Key, x.Data) {
+		if !r.class.fits(x.Data) || !r.states.set(x.To.audience(), x.Key, x.Data) {
 			return errBadSnapshot
 		}
 	}
 	r.states.settle()
-	return errors.Join(r.fillEvents(s), r.fillTimers(s))
+	return errors.Join(s.fillEvents(r), s.fillTimers(r))
 }
 
-func (r *Room) fillTimers(s *snapshot) error {
+func (s *snapshot) fillTimers(r *Room) error {
 	for _, t := range s.Timers {
-		if t.At < 0 || t.At > 2*maxTicks || !r.after(1, t.Name) {
+		if t.At < 0 || t.At > 2*maxTicks || !r.timers.set(r.tick, 1, t.Name) {
 			return errBadSnapshot
 		}
-		r.timers[len(r.timers)-1].at = t.At
+		r.timers.all[len(r.timers.all)-1].at = t.At
 	}
 	return nil
 }
 
-func (r *Room) fillSeat(x *seatSnapshot, next uint64, now time.Duration) error {
+func (x *seatSnapshot) fill(r *Room, next uint64, now time.Duration) error {
 	switch {
 	case x.Seat < 0, x.Seat >= len(r.seats.all), r.seats.all[x.Seat].stage != seatFree, r.seats.find(x.User) >= 0,
 		x.User.Check() != nil, x.Generation > r.seats.generation, x.First > next, !x.Reserved && x.First < 1:
@@ -246,7 +248,7 @@ func (r *Room) fillSeat(x *seatSnapshot, next uint64, now time.Duration) error {
 	return nil
 }
 
-func (r *Room) fillEvents(s *snapshot) error {
+func (s *snapshot) fillEvents(r *Room) error {
 	if s.LostFrom > s.LostUntil || s.LostUntil > s.Next {
 		return errBadSnapshot
 	}
@@ -256,7 +258,7 @@ func (r *Room) fillEvents(s *snapshot) error {
 	x := &r.events
 	x.lost, x.next = lost{s.LostFrom, s.LostUntil}, s.Next-uint64(len(s.Events))
 	for _, e := range s.Events {
-		if e.N != x.next || !r.fits(e.Data) {
+		if e.N != x.next || !r.class.fits(e.Data) {
 			return errBadSnapshot
 		}
 		x.add(e.To.audience(), e.From, e.Data)

@@ -48,7 +48,16 @@ func (t *Table) Rand() *rand.Rand { return t.room.rand }
 // data is the room's from now on. It reports false, and tells nobody, when a tick
 // has more events than a megabyte, or when data is no JSON in a JSON room.
 func (t *Table) Send(to Audience, from hub.UserID, data []byte) bool {
-	return t.room.event(to, from, data)
+	r := t.room
+	if r.ended != "" || !r.class.fits(data) {
+		return false
+	}
+	if r.events.unsent()+len(data) > maxTickBytes {
+		r.stats.Dropped++
+		return false
+	}
+	r.events.add(to, from, data)
+	return true
 }
 
 // Set gives a state a value, which its audience reads at the end of the tick, or
@@ -57,7 +66,7 @@ func (t *Table) Send(to Audience, from hub.UserID, data []byte) bool {
 // no JSON in a JSON room: the state is as it was then. data is the room's from now
 // on. A value that is as it was is told to nobody.
 func (t *Table) Set(to Audience, key string, data []byte) bool {
-	return t.room.fits(data) && t.room.states.set(to, key, data)
+	return t.room.class.fits(data) && t.room.states.set(to, key, data)
 }
 
 // SetJSON is Set with v as JSON; false also when there is none.
@@ -78,13 +87,19 @@ func (t *Table) Delete(key string) { t.room.states.remove(key) }
 // After has Timer called with name in so many ticks, of at least 1. A timer of
 // that name that stands is replaced. It reports false when there are over a
 // thousand, or when name is no UTF-8.
-func (t *Table) After(ticks int64, name string) bool { return t.room.after(ticks, name) }
+func (t *Table) After(ticks int64, name string) bool {
+	return t.room.timers.set(t.room.tick, ticks, name)
+}
 
 // Cancel removes the timer of that name, if there is one.
-func (t *Table) Cancel(name string) { t.room.cancel(name) }
+func (t *Table) Cancel(name string) { t.room.timers.cancel(name) }
 
 // Kick ends a member's seat, with a reason of up to 123 bytes that it is told.
-func (t *Table) Kick(m Member, reason string) { t.room.kick(m, reason) }
+func (t *Table) Kick(m Member, reason string) {
+	if i := t.room.seats.find(m.User); i == m.Seat && i >= 0 {
+		t.room.free(i, LeftKicked, reason[:min(len(reason), maxReason)])
+	}
+}
 
 // Lock has the room take no more members, or take them again.
 func (t *Table) Lock(locked bool) { t.room.locked = locked }

@@ -32,7 +32,8 @@ const (
 	CodeTooMany = "room_too_many" // the process has as many rooms or seats as it may
 	CodeLogic   = "room_logic"    // the room's logic has refused
 	CodeMove    = "room_not_moved"
-	CodeEpoch   = "room_epoch" // the owner has another epoch
+	CodeNobody  = "room_nobody" // no other process takes it
+	CodeEpoch   = "room_epoch"  // the owner has another epoch
 )
 
 // Room names a room.

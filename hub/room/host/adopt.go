@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/hub"
-	"github.com/homing/homing/hub/call"
 	"github.com/homing/homing/hub/room"
-	"github.com/homing/homing/hub/room/asks"
 	"github.com/homing/homing/hub/room/directory"
 )
 
@@ -19,36 +17,28 @@ const (
 	// moments at which somebody dies.
 	adoptPeriod  = 5 * time.Second
 	adoptTimeout = 3 * time.Second
-	// drainers is how many rooms move at once when the process stops.
-	drainers   = 16
-	drainPause = 100 * time.Millisecond
-	// endAllTimeout is how long those that are left may take to end.
-	endAllTimeout = 2 * time.Second
 )
 
-// lives reports whether p is taken to live, as far as is known.
-func (h *Host) lives(p hub.ProcessID) bool {
-	roll := h.deps.Census.Roll()
-	return roll != nil && roll.Lives(p)
+// adopter goes on with the rooms of the dead, or ends them.
+type adopter struct {
+	*env
+	starter   *starter
+	saver     *saver
+	table     *table
+	strangers strangers
 }
 
-// knownDead reports whether p is known not to live.
-func (h *Host) knownDead(p hub.ProcessID) bool {
-	roll := h.deps.Census.Roll()
-	return roll != nil && roll.Known(p) && !roll.Lives(p)
-}
-
-// adoptOrphans takes over the rooms of dead processes, until ctx ends. All hosts do
+// run takes over the rooms of dead processes, until ctx ends. All hosts do
 // that at once, each in an order of its own: the directory gives each room to one.
-func (h *Host) adoptOrphans(ctx context.Context) {
-	if h.deps.Census.WaitReady(ctx) != nil {
+func (a *adopter) run(ctx context.Context) {
+	if a.Census.WaitReady(ctx) != nil {
 		return
 	}
 	for ctx.Err() == nil {
-		changed := h.deps.Census.Changed()
-		if h.deps.Standing() == hub.StandingGood {
-			if err := h.adoptAll(ctx); err != nil && ctx.Err() == nil {
-				h.deps.Log.Warn("room: looking for rooms of the dead", "err", err)
+		changed := a.Census.Changed()
+		if a.good() && !a.table.drains() {
+			if err := a.adoptAll(ctx); err != nil && ctx.Err() == nil {
+				a.Log.Warn("room: looking for rooms of the dead", "err", err)
 			}
 		}
 		select {
@@ -59,34 +49,34 @@ func (h *Host) adoptOrphans(ctx context.Context) {
 	}
 }
 
-func (h *Host) adoptAll(ctx context.Context) error {
-	owners, err := h.deps.Directory.Owners(ctx)
+func (a *adopter) adoptAll(ctx context.Context) error {
+	owners, err := a.Directory.Owners(ctx)
 	if err != nil {
 		return err
 	}
 	for _, p := range owners {
-		if p != h.deps.Process && h.isDead(ctx, p) {
-			err = errors.Join(err, h.adoptFrom(ctx, p))
+		if p != a.Process && a.isDead(ctx, p) {
+			err = errors.Join(err, a.adoptFrom(ctx, p))
 		}
 	}
-	offers, offersErr := h.deps.Directory.Offers(ctx)
+	offers, offersErr := a.Directory.Offers(ctx)
 	for _, p := range offers {
-		if p != h.deps.Process && h.isDead(ctx, p) {
-			offersErr = errors.Join(offersErr, h.deps.Directory.Withdraw(ctx, p))
+		if p != a.Process && a.isDead(ctx, p) {
+			offersErr = errors.Join(offersErr, a.Directory.Withdraw(ctx, p))
 		}
 	}
 	return errors.Join(err, offersErr)
 }
 
 // isDead reports whether p was declared dead, or has left.
-func (h *Host) isDead(ctx context.Context, p hub.ProcessID) bool {
-	roll := h.deps.Census.Roll()
-	if roll == nil || !roll.Steady() || !h.deps.Census.Steady() {
+func (a *adopter) isDead(ctx context.Context, p hub.ProcessID) bool {
+	roll := a.Census.Roll()
+	if roll == nil || !roll.Steady() || !a.Census.Steady() {
 		return false
 	}
 	if !roll.Known(p) {
 		var err error
-		if roll, err = h.deps.Census.Meet(ctx, []hub.ProcessID{p}); err != nil {
+		if roll, err = a.Census.Meet(ctx, []hub.ProcessID{p}); err != nil {
 			return false
 		}
 	}
@@ -95,25 +85,25 @@ func (h *Host) isDead(ctx context.Context, p hub.ProcessID) bool {
 
 // adoptFrom takes over what is left of the rooms of a dead process. One that fails
 // keeps none of the others waiting.
-func (h *Host) adoptFrom(ctx context.Context, p hub.ProcessID) error {
-	records, err := h.deps.Directory.Owned(ctx, p)
+func (a *adopter) adoptFrom(ctx context.Context, p hub.ProcessID) error {
+	records, err := a.Directory.Owned(ctx, p)
 	if err != nil {
 		return err
 	}
 	if len(records) == 0 {
-		return h.deps.Directory.Forget(ctx, p)
+		return a.Directory.Forget(ctx, p)
 	}
 	rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
 	for i := range records {
 		rec := &records[i]
 		if rec.Owner != p { // it is another's, or gone: only the set of rooms names it
 			rec.Owner, rec.Epoch = p, 0
-			_, endErr := h.deps.Directory.End(ctx, rec, string(room.EndLost), nil, true)
+			_, endErr := a.Directory.End(ctx, rec, string(room.EndLost), nil, true)
 			err = errors.Join(err, endErr)
 			continue
 		}
-		err = errors.Join(err, h.adopt(ctx, rec, true))
-		if !pause(ctx, time.Second/time.Duration(h.cfg.AdoptRate)) {
+		err = errors.Join(err, a.adopt(ctx, rec, true))
+		if !pause(ctx, time.Second/time.Duration(a.cfg.AdoptRate)) {
 			return ctx.Err()
 		}
 	}
@@ -125,31 +115,31 @@ const strangeFor = time.Minute
 
 // adopt goes on with a room from its last checkpoint, or ends it. dead says that its
 // owner is; else that is this process, which does not run it.
-func (h *Host) adopt(ctx context.Context, rec *directory.Record, dead bool) error {
-	class := h.classes[rec.Class]
-	if class == nil && !h.strangers.known(rec.Room, strangeFor) {
+func (a *adopter) adopt(ctx context.Context, rec *directory.Record, dead bool) error {
+	class := a.starter.classes[rec.Class]
+	if class == nil && !a.strangers.known(rec.Room, strangeFor) {
 		return nil
 	}
 	if class != nil && class.Checkpoint > 0 {
-		err := h.goOn(ctx, rec, class, !dead)
+		err := a.goOn(ctx, rec, class, !dead)
 		switch {
 		case err == nil || errors.Is(err, directory.ErrFenced):
 			return nil
 		case errors.Is(err, hub.ErrUnavailable):
 			return err
 		}
-		h.met.adopted.WithLabelValues("failed").Inc()
-		h.deps.Log.Warn("room: not restored", "room", rec.Room, "err", err)
+		a.met.adopted.WithLabelValues("failed").Inc()
+		a.Log.Warn("room: not restored", "room", rec.Room, "err", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
-	ended, err := h.deps.Directory.End(ctx, rec, string(room.EndLost), nil, dead)
+	ended, err := a.Directory.End(ctx, rec, string(room.EndLost), nil, dead)
 	if err != nil || !ended {
 		return err
 	}
-	h.met.adopted.WithLabelValues("lost").Inc()
-	h.dropCheckpoint(ctx, class, rec.Room)
-	h.event("room.ended", rec.Room, Ended{
+	a.met.adopted.WithLabelValues("lost").Inc()
+	a.saver.drop(ctx, class, rec.Room, rec.Made, rec.Epoch)
+	a.event("room.ended", rec.Room, Ended{
 		Room: rec.Room, Class: rec.Class, Reason: string(room.EndLost), Members: []hub.UserID{}, Seconds: time.Since(rec.Made).Seconds(),
 	})
 	return nil
@@ -184,97 +174,21 @@ func (s *strangers) known(id string, long time.Duration) bool {
 // errNoCheckpoint says that a room of the dead cannot go on.
 var errNoCheckpoint = errors.New("there is no checkpoint of the room")
 
-func (h *Host) goOn(ctx context.Context, rec *directory.Record, class *room.Class, planned bool) error {
+func (a *adopter) goOn(ctx context.Context, rec *directory.Record, class *room.Class, planned bool) error {
 	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
 	defer cancel()
-	b, err := h.deps.Store.Load(ctx, rec.Room)
+	c, err := a.Store.Load(ctx, rec.Room)
 	if err != nil {
 		return err
 	}
-	snapshot := unseal(rec, b)
-	if snapshot == nil {
+	if c == nil || c.Made.UnixMilli() != rec.Made.UnixMilli() { // none, or of another room that has had the id
 		return errNoCheckpoint
 	}
-	r := h.prepare(rec.Room, class, rec.Made)
-	open := func() (*room.Room, error) { return room.Recover(snapshot, class, outlet{r}, h.now(), rec.Epoch+1) }
-	if err := h.resume(ctx, r, open, rec, planned); err != nil {
+	r := a.starter.prepare(rec.Room, class, rec.Made)
+	if err := a.starter.resume(ctx, r, c.Snapshot, rec, planned, rec.Epoch+1); err != nil {
 		return err
 	}
-	h.met.adopted.WithLabelValues("restored").Inc()
-	h.event("room.moved", r.id, Moved{Room: r.id, From: rec.Owner, To: h.deps.Process, Epoch: r.epoch.Load()})
+	a.met.adopted.WithLabelValues("restored").Inc()
+	a.event("room.moved", r.id, Moved{Room: r.id, From: rec.Owner, To: a.Process, Epoch: r.epoch.Load()})
 	return nil
-}
-
-// drain hands the rooms over to other processes, and ends those that do not go. Rooms
-// that begin meanwhile are no exception.
-func (h *Host) drain(ctx context.Context) {
-	h.mu.Lock()
-	h.draining = true
-	h.mu.Unlock()
-	moving, cancel := context.WithTimeout(ctx, h.cfg.DrainTimeout)
-	defer cancel()
-	if err := h.offer(moving); err != nil {
-		h.deps.Log.Warn("room: the process still stands among those that take rooms", "err", err)
-	}
-	for all := h.all(); len(all) > 0; all = h.all() {
-		h.sendAllAway(moving, all)
-		if !pause(moving, drainPause) { // some take longer to end, and rooms may have begun
-			break
-		}
-	}
-	h.mu.Lock()
-	h.over = true
-	h.mu.Unlock()
-	h.endAll()
-}
-
-func (h *Host) sendAllAway(ctx context.Context, all []*running) {
-	rooms := make(chan *running)
-	var wg sync.WaitGroup
-	for range drainers {
-		wg.Go(func() {
-			for r := range rooms {
-				h.sendAway(ctx, r)
-			}
-		})
-	}
-	for _, r := range all {
-		rooms <- r
-	}
-	close(rooms)
-	wg.Wait()
-}
-
-// endAll ends the rooms that are left, and waits for a moment.
-func (h *Host) endAll() {
-	left := h.all()
-	for _, r := range left {
-		h.deps.Log.Warn("room: ends with its process", "room", r.id)
-		r.control(input{kind: inputCommand, do: func() { r.room.Lose() }})
-	}
-	end := time.After(endAllTimeout)
-	for _, r := range left {
-		select {
-		case <-r.gone:
-		case <-end:
-			return
-		}
-	}
-}
-
-// sendAway moves a room, unless ctx ends before that works.
-func (h *Host) sendAway(ctx context.Context, r *running) {
-	for h.deps.Standing() != hub.StandingLost {
-		_, err := h.moveAway(ctx, "", &asks.Move{Room: r.id})
-		var refused *call.RefusalError
-		if err == nil || errors.As(err, &refused) && refused.Code == asks.CodeNotHere {
-			return
-		}
-		if errors.Is(err, directory.ErrNoProcess) { // one may have been born just now
-			_ = h.deps.Census.Refresh(ctx) // it is tried again
-		}
-		if !pause(ctx, drainPause) {
-			return
-		}
-	}
 }

@@ -2,13 +2,10 @@ package host
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"time"
 
-	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/room"
-	"github.com/homing/homing/hub/room/directory"
 )
 
 const (
@@ -20,83 +17,81 @@ const (
 	saveTimeout = 3 * time.Second
 )
 
-// checkpoint has the room be saved when that is due. Where too many wait it is asked
-// for again at the next tick.
-func (r *running) checkpoint(now time.Duration) {
+// saver writes checkpoints of rooms, no faster than it may.
+type saver struct {
+	*env
+	table   *table
+	waiting chan *running
+}
+
+// ask has r be saved when that is due. Where too many wait it is asked for again at
+// the next tick.
+func (s *saver) ask(r *running, now time.Duration) {
 	if r.class.Checkpoint == 0 || now < r.saveAt || r.end.why != "" {
 		return
 	}
 	select {
-	case r.h.saves <- r:
+	case s.waiting <- r:
 		r.saveAt = now + r.class.Checkpoint
 	default:
-		r.h.met.checkpoints.WithLabelValues("delayed").Inc()
+		s.met.checkpoints.WithLabelValues("delayed").Inc()
 	}
 }
 
-// writeCheckpoints writes what waits, no faster than it may, until ctx ends.
-func (h *Host) writeCheckpoints(ctx context.Context) {
+// run writes what waits, until ctx ends.
+func (s *saver) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case r := <-h.saves:
-			size := h.save(ctx, r)
-			pause(ctx, time.Duration(size)*time.Second/time.Duration(h.cfg.CheckpointRate))
+		case r := <-s.waiting:
+			size := s.save(ctx, r)
+			pause(ctx, time.Duration(size)*time.Second/time.Duration(s.cfg.CheckpointRate))
 		}
 	}
 }
 
 // save writes a checkpoint, and returns its bytes.
-func (h *Host) save(ctx context.Context, r *running) int {
+func (s *saver) save(ctx context.Context, r *running) int {
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
-	b, err := get(ctx, r, func() ([]byte, error) {
-		snapshot, err := r.room.Snapshot(h.now())
-		return seal(r.rec(), snapshot), err
+	c, err := get(ctx, r, func() (*Checkpoint, error) {
+		snapshot, err := r.room.Snapshot(s.now())
+		return &Checkpoint{Made: r.made, Epoch: r.epoch.Load(), Tick: r.room.TickNumber(), Snapshot: snapshot}, err
 	})
-	if err == nil && h.deps.Standing() != hub.StandingGood {
+	if err == nil && !s.good() {
 		err = errDoubt
 	}
+	saved := false
 	if err == nil {
-		err = h.deps.Store.Save(ctx, r.id, b)
+		saved, err = s.Store.Save(ctx, r.id, c)
 	}
 	switch {
-	case h.find(r.id) == nil: // it has ended or moved meanwhile
-		h.dropCheckpoint(ctx, r.class, r.id)
+	case s.table.find(r.id) == nil: // it has ended or moved meanwhile
+		s.drop(ctx, r.class, r.id, r.made, r.epoch.Load())
 	case err != nil:
-		h.met.checkpoints.WithLabelValues("failed").Inc()
-		h.deps.Log.Warn("room: no checkpoint", "room", r.id, "err", err)
+		s.met.checkpoints.WithLabelValues("failed").Inc()
+		s.Log.Warn("room: no checkpoint", "room", r.id, "err", err)
+	case !saved:
+		s.met.checkpoints.WithLabelValues("late").Inc()
 	default:
-		h.met.checkpoints.WithLabelValues("written").Inc()
+		s.met.checkpoints.WithLabelValues("written").Inc()
 	}
-	return len(b)
+	if c == nil {
+		return 0
+	}
+	return len(c.Snapshot)
 }
 
 // errDoubt is why a process writes no checkpoint that may have been taken for dead.
 var errDoubt = errors.New("another process may run the room")
 
-// seal is a snapshot with when its room was made, which tells it from another room
-// that has had the id.
-func seal(rec *directory.Record, snapshot []byte) []byte {
-	b := make([]byte, 0, len(snapshot)+binary.MaxVarintLen64)
-	return append(binary.AppendVarint(b, rec.Made.UnixMilli()), snapshot...)
-}
-
-// unseal returns the snapshot that b seals; nil: it is of another room.
-func unseal(rec *directory.Record, b []byte) (snapshot []byte) {
-	made, n := binary.Varint(b)
-	if n <= 0 || made != rec.Made.UnixMilli() {
-		return nil
-	}
-	return b[n:]
-}
-
-func (h *Host) dropCheckpoint(ctx context.Context, class *room.Class, id string) {
+// drop drops the checkpoint of a room that has ended, or that has not gone on from it.
+func (s *saver) drop(ctx context.Context, class *room.Class, id string, made time.Time, epoch uint64) {
 	if class == nil || class.Checkpoint == 0 {
 		return
 	}
-	if err := h.deps.Store.Drop(ctx, id); err != nil {
-		h.deps.Log.Warn("room: a checkpoint was left behind; it lapses", "room", id, "err", err)
+	if err := s.Store.Drop(ctx, id, made, epoch); err != nil {
+		s.Log.Warn("room: a checkpoint was left behind; it lapses", "room", id, "err", err)
 	}
 }

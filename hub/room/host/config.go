@@ -22,6 +22,7 @@ type Config struct {
 	TicketTTL time.Duration `help:"How long a seat ticket is good; players who join get a fresh one." default:"6h"`
 
 	CheckpointRate int           `help:"Bytes of checkpoints that one worker writes per second; rooms wait for their turn." default:"8388608"`
+	MoveRate       int           `help:"Seats of the rooms that one worker hands over per second, so that their players find the other worker's door open (--front-admit-rate); rooms wait for their turn while they are played in. A worker that stops does not take longer than half of its time." default:"400"`
 	AdoptRate      int           `help:"Rooms of dead workers that one worker takes over per second." default:"200"`
 	Stuck          time.Duration `help:"A room whose logic has not returned for this long is ended." default:"5s"`
 	DrainTimeout   time.Duration `help:"How long a worker that stops may take to hand its rooms over; those that are left end." default:"8s"`
@@ -50,8 +51,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("room.max-rooms, room.max-seats: %d, %d: want 1 or more", c.MaxRooms, c.MaxSeats)
 	case c.TicketTTL < time.Minute:
 		return fmt.Errorf("room.ticket-ttl: %v: want 1m or more", c.TicketTTL)
-	case c.CheckpointRate < 1 || c.AdoptRate < 1:
-		return fmt.Errorf("room.checkpoint-rate, room.adopt-rate: %d, %d: want 1 or more", c.CheckpointRate, c.AdoptRate)
+	case c.CheckpointRate < 1 || c.AdoptRate < 1 || c.MoveRate < 1:
+		return fmt.Errorf("room.checkpoint-rate, room.adopt-rate, room.move-rate: %d, %d, %d: want 1 or more", c.CheckpointRate, c.AdoptRate, c.MoveRate)
 	case c.Stuck < time.Second || c.DrainTimeout <= 0:
 		return fmt.Errorf("room.stuck, room.drain-timeout: %v, %v: want 1s or more, and more than 0", c.Stuck, c.DrainTimeout)
 	}

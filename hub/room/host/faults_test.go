@@ -3,11 +3,15 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/room"
@@ -23,14 +27,14 @@ func TestTakeOverUnheard(t *testing.T) {
 	p, q := w.process(c), w.process(c)
 	o := w.open(p, "relay", "ann")
 	ann := w.join(p, o, 0, 0)
-	_, _ = p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: q.id}) // what comes of it is seen
+	_, _ = p.mover.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: q.id}) // what comes of it is seen
 	w.eventually("the room is at one of the two", func() bool {
-		rec, err := p.deps.Directory.Find(t.Context(), o.Room)
-		at := map[hub.ProcessID]bool{p.id: p.find(o.Room) != nil, q.id: q.find(o.Room) != nil}
+		rec, err := p.env.Directory.Find(t.Context(), o.Room)
+		at := map[hub.ProcessID]bool{p.id: p.table.find(o.Room) != nil, q.id: q.table.find(o.Room) != nil}
 		return err == nil && rec.Ended == "" && at[rec.Owner] && at[p.id] != at[q.id]
 	})
-	if q.find(o.Room) != nil {
-		if note := w.told(p, ann, KindMoved); note.URL != q.cfg.URL {
+	if q.table.find(o.Room) != nil {
+		if note := w.told(p, ann, KindMoved); note.URL != q.env.cfg.URL {
 			t.Errorf("told %+v", note)
 		}
 	}
@@ -65,14 +69,36 @@ func TestMoveUnsettled(t *testing.T) {
 			o := w.open(p, "relay", "ann")
 			w.join(p, o, 0, 0)
 			time.AfterFunc(restoreTimeout-200*time.Millisecond, func() { lose(o.Room) })
-			if m, err := p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: hub.NewProcessID()}); err == nil {
+			if m, err := p.mover.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: hub.NewProcessID()}); err == nil {
 				t.Errorf("moved to %+v", m)
 			}
-			rec, err := p.deps.Directory.Find(t.Context(), o.Room)
-			if err != nil || rec.Owner != p.id || p.find(o.Room) == nil {
+			rec, err := p.env.Directory.Find(t.Context(), o.Room)
+			if err != nil || rec.Owner != p.id || p.table.find(o.Room) == nil {
 				t.Errorf("%+v, %v", rec, err)
 			}
 		})
+	}
+}
+
+// TestMovesTakeTurns has more rooms move than players may follow at once: those that wait
+// go on meanwhile.
+func TestMovesTakeTurns(t *testing.T) {
+	w := newWorld(t)
+	p, q := w.process(class("relay", nil)), w.process(class("relay", nil))
+	p.mover.pace = rate.NewLimiter(rate.Every(time.Hour), 1)
+	first, second := w.open(p, "relay", "ann"), w.open(p, "relay", "bob")
+	if _, err := p.mover.moveAway(t.Context(), "", &asks.Move{Room: first.Room, To: q.id}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := p.mover.moveAway(ctx, "", &asks.Move{Room: second.Room, To: q.id}); !errors.Is(err, hub.ErrUnavailable) {
+		t.Errorf("%v, want that others move first", err)
+	}
+	w.join(p, second, 0, 0)
+	p.mover.hurry(10 * time.Millisecond)
+	if _, err := p.mover.moveAway(t.Context(), "", &asks.Move{Room: second.Room, To: q.id}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -111,10 +137,10 @@ func TestEndUnheard(t *testing.T) {
 	o := w.open(p, "relay", "ann")
 	<-p.events
 	result := []byte(`{"won":1}`)
-	if _, err := p.deps.Directory.End(t.Context(), p.find(o.Room).rec(), "finished", result, false); err != nil {
+	if _, err := p.env.Directory.End(t.Context(), p.table.find(o.Room).rec(), "finished", result, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Host.finish(t.Context(), "", &asks.Finish{Room: o.Room, Why: "finished", Result: result}); err != nil {
+	if _, err := p.server.finish(t.Context(), "", &asks.Finish{Room: o.Room, Why: "finished", Result: result}); err != nil {
 		t.Fatal(err)
 	}
 	if e := <-p.events; e.kind != "room.ended" || string(e.data.(Ended).Result) != string(result) {
@@ -135,12 +161,12 @@ func TestRestoreThatHangs(t *testing.T) {
 	p, q := w.process(c), w.process(c)
 	o := w.open(p, "hangs", "ann")
 	w.eventually("it is saved", func() bool {
-		b, err := p.deps.Store.Load(t.Context(), o.Room)
+		b, err := p.env.Store.Load(t.Context(), o.Room)
 		return err == nil && b != nil
 	})
 	w.dies(p)
 	w.eventually("it is lost", func() bool {
-		rec, err := q.deps.Directory.Find(t.Context(), o.Room)
+		rec, err := q.env.Directory.Find(t.Context(), o.Room)
 		return err == nil && rec.Ended == "lost"
 	})
 	if n := tries.Load(); n != 1 {
@@ -161,6 +187,59 @@ func (x hangs) Restore(*room.Table, []byte) error {
 	return errors.New("no")
 }
 
+// TestLateCheckpoint has an owner that was held up come after the next one: what the
+// next one has saved stands.
+func TestLateCheckpoint(t *testing.T) {
+	w := newWorld(t)
+	store := NewStore(w.r, w.keys)
+	made := time.UnixMilli(time.Now().UnixMilli())
+	at := func(later time.Duration, epoch uint64, tick int64) *Checkpoint {
+		return &Checkpoint{made.Add(later), epoch, tick, fmt.Appendf(nil, "%v\n%d\n%d", later, epoch, tick)}
+	}
+	stands := func(want *Checkpoint) {
+		t.Helper()
+		if c, err := store.Load(t.Context(), "r"); err != nil || !reflect.DeepEqual(c, want) {
+			t.Fatalf("%+v stands, want %+v: %v", c, want, err)
+		}
+	}
+	stands(nil)
+	var last *Checkpoint
+	for _, tc := range []struct {
+		*Checkpoint
+		saved bool
+	}{
+		{at(0, 9, 7), true},
+		{at(0, 9, 7), true},
+		{at(0, 9, 100), true},
+		{at(0, 9, 99), false},   // the same owner, before
+		{at(0, 8, 2000), false}, // the owner before
+		{at(0, 10, 50), true},   // the next one, which went on from a checkpoint
+		{at(0, 9, 101), false},
+		{at(time.Hour, 1, 1), true}, // another room that has the id now
+		{at(0, 11, 5000), false},
+	} {
+		saved, err := store.Save(t.Context(), "r", tc.Checkpoint)
+		if err != nil || saved != tc.saved {
+			t.Errorf("%s: saved %v, want %v: %v", tc.Snapshot, saved, tc.saved, err)
+		}
+		if tc.saved {
+			last = tc.Checkpoint
+		}
+		stands(last)
+	}
+	drop := func(made time.Time, epoch uint64) {
+		if err := store.Drop(t.Context(), "r", made, epoch); err != nil {
+			t.Error(err)
+		}
+	}
+	drop(made, 11)
+	stands(last)
+	drop(last.Made, 0)
+	stands(last)
+	drop(last.Made, 1)
+	stands(nil)
+}
+
 // TestLeaveWhileMoving frees the seat where the room has gone.
 func TestLeaveWhileMoving(t *testing.T) {
 	w := newWorld(t)
@@ -168,8 +247,8 @@ func TestLeaveWhileMoving(t *testing.T) {
 	p, q := w.process(c), w.process(c)
 	o := w.open(p, "relay", "ann", "bob")
 	ann := w.join(p, o, 0, 0)
-	m, err := get(t.Context(), p.find(o.Room), func() (*move, error) {
-		m, err := p.find(o.Room).beginMove(q.id)
+	m, err := get(t.Context(), p.table.find(o.Room), func() (*move, error) {
+		m, err := p.mover.begin(p.table.find(o.Room), q.id)
 		ann.Leave()
 		return m, err
 	})
@@ -177,7 +256,7 @@ func TestLeaveWhileMoving(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("ann has left", func() bool {
-		i, err := q.info(t.Context(), "", &asks.Room{Room: o.Room})
+		i, err := q.server.info(t.Context(), "", &asks.Room{Room: o.Room})
 		return err == nil && len(i.Seats) == 1 && i.Seats[0].User == "bob"
 	})
 }
@@ -193,7 +272,7 @@ func TestLateFlood(t *testing.T) {
 	p, q := w.process(c), w.process(c)
 	o := w.open(p, "few", "ann")
 	ann := w.join(p, o, 0, 0)
-	if _, err := p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: q.id}); err != nil {
+	if _, err := p.mover.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: q.id}); err != nil {
 		t.Fatal(err)
 	}
 	for range 500 {
@@ -212,7 +291,7 @@ func TestSayWhileItEnds(t *testing.T) {
 	p := w.process(class("relay", func(c *room.Class) { c.Reserve = time.Hour }))
 	for range 5 {
 		o := w.open(p, "relay", "ann")
-		r := p.find(o.Room)
+		r := p.table.find(o.Room)
 		var s *Seat
 		_ = r.do(t.Context(), func() error { // it ends before it answers
 			r.room.Close()
@@ -251,8 +330,8 @@ func TestSayWhileItMoves(t *testing.T) {
 				}
 			})
 		}
-		_, err := p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: q.id})
-		for deadline := time.Now().Add(10 * time.Second); err == nil && p.find(o.Room) != nil; time.Sleep(time.Millisecond) {
+		_, err := p.mover.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: q.id})
+		for deadline := time.Now().Add(10 * time.Second); err == nil && p.table.find(o.Room) != nil; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				err = errors.New("the room that has moved is here still")
 			}

@@ -9,7 +9,6 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/room"
 	"github.com/homing/homing/hub/room/asks"
-	"github.com/homing/homing/hub/room/directory"
 )
 
 const (
@@ -33,9 +32,9 @@ type Ended struct {
 
 // finish takes leave of the room: its members, its record, its backend.
 func (r *running) finish() {
-	left := r.close()
-	if r.isAbandoned() {
-		r.h.met.stuck.Dec()
+	left := r.inputs.close(r.following())
+	if r.inputs.isAbandoned() {
+		r.met.stuck.Dec()
 		return
 	}
 	r.answerLast(left)
@@ -43,18 +42,12 @@ func (r *running) finish() {
 	r.depart(&r.end)
 }
 
-// close has the room take nothing more, and returns what has waited. Of a room that
-// has moved, messages and leaves go after it, from the same moment on: else somebody
-// would be told in between that it has ended.
-func (r *running) close() (left []input) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.closed = true
-	left, r.inputs = r.inputs, nil
-	if !r.abandoned && r.move != nil && r.move.moved != nil {
-		r.follower.Store(r.h.follow(r.id, r.move.moved, lateOf(left)))
+// following has what comes too late follow the room; nil: it has not moved.
+func (r *running) following() func(left []input) *follower {
+	if r.move == nil || r.move.moved == nil {
+		return nil
 	}
-	return left
+	return func(left []input) *follower { return r.mover.follow(r.id, r.move.moved, lateOf(left)) }
 }
 
 // lateOf is what is to follow a room of what it has not read.
@@ -76,7 +69,7 @@ func lateOf(left []input) (said []asks.Said) {
 func (r *running) answerLast(left []input) {
 	for _, in := range left {
 		if in.kind == inputJoin {
-			r.h.redirect(in.seat, r.id)
+			r.guide.redirect(in.seat, r.id)
 		}
 	}
 }
@@ -86,37 +79,23 @@ func (r *running) sendLast() {
 	if r.end.silent {
 		return
 	}
-	for r.h.deps.Standing() == hub.StandingDoubt {
+	for r.Standing() == hub.StandingDoubt {
 		time.Sleep(doubtPause)
 	}
-	if len(r.batch) > 0 {
+	if len(r.telling.batch) > 0 {
 		r.hand()
 	}
 }
 
 // depart takes the room out of the host and the directory, and tells the backend.
 func (r *running) depart(end *ending) {
-	h := r.h
-	h.met.ended.WithLabelValues(string(end.why)).Inc()
+	r.met.ended.WithLabelValues(string(end.why)).Inc()
 	if end.why != room.EndMoved && !end.silent {
 		r.conclude(end)
 	}
-	h.remove(r)
-	if r.record != nil {
-		r.record.close()
-	}
+	r.table.remove(r)
+	r.record.close()
 	close(r.gone)
-}
-
-// remove takes r out of the host, unless another room of that id is there.
-func (h *Host) remove(r *running) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.rooms[r.id] == r {
-		delete(h.rooms, r.id)
-	}
-	h.taken.Add(-int64(r.shown.Load().taken)) // it is closed: that changes no more
-	h.met.rooms.Set(float64(len(h.rooms)))
 }
 
 // conclude notes the end in the directory and, unless another process has done that
@@ -127,38 +106,18 @@ func (r *running) conclude(end *ending) {
 	rec := r.rec()
 	e := endedEvent(r, end)
 	for {
-		ended, err := r.h.deps.Directory.End(ctx, rec, string(end.why), e.Result, false)
+		ended, err := r.Directory.End(ctx, rec, string(end.why), e.Result, false)
 		switch {
 		case err == nil && ended:
-			r.h.event("room.ended", r.id, e)
-			r.h.dropCheckpoint(ctx, r.class, r.id)
+			r.event("room.ended", r.id, e)
+			r.saver.drop(ctx, r.class, r.id, r.made, rec.Epoch)
 			return
 		case err == nil:
 			return
-		case !r.h.pause(ctx, endPause) || r.h.deps.Standing() == hub.StandingLost:
-			r.h.deps.Log.Warn("room: its end was not noted", "room", r.id, "err", err)
+		case !r.pause(ctx, endPause) || r.Standing() == hub.StandingLost:
+			r.Log.Warn("room: its end was not noted", "room", r.id, "err", err)
 			return
 		}
-	}
-}
-
-// pause is the function pause, and ends when the host does.
-func (h *Host) pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-h.drained:
-		return false
-	default:
-		return pause(ctx, d)
-	}
-}
-
-// pause waits, and reports false when ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 
@@ -168,7 +127,7 @@ func endedEvent(r *running, end *ending) Ended {
 		Seconds: time.Since(r.made).Seconds(),
 	}
 	if end.why == room.EndFailed || end.why == room.EndStuck { // what it panicked with is for the log
-		r.h.deps.Log.Error("room: its logic has failed", "room", r.id, "class", r.class.Name, "reason", end.why, "failure", string(end.result))
+		r.Log.Error("room: its logic has failed", "room", r.id, "class", r.class.Name, "reason", end.why, "failure", string(end.result))
 		return e
 	}
 	switch {
@@ -183,17 +142,38 @@ func endedEvent(r *running, end *ending) Ended {
 	return e
 }
 
-func (h *Host) event(kind, id string, data any) {
-	if h.deps.Event != nil {
-		h.deps.Event(kind, id, data)
+// abandon ends a room whose logic has not returned. Its goroutine ends when that
+// does.
+func (r *running) abandon() {
+	if !r.inputs.abandon() {
+		return
 	}
+	b := &Batch{}
+	end := &ending{why: room.EndStuck}
+	for _, s := range r.seats.connected() {
+		b.Told = append(b.Told, Told{Seat: s, Kind: KindLeft, Note: &Note{
+			Room: r.id, Why: string(room.LeftClosed), Reason: string(room.EndStuck),
+		}})
+		end.members = append(end.members, s.user)
+	}
+	r.met.stuck.Inc()
+	r.outbox.Tell(b)
+	r.routines.Go(func() { r.depart(end) })
 }
 
-// rec is the record of the room as its owner knows it.
-func (r *running) rec() *directory.Record {
-	s := r.shown.Load()
-	return &directory.Record{
-		Room: r.id, Class: r.class.Name, Owner: r.h.deps.Process, Epoch: r.epoch.Load(), URL: r.h.cfg.URL, Made: r.made,
-		Seats: r.class.Seats, Taken: s.taken, Metadata: s.metadata,
-	}
+// fence ends a room here that is another process's, without a word in its name,
+// unless it has a newer epoch. Its members are told where it is.
+func (r *running) fence(epoch uint64) {
+	r.inputs.control(input{kind: inputCommand, do: func() {
+		if r.move != nil || r.end.why != "" || r.epoch.Load() != epoch {
+			return
+		}
+		for number, s := range r.seats.all {
+			if s != nil {
+				r.seats.put(number, nil)
+				r.guide.redirect(s, r.id)
+			}
+		}
+		r.end = ending{why: room.EndMoved, silent: true}
+	}})
 }

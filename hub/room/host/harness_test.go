@@ -119,7 +119,7 @@ func (w *world) process(classes ...*room.Class) *process {
 	census := lease.NewCensus(w.r, w.keys, p.relay.Witness(), lease.DefaultTiming(), log, reg)
 	h, err := New(Config{
 		Secrets: [][]byte{secret}, URL: "ws://" + string(p.id) + "/ws", MaxRooms: 10, MaxSeats: 100, TicketTTL: time.Hour,
-		CheckpointRate: 1 << 20, AdoptRate: 100, Stuck: time.Second, DrainTimeout: 2 * time.Second, RecordDir: w.t.TempDir(),
+		CheckpointRate: 1 << 20, AdoptRate: 100, MoveRate: 10_000, Stuck: time.Second, DrainTimeout: 2 * time.Second, RecordDir: w.t.TempDir(),
 	}, Deps{
 		Process: p.id, Classes: classes, Directory: directory.New(w.r, w.keys), Store: NewStore(w.r, w.keys), Census: census,
 		Standing: func() hub.Standing { return hub.Standing(p.standing.Load()) },
@@ -177,7 +177,7 @@ func (w *world) process(classes ...*room.Class) *process {
 	})
 	w.all = append(w.all, p)
 	for _, q := range w.all {
-		w.eventually("all know of it", func() bool { return q.lives(p.id) })
+		w.eventually("all know of it", func() bool { return q.env.lives(p.id) })
 	}
 	return p
 }
@@ -211,12 +211,19 @@ func (w *world) dies(p *process) {
 
 // rooms are those of all processes as p, which lives, reaches them.
 func (w *world) rooms(p *process) *remote.Rooms {
-	return remote.New(directory.New(w.r, w.keys), p.peer, p.lives)
+	return remote.New(directory.New(w.r, w.keys), p.peer, p.env.lives)
 }
 
 func (w *world) open(p *process, class string, users ...hub.UserID) *asks.Opened {
 	w.t.Helper()
-	o, err := p.open(w.t.Context(), "", &asks.Open{Room: "room-" + string(hub.NewProcessID()), Class: class, Users: users})
+	return w.openWith(p, &asks.Open{Class: class, Users: users})
+}
+
+// openWith opens a room of a name of its own.
+func (w *world) openWith(p *process, ask *asks.Open) *asks.Opened {
+	w.t.Helper()
+	ask.Room = "room-" + string(hub.NewProcessID())
+	o, err := p.server.open(w.t.Context(), "", ask)
 	if err != nil {
 		w.t.Fatal(err)
 	}

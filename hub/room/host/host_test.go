@@ -54,8 +54,8 @@ func TestPlay(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 	// Nothing of the room is left but the word of its end.
-	w.eventually("the room is gone", func() bool { return p.find(o.Room) == nil })
-	if n := p.reserved(); n != 0 {
+	w.eventually("the room is gone", func() bool { return p.table.find(o.Room) == nil })
+	if n := p.table.reserved(); n != 0 {
 		t.Errorf("%d seats are counted of no room", n)
 	}
 	if n := w.master().ZCard(t.Context(), w.keys.Rooms()).Val() + w.master().Exists(t.Context(), w.keys.RoomsOf(p.id)).Val(); n != 0 {
@@ -70,7 +70,7 @@ func TestTicketsThatDoNotAdmit(t *testing.T) {
 	w := newWorld(t)
 	p := w.process(class("relay", nil))
 	o := w.open(p, "relay", "ann", "bob")
-	w.eventually("nothing may be lost", p.deps.Census.Steady)
+	w.eventually("nothing may be lost", p.env.Census.Steady)
 	sign := func(x room.Ticket, key []byte) string { return x.Sign(key) }
 	hour := time.Now().Add(time.Hour).Unix()
 	for name, tc := range map[string]struct {
@@ -116,9 +116,22 @@ func TestJoinTwice(t *testing.T) {
 	if all, _ := heard(p, bob); !slices.Equal(all, []string{"2"}) {
 		t.Errorf("bob heard %v", all)
 	}
-	info, err := p.info(t.Context(), "", &asks.Room{Room: o.Room})
+	info, err := p.server.info(t.Context(), "", &asks.Room{Room: o.Room})
 	if err != nil || len(info.Seats) != 2 || info.Seats[0].State != "seated" {
 		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// TestListedAtOnce has a room be listed with its seats as soon as it is open.
+func TestListedAtOnce(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", func(c *room.Class) { c.Reserve = time.Hour }))
+	for range 9 { // notes are written each second
+		o := w.openWith(p, &asks.Open{Class: "relay", Users: []hub.UserID{"ann", "bob", "ann"}, Metadata: []byte("7")})
+		rec, err := directory.New(w.r, w.keys).Find(t.Context(), o.Room)
+		if err != nil || rec.Taken != 2 || string(rec.Metadata) != "7" {
+			t.Fatalf("%+v, %v", rec, err)
+		}
 	}
 }
 
@@ -126,13 +139,13 @@ func TestFullRoom(t *testing.T) {
 	w := newWorld(t)
 	p := w.process(class("small", func(c *room.Class) { c.Seats = 2; c.Reserve = time.Hour }))
 	o := w.open(p, "small", "ann")
-	_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{"bob", "cem"}})
+	_, err := p.server.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{"bob", "cem"}})
 	var refused *call.RefusalError
 	if !errors.As(err, &refused) || refused.Code != asks.CodeFull {
 		t.Fatalf("%v", err)
 	}
 	// Nobody has got a seat, so one is free still.
-	if _, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{"cem"}}); err != nil {
+	if _, err := p.server.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{"cem"}}); err != nil {
 		t.Error(err)
 	}
 	// The last seat is one player's, however many ask for it at once.
@@ -140,7 +153,7 @@ func TestFullRoom(t *testing.T) {
 	results := make(chan error, 20)
 	for i := range 20 {
 		go func() {
-			_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{hub.UserID(rune('a' + i))}})
+			_, err := p.server.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Users: []hub.UserID{hub.UserID(rune('a' + i))}})
 			results <- err
 		}()
 	}
@@ -182,6 +195,31 @@ func TestOpenIsBounded(t *testing.T) {
 	var refused *call.RefusalError
 	if !errors.As(err, &refused) || refused.Code != asks.CodeTooMany {
 		t.Errorf("the seat above the limit: %v", err)
+	}
+}
+
+// TestFirstOffer has a process that has just started wait until it knows one that
+// takes rooms, within its caller's time.
+func TestFirstOffer(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", nil))
+	var asked atomic.Int32
+	fresh := remote.New(directory.New(w.r, w.keys), p.peer, func(hub.ProcessID) bool { return asked.Add(1) == 3 })
+	if _, err := fresh.Open(t.Context(), asks.Open{Class: "relay"}); err != nil {
+		t.Fatal(err)
+	}
+	// Later, none is none.
+	if _, err := fresh.Open(t.Context(), asks.Open{Class: "relay"}); !errors.Is(err, directory.ErrNoProcess) {
+		t.Error(err)
+	}
+	if n := asked.Load(); n != 4 {
+		t.Errorf("asked %d times", n)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	never := remote.New(directory.New(w.r, w.keys), p.peer, func(hub.ProcessID) bool { return false })
+	if _, err := never.Open(ctx, asks.Open{Class: "relay"}); !errors.Is(err, directory.ErrNoProcess) || ctx.Err() != nil {
+		t.Errorf("%v, %v", err, ctx.Err())
 	}
 }
 
@@ -234,7 +272,7 @@ func TestMove(t *testing.T) {
 		t.Fatalf("%+v, %v", moved, err)
 	}
 	note := w.told(p, bob, KindMoved)
-	if note.URL != q.cfg.URL {
+	if note.URL != q.env.cfg.URL {
 		t.Errorf("told %+v", note)
 	}
 	ann.Say([]byte("2")) // ann has not read yet that the room has moved
@@ -245,12 +283,39 @@ func TestMove(t *testing.T) {
 	w.told(q, ann2, KindJoined)
 	ann2.Say([]byte("3"))
 	w.eventually("bob hears the rest", func() bool { all, _ := heard(q, bob2); return slices.Equal(all, []string{"2", "3"}) })
-	if p.find(o.Room) != nil || q.find(o.Room) == nil {
+	if p.table.find(o.Room) != nil || q.table.find(o.Room) == nil {
 		t.Error("the room is not where it should be")
 	}
 	// Whoever comes to the process before is told the way.
-	if note := w.told(p, p.Join(nil, "bob", o.Seats[1].Ticket, 0), KindMoved); note.URL != q.cfg.URL || note.Epoch != 2 {
+	if note := w.told(p, p.Join(nil, "bob", o.Seats[1].Ticket, 0), KindMoved); note.URL != q.env.cfg.URL || note.Epoch != 2 {
 		t.Errorf("told %+v", note)
+	}
+}
+
+// TestMoveEarly asks for a move before there is anybody to move to: a process that has
+// just started waits for the other, within the asker's time.
+func TestMoveEarly(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", nil))
+	o := w.open(p, "relay", "ann")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var refused *call.RefusalError
+	if _, err := p.mover.serveMove(ctx, "", &asks.Move{Room: o.Room}); !errors.As(err, &refused) || refused.Code != asks.CodeNobody || ctx.Err() != nil {
+		t.Fatalf("%v, %v", err, ctx.Err())
+	}
+	type answer struct {
+		moved *asks.Moved
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		moved, err := p.mover.serveMove(t.Context(), "", &asks.Move{Room: o.Room})
+		answers <- answer{moved, err}
+	}()
+	q := w.process(class("relay", nil))
+	if a := <-answers; a.err != nil || a.moved.Process != q.id {
+		t.Errorf("%+v, %v", a.moved, a.err)
 	}
 }
 
@@ -273,7 +338,7 @@ func TestMoveThatFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := w.open(p, tc.class, "ann", "bob")
 			ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
-			_, err := p.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: tc.to})
+			_, err := p.mover.moveAway(t.Context(), "", &asks.Move{Room: o.Room, To: tc.to})
 			var refused *call.RefusalError
 			if !errors.As(err, &refused) || refused.Code != asks.CodeMove {
 				t.Errorf("%v", err)
@@ -315,7 +380,7 @@ func TestLogicThatDoesNotReturn(t *testing.T) {
 	}
 	w.eventually("it is said to have ended", func() bool {
 		rec, err := directory.New(w.r, w.keys).Find(t.Context(), o.Room)
-		return err == nil && rec.Ended == "stuck" && p.find(o.Room) == nil
+		return err == nil && rec.Ended == "stuck" && p.table.find(o.Room) == nil
 	})
 	if len(ann.Say([]byte("2"))) == 0 {
 		t.Error("a room that has ended takes messages")
@@ -363,7 +428,7 @@ func TestLogicThatTakesThreeTicks(t *testing.T) {
 	o := w.open(p, "slow", "ann")
 	ann := w.join(p, o, 0, 0)
 	time.Sleep(time.Second)
-	info, err := p.info(t.Context(), "", &asks.Room{Room: o.Room})
+	info, err := p.server.info(t.Context(), "", &asks.Room{Room: o.Room})
 	if err != nil || info.Overruns < info.Ticks || info.Tick < 30 || info.Tick != info.Ticks+info.Overruns {
 		t.Errorf("%+v, %v", info, err)
 	}
@@ -408,7 +473,7 @@ func TestConnectionsThatAreBehind(t *testing.T) {
 		defer p.outbox.mu.Unlock()
 		return p.outbox.frames > before+3
 	})
-	info, err := p.info(t.Context(), "", &asks.Room{Room: o.Room})
+	info, err := p.server.info(t.Context(), "", &asks.Room{Room: o.Room})
 	if err != nil || info.Overruns < 10 {
 		t.Errorf("%+v, %v", info, err)
 	}
@@ -455,11 +520,11 @@ func TestOwnerDies(t *testing.T) {
 	ann.Say([]byte("1"))
 	w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return len(all) == 1 })
 	w.eventually("it is saved with that", func() bool {
-		b, err := p.deps.Store.Load(t.Context(), o.Room)
-		return err == nil && strings.Contains(string(b), `"next":2`)
+		c, err := p.env.Store.Load(t.Context(), o.Room)
+		return err == nil && c != nil && strings.Contains(string(c.Snapshot), `"next":2`)
 	})
 	w.dies(p)
-	w.eventually("it goes on elsewhere", func() bool { return q.find(o.Room) != nil })
+	w.eventually("it goes on elsewhere", func() bool { return q.table.find(o.Room) != nil })
 	w.eventually("the other room is said to be lost", func() bool {
 		s := q.Join(nil, "cem", lost.Seats[0].Ticket, 0)
 		w.eventually("told", func() bool { return len(q.outbox.of(s)) > 0 })
@@ -496,13 +561,13 @@ func TestTwoOwners(t *testing.T) {
 	o := w.open(p, "relay", "ann")
 	ann := w.join(p, o, 0, 0)
 	d := directory.New(w.r, w.keys)
-	if _, err := d.TakeOver(t.Context(), &directory.Record{Room: o.Room, Owner: p.id, Epoch: 1}, q.id, q.cfg.URL, true); err != nil {
+	if _, err := d.TakeOver(t.Context(), &directory.Record{Room: o.Room, Owner: p.id, Epoch: 1}, q.id, q.env.cfg.URL, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.rooms(p).Finish(t.Context(), o.Room, nil); err == nil {
 		t.Error("a room that nobody runs was finished")
 	}
-	if note := w.told(p, ann, KindMoved); note.URL != q.cfg.URL {
+	if note := w.told(p, ann, KindMoved); note.URL != q.env.cfg.URL {
 		t.Errorf("told %+v", note)
 	}
 	<-p.events
@@ -541,7 +606,7 @@ func TestDrain(t *testing.T) {
 	ann, bob := w.join(p, o, 0, 0), w.join(p, here, 0, 0)
 	p.stop()
 	<-p.done
-	if note := w.told(p, ann, KindMoved); note.URL != q.cfg.URL || q.find(o.Room) == nil {
+	if note := w.told(p, ann, KindMoved); note.URL != q.env.cfg.URL || q.table.find(o.Room) == nil {
 		t.Errorf("told %+v", note)
 	}
 	if note := w.told(p, bob, KindLeft); note.Reason != "lost" { // no other front has that class
@@ -556,39 +621,100 @@ func TestRecord(t *testing.T) {
 	w := newWorld(t)
 	c := class("relay", nil)
 	p := w.process(c)
-	o := w.open(p, "relay", "ann", "bob")
+	o := w.openWith(p, &asks.Open{Class: "relay", Users: []hub.UserID{"ann", "bob"}, Metadata: []byte(`{"map":1}`)})
 	ann, bob := w.join(p, o, 0, 0), w.join(p, o, 1, 0)
 	ann.Say([]byte("1"))
 	w.eventually("bob hears", func() bool { all, _ := heard(p, bob); return len(all) == 1 })
 	if err := w.rooms(p).Finish(t.Context(), o.Room, []byte("2")); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("the room is gone", func() bool { return p.find(o.Room) == nil })
-	files, err := filepath.Glob(filepath.Join(p.cfg.RecordDir, o.Room+"-*.ndjson"))
-	if err != nil || len(files) != 1 {
-		t.Fatal(files, err)
+	again := w.replay(p, o.Room, c)
+	if again.room.Ended() != room.EndFinished || string(again.result) != "2" || string(again.room.Metadata()) != `{"map":1}` {
+		t.Errorf("replayed to %v, %q, %q", again.room.Ended(), again.result, again.room.Metadata())
 	}
-	f, err := os.Open(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	var again replayed
-	if r, err := room.Replay(f, c, &again); err != nil || r.Ended() != room.EndFinished || string(again.result) != "2" {
-		t.Errorf("%v, %v, %q", r, err, again.result)
-	}
-	var first []string
-	for _, x := range p.outbox.of(bob) {
-		if x.Kind == KindFrame {
-			first = append(first, string(x.Frame))
-		}
-	}
-	if !slices.Equal(first, again.frames) {
+	if first := framesOf(p, bob); !slices.Equal(first, again.frames) {
 		t.Errorf("bob read %q, and replayed %q", first, again.frames)
 	}
 }
 
+// TestRecordOfRoomThatMoved has each process record what it saw of a room.
+func TestRecordOfRoomThatMoved(t *testing.T) {
+	w := newWorld(t)
+	c := class("relay", nil)
+	p, q := w.process(c), w.process(c)
+	o := w.open(p, "relay", "ann", "bob")
+	ann := w.join(p, o, 0, 0)
+	ann.Say([]byte("1"))
+	w.join(p, o, 1, 0)
+	if _, err := w.rooms(p).Move(t.Context(), o.Room, ""); err != nil {
+		t.Fatal(err)
+	}
+	ann, bob := w.join(q, o, 0, 0), w.join(q, o, 1, 0)
+	ann.Say([]byte("2"))
+	w.eventually("bob hears", func() bool { all, _ := heard(q, bob); return slices.Contains(all, "2") })
+	if err := w.rooms(q).Finish(t.Context(), o.Room, []byte("3")); err != nil {
+		t.Fatal(err)
+	}
+	w.replay(p, o.Room, c)
+	again := w.replay(q, o.Room, c)
+	if again.room.Ended() != room.EndFinished || string(again.result) != "3" {
+		t.Errorf("replayed to %v, %q", again.room.Ended(), again.result)
+	}
+	if first := framesOf(q, bob); !slices.Equal(first, again.frames) {
+		t.Errorf("bob read %q, and replayed %q", first, again.frames)
+	}
+}
+
+// TestRecordOfRoomThatDoesNotBegin leaves no file.
+func TestRecordOfRoomThatDoesNotBegin(t *testing.T) {
+	w := newWorld(t)
+	p := w.process(class("relay", nil))
+	rec := &directory.Record{Room: "there", Class: "relay", Owner: p.id, Made: time.Now()}
+	if err := directory.New(w.r, w.keys).Open(t.Context(), rec); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.server.open(t.Context(), "", &asks.Open{Room: "there", Class: "relay"})
+	var refused *call.RefusalError
+	if !errors.As(err, &refused) || refused.Code != asks.CodeExists {
+		t.Fatal(err)
+	}
+	if files, err := os.ReadDir(p.env.cfg.RecordDir); err != nil || len(files) > 0 {
+		t.Errorf("%v, %v", files, err)
+	}
+}
+
+// replay replays what a process has recorded of a room, once it is gone.
+func (w *world) replay(p *process, id string, c *room.Class) *replayed {
+	w.t.Helper()
+	w.eventually("the room is gone", func() bool { return p.table.find(id) == nil })
+	files, err := filepath.Glob(filepath.Join(p.env.cfg.RecordDir, id+"-*.ndjson"))
+	if err != nil || len(files) != 1 {
+		w.t.Fatal(files, err)
+	}
+	f, err := os.Open(files[0])
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	again := new(replayed)
+	if again.room, err = room.Replay(f, c, again); err != nil {
+		w.t.Fatal(err)
+	}
+	return again
+}
+
+// framesOf lists the frames that a seat was told, as text.
+func framesOf(p *process, s *Seat) (all []string) {
+	for _, x := range p.outbox.of(s) {
+		if x.Kind == KindFrame {
+			all = append(all, string(x.Frame))
+		}
+	}
+	return all
+}
+
 type replayed struct {
+	room   *room.Room
 	frames []string // of seat 1
 	result []byte
 }
@@ -658,13 +784,13 @@ func TestLack(t *testing.T) {
 	if said.room != o.Room || said.epoch != 1 || said.queue != "duel" || said.lack == nil || !slices.Equal(said.lack.Free, []int{1}) {
 		t.Errorf("%+v", said)
 	}
-	if _, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Epoch: 1, Users: []hub.UserID{"bob"}}); err != nil {
+	if _, err := p.server.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Epoch: 1, Users: []hub.UserID{"bob"}}); err != nil {
 		t.Fatal(err)
 	}
 	if said = <-p.lacks; said.queue != "duel" || said.lack != nil {
 		t.Errorf("%+v", said)
 	}
-	_, err := p.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Epoch: 2, Users: []hub.UserID{"bob"}})
+	_, err := p.server.giveSeats(t.Context(), "", &asks.Seats{Room: o.Room, Epoch: 2, Users: []hub.UserID{"bob"}})
 	var refused *call.RefusalError
 	if !errors.As(err, &refused) || refused.Code != asks.CodeEpoch {
 		t.Errorf("%v", err)
@@ -674,3 +800,59 @@ func TestLack(t *testing.T) {
 type lacking struct{ room.Plain }
 
 func (lacking) Start(t *room.Table) { t.Lack(&room.Lack{Queue: "duel", Free: []int{1}}) }
+
+// TestEvacuate has rooms go elsewhere once somebody takes them, and others come back
+// after the order was taken back.
+func TestEvacuate(t *testing.T) {
+	w := newWorld(t)
+	game := class("game", nil)
+	a := w.process(game)
+	o := w.open(a, "game", "ann")
+	s := w.join(a, o, 0, 0)
+	a.Evacuate(time.Now().Add(time.Minute))
+	w.eventually("the offer is withdrawn", func() bool {
+		offers, err := a.env.Directory.Offers(t.Context())
+		return err == nil && len(offers) == 0
+	})
+	if _, err := a.server.open(t.Context(), "", &asks.Open{Room: "late", Class: "game"}); err == nil {
+		t.Error("a room was opened by a process that is emptied")
+	}
+	time.Sleep(2 * evacuatePause)
+	if rooms, _ := a.Count(); rooms != 1 || !s.Here() {
+		t.Fatalf("%d rooms are here, and nobody else takes any", rooms)
+	}
+	b := w.process(game)
+	if n := w.told(a, s, KindMoved); n.Room != o.Room || n.URL != "ws://"+string(b.id)+"/ws" {
+		t.Errorf("told %+v", n)
+	}
+	w.eventually("the room has gone", func() bool { rooms, seats := a.Count(); return rooms == 0 && seats == 0 && !s.Here() })
+	a.Stay()
+	w.eventually("it takes rooms again", func() bool {
+		offers, err := a.env.Directory.Offers(t.Context())
+		return err == nil && len(offers) == 2
+	})
+	w.open(a, "game", "bob")
+	b.Evacuate(time.Now().Add(time.Minute))
+	w.eventually("the room comes back", func() bool { rooms, _ := a.Count(); return rooms == 2 })
+}
+
+// TestEvacuateEndsAtTheDeadline has rooms that nobody takes be ended then, and not when
+// the order is taken back before.
+func TestEvacuateEndsAtTheDeadline(t *testing.T) {
+	w := newWorld(t)
+	a := w.process(class("game", nil))
+	s := w.join(a, w.open(a, "game", "ann"), 0, 0)
+	a.Evacuate(time.Now().Add(500 * time.Millisecond))
+	a.Stay()
+	time.Sleep(time.Second)
+	if !s.Here() {
+		t.Fatal("the room ended although the order was taken back")
+	}
+	a.Evacuate(time.Now().Add(500 * time.Millisecond))
+	if n := w.told(a, s, KindLeft); n.Reason != string(room.EndLost) {
+		t.Errorf("told %+v", n)
+	}
+	if rooms, _ := a.Count(); rooms != 0 {
+		t.Errorf("%d rooms are left", rooms)
+	}
+}

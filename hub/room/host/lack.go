@@ -13,7 +13,11 @@ import (
 const lackPeriod = 5 * time.Second
 
 // lacks are the rooms of which matchmaking was told that they lack players.
-type lacks map[*running]lackTold
+type lacks struct {
+	*env
+	table *table
+	told  map[*running]lackTold
+}
 
 type lackTold struct {
 	lack *room.Lack
@@ -21,25 +25,25 @@ type lackTold struct {
 }
 
 // tell tells matchmaking what the rooms lack.
-func (l lacks) tell(ctx context.Context, h *Host) (err error) {
-	if h.deps.Lack == nil {
+func (l *lacks) tell(ctx context.Context) (err error) {
+	if l.Lack == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
-	for _, r := range h.all() {
-		err = errors.Join(err, l.tellOf(ctx, h, r))
+	for _, r := range l.table.all() {
+		err = errors.Join(err, l.tellOf(ctx, r))
 	}
-	for r := range l {
-		if h.find(r.id) != r {
-			delete(l, r) // it lapses
+	for r := range l.told {
+		if l.table.find(r.id) != r {
+			delete(l.told, r) // it lapses
 		}
 	}
 	return err
 }
 
-func (l lacks) tellOf(ctx context.Context, h *Host, r *running) error {
-	now, was := r.shown.Load().lack, l[r]
+func (l *lacks) tellOf(ctx context.Context, r *running) error {
+	now, was := r.shown.Load().lack, l.told[r]
 	switch {
 	case now == nil && was.lack == nil:
 		return nil
@@ -51,14 +55,14 @@ func (l lacks) tellOf(ctx context.Context, h *Host, r *running) error {
 		queue = now.Queue
 	}
 	if was.lack != nil && was.lack.Queue != queue {
-		if err := h.deps.Lack(ctx, r.id, r.epoch.Load(), was.lack.Queue, nil); err != nil {
+		if err := l.Lack(ctx, r.id, r.epoch.Load(), was.lack.Queue, nil); err != nil {
 			return err
 		}
-		delete(l, r)
+		delete(l.told, r)
 	}
 	if now == nil {
 		return nil
 	}
-	l[r] = lackTold{now, time.Now()}
-	return h.deps.Lack(ctx, r.id, r.epoch.Load(), queue, now)
+	l.told[r] = lackTold{now, time.Now()}
+	return l.Lack(ctx, r.id, r.epoch.Load(), queue, now)
 }

@@ -27,13 +27,13 @@ type follower struct {
 }
 
 // follow begins with what is there already.
-func (h *Host) follow(id string, to *directory.Record, first []asks.Said) *follower {
+func (m *mover) follow(id string, to *directory.Record, first []asks.Said) *follower {
 	f := &follower{said: make(chan asks.Said, maxLate), over: make(chan struct{})}
 	go func() { // for a moment: it is not waited for when the process stops
 		defer close(f.over)
 		end := time.After(lateFor)
 		for said := first; ; {
-			h.sendLate(id, to, said)
+			m.sendLate(id, to, said)
 			select {
 			case <-end:
 				return
@@ -63,21 +63,21 @@ func (f *follower) add(s asks.Said) bool {
 	}
 }
 
-func (h *Host) sendLate(id string, to *directory.Record, said []asks.Said) {
+func (m *mover) sendLate(id string, to *directory.Record, said []asks.Said) {
 	if len(said) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lateTimeout)
 	defer cancel()
 	late := asks.Late{Room: id, Epoch: to.Epoch, Said: said}
-	if err := h.ask(ctx, to.Owner, asks.MethodLate, &late, new(nothing)); err != nil {
-		h.met.refused.WithLabelValues(CodeMoved).Add(float64(len(said)))
-		h.deps.Log.Warn("room: messages did not follow the room", "room", id, "messages", len(said), "err", err)
+	if err := m.ask(ctx, to.Owner, asks.MethodLate, &late, new(nothing)); err != nil {
+		m.met.refused.WithLabelValues(CodeMoved).Add(float64(len(said)))
+		m.Log.Warn("room: messages did not follow the room", "room", id, "messages", len(said), "err", err)
 	}
 }
 
-func (h *Host) late(ctx context.Context, _ hub.ProcessID, ask *asks.Late) (*nothing, error) {
-	r := h.find(ask.Room)
+func (m *mover) late(ctx context.Context, _ hub.ProcessID, ask *asks.Late) (*nothing, error) {
+	r := m.table.find(ask.Room)
 	if r == nil || r.epoch.Load() < ask.Epoch {
 		return nil, errNotHere
 	}
@@ -86,7 +86,7 @@ func (h *Host) late(ctx context.Context, _ hub.ProcessID, ask *asks.Late) (*noth
 			if s.Left {
 				r.room.LeaveLate(s.User)
 			} else {
-				r.room.Late(s.User, s.Data, r.h.now())
+				r.room.Late(s.User, s.Data, r.now())
 			}
 		}
 		return nil

@@ -39,7 +39,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Messages of members that were refused, by code."),
 		moves:       vec("homing_room_moves_total", "result", "Rooms handed over to another process, by result: moved, refused (goes on here)."),
 		adopted:     vec("homing_room_adopted_total", "result", "Rooms of dead processes, by result: restored, lost (no checkpoint), failed."),
-		checkpoints: vec("homing_room_checkpoints_total", "result", "Checkpoints, by result: written, failed, delayed (too many rooms waited)."),
+		checkpoints: vec("homing_room_checkpoints_total", "result", "Checkpoints, by result: written, failed, delayed (too many rooms waited), late (the next owner's stands)."),
 		ticks:       counter("homing_room_ticks_total", "Ticks that were run."),
 		overruns:    counter("homing_room_overruns_total", "Ticks that were left out because the room was late."),
 		frames:      counter("homing_room_frames_total", "Frames that were sent to members."),

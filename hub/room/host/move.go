@@ -3,14 +3,14 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
-	"github.com/go-json-experiment/json"
+	"golang.org/x/time/rate"
 
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/call"
-	"github.com/homing/homing/hub/room"
 	"github.com/homing/homing/hub/room/asks"
 	"github.com/homing/homing/hub/room/directory"
 )
@@ -20,7 +20,37 @@ const (
 	restoreTimeout = 3 * time.Second
 	// settlePause is the time between two attempts to find out whose a room is.
 	settlePause = 200 * time.Millisecond
+	// firstOffers is how long after its start a process waits for another one to take
+	// a room: those that came with it may not have offered themselves yet.
+	firstOffers = 10 * time.Second
+	placePause  = 50 * time.Millisecond
+	answerTime  = 500 * time.Millisecond // what is left of the asker's time
 )
+
+// mover hands rooms over to other processes, and takes those that others hand over.
+type mover struct {
+	*env
+	table   *table
+	starter *starter
+	pace    *rate.Limiter // of seats
+}
+
+// wait blocks until r may move: as many of its players will be at another worker's door
+// at once. It goes on meanwhile.
+func (m *mover) wait(ctx context.Context, r *running) error {
+	seats := max(1, min(r.shown.Load().taken, m.pace.Burst()))
+	if err := m.pace.WaitN(ctx, seats); err != nil {
+		return fmt.Errorf("%w: other rooms are to move first", hub.ErrUnavailable)
+	}
+	return nil
+}
+
+// hurry has all rooms that are here move within some time.
+func (m *mover) hurry(within time.Duration) {
+	if least := rate.Limit(float64(m.table.reserved()) / within.Seconds()); least > m.pace.Limit() {
+		m.pace.SetLimit(least)
+	}
+}
 
 // move is a room on its way to another process. It stands still meanwhile, and what
 // comes for it waits.
@@ -50,63 +80,96 @@ type Moved struct {
 
 // moveAway hands a room over to the process that the ask names, or to the one with
 // the fewest seats.
-func (h *Host) moveAway(ctx context.Context, _ hub.ProcessID, ask *asks.Move) (*asks.Moved, error) {
-	r := h.find(ask.Room)
+func (m *mover) moveAway(ctx context.Context, _ hub.ProcessID, ask *asks.Move) (*asks.Moved, error) {
+	r := m.table.find(ask.Room)
 	if r == nil {
 		return nil, errNotHere
+	}
+	if ask.To != m.Process {
+		if err := m.wait(ctx, r); err != nil {
+			return nil, err
+		}
 	}
 	to := ask.To
 	if to == "" {
 		var err error
-		if to, err = h.deps.Directory.Place(ctx, r.shown.Load().taken, h.fitToMove); err != nil {
+		if to, err = m.place(ctx, r); err != nil {
 			return nil, err
 		}
 	}
-	if to == h.deps.Process {
+	if to == m.Process {
 		return nil, &call.RefusalError{Code: asks.CodeMove, Detail: "the room is there already"}
 	}
-	m, err := get(ctx, r, func() (*move, error) { return r.beginMove(to) }) //nolint:contextcheck // a move that has begun goes on without whoever asked for it
+	way, err := get(ctx, r, func() (*move, error) { return m.begin(r, to) }) //nolint:contextcheck // a move that has begun goes on without whoever asked for it
 	if err != nil {
 		return nil, err
 	}
 	select {
-	case err := <-m.settled:
+	case err := <-way.settled:
 		if err != nil {
 			return nil, &call.RefusalError{Code: asks.CodeMove, Detail: err.Error()}
 		}
-		return &asks.Moved{Process: m.moved.Owner, Epoch: m.moved.Epoch, URL: m.moved.URL}, nil
+		return &asks.Moved{Process: way.moved.Owner, Epoch: way.moved.Epoch, URL: way.moved.URL}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-// fitToMove reports whether a room may be handed over to p.
-func (h *Host) fitToMove(p hub.ProcessID) bool { return p != h.deps.Process && h.lives(p) }
+// serveMove is moveAway for other processes. That nobody takes the room is no outage.
+func (m *mover) serveMove(ctx context.Context, from hub.ProcessID, ask *asks.Move) (*asks.Moved, error) {
+	moved, err := m.moveAway(ctx, from, ask)
+	if errors.Is(err, directory.ErrNoProcess) {
+		return nil, &call.RefusalError{Code: asks.CodeNobody, Detail: "no other front takes rooms now"}
+	}
+	return moved, err
+}
 
-// beginMove stops the room between two ticks, and has it handed over.
-func (r *running) beginMove(to hub.ProcessID) (*move, error) {
-	now := r.h.now()
+// place chooses the process that r moves to. One that has just come may not be known
+// here yet: so the leases are read anew before the answer is that there is none.
+func (m *mover) place(ctx context.Context, r *running) (hub.ProcessID, error) {
+	for again := true; ; {
+		to, err := m.Directory.Place(ctx, r.shown.Load().taken, m.fitToMove)
+		if !errors.Is(err, directory.ErrNoProcess) || !again {
+			return to, err
+		}
+		_ = m.Census.Refresh(ctx) // when it fails, the last reading stays in use
+		again = m.mayCome(ctx) && m.pause(ctx, placePause)
+	}
+}
+
+// mayCome reports whether it is too early to say that nobody takes a room.
+func (m *mover) mayCome(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return m.now() < firstOffers && (!ok || time.Until(end) > answerTime)
+}
+
+// fitToMove reports whether a room may be handed over to p.
+func (m *mover) fitToMove(p hub.ProcessID) bool { return p != m.Process && m.lives(p) }
+
+// begin stops the room between two ticks, and has it handed over.
+func (m *mover) begin(r *running, to hub.ProcessID) (*move, error) {
+	now := m.now()
 	snapshot, err := r.room.Snapshot(now)
 	if err != nil {
 		return nil, &call.RefusalError{Code: asks.CodeMove, Detail: err.Error()}
 	}
-	r.move = &move{to: to, began: now, settled: make(chan error, 1)}
-	m, rec := r.move, r.rec()
-	r.h.routines.Go(func() {
-		o := r.h.handOver(r, rec, to, snapshot)
-		m.outcome.Store(&o)
-		r.poke()
+	way, rec := &move{to: to, began: now, settled: make(chan error, 1)}, r.rec()
+	r.move = way
+	m.routines.Go(func() {
+		o := m.handOver(r, rec, to, snapshot)
+		way.outcome.Store(&o)
+		r.inputs.poke()
 	})
-	return m, nil
+	return way, nil
 }
 
 // handOver has another process go on with a room, and finds out whether it does.
-func (h *Host) handOver(r *running, rec *directory.Record, to hub.ProcessID, snapshot []byte) outcome {
+func (m *mover) handOver(r *running, rec *directory.Record, to hub.ProcessID, snapshot []byte) outcome {
 	ctx, cancel := context.WithTimeout(context.Background(), restoreTimeout)
 	defer cancel()
 	ask := asks.Restore{Room: rec.Room, Epoch: rec.Epoch, Made: rec.Made, Class: rec.Class, Snapshot: snapshot}
 	var moved asks.Moved
-	err := h.ask(ctx, to, asks.MethodRestore, &ask, &moved)
+	err := m.ask(ctx, to, asks.MethodRestore, &ask, &moved)
 	switch {
 	case err == nil:
 		now := *rec
@@ -115,7 +178,7 @@ func (h *Host) handOver(r *running, rec *directory.Record, to hub.ProcessID, sna
 	case notBegun(err):
 		return outcome{err: err}
 	}
-	return h.settle(r, rec, err)
+	return m.settle(r, rec, err)
 }
 
 // notBegun reports whether err says that a process has not even tried to own a room.
@@ -135,134 +198,95 @@ func notBegun(err error) bool {
 // without a clear answer. It takes the room back by a new epoch, unless that process
 // has it. It tries for as long as this process is believed to live, and works: who
 // is not has no rooms.
-func (h *Host) settle(r *running, rec *directory.Record, why error) outcome {
+func (m *mover) settle(r *running, rec *directory.Record, why error) outcome {
 	for {
-		if o, ok := h.trySettle(rec, why); ok {
+		if o, ok := m.trySettle(rec, why); ok {
 			return o
 		}
 		select {
 		case <-r.gone:
 			return outcome{err: why}
-		case <-h.drained:
+		case <-m.drained:
 			return outcome{err: why}
 		case <-time.After(settlePause):
 		}
-		if h.deps.Standing() == hub.StandingLost {
+		if m.Standing() == hub.StandingLost {
 			return outcome{err: why}
 		}
 	}
 }
 
 // trySettle reports false when nothing is certain yet.
-func (h *Host) trySettle(rec *directory.Record, why error) (o outcome, ok bool) {
+func (m *mover) trySettle(rec *directory.Record, why error) (o outcome, ok bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), restoreTimeout)
 	defer cancel()
-	epoch, err := h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, true)
+	epoch, err := m.Directory.TakeOver(ctx, rec, m.Process, m.cfg.URL, true)
 	if err == nil {
 		return outcome{epoch: epoch, err: why}, true
 	}
 	if !errors.Is(err, directory.ErrFenced) {
 		return o, false
 	}
-	now, err := h.deps.Directory.Find(ctx, rec.Room)
+	now, err := m.Directory.Find(ctx, rec.Room)
 	switch {
 	case err != nil && !errors.Is(err, directory.ErrNotFound):
 		return o, false
-	case err != nil || now.Epoch < rec.Epoch, now.Owner == h.deps.Process && now.Epoch == rec.Epoch && now.Ended == "":
+	case err != nil || now.Epoch < rec.Epoch, now.Owner == m.Process && now.Epoch == rec.Epoch && now.Ended == "":
 		// A failover has lost it, or this process has no lease now.
-		_, _ = h.deps.Directory.Note(ctx, []*directory.Record{rec}) // it is tried again
+		_, _ = m.Directory.Note(ctx, []*directory.Record{rec}) // it is tried again
 		return o, false
 	case now.Ended != "":
 		return outcome{moved: &now}, true
-	case now.Owner == h.deps.Process: // an attempt before was carried out
+	case now.Owner == m.Process: // an attempt before was carried out
 		return outcome{epoch: now.Epoch, err: why}, true
 	}
-	return h.settleWith(ctx, &now, why)
+	return m.settleWith(ctx, &now, why)
 }
 
 // settleWith asks the process that owns the room now whether it runs it. When that is
 // dead, the room comes back: what it is, is known here.
-func (h *Host) settleWith(ctx context.Context, now *directory.Record, why error) (o outcome, ok bool) {
-	if h.knownDead(now.Owner) {
-		epoch, err := h.deps.Directory.TakeOver(ctx, now, h.deps.Process, h.cfg.URL, false)
+func (m *mover) settleWith(ctx context.Context, now *directory.Record, why error) (o outcome, ok bool) {
+	if m.knownDead(now.Owner) {
+		epoch, err := m.Directory.TakeOver(ctx, now, m.Process, m.cfg.URL, false)
 		return outcome{epoch: epoch, err: why}, err == nil
 	}
-	err := h.ask(ctx, now.Owner, asks.MethodInfo, &asks.Room{Room: now.Room}, new(asks.Info))
+	err := m.ask(ctx, now.Owner, asks.MethodInfo, &asks.Room{Room: now.Room}, new(asks.Info))
 	return outcome{moved: now}, err == nil
 }
 
-// goOnMoving ends the move once its outcome is known.
-func (r *running) goOnMoving() {
-	m := r.move
-	o := m.outcome.Load()
+// goOn ends the move of r once its outcome is known.
+func (m *mover) goOn(r *running) {
+	way := r.move
+	o := way.outcome.Load()
 	if o == nil {
 		return
 	}
-	h := r.h
-	h.met.moveSeconds.Observe((h.now() - m.began).Seconds())
-	if m.moved = o.moved; m.moved == nil {
-		h.met.moves.WithLabelValues("refused").Inc()
-		h.deps.Log.Warn("room: not moved", "room", r.id, "to", m.to, "err", o.err)
+	m.met.moveSeconds.Observe((m.now() - way.began).Seconds())
+	if way.moved = o.moved; way.moved == nil {
+		m.met.moves.WithLabelValues("refused").Inc()
+		m.Log.Warn("room: not moved", "room", r.id, "to", way.to, "err", o.err)
 		if r.move = nil; o.epoch != 0 {
 			r.epoch.Store(o.epoch)
 		}
-		m.settled <- o.err
+		way.settled <- o.err
 		return
 	}
-	h.met.moves.WithLabelValues("moved").Inc()
-	h.event("room.moved", r.id, Moved{Room: r.id, From: h.deps.Process, To: m.moved.Owner, Epoch: m.moved.Epoch})
+	m.met.moves.WithLabelValues("moved").Inc()
+	m.event("room.moved", r.id, Moved{Room: r.id, From: m.Process, To: way.moved.Owner, Epoch: way.moved.Epoch})
 	r.room.Move()
-	m.settled <- nil
+	way.settled <- nil
 }
 
 // restore goes on with a room that another process hands over.
-func (h *Host) restore(ctx context.Context, from hub.ProcessID, ask *asks.Restore) (*asks.Moved, error) {
-	class, err := h.hasRoom(ask.Class, 0)
+func (m *mover) restore(ctx context.Context, from hub.ProcessID, ask *asks.Restore) (*asks.Moved, error) {
+	class, err := m.starter.hasRoom(ask.Class, 0)
 	if err != nil {
 		return nil, err
 	}
 	rec := &directory.Record{Room: ask.Room, Owner: from, Epoch: ask.Epoch}
-	r := h.prepare(ask.Room, class, ask.Made)
-	if err := h.resume(ctx, r, func() (*room.Room, error) { return room.Restore(ask.Snapshot, class, outlet{r}, h.now()) }, rec, true); err != nil {
+	r := m.starter.prepare(ask.Room, class, ask.Made)
+	if err := m.starter.resume(ctx, r, ask.Snapshot, rec, true, 0); err != nil {
 		return nil, refusalOf(err)
 	}
-	return &asks.Moved{Process: h.deps.Process, Epoch: r.epoch.Load(), URL: h.cfg.URL}, nil
-}
-
-// resume has r go on as open makes it, as the owner after that of rec.
-func (h *Host) resume(ctx context.Context, r *running, open func() (*room.Room, error), rec *directory.Record, planned bool) error {
-	return h.start(ctx, r, open, func(ctx context.Context) (uint64, error) { return h.takeOver(ctx, rec, planned) })
-}
-
-// takeOver makes a room this process's, and knows in the end whether it is: also when
-// Redis has not answered at first.
-func (h *Host) takeOver(ctx context.Context, rec *directory.Record, planned bool) (uint64, error) {
-	for {
-		epoch, err := h.deps.Directory.TakeOver(ctx, rec, h.deps.Process, h.cfg.URL, planned)
-		if errors.Is(err, directory.ErrFenced) {
-			now, findErr := h.deps.Directory.Find(ctx, rec.Room)
-			if findErr == nil && now.Owner == h.deps.Process && now.Epoch == rec.Epoch+1 && now.Ended == "" {
-				return now.Epoch, nil // the attempt before was carried out
-			}
-			if findErr == nil || errors.Is(findErr, directory.ErrNotFound) {
-				return 0, err
-			}
-		}
-		if err == nil || !pause(ctx, settlePause) {
-			return epoch, err
-		}
-	}
-}
-
-// ask asks another process, with bodies as JSON.
-func (h *Host) ask(ctx context.Context, to hub.ProcessID, method string, ask, answer any) error {
-	body, err := json.Marshal(ask)
-	if err != nil {
-		return err
-	}
-	b, err := h.peer.Ask(ctx, to, method, body)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, answer)
+	return &asks.Moved{Process: m.Process, Epoch: r.epoch.Load(), URL: m.cfg.URL}, nil
 }

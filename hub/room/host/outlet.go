@@ -2,9 +2,8 @@ package host
 
 import (
 	"errors"
-	"time"
+	"sync/atomic"
 
-	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/room"
 )
 
@@ -12,8 +11,8 @@ import (
 type outlet struct{ r *running }
 
 func (o outlet) Frame(seat int, frame []byte) {
-	if s := o.r.seats[seat]; s != nil {
-		o.r.tell(Told{Seat: s, Kind: KindFrame, Frame: frame, Binary: o.r.class.Binary})
+	if s := o.r.seats.all[seat]; s != nil {
+		o.r.telling.add(Told{Seat: s, Kind: KindFrame, Frame: frame, Binary: o.r.class.Binary})
 	}
 }
 
@@ -22,45 +21,84 @@ func (o outlet) Left(seat int, m room.Member, why room.LeaveReason, reason strin
 	if why == room.LeftClosed {
 		r.end.members = append(r.end.members, m.User)
 	}
-	s := r.seats[seat]
+	s := r.seats.all[seat]
 	if s == nil {
 		return
 	}
-	r.seat(seat, nil)
+	r.seats.put(seat, nil)
 	if r.move != nil && r.move.moved != nil {
-		r.tell(Told{Seat: s, Kind: KindMoved, Note: r.h.movedTo(r.move.moved, s.user)})
+		r.telling.add(Told{Seat: s, Kind: KindMoved, Note: r.guide.movedTo(r.move.moved, s.user)})
 		return
 	}
-	r.tell(Told{Seat: s, Kind: KindLeft, Note: &Note{Room: r.id, Why: string(why), Reason: reason}})
+	r.telling.add(Told{Seat: s, Kind: KindLeft, Note: &Note{Room: r.id, Why: string(why), Reason: reason}})
 }
 
 func (o outlet) Ended(why room.EndReason, result []byte) {
 	o.r.end.why, o.r.end.result = why, result
 }
 
-func (r *running) tell(t Told) { r.batch = append(r.batch, t) }
+// telling gathers what a room tells its members. The room's goroutine owns it, but
+// for the flags.
+type telling struct {
+	batch    []Told
+	refusing []*Seat // with refusals to be told
+	done     func()  // of each batch
+
+	unwritten atomic.Bool // what was told last has not been given to the connections
+	waits     atomic.Bool // for that
+}
+
+func (t *telling) add(x Told) { t.batch = append(t.batch, x) }
 
 // refuse notes that a message of s was refused, which it is told once a tick.
-func (r *running) refuse(s *Seat, code string) {
-	r.h.met.refused.WithLabelValues(code).Inc()
+func (t *telling) refuse(s *Seat, code string) {
 	if s.refused == nil {
 		s.refused = make(map[string]int)
-		r.refusing = append(r.refusing, s)
+		t.refusing = append(t.refusing, s)
 	}
 	s.refused[code]++
+}
+
+// addRefusals adds those that were noted.
+func (t *telling) addRefusals() {
+	for _, s := range t.refusing {
+		for code, n := range s.refused {
+			t.add(Told{Seat: s, Kind: KindNotSaid, Note: &Note{Code: code, Count: n}})
+		}
+		s.refused = nil
+	}
+	t.refusing = t.refusing[:0]
+}
+
+// take returns the batch, which is on its way to the connections from now on.
+func (t *telling) take() *Batch {
+	t.unwritten.Store(true)
+	b := &Batch{Told: t.batch, done: t.done}
+	t.batch = make([]Told, 0, len(t.batch))
+	return b
+}
+
+// held reports whether the connections have not taken what was told last; then
+// they wake the room.
+func (t *telling) held() bool {
+	if !t.unwritten.Load() {
+		return false
+	}
+	t.waits.Store(true)
+	return t.unwritten.Load()
+}
+
+// written notes that they have, and reports whether the room waits for that.
+func (t *telling) written() (wakes bool) {
+	t.unwritten.Store(false)
+	return t.waits.Swap(false)
 }
 
 // send gives what there is to tell to the connections. While they have not taken
 // what came before, it waits: ticks are left out meanwhile.
 func (r *running) send() {
-	for _, s := range r.refusing {
-		for code, n := range s.refused {
-			r.tell(Told{Seat: s, Kind: KindNotSaid, Note: &Note{Code: code, Count: n}})
-		}
-		s.refused = nil
-	}
-	r.refusing = r.refusing[:0]
-	if len(r.batch) > 0 && !r.held() {
+	r.telling.addRefusals()
+	if len(r.telling.batch) > 0 && !r.telling.held() {
 		r.hand()
 	}
 }
@@ -68,35 +106,15 @@ func (r *running) send() {
 // hand gives the batch to the connections, unless somebody else may speak for the
 // room: then it waits, or is never heard.
 func (r *running) hand() {
-	if r.h.deps.Standing() != hub.StandingGood || r.isAbandoned() {
-		return
+	if r.good() && !r.inputs.isAbandoned() {
+		r.outbox.Tell(r.telling.take())
 	}
-	r.unwritten.Store(true)
-	b := &Batch{Told: r.batch, done: r.written}
-	r.batch = make([]Told, 0, len(r.batch))
-	r.h.outbox.Tell(b)
 }
 
-func (r *running) isAbandoned() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.abandoned
-}
-
-// held reports whether the connections have not taken what was told last; then
-// they wake the room.
-func (r *running) held() bool {
-	if !r.unwritten.Load() {
-		return false
-	}
-	r.waits.Store(true)
-	return r.unwritten.Load()
-}
-
+// written is told that the connections have taken a batch.
 func (r *running) written() {
-	r.unwritten.Store(false)
-	if r.waits.Swap(false) {
-		r.poke()
+	if r.telling.written() {
+		r.inputs.poke()
 	}
 }
 
@@ -116,15 +134,4 @@ func codeOf(err error) string {
 	default:
 		return CodeNoSeat
 	}
-}
-
-// durations are the last that were added.
-type durations struct {
-	ring [128]time.Duration
-	n    int
-}
-
-func (d *durations) add(x time.Duration) {
-	d.ring[d.n%len(d.ring)] = x
-	d.n++
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -17,17 +16,26 @@ import (
 	"github.com/homing/homing/hub/room/directory"
 )
 
-// Methods are what other processes may ask for; see asks.
-func (h *Host) Methods() map[string]call.Handler {
+// server does what other processes ask for.
+type server struct {
+	*env
+	table   *table
+	guide   *guide
+	starter *starter
+	mover   *mover
+}
+
+// methods is Host.Methods.
+func (s *server) methods() map[string]call.Handler {
 	return map[string]call.Handler{
-		asks.MethodOpen:    handler(h.open),
-		asks.MethodSeats:   handler(h.giveSeats),
-		asks.MethodInfo:    handler(h.info),
-		asks.MethodSignal:  handler(h.signal),
-		asks.MethodFinish:  handler(h.finish),
-		asks.MethodMove:    handler(h.moveAway),
-		asks.MethodRestore: handler(h.restore),
-		asks.MethodLate:    handler(h.late),
+		asks.MethodOpen:    handler(s.open),
+		asks.MethodSeats:   handler(s.giveSeats),
+		asks.MethodInfo:    handler(s.info),
+		asks.MethodSignal:  handler(s.signal),
+		asks.MethodFinish:  handler(s.finish),
+		asks.MethodMove:    handler(s.mover.serveMove),
+		asks.MethodRestore: handler(s.mover.restore),
+		asks.MethodLate:    handler(s.mover.late),
 	}
 }
 
@@ -53,32 +61,42 @@ func handler[Ask, Answer any](f func(context.Context, hub.ProcessID, *Ask) (Answ
 type nothing struct{}
 
 // open opens a room, or gives the seats of the one there is.
-func (h *Host) open(ctx context.Context, _ hub.ProcessID, ask *asks.Open) (*asks.Opened, error) {
-	if r := h.find(ask.Room); r != nil {
-		o, err := h.giveSeats(ctx, "", &asks.Seats{Room: ask.Room, Users: ask.Users})
+func (s *server) open(ctx context.Context, _ hub.ProcessID, ask *asks.Open) (*asks.Opened, error) {
+	if r := s.table.find(ask.Room); r != nil {
+		o, err := s.giveSeats(ctx, "", &asks.Seats{Room: ask.Room, Users: ask.Users})
 		if err == nil {
 			o.Existed = true
 		}
 		return o, err
 	}
-	class, err := h.hasRoom(ask.Class, len(ask.Users))
+	class, err := s.starter.hasRoom(ask.Class, len(ask.Users))
 	if err != nil {
 		return nil, err
 	}
-	r := h.prepare(ask.Room, class, time.Now())
-	if err := h.start(ctx, r, func() (*room.Room, error) { return h.make(r) }, func(ctx context.Context) (uint64, error) {
-		rec := r.rec()
-		return 1, h.deps.Directory.Open(ctx, rec)
-	}); err != nil {
+	r := s.starter.prepare(ask.Room, class, time.Now())
+	if err := s.starter.open(ctx, r, firstRecord(r, ask)); err != nil {
 		return nil, refusalOf(err)
 	}
-	o, err := h.furnish(ctx, r, ask)
+	o, err := s.furnish(ctx, r, ask)
 	if err != nil {
-		r.control(input{kind: inputCommand, do: func() { r.room.Close() }}) // nobody knows of it
+		r.inputs.control(input{kind: inputCommand, do: func() { r.room.Close() }}) // nobody knows of it
 		return nil, err
 	}
-	h.event("room.created", r.id, Created{Room: r.id, Class: class.Name, Users: ask.Users, Process: h.deps.Process})
+	s.event("room.created", r.id, Created{Room: r.id, Class: class.Name, Users: ask.Users, Process: s.Process})
 	return o, nil
+}
+
+// firstRecord is the record of a room that is being opened, with the seats and the
+// metadata that it is to have: it is listed so from the first moment on.
+func firstRecord(r *running, ask *asks.Open) *directory.Record {
+	rec := r.rec()
+	users := slices.Clone(ask.Users)
+	slices.Sort(users)
+	rec.Taken = len(slices.Compact(users))
+	if len(ask.Metadata) <= room.MaxMetadata && ask.Metadata.IsValid() {
+		rec.Metadata = ask.Metadata // else the room is refused it, and ends
+	}
+	return rec
 }
 
 // Created is the data of the event room.created.
@@ -89,42 +107,8 @@ type Created struct {
 	Process hub.ProcessID `json:"process"`
 }
 
-// hasRoom returns a class of which one more room can be opened with so many seats
-// taken.
-func (h *Host) hasRoom(name string, users int) (*room.Class, error) {
-	class := h.classes[name]
-	h.mu.Lock()
-	rooms, draining := len(h.rooms), h.draining
-	h.mu.Unlock()
-	switch {
-	case class == nil:
-		return nil, &call.RefusalError{Code: asks.CodeClass, Detail: name}
-	case users > class.Seats:
-		return nil, &call.RefusalError{Code: asks.CodeFull}
-	case draining:
-		return nil, &call.RefusalError{Code: asks.CodeTooMany, Detail: "the process stops"}
-	case rooms >= h.cfg.MaxRooms || h.reserved()+users > h.cfg.MaxSeats:
-		return nil, &call.RefusalError{Code: asks.CodeTooMany}
-	}
-	return class, nil
-}
-
-// make makes a new room.
-func (h *Host) make(r *running) (*room.Room, error) {
-	seed := rand.Uint64()
-	if h.cfg.RecordDir == "" {
-		return room.New(r.id, r.class, seed, outlet{r}, h.now()), nil
-	}
-	file, err := newRecordFile(h.cfg.RecordDir, r.id)
-	if err != nil {
-		return nil, err
-	}
-	r.record = file
-	return room.NewRecorded(r.id, r.class, seed, outlet{r}, h.now(), room.NewRecorder(file)), nil
-}
-
 // furnish gives a new room what was asked for.
-func (h *Host) furnish(ctx context.Context, r *running, ask *asks.Open) (*asks.Opened, error) {
+func (s *server) furnish(ctx context.Context, r *running, ask *asks.Open) (*asks.Opened, error) {
 	return get(ctx, r, func() (*asks.Opened, error) {
 		if len(ask.Metadata) > 0 {
 			if err := r.room.SetMetadata(ask.Metadata); err != nil {
@@ -136,18 +120,18 @@ func (h *Host) furnish(ctx context.Context, r *running, ask *asks.Open) (*asks.O
 				return nil, &call.RefusalError{Code: asks.CodeLogic, Detail: err.Error()}
 			}
 		}
-		return r.reserve(ask.Users)
+		return s.reserve(r, ask.Users)
 	})
 }
 
 // reserve gives every user a seat, or none that had none before.
-func (r *running) reserve(users []hub.UserID) (*asks.Opened, error) {
+func (s *server) reserve(r *running, users []hub.UserID) (*asks.Opened, error) {
 	epoch := r.epoch.Load()
-	o := &asks.Opened{Room: r.id, Class: r.class.Name, Process: r.h.deps.Process, Epoch: epoch, URL: r.h.cfg.URL, Seats: []asks.Seat{}}
+	o := &asks.Opened{Room: r.id, Class: r.class.Name, Process: s.Process, Epoch: epoch, URL: s.cfg.URL, Seats: []asks.Seat{}}
 	var fresh []int
 	for _, user := range users {
 		had := slices.ContainsFunc(r.room.Seats(), func(x room.SeatInfo) bool { return x.User == user })
-		seat, err := r.room.Reserve(user, r.h.now())
+		seat, err := r.room.Reserve(user, s.now())
 		if err != nil {
 			for _, seat := range fresh {
 				r.room.Unreserve(seat)
@@ -157,27 +141,27 @@ func (r *running) reserve(users []hub.UserID) (*asks.Opened, error) {
 		if !had {
 			fresh = append(fresh, seat)
 		}
-		o.Seats = append(o.Seats, asks.Seat{User: user, Seat: seat, Ticket: r.h.ticket(r.id, epoch, user)})
+		o.Seats = append(o.Seats, asks.Seat{User: user, Seat: seat, Ticket: s.guide.ticket(r.id, epoch, user)})
 	}
 	r.show()
 	return o, nil
 }
 
-func (h *Host) giveSeats(ctx context.Context, _ hub.ProcessID, ask *asks.Seats) (*asks.Opened, error) {
-	r := h.find(ask.Room)
+func (s *server) giveSeats(ctx context.Context, _ hub.ProcessID, ask *asks.Seats) (*asks.Opened, error) {
+	r := s.table.find(ask.Room)
 	switch {
 	case r == nil:
 		return nil, errNotHere
 	case ask.Epoch != 0 && ask.Epoch != r.epoch.Load():
 		return nil, &call.RefusalError{Code: asks.CodeEpoch}
-	case h.reserved()+len(ask.Users) > h.cfg.MaxSeats:
+	case !s.table.fits(len(ask.Users)):
 		return nil, &call.RefusalError{Code: asks.CodeTooMany}
 	}
-	return get(ctx, r, func() (*asks.Opened, error) { return r.reserve(ask.Users) })
+	return get(ctx, r, func() (*asks.Opened, error) { return s.reserve(r, ask.Users) })
 }
 
-func (h *Host) signal(ctx context.Context, _ hub.ProcessID, ask *asks.Signal) (*asks.Reply, error) {
-	r := h.find(ask.Room)
+func (s *server) signal(ctx context.Context, _ hub.ProcessID, ask *asks.Signal) (*asks.Reply, error) {
+	r := s.table.find(ask.Room)
 	if r == nil {
 		return nil, errNotHere
 	}
@@ -187,8 +171,8 @@ func (h *Host) signal(ctx context.Context, _ hub.ProcessID, ask *asks.Signal) (*
 	})
 }
 
-func (h *Host) finish(ctx context.Context, _ hub.ProcessID, ask *asks.Finish) (*nothing, error) {
-	r := h.find(ask.Room)
+func (s *server) finish(ctx context.Context, _ hub.ProcessID, ask *asks.Finish) (*nothing, error) {
+	r := s.table.find(ask.Room)
 	if r == nil {
 		return nil, errNotHere
 	}
@@ -203,36 +187,27 @@ func (h *Host) finish(ctx context.Context, _ hub.ProcessID, ask *asks.Finish) (*
 	return &nothing{}, err
 }
 
-func (h *Host) info(ctx context.Context, _ hub.ProcessID, ask *asks.Room) (*asks.Info, error) {
-	r := h.find(ask.Room)
+func (s *server) info(ctx context.Context, _ hub.ProcessID, ask *asks.Room) (*asks.Info, error) {
+	r := s.table.find(ask.Room)
 	if r == nil {
 		return nil, errNotHere
 	}
-	return get(ctx, r, func() (*asks.Info, error) { return r.info(), nil })
+	return get(ctx, r, func() (*asks.Info, error) { return infoOf(r), nil })
 }
 
-func (r *running) info() *asks.Info {
+func infoOf(r *running) *asks.Info {
 	stats := r.room.Stats()
 	i := &asks.Info{
-		Room: r.id, Class: r.class.Name, Epoch: r.epoch.Load(), Process: r.h.deps.Process, URL: r.h.cfg.URL, Made: r.made,
+		Room: r.id, Class: r.class.Name, Epoch: r.epoch.Load(), Process: r.Process, URL: r.cfg.URL, Made: r.made,
 		Seats: []asks.Member{}, Free: r.room.Free(), Locked: r.room.Locked(), Metadata: r.room.Metadata(),
 		Tick: r.room.TickNumber(), Hz: r.class.Hz, Ticks: stats.Ticks, Overruns: stats.Skipped,
 		Messages: stats.Messages, Refused: stats.Refused, Frames: stats.Frames,
 	}
 	i.P50, i.P99 = r.times.quantile(0.5), r.times.quantile(0.99)
-	for _, s := range r.room.Seats() {
-		i.Seats = append(i.Seats, asks.Member{Seat: s.Seat, User: s.User, State: s.State})
+	for _, x := range r.room.Seats() {
+		i.Seats = append(i.Seats, asks.Member{Seat: x.Seat, User: x.User, State: x.State})
 	}
 	return i
-}
-
-// quantile is in milliseconds; 0: nothing was added.
-func (d *durations) quantile(q float64) float64 {
-	all := slices.Sorted(slices.Values(d.ring[:min(d.n, len(d.ring))]))
-	if len(all) == 0 {
-		return 0
-	}
-	return all[min(int(q*float64(len(all))), len(all)-1)].Seconds() * 1000
 }
 
 // refusalOf is err as whoever has asked gets it.
@@ -258,6 +233,3 @@ func refusalOf(err error) error {
 	}
 	return &call.RefusalError{Code: cmp.Or(code, asks.CodeLogic), Detail: err.Error()}
 }
-
-// reserved is how many seats of the rooms here are reserved or taken.
-func (h *Host) reserved() int { return int(h.taken.Load()) }

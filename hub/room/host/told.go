@@ -107,16 +107,29 @@ func (s *Seat) Say(data []byte) (code string) {
 	return s.in.say(s, data)
 }
 
-// Leave gives the seat up; KindLeft follows.
-func (s *Seat) Leave() {
-	if s.in != nil {
-		s.in.control(input{kind: inputLeave, seat: s})
+// Leave gives the seat up: KindLeft follows, or KindMoved where the room has moved
+// meanwhile. Before KindJoined it follows that, and nothing follows a KindNotIn. It
+// reports false when the connection is in no room here.
+func (s *Seat) Leave() bool {
+	return s.in != nil && s.in.inputs.control(input{kind: inputLeave, seat: s})
+}
+
+// Here reports whether the room runs in this process.
+func (s *Seat) Here() bool {
+	if s.in == nil {
+		return false
+	}
+	select {
+	case <-s.in.gone:
+		return false
+	default:
+		return true
 	}
 }
 
 // Gone says that the connection has ended.
 func (s *Seat) Gone() {
 	if s.in != nil {
-		s.in.control(input{kind: inputGone, seat: s})
+		s.in.inputs.control(input{kind: inputGone, seat: s})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -28,6 +29,10 @@ const (
 	findPause = 50 * time.Millisecond
 	// askTimeout is how long a process may take to answer.
 	askTimeout = 5 * time.Second
+	// firstOffers is how long after its start a process waits for the first front
+	// that takes rooms, and answerTime what it leaves of the caller's time.
+	firstOffers = 10 * time.Second
+	answerTime  = 500 * time.Millisecond
 )
 
 // Errors beside *call.RefusalError, call.ErrNoAnswer, *hub.FieldError and those that wrap
@@ -48,13 +53,22 @@ type Rooms struct {
 	directory *directory.Directory
 	peer      *call.Peer
 	lives     func(hub.ProcessID) bool
+
+	unfit func(context.Context) map[hub.ProcessID]bool // that are to get no rooms; nil: nobody is
+
+	born   time.Time
+	placed atomic.Bool // a process that takes rooms was found once
 }
 
 // New returns the rooms of d, asking their owners through peer. lives reports
 // whether a process is taken to live.
 func New(d *directory.Directory, peer *call.Peer, lives func(hub.ProcessID) bool) *Rooms {
-	return &Rooms{d, peer, lives}
+	return &Rooms{directory: d, peer: peer, lives: lives, born: time.Now()}
 }
+
+// Avoid has no room placed on the processes that unfit returns, which may block for a
+// round trip. It is called once, before anything else.
+func (r *Rooms) Avoid(unfit func(context.Context) map[hub.ProcessID]bool) { r.unfit = unfit }
 
 var roomID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$`)
 
@@ -85,7 +99,7 @@ func checkUsers(users []hub.UserID) error {
 
 // Open opens a room with seats for users, in the process that has the fewest. Asked
 // again with the same id, it gives seats of the room there is. Without an id it
-// draws one.
+// draws one. In the first 10 s of r it waits for a process that takes rooms.
 func (r *Rooms) Open(ctx context.Context, o asks.Open) (*asks.Opened, error) {
 	drawn := o.Room == ""
 	if drawn {
@@ -128,10 +142,14 @@ func (r *Rooms) opened(ctx context.Context, o *asks.Open) (*asks.Opened, error) 
 // openSomewhere asks one process after the other, as long as they have too much.
 func (r *Rooms) openSomewhere(ctx context.Context, o *asks.Open) (*asks.Opened, error) {
 	tried := make(map[hub.ProcessID]bool)
-	fit := func(p hub.ProcessID) bool { return !tried[p] && r.lives(p) }
+	var unfit map[hub.ProcessID]bool
+	if r.unfit != nil {
+		unfit = r.unfit(ctx)
+	}
+	fit := func(p hub.ProcessID) bool { return !tried[p] && !unfit[p] && r.lives(p) }
 	var last error
 	for range maxProcesses {
-		p, err := r.directory.Place(ctx, len(o.Users), fit)
+		p, err := r.place(ctx, len(o.Users), fit)
 		if err != nil {
 			return nil, errors.Join(last, err)
 		}
@@ -151,6 +169,31 @@ func (r *Rooms) openSomewhere(ctx context.Context, o *asks.Open) (*asks.Opened, 
 		last = err
 	}
 	return nil, last
+}
+
+// place chooses a process. Just after the start it waits for the first that takes
+// rooms: those that do may not be known yet.
+func (r *Rooms) place(ctx context.Context, seats int, fit func(hub.ProcessID) bool) (hub.ProcessID, error) {
+	for {
+		p, err := r.directory.Place(ctx, seats, fit)
+		if err == nil {
+			r.placed.Store(true)
+		}
+		if !errors.Is(err, directory.ErrNoProcess) || !r.mayCome(ctx) {
+			return p, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-time.After(findPause):
+		}
+	}
+}
+
+// mayCome reports whether it is too early to say that nobody takes rooms.
+func (r *Rooms) mayCome(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return !r.placed.Load() && time.Since(r.born) < firstOffers && (!ok || time.Until(end) > answerTime)
 }
 
 // openedUnheard looks for a room that was asked for and whose process has not
