@@ -23,14 +23,15 @@ var Roles = []Role{Data, PubSub, Inbox}
 var commands = map[Role][]string{
 	Data: {
 		"hget", "hgetall", "hincrby", "hlen", "mget", "mset", "persist", "pexpire", "pttl",
-		"sadd", "smembers", "srem", "zadd", "zcard", "zincrby", "zrange", "zrem",
+		"sadd", "smembers", "srem", "xadd", "xrange", "xrevrange", "zadd", "zcard", "zincrby", "zrange", "zrem",
 		"evalsha", "script|load", "multi", "exec", "wait",
 	},
 	PubSub: {"publish", "subscribe", "evalsha"},
 	Inbox: {
+		"getrange",
 		"hexists", "hget", "hgetall", "hincrby", "pexpire", "pttl",
-		"zadd", "zcard", "zrange", "zremrangebyrank", "zscore",
-		"xadd", "xdel", "xlen", "xrange", "xrevrange",
+		"zadd", "zcard", "zrange", "zrem", "zremrangebyrank", "zscore",
+		"xadd", "xdel", "xinfo|stream", "xlen", "xrange", "xrevrange",
 		"evalsha", "script|load", "multi", "exec", "wait",
 	},
 }
@@ -71,6 +72,7 @@ var harmless = map[string]string{
 	"exists":          "exists KEY",
 	"expire":          "expire KEY 1",
 	"get":             "get KEY",
+	"getrange":        "getrange KEY 0 0",
 	"hdel":            "hdel KEY f",
 	"hexists":         "hexists KEY f",
 	"hget":            "hget KEY f",
@@ -94,6 +96,7 @@ var harmless = map[string]string{
 	"time":            "time",
 	"xadd":            "xadd KEY none f v",
 	"xdel":            "xdel KEY 1-0",
+	"xinfo|stream":    "xinfo stream KEY",
 	"xlen":            "xlen KEY",
 	"xrange":          "xrange KEY - + count 1",
 	"xrevrange":       "xrevrange KEY + - count 1",
