@@ -9,8 +9,14 @@ type Guest[T any] struct {
 
 	account   *account[T]
 	links     links[Guest[T]] // among those of the account that are pending
+	age       links[aged[T]]  // among all that are
 	inService bool
 }
+
+// aged is a Guest among all that are pending.
+type aged[T any] Guest[T]
+
+func (g *aged[T]) at() *links[aged[T]] { return &g.age }
 
 // Owner is whose g is while it is pending, to compare with that of others: those
 // of one address have one owner, and everyone behind a trusted address has its
@@ -23,8 +29,8 @@ func (g *Guest[T]) Owner() any {
 }
 
 // account is one address, or one prefix of IPv6. It is on the list of the level
-// that its number of pending connections names, unless nothing is pending and
-// some are in service.
+// that its number of pending connections names (see weight), unless nothing is pending
+// and some are in service.
 type account[T any] struct {
 	key      key
 	trusted  bool

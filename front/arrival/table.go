@@ -18,8 +18,9 @@ const TicksPerSecond = 10
 type Table[T any] struct {
 	limits   Limits
 	accounts map[key]*account[T]
-	levels   []level[T] // accounts by their number of pending connections; 0: those at rest
-	heaviest int        // the highest level that is not empty, or 0
+	levels   []level[T]              // accounts by their number of pending connections; 0: those at rest
+	heaviest int                     // the highest level that is not empty, or 0
+	all      list[aged[T], *aged[T]] // pending ones, oldest first
 	pending  int
 	resting  int
 }
@@ -62,9 +63,8 @@ func (t *Table[T]) Identify(g *Guest[T], addr netip.Addr, now uint32) bool {
 
 // Excess returns the pending connection that has to go because there are too
 // many since g came, of g's address or of all; nil when there are not. That is
-// the oldest one of g's address, or of the address that has most: those who mean
-// to come in are pending for a moment only. It is never g. Its owner closes it
-// and calls Leave.
+// the oldest one of g's address, or the Oldest: those who mean to come in are pending
+// for a moment only. It is never g. Its owner closes it and calls Leave.
 func (t *Table[T]) Excess(g *Guest[T]) (oldest *Guest[T], why Reason) {
 	a := g.account
 	switch {
@@ -76,11 +76,19 @@ func (t *Table[T]) Excess(g *Guest[T]) (oldest *Guest[T], why Reason) {
 	return nil, ""
 }
 
-// Oldest returns the oldest pending connection of the address that has most; nil
-// when there is none.
+// few is how many pending connections one client has that polls: a session, and
+// connections for a GET and a POST. Who has no more is not taken for the one that has
+// most, or a client that polls would have to go for each that has one.
+const few = 4
+
+// Oldest returns the oldest pending connection of the address that has most, or of all
+// when none has more than a few; nil when there is none.
 func (t *Table[T]) Oldest() *Guest[T] {
-	if t.pending == 0 {
+	switch {
+	case t.pending == 0:
 		return nil
+	case t.heaviest <= few:
+		return (*Guest[T])(t.all.first)
 	}
 	return t.levels[t.heaviest].first.guests.first
 }
@@ -191,6 +199,7 @@ func (t *Table[T]) enter(a *account[T], g *Guest[T]) {
 	t.move(a, a.pending+1)
 	g.account = a
 	a.guests.append(g)
+	t.all.append((*aged[T])(g))
 	t.pending++
 }
 
@@ -198,33 +207,45 @@ func (t *Table[T]) enter(a *account[T], g *Guest[T]) {
 func (t *Table[T]) exit(g *Guest[T]) {
 	a := g.account
 	a.guests.remove(g)
+	t.all.remove((*aged[T])(g))
 	g.account = nil
 	t.move(a, a.pending-1)
 	t.pending--
 }
 
-// move puts a on the level of so many pending connections, which is the next
-// one up or down.
+// weight is the level of an address with so many pending connections. Those of a trusted
+// one are of clients that are not known yet: however many there are, it is not one that
+// has most.
+func (a *account[T]) weight(pending int) int {
+	if a.trusted {
+		return min(pending, 1)
+	}
+	return pending
+}
+
+// move notes that a has so many pending connections, one more or less than before, and
+// puts it on their level.
 func (t *Table[T]) move(a *account[T], pending int) {
 	switch {
 	case a.pending > 0:
-		t.levels[a.pending].remove(a)
+		t.levels[a.weight(a.pending)].remove(a)
 	case a.open == 0:
 		t.levels[0].remove(a)
 		t.resting--
 	}
 	a.pending = pending
-	if pending == len(t.levels) {
+	weight := a.weight(pending)
+	if weight == len(t.levels) {
 		t.levels = append(t.levels, level[T]{})
 	}
 	switch {
-	case pending > 0:
-		t.levels[pending].append(a)
+	case weight > 0:
+		t.levels[weight].append(a)
 	case a.open == 0:
 		t.rest(a)
 	}
-	t.heaviest = max(t.heaviest, pending)
-	if t.heaviest > pending && t.levels[t.heaviest].first == nil {
+	t.heaviest = max(t.heaviest, weight)
+	if t.heaviest > weight && t.levels[t.heaviest].first == nil {
 		t.heaviest--
 	}
 }

@@ -119,19 +119,36 @@ func TestTheOldestOfAnAddressWithTooManyPendingGoes(t *testing.T) {
 }
 
 func TestTheOldestOfTheAddressWithMostPendingGoes(t *testing.T) {
-	table := newTable(t, func(l *Limits) { l.Pending, l.Rate = 5, 0 })
+	table := newTable(t, func(l *Limits) { l.Pending, l.Rate = 7, 0 })
 	arrive(t, table, other, 1)
-	arrive(t, table, home, 2, 3, 4)
-	first := arrive(t, table, proxy, 5)
-	out, why := table.Excess(table.Arrive(other, 6, 1))
+	arrive(t, table, home, 2, 3, 4, 5, 6)
+	arrive(t, table, proxy, 7)
+	out, why := table.Excess(table.Arrive(other, 8, 1))
 	if out == nil || out.Holder != 2 || why != Pending {
 		t.Fatalf("%v, %s; want 2", out, why)
 	}
 	table.Leave(out)
-	table.Leave(first)
-	arrive(t, table, netip.MustParseAddr("192.0.2.3"), 7)
-	if out, _ := table.Excess(table.Arrive(netip.MustParseAddr("192.0.2.4"), 8, 1)); out == nil || out.Holder != 1 && out.Holder != 3 {
-		t.Errorf("%v; want the oldest of one that has two", out)
+	if out, _ := table.Excess(table.Arrive(netip.MustParseAddr("192.0.2.4"), 9, 1)); out == nil || out.Holder != 1 {
+		t.Errorf("%v; want the oldest of all, as nobody has more than a few", out)
+	}
+}
+
+// TestAProxyIsNotTheOneThatHasMost has connections of a trusted proxy, whose clients are
+// not known yet, not go because they are many.
+func TestAProxyIsNotTheOneThatHasMost(t *testing.T) {
+	table := newTable(t, func(l *Limits) { l.Pending, l.Rate = 12, 0 })
+	arrive(t, table, other, 1)
+	arrive(t, table, proxy, 2, 3, 4, 5, 6, 7, 8)
+	arrive(t, table, home, 9, 10, 11, 12)
+	for _, want := range []int{1, 2} {
+		out, why := table.Excess(table.Arrive(netip.MustParseAddr("192.0.2.4"), 13, 1))
+		if out == nil || out.Holder != want || why != Pending {
+			t.Fatalf("%v, %s; want %d, the oldest of all", out, why, want)
+		}
+		table.Leave(out)
+	}
+	if out, _ := table.Excess(table.Arrive(home, 14, 1)); out == nil || out.Holder != 9 {
+		t.Errorf("%v; want the oldest of who has more than a few", out)
 	}
 }
 
@@ -222,7 +239,11 @@ func check(table *Table[int]) error {
 	listed := map[*account[int]]bool{}
 	for n, l := range table.levels {
 		for a := l.first; a != nil; a = a.links.next {
-			if a.pending != n || listed[a] || table.accounts[a.key] != a || n == 0 && a.open > 0 {
+			level := a.pending
+			if a.trusted {
+				level = min(level, 1)
+			}
+			if level != n || listed[a] || table.accounts[a.key] != a || n == 0 && a.open > 0 {
 				return fmt.Errorf("account %+v on level %d", a, n)
 			}
 			listed[a] = true
@@ -230,10 +251,10 @@ func check(table *Table[int]) error {
 			for g := a.guests.first; g != nil; g = g.links.next {
 				count++
 			}
-			if count != n {
+			if count != a.pending {
 				return fmt.Errorf("%d guests on level %d", count, n)
 			}
-			if pending += n; n == 0 {
+			if pending += count; n == 0 {
 				resting++
 			}
 			heaviest = max(heaviest, n)

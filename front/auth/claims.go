@@ -23,11 +23,15 @@ type claims struct {
 
 	user     hub.UserID
 	service  hub.Service // empty without svc
+	topics   Topics
 	issuer   string
 	audience jwt.ClaimStrings
 	expires  *jwt.NumericDate // nil when missing, as the next two
 	starts   *jwt.NumericDate
 	issued   *jwt.NumericDate
+
+	wantsFriends bool
+	friends      []hub.UserID // nil when missing, or not wanted
 }
 
 // UnmarshalJSON keeps the text.
@@ -56,6 +60,10 @@ func (c *claims) decode() error {
 		Expires   jsontext.Value `json:"exp"`
 		NotBefore jsontext.Value `json:"nbf"`
 		IssuedAt  jsontext.Value `json:"iat"`
+		Friends   jsontext.Value `json:"friends"`
+		Topics    jsontext.Value `json:"topics"`
+		Join      jsontext.Value `json:"may_join"`
+		Publish   jsontext.Value `json:"may_publish"`
 	}
 	if err := json.Unmarshal(c.text, &raw, jsontext.AllowInvalidUTF8(true)); err != nil {
 		if name, ok := repeated(err); ok {
@@ -76,6 +84,10 @@ func (c *claims) decode() error {
 		{"exp", raw.Expires, func(v jsontext.Value) error { return readDate(v, &c.expires) }},
 		{"nbf", raw.NotBefore, func(v jsontext.Value) error { return readDate(v, &c.starts) }},
 		{"iat", raw.IssuedAt, func(v jsontext.Value) error { return readDate(v, &c.issued) }},
+		{"friends", raw.Friends, c.readFriends},
+		{"topics", raw.Topics, c.readTopics},
+		{"may_join", raw.Join, func(v jsontext.Value) error { return readPatterns(v, &c.topics.MayJoin) }},
+		{"may_publish", raw.Publish, func(v jsontext.Value) error { return readPatterns(v, &c.topics.MayPublish) }},
 	} {
 		if err := r.read(r.text); err != nil {
 			bad = append(bad, r.name+": "+err.Error())
@@ -145,6 +157,22 @@ func (c *claims) readService(v jsontext.Value) error {
 	return c.service.Check()
 }
 
+func (c *claims) readFriends(v jsontext.Value) error {
+	if !c.wantsFriends || missing(v) {
+		return nil
+	}
+	list := []hub.UserID{}
+	if err := json.Unmarshal(v, &list, jsontext.AllowInvalidUTF8(true)); err != nil {
+		return errors.New("want a list of strings")
+	}
+	var field *hub.FieldError
+	if err := hub.CheckFriends(c.user, list); errors.As(err, &field) {
+		return errors.New(field.Detail)
+	}
+	c.friends = list
+	return nil
+}
+
 func (c *claims) readAudience(v jsontext.Value) error {
 	if missing(v) {
 		return nil
@@ -161,6 +189,30 @@ func (c *claims) readAudience(v jsontext.Value) error {
 	}
 	c.audience = list
 	return nil
+}
+
+func (c *claims) readTopics(v jsontext.Value) error {
+	if missing(v) {
+		return nil
+	}
+	if err := json.Unmarshal(v, &c.topics.Member); err != nil {
+		return errors.New("want a list of topics")
+	}
+	var field *hub.FieldError
+	if err := hub.CheckTopics(c.topics.Member); errors.As(err, &field) {
+		return errors.New(field.Detail)
+	}
+	return nil
+}
+
+func readPatterns(v jsontext.Value, out *hub.TopicPatterns) error {
+	if missing(v) {
+		return nil
+	}
+	if err := json.Unmarshal(v, out); err != nil {
+		return errors.New("want a list of topics, or of beginnings and a star")
+	}
+	return out.Check()
 }
 
 // lastDate is the end of the year 9999, in seconds. What is later was meant in

@@ -3,11 +3,15 @@ package auth
 import (
 	"encoding/base64"
 	"errors"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/homing/homing/hub"
 )
 
 // signedText signs claims given as the account service wrote them.
@@ -99,7 +103,7 @@ func TestRefusalsNameTheClaim(t *testing.T) {
 			c.change(&cfg)
 		}
 		id, err := newVerifier(t, cfg).VerifyNow(signedText(t, c.text))
-		if !errors.Is(err, c.want) || !strings.Contains(detail(err), c.detail) || id != (Identity{}) {
+		if !errors.Is(err, c.want) || !strings.Contains(detail(err), c.detail) || !reflect.DeepEqual(id, Identity{}) {
 			t.Errorf("%.60s: %q, %v; want %q", c.text, detail(err), err, c.detail)
 		}
 	}
@@ -112,5 +116,40 @@ func TestClaimsOfOthersAreNotRead(t *testing.T) {
 	token := signedText(t, `{"sub":7.5}`)
 	if _, err := newVerifier(t, cfg).VerifyNow(token[:len(token)-6] + "AAAAAA"); !errors.Is(err, ErrBadSignature) || strings.Contains(err.Error(), "sub") {
 		t.Errorf("%v, want nothing but a bad signature", err)
+	}
+}
+
+// TestFriendsAreReadWhereTheyAreWanted looks at the claim friends.
+func TestFriendsAreReadWhereTheyAreWanted(t *testing.T) {
+	many := make([]string, hub.MaxFriends+1)
+	for i := range many {
+		many[i] = `"f` + strconv.Itoa(i) + `"`
+	}
+	full := strings.Join(many[1:], ",")
+	cfg := defaults(t)
+	cfg.Secret = testSecret
+	v := newVerifier(t, cfg)
+	claims := func(friends string) string { return signedText(t, `{"sub":"a","exp":9e9,"friends":`+friends+`}`) }
+	if id, err := v.VerifyNow(claims(`7`)); err != nil || id.Friends != nil {
+		t.Errorf("where they are not wanted: %v, %v", id, err)
+	}
+	v.ReadFriends()
+	for text, want := range map[string]int{`null`: -1, `[]`: 0, `["b"]`: 1, `[` + full + `]`: hub.MaxFriends} {
+		id, err := v.VerifyNow(claims(text))
+		if err != nil || len(id.Friends) != max(0, want) || (id.Friends == nil) != (want < 0) {
+			t.Errorf("%.20s: %d friends, %v", text, len(id.Friends), err)
+		}
+	}
+	for text, want := range map[string]string{
+		`7`:                              "friends: want a list of strings",
+		`[7]`:                            "friends: want a list of strings",
+		`["b","b"]`:                      "friends: b is named twice",
+		`["a"]`:                          "friends: a user is no friend",
+		`["b c"]`:                        "friends: bad user id",
+		`[` + many[0] + `,` + full + `]`: "friends: 301 users, want at most 300",
+	} {
+		if _, err := v.VerifyNow(claims(text)); !errors.Is(err, ErrBadClaims) || !strings.Contains(detail(err), want) {
+			t.Errorf("%.20s: %v, %q; want %q", text, err, detail(err), want)
+		}
 	}
 }

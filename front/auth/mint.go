@@ -1,10 +1,13 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/homing/homing/hub"
 )
 
 // Mint signs an HS256 token for id that is valid from now for ttl, which is
@@ -24,10 +27,21 @@ func Mint(secret []byte, id Identity, ttl time.Duration) (string, error) {
 			return "", fmt.Errorf("sign a token: %w", err)
 		}
 	}
+	if t := id.Topics; t != nil {
+		if err := errors.Join(hub.CheckTopics(t.Member), t.MayJoin.Check(), t.MayPublish.Check()); err != nil {
+			return "", fmt.Errorf("sign a token: %w", err)
+		}
+	}
 	now := time.Now()
 	c := jwt.MapClaims{"sub": string(id.User), "iat": now.Unix(), "exp": now.Add(ttl).Unix()}
 	if id.Service != "" {
 		c["svc"] = string(id.Service)
+	}
+	if id.Friends != nil {
+		c["friends"] = id.Friends
+	}
+	if t := id.Topics; t != nil {
+		c["topics"], c["may_join"], c["may_publish"] = t.Member, t.MayJoin, t.MayPublish
 	}
 	return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(secret)
 }

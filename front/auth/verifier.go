@@ -14,8 +14,21 @@ import (
 // Identity is what a valid token says.
 type Identity struct {
 	User    hub.UserID
-	Service hub.Service // empty when the token names none
-	Expires time.Time   // zero: never
+	Service hub.Service  // empty when the token names none
+	Expires time.Time    // zero: never
+	Topics  *Topics      // nil when the token says nothing of topics
+	Friends []hub.UserID // as the token names them; nil when it names none, or they are not read
+}
+
+// Topics is what a token says of topics.
+type Topics struct {
+	Member     []hub.Topic       // the client is a member from the beginning
+	MayJoin    hub.TopicPatterns // it may become one
+	MayPublish hub.TopicPatterns // it may publish there
+}
+
+func (t *Topics) none() bool {
+	return len(t.Member) == 0 && len(t.MayJoin) == 0 && len(t.MayPublish) == 0
 }
 
 // maxToken bounds the work for one token, in bytes.
@@ -28,7 +41,12 @@ type Verifier struct {
 	validator *jwt.Validator
 	keys      keys
 	metrics   *metrics
+	friends   bool
 }
+
+// ReadFriends has the claim friends read, of at most hub.MaxFriends users. Before
+// the first token is checked.
+func (v *Verifier) ReadFriends() { v.friends = true }
 
 // New checks cfg and reads the key files. It makes no request: Run fetches the
 // key set.
@@ -113,7 +131,7 @@ func (v *Verifier) verify(token string) (Identity, error) {
 	if len(token) > maxToken {
 		return Identity{}, ErrMalformed.because("%d bytes, want at most %d", len(token), maxToken)
 	}
-	var c claims
+	c := claims{wantsFriends: v.friends}
 	q := query{keys: &v.keys}
 	if _, err := v.parser.ParseWithClaims(token, &c, q.find); err != nil {
 		return Identity{}, q.explain(err)
@@ -132,7 +150,10 @@ func (v *Verifier) identity(c *claims) (Identity, error) {
 	if err := v.checkAge(c.issued); err != nil {
 		return Identity{}, err
 	}
-	id := Identity{User: c.user, Service: c.service}
+	id := Identity{User: c.user, Service: c.service, Friends: c.friends}
+	if !c.topics.none() {
+		id.Topics = &c.topics
+	}
 	if c.expires != nil {
 		id.Expires = c.expires.Time
 	}

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -151,7 +152,7 @@ func TestVerifyHS256(t *testing.T) {
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
-		if (err == nil) != (id.User == "alice") || err != nil && id != (Identity{}) {
+		if (err == nil) != (id.User == "alice") || err != nil && !reflect.DeepEqual(id, Identity{}) {
 			t.Errorf("%s: identity %+v, %v", c.name, id, err)
 		}
 		if n := testutil.ToFloat64(v.metrics.tokens.WithLabelValues(Code(c.want))); n != 1 {
@@ -165,7 +166,7 @@ func TestIdentityIsWhatTheTokenSays(t *testing.T) {
 	cfg.Secret = testSecret
 	v := newVerifier(t, cfg)
 	want := Identity{User: "alice", Service: "chess", Expires: time.Unix(time.Now().Unix()+60, 0)}
-	if id, err := v.VerifyNow(hs256(t, jwt.MapClaims{"exp": want.Expires.Unix()})); err != nil || id != want {
+	if id, err := v.VerifyNow(hs256(t, jwt.MapClaims{"exp": want.Expires.Unix()})); err != nil || !reflect.DeepEqual(id, want) {
 		t.Errorf("%+v, %v; want %+v", id, err, want)
 	}
 	if v.MayWait() {

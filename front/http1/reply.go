@@ -12,21 +12,25 @@ import (
 // line such as "Allow: GET"; empty ones are left out. Nothing is escaped: neither
 // they nor the content type may come from outside.
 func Reply(status int, contentType string, body []byte, headers ...string) []byte {
-	b := appendHeaders(replyHead(status, contentType, body), headers)
-	return append(append(b, closing...), body...)
+	return append(ReplyHead(status, contentType, len(body), headers...), body...)
+}
+
+// ReplyHead returns the head of a Reply whose body of size bytes follows.
+func ReplyHead(status int, contentType string, size int, headers ...string) []byte {
+	return append(appendHeaders(replyHead(status, contentType, size), headers), closing...)
 }
 
 // ReplyKept is Reply that leaves the connection open. Its request must keep it
 // alive (Request.KeepsAlive), and the request's body must have ended.
 func ReplyKept(status int, contentType string, body []byte, headers ...string) []byte {
-	b := appendHeaders(replyHead(status, contentType, body), headers)
+	b := appendHeaders(replyHead(status, contentType, len(body)), headers)
 	return append(append(b, "\r\n\r\n"...), body...)
 }
 
 // replyHead is the head of a reply without the lines that differ and its end. It
 // has room for the rest.
-func replyHead(status int, contentType string, body []byte) []byte {
-	b := make([]byte, 0, 256+len(body))
+func replyHead(status int, contentType string, size int) []byte {
+	b := make([]byte, 0, 256+size)
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
@@ -34,7 +38,7 @@ func replyHead(status int, contentType string, body []byte) []byte {
 	b = append(b, "\r\nContent-Type: "...)
 	b = append(b, contentType...)
 	b = append(b, "\r\nContent-Length: "...)
-	return strconv.AppendInt(b, int64(len(body)), 10)
+	return strconv.AppendInt(b, int64(size), 10)
 }
 
 // StatusOf is the HTTP status that Problem answers err with.

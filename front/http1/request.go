@@ -223,11 +223,16 @@ func (r *Request) Query(name string) string {
 // QueryValue is Query that tells a parameter that is empty from one that is
 // absent.
 func (r *Request) QueryValue(name string) (value string, ok bool) {
-	values, _ := url.ParseQuery(r.RawQuery) // what parsed is there, whatever the error
-	if all := values[name]; len(all) > 0 {
+	if all := r.QueryValues(name); len(all) > 0 {
 		return all[0], true
 	}
 	return "", false
+}
+
+// QueryValues returns every value of a parameter, decoded, in their order.
+func (r *Request) QueryValues(name string) []string {
+	values, _ := url.ParseQuery(r.RawQuery) // what parsed is there, whatever the error
+	return values[name]
 }
 
 // IsToken reports whether s is a token (RFC 9110 §5.6.2).

@@ -56,13 +56,14 @@ const preflightAge = "600"
 
 // Preflight returns the answer to an OPTIONS request of a page of origin, which
 // Origins has allowed: it may use the methods, and send the headers, of these
-// lists (Fetch §4.8).
-func Preflight(origin, methods, headers string) []byte {
+// lists (Fetch §4.8). More are header lines, as in Reply.
+func Preflight(origin, methods, headers string, more ...string) []byte {
 	b := append(make([]byte, 0, 256), "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, http.StatusNoContent, 10)
 	b = append(b, " No Content"...)
 	b = appendHeaders(b, append(AllowOrigin(origin),
 		"Access-Control-Allow-Methods: "+methods, "Access-Control-Allow-Headers: "+headers,
 		"Access-Control-Max-Age: "+preflightAge))
+	b = appendHeaders(b, more)
 	return append(b, closing...)
 }

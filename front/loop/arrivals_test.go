@@ -182,15 +182,16 @@ func TestAnAddressThatComesTooOften(t *testing.T) {
 func TestWhoIsPendingTooLongGivesWay(t *testing.T) {
 	for _, tc := range []struct {
 		all, address int
+		conns        int // of one address, one too many
 		reason       arrival.Reason
-	}{{4, 0, arrival.Pending}, {100, 3, arrival.AddressPending}} {
+	}{{6, 0, 6, arrival.Pending}, {100, 3, 4, arrival.AddressPending}} {
 		r := start(t, func(cfg *Config, _ *lines) {
 			cfg.Arrivals.Pending, cfg.Arrivals.AddressPending = tc.all, tc.address
 		})
 		other := r.dialFrom("127.0.0.3")
 		r.say(other, "x", 2)
 		var all []net.Conn
-		for range 4 {
+		for range tc.conns {
 			conn := r.dialFrom("127.0.0.2")
 			r.say(conn, "x", 2)
 			all = append(all, conn)

@@ -27,7 +27,7 @@ type Conn[S any] struct {
 	heard      Tick
 	state      state
 	polling    bool // the poller reports writability
-	corked     bool // messages wait until Uncork
+	held       held // why messages wait in the write queue, beside the kernel's having no room
 	unread     bool // the poller does not report readability
 
 	State S
@@ -41,6 +41,17 @@ type aux[S any] struct {
 	header   []byte // the PROXY header so far
 	overTLS  bool   // TLS begins after the PROXY header
 }
+
+// held says why messages for a connection wait.
+type held uint8
+
+const (
+	corked   held = 1 << iota // until Uncork
+	detached                  // until they are taken: there is no socket
+	delayed                   // for a moment, see SendSoon
+)
+
+func (c *Conn[S]) is(why held) bool { return c.held&why != 0 }
 
 // Addr is where c comes from, as far as that is known: while c is not taken in,
 // and as long as its address is counted. Else it is the zero Addr.

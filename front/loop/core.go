@@ -124,7 +124,7 @@ func (k *core[S]) Arm(c *Conn[S]) {
 	if at := c.deadline(); at != 0 {
 		due = at
 	}
-	if c.out != nil && !c.corked {
+	if c.out != nil && !c.is(corked) {
 		due = min(due, c.out.progress+k.limits.write)
 	}
 	if c.state == stateOpen {
@@ -144,6 +144,9 @@ func (k *core[S]) newConn(fd int) *Conn[S] {
 // cannot be polled.
 func (k *core[S]) add(c *Conn[S]) bool {
 	k.table.add(c)
+	if c.is(detached) {
+		return true
+	}
 	if err := k.poller.Add(int(c.fd), c.token(), epoll.ForRead); err != nil {
 		k.log.Error("poll a connection", "err", err)
 		k.Drop(c, drop.Lost)

@@ -84,7 +84,7 @@ func (e *experiment) do(what byte, n int) {
 	case 4:
 		e.Cork(e.c)
 	case 5:
-		if e.c.corked {
+		if e.c.is(corked) {
 			e.Uncork(e.c, &Message{Data: e.frame(Control, 0)})
 		}
 	case 6:

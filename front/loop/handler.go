@@ -45,6 +45,9 @@ type Handler[S any] interface {
 	HungUp(c *Conn[S], err error)
 	// Flushed says that all that waited in c's write queue has been written.
 	Flushed(c *Conn[S])
+	// Waits says that something waits for c, which is detached, to be taken with
+	// TakeWaiting; not in this call.
+	Waits(c *Conn[S])
 
 	// Due returns the tick at which Check wants to see c; 0: never. It is asked
 	// when something has happened to c, and by Arm.

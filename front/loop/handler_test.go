@@ -15,6 +15,7 @@ type lines struct {
 	check    func(c *Conn[text])
 	expired  func(c *Conn[text])
 	flushed  func(c *Conn[text])
+	waits    func(c *Conn[text])
 	exceeded func(c *Conn[text], what Budget)
 	hangUp   func(c *Conn[text])
 	turn     func(what string) // BeginTurn, Tick, EndTurn
@@ -84,6 +85,13 @@ func (h *lines) Flushed(c *Conn[text]) {
 	h.alive(c, "Flushed")
 	if h.flushed != nil {
 		h.flushed(c)
+	}
+}
+
+func (h *lines) Waits(c *Conn[text]) {
+	h.alive(c, "Waits")
+	if h.waits != nil {
+		h.waits(c)
 	}
 }
 

@@ -42,9 +42,10 @@ type Loop[S any] struct {
 
 	reader *reader[S]
 	events [eventBudget]epoll.Event
-	ready  int       // how many of them there were in the last turn
-	wakeAt time.Time // when the next tick begins
-	before time.Time // when the turn before the last one began
+	ready  int           // how many of them there were in the last turn
+	wakeAt time.Time     // when the next tick begins
+	late   time.Duration // see Late
+	before time.Time     // when the turn before the last one began
 
 	// The scan for what is due.
 	scanned Tick // the tick of the last scan that was finished
@@ -173,6 +174,10 @@ func (l *Loop[S]) step(until time.Time) error {
 	return nil
 }
 
+// Late is how much later than it should the present tick began: what came before it
+// took so long, or nobody gave the process a CPU.
+func (l *Loop[S]) Late() time.Duration { return l.late }
+
 // Close calls what was posted, drops every connection, closes the listeners and
 // waits for what the loop has started. Run does it.
 func (l *Loop[S]) Close() error {
@@ -195,6 +200,7 @@ func (l *Loop[S]) turn(ready []epoll.Event, now time.Time) {
 	l.clock = now
 	l.now = 1 + Tick(now.Sub(l.started)/TickLength)
 	if !l.wakeAt.After(now) {
+		l.late = now.Sub(l.wakeAt)
 		l.wakeAt = now.Add(TickLength)
 	}
 	l.h.BeginTurn()
@@ -272,7 +278,7 @@ func (l *Loop[S]) tick() {
 // check does what is due for c.
 func (l *Loop[S]) check(c *Conn[S]) {
 	switch at := c.deadline(); {
-	case c.out != nil && !c.corked && l.now >= c.out.progress+l.limits.write:
+	case c.out != nil && !c.is(corked) && l.now >= c.out.progress+l.limits.write:
 		l.m.stalled.Inc()
 		l.Drop(c, drop.WriteTimeout)
 	case at != 0 && l.now >= at:

@@ -23,6 +23,7 @@ type Message struct {
 	Data  []byte
 	Key   []byte // what Latest and Control replace by; empty: nothing
 	Class Class
+	Sent  Tick // about when it was sent: a Latest one gives way to a newer one with its key, whichever comes first; 0: not known
 }
 
 // Lost counts messages that were given up, by class. Control is not counted.
@@ -40,6 +41,12 @@ func (m *Message) replaces() bool {
 // ObsoleteBy reports whether newer takes the place of m.
 func (m *Message) ObsoleteBy(newer *Message) bool {
 	return newer.replaces() && m.Class == newer.Class && bytes.Equal(m.Key, newer.Key)
+}
+
+// Outdated reports whether m, which comes later than waiting, was sent before it and is
+// to be given up for it.
+func (m *Message) Outdated(waiting *Message) bool {
+	return m.Class == Latest && m.Sent < waiting.Sent && waiting.ObsoleteBy(m)
 }
 
 // queue keeps, in order, what the kernel did not take for one connection. A
@@ -62,9 +69,10 @@ type bounds struct{ bytes, count int }
 type verdict uint8
 
 const (
-	queued  verdict = iota
-	givenUp         // Droppable, and no room
-	noRoom          // Must or Latest, and no room
+	queued   verdict = iota
+	givenUp          // Droppable, and no room
+	noRoom           // Must or Latest, and no room
+	outdated         // Latest, and a newer one with its key waits
 )
 
 // displaced counts the messages that were given up for a newer one.
@@ -74,7 +82,8 @@ type displaced struct {
 }
 
 // push adds m at the end by the policy of its class. For a Latest message, the
-// one with its key is taken out: what was sent in between stays before m. When
+// one with its key is taken out, unless it is newer: what was sent in between stays
+// before m. When
 // there is no room, the oldest Droppable messages are given up. A Control
 // message takes the place of the one with its key.
 func (q *queue) push(m *Message, limit bounds) (v verdict, lost displaced) {
@@ -83,8 +92,11 @@ func (q *queue) push(m *Message, limit bounds) (v verdict, lost displaced) {
 		return queued, lost
 	}
 	if i := q.find(m); i >= 0 {
-		q.remove(i)
 		lost.replaced++
+		if m.Outdated(&q.messages[i]) {
+			return outdated, lost
+		}
+		q.remove(i)
 	}
 	for !q.fits(m, limit) {
 		if !q.evict() {

@@ -52,6 +52,28 @@ func waiting(o *queue) string {
 	return string(b)
 }
 
+// TestAnOlderLatest gives way to a newer one that waits, though it comes later.
+func TestAnOlderLatest(t *testing.T) {
+	limit := bounds{1 << 10, 10}
+	latest := func(data, key string, sent Tick) *Message {
+		return &Message{Data: []byte(data), Key: []byte(key), Class: Latest, Sent: sent}
+	}
+	var o queue
+	o.push(latest("b", "k", 20), limit)
+	o.push(&Message{Data: []byte("m"), Class: Must}, limit)
+	if v, lost := o.push(latest("a", "k", 10), limit); v != outdated || lost != (displaced{replaced: 1}) || waiting(&o) != "bm" {
+		t.Errorf("%v, %+v; %s waits", v, lost, waiting(&o))
+	}
+	for _, m := range []*Message{latest("c", "k", 20), latest("x", "l", 10), latest("d", "k", 21)} { // at once, of another key, newer
+		if v, _ := o.push(m, limit); v != queued {
+			t.Errorf("%s: %v", m.Data, v)
+		}
+	}
+	if waiting(&o) != "mxd" || o.count != 3 || o.bytes != 3 {
+		t.Errorf("%s waits, %d messages of %d bytes", waiting(&o), o.count, o.bytes)
+	}
+}
+
 func TestLatestOvertakesNothing(t *testing.T) {
 	limit := bounds{1 << 10, 10}
 	latest := func(data, key string) Message {

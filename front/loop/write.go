@@ -25,6 +25,7 @@ type writer[S any] struct {
 
 	bounds   bounds
 	vector   [][]byte
+	later    gathering[S]
 	wrote    int // messages written in full and not counted yet
 	withheld bool
 }
@@ -48,7 +49,12 @@ func (w *writer[S]) Send(c *Conn[S], m *Message) Status {
 }
 
 func (w *writer[S]) send(c *Conn[S], m *Message) Status {
-	if c.out != nil || c.corked {
+	if c.is(delayed) {
+		if w.flush(c); c.state == stateGone {
+			return Gone
+		}
+	}
+	if c.out != nil || c.held != 0 {
 		return w.enqueue(c, m)
 	}
 	n, err := w.write(c, m.Data)
@@ -108,6 +114,8 @@ func (w *writer[S]) enqueue(c *Conn[S], m *Message) Status {
 	case givenUp:
 		w.h.Discarded(drop.QueueFull, lostOne(m.Class))
 		return Dropped
+	case outdated: // which was said
+		return Dropped
 	case queued:
 	}
 	return Queued
@@ -125,7 +133,12 @@ func (w *writer[S]) discard(d displaced) {
 
 // await has the loop told when c can be written to.
 func (w *writer[S]) await(c *Conn[S]) {
-	if c.corked {
+	if c.is(corked | delayed) {
+		return
+	}
+	if c.is(detached) {
+		w.h.Waits(c)
+		w.Arm(c)
 		return
 	}
 	if !c.polling {
@@ -150,28 +163,32 @@ func (w *writer[S]) Cork(c *Conn[S]) {
 	if c.state >= stateEnding {
 		return
 	}
-	c.corked = true
+	c.held |= corked
 	w.unpoll(c) // the kernel would report c as writable all the time
 	w.Arm(c)
 }
 
-// Uncork sends first, a Control message, and then what has waited. It may drop c.
+// Uncork sends first, a Control message, unless it is empty, and then what has waited.
+// It may drop c.
 func (w *writer[S]) Uncork(c *Conn[S], first *Message) {
 	if c.state >= stateEnding {
 		return
 	}
 	w.pull(c)
-	if c.out == nil {
+	switch {
+	case len(first.Data) == 0:
+	case c.out == nil:
 		w.send(c, first)
 		return
+	default:
+		c.out.prepend(first)
 	}
-	c.out.prepend(first)
 	w.flush(c)
 }
 
 // pull takes the cork out: what waits has the write timeout from now on.
 func (w *writer[S]) pull(c *Conn[S]) {
-	c.corked = false
+	c.held &^= corked
 	if c.out != nil {
 		c.out.progress = w.now
 	}
@@ -179,7 +196,12 @@ func (w *writer[S]) pull(c *Conn[S]) {
 
 // flush writes what waits, until the kernel takes no more.
 func (w *writer[S]) flush(c *Conn[S]) {
-	if c.out == nil || c.corked || w.withheld && c.state < stateEnding {
+	c.held &^= delayed
+	if c.out == nil || c.is(corked) || w.withheld && c.state < stateEnding {
+		return
+	}
+	if c.is(detached) {
+		w.h.Waits(c)
 		return
 	}
 	if !w.flushCipher(c) {
@@ -286,9 +308,14 @@ func (w *writer[S]) End(c *Conn[S], last []byte, soon bool) {
 		w.Drop(c, drop.Closed)
 		return
 	}
-	if c.corked {
+	if c.is(corked) {
 		w.Abandon(c, drop.Closed)
 		w.pull(c)
+	}
+	if c.is(delayed) {
+		if w.flush(c); c.state == stateGone {
+			return
+		}
 	}
 	c.state = stateEnding
 	w.SetReading(c, true) // for the peer's end
@@ -316,6 +343,10 @@ func (w *writer[S]) finish(c *Conn[S], last []byte) {
 
 // endWriting ends our side; the peer reads everything and then the end.
 func (w *writer[S]) endWriting(c *Conn[S]) {
+	if c.is(detached) {
+		w.Drop(c, drop.Closed)
+		return
+	}
 	if c.deadline() == 0 {
 		c.setDeadline(w.now + w.limits.close)
 	}

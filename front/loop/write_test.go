@@ -255,7 +255,7 @@ func TestWithheldConnectionsGetTheEndOnly(t *testing.T) {
 		r.Cork(c)
 		r.Send(c, &Message{Data: []byte("waits"), Class: Must})
 		r.Withhold()
-		c.corked = false
+		c.held &^= corked
 		r.flush(c)
 		if !c.Waiting() {
 			t.Error("what waited was written")

@@ -38,6 +38,8 @@ const (
 	envAdmin     = "HOMING_FRONT_ADMIN"     // path of the Unix socket for metrics and pprof
 	envProcess   = "HOMING_FRONT_PROCESS"   // its process id in the hub
 	envEnded     = "HOMING_FRONT_ENDED"     // ids of workers that ended lately, separated by commas
+	envMasterID  = "HOMING_FRONT_MASTER"    // its master's id
+	envKept      = "HOMING_FRONT_WORKERS"   // how many workers its master keeps
 	envSucceeds  = "HOMING_FRONT_SUCCEEDS"  // not empty: it takes the place of a worker that still serves
 )
 
@@ -64,7 +66,8 @@ func startChild(s *slot) (*child, error) {
 	defer closeAll(files)
 	c.cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	c.cmd.Env = append(os.Environ(), envSlot+"="+strconv.Itoa(s.index), envListeners+"="+kinds, envAdmin+"="+c.admin,
-		envProcess+"="+string(c.process), envEnded+"="+s.master.obituary(time.Now()))
+		envProcess+"="+string(c.process), envEnded+"="+s.master.obituary(time.Now()),
+		envMasterID+"="+string(s.master.id), envKept+"="+strconv.Itoa(s.master.cfg.Workers))
 	if s.serving.Load() != nil {
 		c.cmd.Env = append(c.cmd.Env, envSucceeds+"=1")
 	}

@@ -30,6 +30,8 @@ func WorkerSlot() (int, bool) {
 type Child struct {
 	Slot    int
 	Process hub.ProcessID // what the worker goes by in the hub
+	Master  string        // its master's id, which is another one after each start; empty: it is of an earlier version
+	Workers int           // that the master keeps; 0: likewise
 	// Succeeds says that the worker before it still serves: there is time to see
 	// that this one can take its place.
 	Succeeds  bool
@@ -50,7 +52,11 @@ func Inherit() (*Child, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: %q: want a slot's number, as a master sets it", envSlot, os.Getenv(envSlot))
 	}
-	c := &Child{Slot: slot, Succeeds: os.Getenv(envSucceeds) != "", Process: hub.ProcessID(os.Getenv(envProcess)), admin: os.Getenv(envAdmin)}
+	c := &Child{
+		Slot: slot, Succeeds: os.Getenv(envSucceeds) != "", Process: hub.ProcessID(os.Getenv(envProcess)),
+		Master: os.Getenv(envMasterID), admin: os.Getenv(envAdmin),
+	}
+	c.Workers, _ = strconv.Atoi(os.Getenv(envKept)) // a master of an earlier version does not say
 	if err := c.Process.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %q: %w", envProcess, os.Getenv(envProcess), err)
 	}
@@ -73,7 +79,7 @@ func Inherit() (*Child, error) {
 		return nil, err
 	}
 	c.control = control
-	for _, name := range []string{envSlot, envListeners, envAdmin, envProcess, envEnded, envSucceeds} {
+	for _, name := range []string{envSlot, envListeners, envAdmin, envProcess, envEnded, envSucceeds, envMasterID, envKept} {
 		_ = os.Unsetenv(name)
 	}
 	return c, nil

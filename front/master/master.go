@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/homing/homing/front/epoll"
+	"github.com/homing/homing/hub"
 )
 
 // Address is one address that every worker listens on.
@@ -26,6 +27,7 @@ type Address struct {
 
 // Master owns the sockets and the worker processes.
 type Master struct {
+	id      hub.ProcessID // drawn at each start
 	cfg     Config
 	log     *slog.Logger
 	reg     *prometheus.Registry
@@ -52,7 +54,7 @@ func New(cfg Config, addrs []Address, o epoll.Options, log *slog.Logger, reg *pr
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the workers' admin sockets: %w", err)
 	}
-	m := &Master{cfg: cfg, log: log, reg: reg, dir: dir, replace: make(chan struct{}, 1)}
+	m := &Master{id: hub.NewProcessID(), cfg: cfg, log: log, reg: reg, dir: dir, replace: make(chan struct{}, 1)}
 	m.plain = slices.ContainsFunc(addrs, func(a Address) bool { return !a.TLS })
 	m.m = newMetrics(m, reg)
 	for i := range cfg.Workers {

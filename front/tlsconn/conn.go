@@ -156,6 +156,10 @@ func (c *Conn) Next() ([]byte, error) {
 	return nil, err
 }
 
+// Move has c write to another descriptor of its socket from now on. Only after the
+// handshake.
+func (c *Conn) Move(fd int) { c.fd = fd }
+
 // Write encrypts a front part of p and writes it to the socket; what the kernel
 // does not take of the ciphertext is pending. It takes nothing, and returns
 // epoll.ErrWouldBlock, while something is.

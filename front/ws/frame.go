@@ -58,10 +58,21 @@ func FrameSize(n int) int {
 // AppendFrame appends a whole, unfragmented server frame to dst (RFC 6455
 // §5.2): final, unmasked. A control frame's payload is at most MaxControl.
 func AppendFrame(dst []byte, op OpCode, payload []byte) []byte {
+	return append(appendHeader(dst, op, len(payload)), payload...)
+}
+
+// AppendText appends a text frame whose payload is first and then rest, as
+// AppendFrame does.
+func AppendText(dst []byte, first byte, rest []byte) []byte {
+	return append(append(appendHeader(dst, OpText, 1+len(rest)), first), rest...)
+}
+
+// appendHeader appends the header of a frame with n bytes of payload.
+func appendHeader(dst []byte, op OpCode, n int) []byte {
 	dst = append(dst, bitFin|byte(op))
-	switch n := len(payload); {
+	switch {
 	case n < len16:
-		dst = append(dst, byte(n))
+		dst = append(dst, byte(n)) //nolint:gosec // below len16
 	case n <= maxLen16:
 		dst = append(dst, len16)
 		dst = binary.BigEndian.AppendUint16(dst, uint16(n))
@@ -69,7 +80,7 @@ func AppendFrame(dst []byte, op OpCode, payload []byte) []byte {
 		dst = append(dst, len64)
 		dst = binary.BigEndian.AppendUint64(dst, uint64(n))
 	}
-	return append(dst, payload...)
+	return dst
 }
 
 // Frame returns a frame of its own memory, to be shared by many connections.
