@@ -5,6 +5,9 @@ import (
 	"errors"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/homing/homing/front/loop"
+	"github.com/homing/homing/hub"
 )
 
 // ack takes a client's acknowledgement. One without a reference is answered
@@ -43,6 +46,41 @@ func (r *resumes) beginAck(c *conn, ids []string, ref jsontext.Value) {
 	default:
 		r.acked(c, len(ids), ref, errAckQueue)
 	}
+}
+
+// anchor tells c, which begins and can name no place, one to recover from. Without it,
+// all that the inbox holds is what c has missed when it comes back.
+func (r *resumes) anchor(c *conn) {
+	user := c.State.user
+	job := func(ctx context.Context) {
+		id, err := r.inbox.Anchor(ctx, user)
+		r.loop.Post(func() { r.anchored(c, user, id, err) }) // refused: it is told none
+	}
+	select {
+	case r.acks <- job:
+	default:
+		r.m.anchors.WithLabelValues("busy").Inc()
+	}
+}
+
+// anchored goes on with a connection for which a place was looked for.
+func (r *resumes) anchored(c *conn, user hub.UserID, id string, err error) {
+	result := "ok"
+	switch t := c.State.trail(); {
+	case err != nil:
+		result = "unavailable"
+		r.trace(c, "no place to recover from", "err", err)
+	case c.State.stage != stageOpen || c.State.user != user:
+		result = "abandoned"
+	case id == "" || t != nil && t.place != "" || c.State.resuming() != nil: // it has a better one, or gets it
+		result = "none"
+	default:
+		m := r.sessions.message(c, outgoing{kind: kindPlace, id: []byte(id), to: c}, loop.Must)
+		if !c.State.catching() { // else it would overtake what is being replayed: what follows that has it
+			r.sessions.send(c, m)
+		}
+	}
+	r.m.anchors.WithLabelValues(result).Inc()
 }
 
 // acked answers an acknowledgement of n ids.

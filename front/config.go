@@ -27,6 +27,9 @@ type Config struct {
 	ProxyProtocol    bool     `help:"Connections to --front-listen begin with a PROXY protocol header of version 2. Whoever is not in --front-trusted-proxies is turned away, and so are connections without a header."`
 	TLSProxyProtocol bool     `help:"The same for --front-tls-listen; TLS follows the header."`
 	Events           bool     `help:"Speak server-sent events at /events, for clients that cannot use WebSocket." default:"true" negatable:""`
+	Polls            bool     `name:"inbox" help:"Answer GET /inbox, for clients that poll what an inbox holds." default:"true" negatable:""`
+	SocketIO         bool     `name:"socket-io" help:"Speak Socket.IO at /socket.io/, for games that do already." default:"true" negatable:""`
+	EngineIO3        bool     `name:"engineio3" help:"Speak Engine.IO 3 at /socket.io/, too, for clients of Socket.IO 2. They show their token in the address, ?token=, which proxies may log."`
 	Health           bool     `help:"Answer GET and HEAD of /healthz and /readyz at the players' addresses, for load balancers." default:"true" negatable:""`
 
 	Pending            int `help:"Connections that have shown no valid token yet; when there are more, the oldest one of the address that has most is closed. A quarter of the descriptors at most." default:"4096"`
@@ -39,6 +42,7 @@ type Config struct {
 	HandshakeTimeout time.Duration `help:"From accept to the reply: a connection that has not asked, with a valid token, by then is closed." default:"5s"`
 	HandshakeLimit   int           `help:"Bytes of request line and headers." default:"8192"`
 	RegisterTimeout  time.Duration `help:"From the reply to hello, which waits until the index names the user; then the connection is closed with 1013 (try again later)." default:"5s"`
+	ConnectTimeout   time.Duration `help:"From the handshake of Engine.IO to the CONNECT of Socket.IO with a valid token; then the session is closed." default:"10s"`
 	AuthWorkers      int           `help:"Tokens whose key set is fetched at the same time; all others are checked at once." default:"4"`
 	AuthQueue        int           `help:"Tokens waiting for that; beyond it connections are refused with 503." default:"4096"`
 
@@ -60,6 +64,10 @@ type Config struct {
 	InboxRate       int    `help:"Work at the inbox per second that one user may ask a worker for in the long run: each id acknowledged is 1, each acknowledgement 1 more, each resume 50; beyond it they are refused with rate_limited. 0: no limit." default:"200"`
 	InboxBurst      int    `help:"Work at the inbox that one user may ask for at once." default:"4000"`
 
+	PublishRate  int `help:"Messages per second that one user may publish to topics from a worker in the long run; beyond it they are refused with rate_limited. Each goes to every member. 0: no limit." default:"5"`
+	PublishBurst int `help:"Messages that one user may publish at once." default:"20"`
+	PublishQueue int `help:"Messages of clients that wait to be published at one worker; beyond it they are refused with unavailable." default:"4096"`
+
 	OutboxBytes    int `help:"Bytes that may wait for one slow connection, besides the kernel's send buffer." default:"262144"`
 	OutboxMessages int `help:"Messages that may wait for one slow connection." default:"1024"`
 	InboxBytes     int `help:"Bytes of envelopes that may wait for the worker's loop; beyond it envelopes are refused and counted, and the relay sends them again." default:"67108864"`
@@ -78,6 +86,13 @@ type Config struct {
 
 	DrainWindow  time.Duration `help:"On stop, clients are told to reconnect and closed with 1012, spread evenly over this time. 0: all at once." default:"10s"`
 	DrainTimeout time.Duration `help:"On stop, what is left after the window and this long on top is cut off." default:"5s"`
+}
+
+// earlyLimit is how many bytes a message may have before a token is accepted: what a
+// request could have carried, and what a client of Socket.IO names to recover. Memory
+// that anybody can have the server take is bounded by it.
+func (c *Config) earlyLimit() int {
+	return min(c.MaxMessage, c.HandshakeLimit+maxPID+maxOffset+256)
 }
 
 // A budget counts tenths of a byte in 32 bits, all connections of a user together.
@@ -151,6 +166,7 @@ func (c *Config) checkDurations() error {
 	}{
 		{"handshake-timeout", c.HandshakeTimeout, false},
 		{"register-timeout", c.RegisterTimeout, false},
+		{"connect-timeout", c.ConnectTimeout, false},
 		{"ping-interval", c.PingInterval, false},
 		{"pong-timeout", c.PongTimeout, false},
 		{"write-timeout", c.WriteTimeout, false},
@@ -196,6 +212,9 @@ func (c *Config) checkSizes() error {
 		{"byte-burst", c.ByteBurst, connectCost, maxRate},
 		{"user-share", c.UserShare, 1, maxShare},
 		{"user-connections", c.UserConnections, 0, 1 << 20},
+		{"publish-rate", c.PublishRate, 0, 1 << 20},
+		{"publish-burst", c.PublishBurst, 1, 1 << 20},
+		{"publish-queue", c.PublishQueue, publishLanes, 1 << 20},
 		{"inbox-rate", c.InboxRate, 0, 1 << 20},
 		{"inbox-burst", c.InboxBurst, ackCost + maxAck, 1 << 20},
 		{"outbox-bytes", c.OutboxBytes, 1024, 1 << 30},

@@ -1,21 +1,28 @@
 package front
 
 import (
+	"slices"
+
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/room/host"
 )
 
-// stage is how far a connection has come. It only ever grows.
+// stage is how far a connection has come. It only ever grows, but that a client of
+// Socket.IO may show another token after one that was refused, and that an HTTP
+// connection which is kept begins anew.
 type stage uint8
 
 const (
 	stageRequest  stage = iota // its request is arriving
-	stageLocate                // the room that it asks for is being found
+	stageLocate                // the process that is to serve it is being found
+	stageExchange              // its request's body is arriving, or its answer is awaited
+	stageConnect               // it has its protocol, in which a token is to come
 	stageVerify                // its token is being checked
 	stageRegister              // it has its protocol; the index does not name the user yet
 	stageOpen                  // the client may have read hello
+	stageLeft                  // the client has taken leave, and its connection goes on
 	stageClosing               // its last bytes are on their way, or it is gone
 )
 
@@ -32,6 +39,7 @@ type client struct {
 	stage    stage
 	protocol protocolID
 	leaving  bool // it was told when to come back, and is closed then
+	asked    bool // pinged is when it was asked for a Pong; else when the last one came. Of Engine.IO
 }
 
 // session is what a user's connection is to the rest of the hub.
@@ -59,6 +67,17 @@ type extra struct {
 
 	seat  *host.Seat  // in a game room; nil: the connection is in none
 	lobby *lobbyPlace // nil: the connection waits for no match
+	watch *watch      // nil: the client has heard who of its friends is online, or has none
+
+	// Of Engine.IO; nil as a rule.
+	talk     *talk
+	polled   *polled   // the session is polled
+	exchange *exchange // the connection carries HTTP requests
+	probing  *conn     // the session for which a WebSocket is tried
+
+	topics *subscriptions // nil: it has nothing to do with topics
+
+	holding *holding // what waits until the connection has caught up; nil: nothing has
 }
 
 // request is what a connection needs until it has its protocol.
@@ -67,7 +86,18 @@ type request struct {
 	reply  []byte // what gives the connection its protocol
 	origin string // of the page that may read the answer; empty: none need be told
 	noBody bool   // it is a HEAD, whose answer has no body
-	passed bool   // another process has passed it to this one
+	// assigned is the ticket by which the client was assigned to this node; empty: none.
+	assigned string
+	passed   bool // another process has passed it to this one
+	room     bool // it asks for a room that somebody runs
+	// proxied says that a proxy that is trusted has named the client.
+	proxied bool
+}
+
+// speaks reports whether the connection has its protocol, and nothing of it is
+// being looked at elsewhere.
+func (c *client) speaks() bool {
+	return c.stage == stageConnect || c.stage >= stageRegister && c.stage < stageClosing
 }
 
 // more returns the session's extra, a new one when it has none.
@@ -91,6 +121,23 @@ func (s *session) request() *request {
 		return nil
 	}
 	return s.extra.request
+}
+
+// seeksRoom reports whether the request under way is of a client that another process
+// has passed to this one, or whose room has been found.
+func (s *session) seeksRoom() bool {
+	r := s.request()
+	return r != nil && (r.passed || r.room)
+}
+
+// endRequest lets go of the request, and returns what came behind it.
+func (s *session) endRequest() (early []byte) {
+	if r := s.request(); r != nil {
+		early = r.head
+		s.extra.request = nil
+		s.spare()
+	}
+	return early
 }
 
 // group is what s shares with the other connections of its user; nil: nothing.
@@ -124,4 +171,49 @@ func (s *session) resuming() *resume {
 		return nil
 	}
 	return s.extra.resume
+}
+
+// watching is what a session waits for to hear of its friends; nil: nothing.
+func (s *session) watching() *watch {
+	if s.extra == nil {
+		return nil
+	}
+	return s.extra.watch
+}
+
+// allResumes is what the connection catches up with, or has done lately: its inbox, then
+// topics.
+func (s *session) allResumes() (all []*resume) {
+	if s.extra == nil {
+		return nil
+	}
+	if s.extra.resume != nil {
+		all = append(all, s.extra.resume)
+	}
+	if s.extra.topics != nil {
+		all = append(all, s.extra.topics.catching...)
+	}
+	return all
+}
+
+// catching reports whether the connection catches up with something.
+func (s *session) catching() bool {
+	if s.extra == nil {
+		return false
+	}
+	if s.extra.resume.active() {
+		return true
+	}
+	return s.extra.topics != nil && slices.ContainsFunc(s.extra.topics.catching, (*resume).active)
+}
+
+// due is when one of the connection's resumes is; 0: none by itself.
+func (s *session) due() loop.Tick {
+	due := s.resuming().due()
+	if t := s.subscriptions(); t != nil {
+		for _, r := range t.catching {
+			due = earlier(due, r.due())
+		}
+	}
+	return due
 }

@@ -1,6 +1,7 @@
 package front
 
 import (
+	"encoding/binary"
 	"errors"
 	"log/slog"
 
@@ -17,6 +18,7 @@ const turnBudget = 1000
 type deliveries struct {
 	loop       *loop.Loop[client]
 	sessions   *sessions
+	topics     *topics
 	m          *metrics
 	log        *slog.Logger
 	queue      *envelopeQueue
@@ -28,8 +30,9 @@ type deliveries struct {
 	wire       wire      // its bytes
 	closings   []closing // what is being disconnected
 	heard      *heard
-	budget     int // targets until the loop looks at its sockets again
-	closesLeft int // connections to disconnect until then
+	serial     uint64 // deliveries begun
+	budget     int    // targets until the loop looks at its sockets again
+	closesLeft int    // connections to disconnect until then
 }
 
 // delivery is one envelope on its way to the sockets. A long one takes several
@@ -39,6 +42,7 @@ type delivery struct {
 
 	begun   bool // false: there is none
 	refused bool // nothing of the envelope can be done
+	kept    bool // an inbox or a topic keeps the notification
 	what    hub.Delivery
 	users   hub.Cursor  // whose turn it is; not of a broadcast
 	at      int         // place in the loop whose turn it is; of a broadcast
@@ -47,14 +51,17 @@ type delivery struct {
 	outcome hub.Outcome // so far
 }
 
-// target is how far the delivery to one user has come. One with very many
-// connections takes several turns.
+// target is how far the delivery to one user, or one topic, has come. One with very
+// many connections takes several turns.
 type target struct {
 	within bool // false: the next user has not begun
+	topic  bool // it is a topic
+	at     int  // of a topic: members before whom it is the turn
+	heard  int  // of a topic: members that were given it
 	shared bool // it is among those who may be connected elsewhere too
 	user   []byte
-	told   uint64 // users.joined when the user had been told before; 0: it was not
-	joined uint64 // users.joined when its turn came
+	told   uint64 // users.joined, of a topic topics.joined, when it had been told before; 0: it was not
+	joined uint64 // the same when its turn came
 	best   hub.Status
 }
 
@@ -75,7 +82,8 @@ func (d *deliveries) message(c *conn) *loop.Message {
 	if !m.encoded {
 		x := &d.current.what
 		m.encoded = true
-		m.Key, m.Class = x.Key, classOf(x.Class)
+		ago := loop.Ticks(x.Age)
+		m.Key, m.Class, m.Sent = x.Key, classOf(x.Class), max(d.loop.Now(), ago)-ago
 		m.Data = d.sessions.protocols.of(c).appendMessage(m.Data[:0], outgoing{id: x.ID, body: x.Payload})
 	}
 	return &m.Message
@@ -150,6 +158,7 @@ var errNotForWorkers = errors.New("an envelope of missed users at a worker")
 // begin prepares the delivery of p.
 func (d *deliveries) begin(p parcel) {
 	d.current = delivery{parcel: p, begun: true}
+	d.serial++
 	x := &d.current
 	var err error
 	if x.what, err = hub.ParseEnvelope(p.body); err == nil && x.what.Kind == hub.KindMissed {
@@ -162,6 +171,7 @@ func (d *deliveries) begin(p parcel) {
 		return
 	}
 	d.m.envelopes[x.what.Kind].Inc()
+	x.kept = hub.IsKept(x.what.Payload)
 	x.users = x.what.Cursor()
 	if x.what.Kind == hub.KindBroadcast {
 		x.to = d.audienceOf(x)
@@ -214,7 +224,11 @@ func (d *deliveries) notify(x *delivery) (done bool) {
 		if !x.target.within {
 			d.beginTarget(x)
 		}
-		if !d.notifyTarget(x) {
+		bring := d.notifyTarget
+		if x.target.topic {
+			bring = d.notifyTopic
+		}
+		if !bring(x) {
 			return false
 		}
 		d.endTarget(x)
@@ -233,6 +247,10 @@ func (d *deliveries) beginTarget(x *delivery) {
 	shared := x.users.Left <= x.what.Shared
 	user := x.users.Next()
 	x.target = target{within: true, shared: shared, user: user, told: d.toldBefore(x, user), joined: users.joined}
+	if hub.IsTopic(user) {
+		x.target.topic, x.target.at, x.target.joined = true, d.topics.size(user), d.topics.joined
+		return
+	}
 	users.delivery.begin(users, user)
 }
 
@@ -246,6 +264,8 @@ func (d *deliveries) notifyTarget(x *delivery) (done bool) {
 		case !matches(c.State.service, x.what.Services):
 		case c.State.joined <= t.told:
 			t.best = max(t.best, hub.StatusWritten)
+		case x.what.Mix != 0 && (!d.first(c) || d.toldMember(x, c)):
+			t.best = max(t.best, hub.StatusWritten)
 		default:
 			t.best = max(t.best, d.give(c, x)) // may end c
 		}
@@ -256,10 +276,86 @@ func (d *deliveries) notifyTarget(x *delivery) (done bool) {
 	return true
 }
 
+// notifyTopic writes x to those members of its present topic that it is meant for,
+// but for those that have heard it. From the last to the first: one that leaves
+// meanwhile has its place taken by the last, which has had its turn.
+func (d *deliveries) notifyTopic(x *delivery) (done bool) {
+	t := &x.target
+	for {
+		c := d.topics.before(t.user, &t.at)
+		if c == nil {
+			return true
+		}
+		switch {
+		case !matches(c.State.service, x.what.Services):
+			t.best = max(t.best, hub.StatusDropped) // there are members, which is no miss
+		case !d.first(c) || !d.meant(x, c):
+			t.best = max(t.best, hub.StatusWritten)
+		default:
+			s := d.give(c, x) // may end c
+			if t.best = max(t.best, s, hub.StatusDropped); s >= hub.StatusQueued {
+				t.heard++
+			}
+		}
+		if !d.spend() {
+			return false
+		}
+	}
+}
+
+// meant reports whether x is meant for c, a member of its present topic, which has not
+// heard it before.
+func (d *deliveries) meant(x *delivery, c *conn) bool {
+	t := &x.target
+	if x.what.Age > 0 && !d.topics.meant(c, t.user, t.told, d.sentAt(x)) {
+		return false
+	}
+	return !d.toldUser(x, c)
+}
+
+// sentAt is about when x was sent, of which the age is known.
+func (d *deliveries) sentAt(x *delivery) loop.Tick {
+	ago := loop.Ticks(x.what.Age + ageSlack)
+	return max(d.loop.Now(), ago) - ago
+}
+
+// first reports whether c meets the current delivery for the first time, as a member
+// of topics. Others can meet it once only.
+func (d *deliveries) first(c *conn) bool {
+	s := c.State.subscriptions()
+	if s == nil {
+		return true
+	}
+	again := s.met == d.serial
+	s.met = d.serial
+	return !again
+}
+
+// toldUser reports whether c was told x in another way, where there may be one, and
+// notes that it is told now: x may come again, for its user or another topic.
+func (d *deliveries) toldUser(x *delivery, c *conn) bool {
+	if x.what.Mix == 0 || x.what.Mix == hub.MixTopics && len(c.State.subscriptions().of) == 1 {
+		return false
+	}
+	if c.State.joined <= d.toldBefore(x, []byte(c.State.user)) || d.toldMember(x, c) {
+		return true
+	}
+	d.noteTold(x, memberKey(c), c.State.joined)
+	return false
+}
+
+// toldMember reports whether c was told x as a member of a topic.
+func (d *deliveries) toldMember(x *delivery, c *conn) bool {
+	return x.what.Mix != 0 && d.toldBefore(x, memberKey(c)) > 0
+}
+
+// memberKey is what heard knows c by, which is no user's id.
+func memberKey(c *conn) []byte { return binary.BigEndian.AppendUint64([]byte{' '}, c.State.joined) }
+
 // give brings x to c.
 func (d *deliveries) give(c *conn, x *delivery) hub.Status {
 	protocol := c.State.protocol
-	status := d.sessions.give(c, d.message(c), x.what.ID)
+	status := d.sessions.give(c, d.message(c), original{id: x.what.ID, body: x.what.Payload, kept: x.kept})
 	if status == hub.StatusQueued {
 		d.wire[protocol].kept = true
 	}
@@ -270,12 +366,18 @@ func (d *deliveries) give(c *conn, x *delivery) hub.Status {
 func (d *deliveries) endTarget(x *delivery) {
 	t := &x.target
 	t.within = false
+	if t.topic && x.report {
+		x.outcome.Reached = append(x.outcome.Reached, t.heard)
+	}
+	if t.topic && x.what.Age > 0 { // its sender goes on by itself
+		t.best = max(t.best, hub.StatusDropped)
+	}
 	if t.best == hub.StatusMissed {
 		x.outcome.Missed = append(x.outcome.Missed, hub.UserID(t.user))
 		if t.shared {
 			x.outcome.Shared++
 		}
-	} else if t.shared || x.what.Age > 0 {
+	} else if t.shared || x.what.Mix != 0 || x.what.Age > 0 {
 		d.noteTold(x, t.user, t.joined) // it may come again
 	}
 	if x.report {

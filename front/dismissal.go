@@ -14,7 +14,7 @@ import (
 // more but when to come back.
 type dismissal struct {
 	begun bool
-	told  int       // place up to which connections have been sent away
+	round round     // in which connections are sent away
 	until loop.Tick // when what is left is cut off; 0: not everybody was sent away yet
 }
 
@@ -57,16 +57,9 @@ func (d *shutdown) dismissTurn() {
 		x.begun = true
 		d.loop.LeaveListeners()
 	}
-	for budget := turnedTo; x.told < d.loop.Places(); x.told++ {
-		c := d.loop.At(x.told)
-		if c == nil || c.State.stage >= stageClosing {
-			continue
-		}
-		if budget--; budget < 0 {
-			d.loop.Wake()
-			return
-		}
-		d.sendAway(c)
+	if !x.round.on(d.loop, turnedTo, d.sendAway) {
+		d.loop.Wake()
+		return
 	}
 	if x.until == 0 {
 		x.until = d.loop.Now() + d.closeTime
@@ -74,11 +67,15 @@ func (d *shutdown) dismissTurn() {
 }
 
 // sendAway tells c to come back after a time of its own, and closes it in the
-// same write. What waited for it is given up, but for a message that has begun.
-func (d *shutdown) sendAway(c *conn) {
-	if c.State.stage < stageRegister {
+// same write. What waited for it is given up, but for a message that has begun. It
+// reports whether c was there to be sent away.
+func (d *shutdown) sendAway(c *conn) bool {
+	switch {
+	case c.State.stage >= stageClosing:
+		return false
+	case c.State.stage < stageRegister:
 		d.entry.refuse(c, errUnreachable())
-		return
+		return true
 	}
 	var last []byte
 	if c.State.stage == stageOpen { // before hello a client understands nothing but the end
@@ -89,6 +86,7 @@ func (d *shutdown) sendAway(c *conn) {
 	d.m.closed(ws.CloseServiceRestart)
 	d.sessions.giveUpHeld(c, drop.Disowned)
 	d.loop.Abandon(c, drop.Disowned)
-	last = append(last, d.sessions.protocols.of(c).farewell(ws.CloseServiceRestart, comeBack)...)
+	last = append(last, d.sessions.protocols.of(c).farewell(c, ws.CloseServiceRestart, comeBack)...)
 	d.sessions.finish(c, last, false)
+	return true
 }

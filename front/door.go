@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/homing/homing/front/http1"
 	"github.com/homing/homing/front/loop"
@@ -17,8 +18,9 @@ type door struct {
 	entry     *entry
 	protocols *protocols
 	paths     map[string]protocolID
-	anyPath   bool         // every other path leads to the first protocol; else: 404
-	ready     func() error // why nobody is let in now, as a *http1.Error; nil: somebody is
+	below     map[string]protocolID // for a path and all below it; it ends with "/"
+	anyPath   bool                  // every other path leads to the first protocol; else: 404
+	ready     func() error          // why nobody is let in now, as a *http1.Error; nil: somebody is
 	m         *metrics
 	headLimit int
 	passages  *passages // nil: nobody is passed to another process
@@ -68,14 +70,14 @@ func (d *door) early(c *conn, data []byte) {
 // route leads a request to where it is answered. data is the request and what
 // came with it.
 func (d *door) route(c *conn, req *http1.Request, data []byte) error {
-	if client := d.loop.Client(c, req.Values("X-Forwarded-For")); client != c.Addr() && !d.loop.Identify(c, client) {
-		return errTooManyOfAddress()
+	if err := d.identify(c, req); err != nil {
+		return err
 	}
 	if d.isHealth(req) {
 		d.answerHealth(c, req)
 		return nil
 	}
-	id, ok := d.paths[req.Path]
+	id, ok := d.find(req.Path)
 	if !ok && !d.anyPath {
 		return errNotFound
 	}
@@ -84,6 +86,36 @@ func (d *door) route(c *conn, req *http1.Request, data []byte) error {
 		return nil
 	}
 	return d.protocols[id].upgrade(c, req)
+}
+
+// identify notes whose request it is, if a proxy that is trusted says so. A
+// connection that is in service has been identified.
+func (d *door) identify(c *conn, req *http1.Request) error {
+	if c.State.known() {
+		return nil
+	}
+	client := d.loop.Client(c, req.Values("X-Forwarded-For"))
+	if client == c.Addr() {
+		return nil
+	}
+	c.State.request().proxied = true
+	if !d.loop.Identify(c, client) {
+		return errTooManyOfAddress()
+	}
+	return nil
+}
+
+// find returns the protocol of a path.
+func (d *door) find(path string) (id protocolID, ok bool) {
+	if id, ok = d.paths[path]; ok {
+		return id, true
+	}
+	for folder, id := range d.below {
+		if strings.HasPrefix(path+"/", folder) {
+			return id, true
+		}
+	}
+	return 0, false
 }
 
 func (d *door) isHealth(req *http1.Request) bool {

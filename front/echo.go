@@ -32,7 +32,10 @@ func (e *echo) upgrade(c *conn, req *http1.Request) error {
 	return nil
 }
 
-func (e *echo) received(c *conn, data []byte) { e.frames(c, data, e.message) }
+func (e *echo) received(c *conn, data []byte) {
+	c.State.pinged = 0
+	e.frames(c, data, e.message)
+}
 
 func (e *echo) message(c *conn, msg *ws.Message) {
 	e.sessions.send(c, &loop.Message{Data: ws.Frame(msg.Op, msg.Payload), Class: loop.Must})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/homing/homing/front/admission"
@@ -24,12 +25,14 @@ type entry struct {
 	loop     *loop.Loop[client]
 	sessions *sessions
 	standing *standing
+	node     *nodeDrain
 	origins  http1.Origins
 	limiter  *admission.Limiter
 	auth     Authenticator
 	m        *metrics
 	log      *slog.Logger
-	opened   func(*conn) // told of every connection that is in service from now on
+	arrived  func(ticket string) // told of the tickets of those who are let in; nil: nobody is
+	opened   func(*conn)         // told of every connection that is in service from now on
 
 	headLimit    int
 	timeout      time.Duration // of a check that waits for a key set
@@ -47,15 +50,18 @@ type verifyJob struct {
 	token string
 }
 
-// lets says why the page that sends req may not connect, or nobody may now, as a
-// *http1.Error; nil: it may try. A protocol asks it when it has found nothing
+// lets says why the page that sends req over c may not connect, or nobody may now, as
+// a *http1.Error; nil: it may try. A protocol asks it when it has found nothing
 // wrong with the request.
-func (e *entry) lets(req *http1.Request) error {
+func (e *entry) lets(c *conn, req *http1.Request) error {
 	if !e.origins.Allow(req.Origin, req.Host) {
 		return errOrigin
 	}
 	if !e.standing.good() {
 		return errUnreachable()
+	}
+	if e.node.on.Load() && !c.State.seeksRoom() {
+		return errDraining()
 	}
 	if after, ok := e.limiter.Check(); !ok {
 		return errCrowded(after)
@@ -87,6 +93,28 @@ func (e *entry) authenticate(c *conn, token string, reply []byte) error {
 		return nil
 	default:
 		return errAuthBusy()
+	}
+}
+
+// ticketParam is how a client shows the ticket by which it was assigned to a node.
+const ticketParam = "node_ticket"
+
+// longestTicket bounds what is kept of one: none of ours is so long.
+const longestTicket = 513
+
+// ticketOf is the ticket that a request shows; empty: none, or nobody is told of it.
+func (e *entry) ticketOf(req *http1.Request) string {
+	if e.arrived == nil {
+		return ""
+	}
+	text := req.Query(ticketParam)
+	return strings.Clone(text[:min(len(text), longestTicket)]) // which is part of the request
+}
+
+// takeTicket keeps the ticket that c shows until it is let in.
+func (e *entry) takeTicket(c *conn, req *http1.Request) {
+	if ticket := e.ticketOf(req); ticket != "" {
+		c.State.request().assigned = ticket
 	}
 }
 
@@ -130,19 +158,66 @@ func (e *entry) verified(c *conn, id auth.Identity, err error) {
 		return
 	}
 	e.trace(c, "token accepted", "sub", id.User)
+	if by, ok := e.sessions.protocols.of(c).(caller); ok {
+		switch served, err := by.calls(c, id, used); {
+		case err != nil:
+			e.refuse(c, err)
+			return
+		case served:
+			return
+		}
+	}
+	assigned := ""
+	if req := c.State.request(); req != nil {
+		assigned = req.assigned
+	}
 	early, ok := e.switchProtocols(c, stageRegister, e.loop.Now()+e.registerTime)
 	if !ok {
 		return
 	}
 	e.loop.Cork(c)
-	e.sessions.register(c, id, used, func(err error) {
-		e.loop.Post(func() { e.registered(c, err) }) // refused: the registration times out
-	})
+	e.register(c, id, used)
+	if assigned != "" {
+		e.arrived(assigned)
+	}
 	if exceeded := e.sessions.charge(c, useBytes, len(early)); exceeded != "" {
 		e.sessions.overspent(c, exceeded)
 		return
 	}
 	e.sessions.protocols.of(c).received(c, early)
+}
+
+// register has the index name c's user, and c be a member of the topics of its token,
+// and goes on when all of that can be found.
+func (e *entry) register(c *conn, id auth.Identity, used usage) {
+	done := func(err error) { e.registered(c, err) }
+	if id.Topics != nil {
+		done = e.joinTopics(c, id.Topics, done)
+	}
+	e.sessions.register(c, id, used, func(err error) {
+		e.loop.Post(func() { done(err) }) // refused: the registration times out
+	})
+}
+
+// joinTopics makes c a member of the topics of its token. It returns what is to be
+// called, by the loop, when the index names c's user; done is called when it names the
+// topics, too, or with an error, perhaps more than once.
+func (e *entry) joinTopics(c *conn, rights *auth.Topics, done func(error)) func(error) {
+	left := 1
+	one := func(err error) {
+		if left--; left == 0 || err != nil {
+			done(err)
+		}
+	}
+	topics := e.sessions.topics
+	topics.permit(c, rights)
+	for _, name := range rights.Member {
+		if !topics.member(c, name) {
+			left++
+			topics.join(c, name, one)
+		}
+	}
+	return one
 }
 
 // admit lets a client with a valid token in, or refuses it because of its
@@ -168,7 +243,9 @@ func (e *entry) switchProtocols(c *conn, next stage, deadline loop.Tick) (early 
 	req := c.State.request()
 	c.State.extra.request = nil
 	c.State.spare()
-	e.loop.Send(c, &loop.Message{Data: req.reply})
+	if len(req.reply) > 0 {
+		e.loop.Send(c, &loop.Message{Data: req.reply})
+	}
 	if c.Gone() {
 		return nil, false
 	}
@@ -217,15 +294,32 @@ func (e *entry) refuse(c *conn, err error) {
 	}
 	e.m.handshakes.WithLabelValues(result).Inc()
 	e.trace(c, "client refused", "code", result)
+	if by, ok := e.sessions.protocols.of(c).(refuser); ok && c.State.stage >= stageConnect {
+		by.refuse(c, err)
+		return
+	}
 	if c.Handshaking() {
 		e.loop.Drop(c, drop.Closed)
 		return
 	}
 	var headers []string
 	if req := c.State.request(); req != nil {
-		headers = http1.AllowOrigin(req.origin)
+		if headers = http1.AllowOrigin(req.origin); headers != nil { // a page may not read these otherwise
+			headers = append(headers, "Access-Control-Expose-Headers: Retry-After, Date")
+		}
 	}
 	e.answer(c, http1.Problem(err, headers...))
+}
+
+// refuser is a protocol whose clients show their token in it. refuse tells c, which
+// has its protocol, why it is not let in.
+type refuser interface{ refuse(c *conn, err error) }
+
+// caller is a protocol with clients that come for one answer: nothing is to reach them.
+// calls serves c, which has been let in and whose user has used so much, or reports
+// false when it is none of these.
+type caller interface {
+	calls(c *conn, id auth.Identity, used usage) (served bool, err error)
 }
 
 // answer answers a request that leads to no protocol.

@@ -3,6 +3,7 @@ package front
 import (
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,10 +20,11 @@ import (
 // homing.v1 from the server, one event each (docs/protocol.md). The client says
 // nothing after its request. The loop owns it.
 type events struct {
-	loop     *loop.Loop[client]
-	entry    *entry
-	sessions *sessions
-	resumes  *resumes
+	loop       *loop.Loop[client]
+	entry      *entry
+	sessions   *sessions
+	resumes    *resumes
+	subscribes *subscribes
 }
 
 // commentEvery is how often a comment is sent. It keeps proxies from closing the
@@ -33,6 +35,8 @@ const commentEvery = 15 * loop.TicksPerSecond
 // hands them to onmessage.
 var names = [...]string{
 	kindHello: "hello", kindAnswer: "problem", kindResumed: "resumed", kindReconnect: "reconnect",
+	kindFriends: "friends", kindPresence: "presence",
+	kindTopic: "topic",
 }
 
 func (e *events) upgrade(c *conn, req *http1.Request) error {
@@ -46,7 +50,7 @@ func (e *events) upgrade(c *conn, req *http1.Request) error {
 			Detail: "Want GET.", Header: "Allow: GET, OPTIONS",
 		}
 	}
-	if err := e.entry.lets(req); err != nil {
+	if err := e.entry.lets(c, req); err != nil {
 		return err
 	}
 	if r := c.State.request(); r != nil {
@@ -56,9 +60,26 @@ func (e *events) upgrade(c *conn, req *http1.Request) error {
 		if len(after) > hub.MaxID {
 			return http1.BadRequest("Last-Event-ID: %d bytes, want at most %d", len(after), hub.MaxID)
 		}
-		c.State.more().resume = &resume{after: after, promised: true}
+		c.State.more().resume = &resume{c: c, after: after, promised: true}
 	}
+	if topics := req.QueryValues("topic"); len(topics) > hub.MaxTopics {
+		return http1.BadRequest("%d topics, want at most %d", len(topics), hub.MaxTopics)
+	} else if len(topics) > 0 {
+		c.State.more().topics = &subscriptions{wanted: distinct(topics)}
+	}
+	e.entry.takeTicket(c, req)
 	return e.entry.authenticate(c, bearer(req), streamHead(req))
+}
+
+// distinct leaves out what was named before.
+func distinct(all []string) []string {
+	var out []string
+	for _, one := range all {
+		if !slices.Contains(out, one) {
+			out = append(out, strings.Clone(one)) // which is part of the request
+		}
+	}
+	return out
 }
 
 // bearer takes the token from Authorization (RFC 6750 §2.1) or from ?token=,
@@ -88,18 +109,20 @@ func streamHead(req *http1.Request) []byte {
 // preflight answers a page of another origin that asks whether it may send the
 // headers that we read.
 func (e *events) preflight(c *conn, req *http1.Request) error {
-	if err := e.entry.lets(req); err != nil {
+	if err := e.entry.lets(c, req); err != nil {
 		return err
 	}
 	e.entry.answer(c, http1.Preflight(req.Origin, "GET", "Authorization, Last-Event-ID"))
 	return nil
 }
 
-// greeted begins the replay that the client has asked for with its request.
+// greeted begins the replay, and subscribes to the topics, that the client has asked for
+// with its request.
 func (e *events) greeted(c *conn) {
 	if c.State.resuming() != nil {
 		e.resumes.beginPromised(c)
 	}
+	e.subscribes.subscribeAsked(c)
 }
 
 // received passes over what a client sends although nothing is asked of it. It
@@ -151,13 +174,13 @@ func (e *events) appendMessage(b []byte, m outgoing) []byte {
 		}
 	case kindReconnect:
 		ev.Retry = m.retry
-	case kindAnswer, kindResumed, kindFrame, kindBinaryFrame: // rooms are joined over WebSocket only
+	case kindAnswer, kindResumed, kindTopic, kindFriends, kindPresence, kindFrame, kindBinaryFrame: // rooms are joined over WebSocket only
 	}
 	return sse.Append(b, ev)
 }
 
 // farewell tells what a close frame would.
-func (e *events) farewell(code ws.CloseCode, reason string) []byte {
+func (e *events) farewell(_ *conn, code ws.CloseCode, reason string) []byte {
 	b := append(make([]byte, 0, 64+len(reason)), `{"t":"closing","code":`...)
 	b = strconv.AppendInt(b, int64(code), 10)
 	b = append(b, `,"reason":`...)

@@ -297,6 +297,7 @@ func TestRequestsForEventsThatAreRefused(t *testing.T) {
 		{"GET /events?token=ann HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n", 403, "origin_not_allowed"},
 		{"OPTIONS /events HTTP/1.1\r\nHost: x\r\nOrigin: https://evil.example\r\n\r\n", 403, "origin_not_allowed"},
 		{"OPTIONS /events HTTP/1.1\r\nHost: x\r\nOrigin: https://game.example\r\n\r\n", 204, "Access-Control-Allow-Headers: Authorization, Last-Event-ID"},
+		{"GET /events?token=bad HTTP/1.1\r\nHost: x\r\nOrigin: https://game.example\r\n\r\n", 401, "Access-Control-Expose-Headers: Retry-After, Date"},
 		{"GET /events?token=bad HTTP/1.1\r\nHost: x\r\nOrigin: https://game.example\r\n\r\n", 401, "Access-Control-Allow-Origin: https://game.example"},
 		{"GET /events?token=ann HTTP/1.0\r\nOrigin: https://game.example\r\n\r\n", 200, "Access-Control-Allow-Origin: https://game.example"},
 		{"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: bearer  ann\r\n\r\n", 200, "text/event-stream"},

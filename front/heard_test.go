@@ -311,3 +311,30 @@ func BenchmarkHeard(b *testing.B) {
 		h.tell([]byte("01JD2Z8Q4V7M3T9K5R1XWY6C0H"), user, uint64(i), 1)
 	}
 }
+
+// Whoever comes back is connected before it is a member: others may have been told in
+// between, and what its old worker had not confirmed is handed over then.
+func TestWhoBecomesAMemberLaterHasNotHeardIt(t *testing.T) {
+	r := start(t, nil)
+	ann, bob := r.join("ann"), r.join("bob")
+	subscribe := func(c *peer, user hub.UserID) {
+		t.Helper()
+		if fates, err := r.JoinTopic(t.Context(), "guild", []hub.UserID{user}); err != nil || fates[0] != hub.TopicDone {
+			t.Fatalf("join: %v, %v", fates, err)
+		}
+		if m := c.json(); m["t"] != "subscribed" {
+			t.Fatalf("got %v", m)
+		}
+	}
+	subscribe(ann, "ann")
+	e := numbered(1, hub.Topic("guild").Address())
+	e.Shared = 1
+	r.deliver(e)
+	ann.wantIDs("1")
+	subscribe(bob, "bob")
+	for range 2 {
+		r.handOver(e)
+	}
+	bob.wantIDs("1")
+	ann.silent(bob)
+}

@@ -10,7 +10,11 @@ type homing struct {
 	resumes  *resumes
 	rooms    *rooms
 	lobbies  *lobbies
-	parser   parser
+
+	subscribes *subscribes
+	publishes  *publishes
+
+	parser parser
 }
 
 // message takes one message of a client, which is only lent.
@@ -35,6 +39,12 @@ func (h *homing) message(c *conn, data []byte) {
 		h.rooms.leave(c, in.ref)
 	case "match", "unmatch", "accept":
 		h.lobbies.take(c, &in)
+	case "subscribe":
+		h.subscribes.subscribe(c, &in)
+	case "unsubscribe":
+		h.subscribes.unsubscribe(c, &in)
+	case "publish":
+		h.publishes.take(c, &in)
 	default:
 		h.sessions.answer(c, `{"t":"error","code":"unknown_type"`, in.ref)
 	}

@@ -32,12 +32,15 @@ type incoming struct {
 	rating rating
 	labels ackList
 	yes    yes
+	topic  text // of topics, with what follows
+	typ    text
 	ref    jsontext.Value // of its own memory
 }
 
 // text is the value of a field that should be a string of a bounded length.
 type text struct {
 	value  string
+	given  bool // it is a string, perhaps an empty one
 	faulty bool // it is something else
 }
 
@@ -133,6 +136,10 @@ func (p *parser) field(in *incoming, name string) (err error) {
 		in.rating, err = p.rating()
 	case "labels":
 		err = p.ids(&in.labels)
+	case "topic":
+		in.topic, err = p.stringUpTo(hub.MaxTopic)
+	case "type":
+		in.typ, err = p.stringUpTo(hub.MaxType)
 	case "yes":
 		in.yes, err = p.yes()
 	case "id":
@@ -199,7 +206,7 @@ func (p *parser) stringUpTo(limit int) (text, error) {
 	if len(s) > limit {
 		return text{faulty: true}, nil
 	}
-	return text{value: s}, nil
+	return text{value: s, given: true}, nil
 }
 
 // id adds the one id that is next to list, which is of no use any more once one

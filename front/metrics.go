@@ -33,22 +33,34 @@ type metrics struct {
 	standing  prometheus.Gauge
 	doubts    prometheus.Counter
 	dismissed prometheus.Counter
+	drained   *prometheus.CounterVec
 
 	resumes        *prometheus.CounterVec
 	replayed       prometheus.Counter
 	repeats        prometheus.Counter
 	acks           *prometheus.CounterVec
+	anchors        *prometheus.CounterVec
 	replayBytes    prometheus.Gauge
 	waitingResumes prometheus.Gauge
 	slowReplays    prometheus.Counter
+
+	topics      prometheus.Gauge
+	memberships prometheus.Gauge
+	subscribes  *prometheus.CounterVec
+	publishes   *prometheus.CounterVec
 
 	passed        *prometheus.CounterVec
 	receivedConns prometheus.Counter
 	piped         prometheus.Gauge
 
+	polls          *prometheus.CounterVec
+	polledSessions prometheus.Gauge
+
 	overBudget     *prometheus.CounterVec
 	forgottenUsage prometheus.Counter
 	surplus        prometheus.Counter
+
+	presenceDropped prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, waitingBytes func() int) *metrics {
@@ -70,23 +82,35 @@ func newMetrics(reg prometheus.Registerer, waitingBytes func() int) *metrics {
 		standing:  gauge(f, "standing", "What the worker may assume of what the others think of it: 0 good, 1 doubt (it delivers nothing and lets nobody in), 2 lost (it sends everybody away and ends)."),
 		doubts:    counter(f, "doubts_total", "Times that the worker came to doubt whether the others think it alive."),
 		dismissed: counter(f, "dismissed_total", "Connections sent away, with a time to come back, because the worker was taken for dead."),
+		drained:   counters(f, "drained_connections_total", "Connections sent away because their node was ordered to drain, by how: told (when to leave), drain-deadline (closed, because they were still there then).", "how"),
 
 		resumes:        counters(f, "resumes_total", "Clients that asked for what they missed: recovered, gone (not all of it is kept any more), unavailable, busy, rate_limited, abandoned (they left).", "result"),
 		replayed:       counter(f, "replayed_messages_total", "Messages sent to clients that resumed; not among the written messages."),
 		repeats:        counter(f, "repeats_total", "Live messages left out because the connection had been replayed them."),
 		acks:           counters(f, "acknowledgements_total", "Ids that clients acknowledged.", "result"),
+		anchors:        counters(f, "recovery_places_total", "Clients of Socket.IO that were looked for a place to recover from, by result: ok, none (their inbox names none, or they have one), abandoned (they left), unavailable (the inbox), busy (too many acknowledgements wait). Without one a recovery brings all that the inbox holds.", "result"),
 		replayBytes:    gauge(f, "replay_bytes", "Bytes of replays that are being read from the inbox or wait for their clients."),
 		waitingResumes: gauge(f, "waiting_resumes", "Clients whose resume waits for its turn."),
 		slowReplays:    counter(f, "slow_replays_total", "Connections closed because they did not read their replay."),
+
+		topics:      gauge(f, "topics", "Topics that connections are members of."),
+		memberships: gauge(f, "topic_memberships", "Memberships of connections in topics."),
+		subscribes:  counters(f, "topic_subscribes_total", "Topics that clients asked to join, by result: ok, or the code of the refusal.", "result"),
+		publishes:   counters(f, "topic_publishes_total", "Messages that clients published to topics, by result: ok, or the code of the refusal.", "result"),
 
 		passed:        counters(f, "passed_connections_total", "Connections that asked for a room, by result: passed (to the process of this machine that runs it), piped (there, over TLS that ends here), lost (on the way); all others were served here: here (it runs the room), unknown, elsewhere (on another machine), refused, silent, error, busy, too_long, gone (the client left meanwhile, or sent more than is kept).", "result"),
 		receivedConns: counter(f, "received_connections_total", "Connections that other processes of this machine have passed to this one."),
 
 		piped: gauge(f, "piped_connections", "Connections over TLS that end here and are served by another process of this machine."),
 
-		overBudget:     counters(f, "over_budget_total", "Times that a client wanted more than it may have, by budget: messages, bytes (of a connection); user_messages, user_bytes, connects, inbox (of a user); message_time; closing (bytes after a close frame); tls_records, tls_answers (of a connection over TLS).", "budget"),
-		forgottenUsage: counter(f, "forgotten_usage_total", "Users who left with something used and were forgotten before it was made good, because too many had left."),
-		surplus:        counter(f, "surplus_connections_total", "Connections beyond the limit of their user: closed with 4010, or refused."),
+		polls:          counters(f, "polls_total", "Requests of Socket.IO over HTTP, by result: opened (a session), answered (with packets), upgraded (the session went over to a WebSocket), refused.", "result"),
+		polledSessions: gauge(f, "polled_sessions", "Sessions of Socket.IO whose clients poll."),
+
+		overBudget:      counters(f, "over_budget_total", "Times that a client wanted more than it may have, by budget: messages, bytes (of a connection); user_messages, user_bytes, connects, inbox, publish (of a user); message_time; closing (bytes after a close frame); tls_records, tls_answers (of a connection over TLS).", "budget"),
+		forgottenUsage:  counter(f, "forgotten_usage_total", "Users who left with something used and were forgotten before it was made good, because too many had left."),
+		presenceDropped: counter(f, "dropped_presence_total", "Words of friends not given, because the worker ended before they could be told; a sweep tells of those users."),
+
+		surplus: counter(f, "surplus_connections_total", "Connections beyond the limit of their user: closed with 4010, or refused."),
 	}
 	f.NewGaugeFunc(prometheus.GaugeOpts{Name: prefix + "inbox_bytes", Help: "Bytes of envelopes that wait for the loop."}, func() float64 { return float64(waitingBytes()) })
 	m.labeled(f)

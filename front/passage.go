@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/homing/homing/front/handoff"
@@ -58,14 +56,13 @@ type passages struct {
 	protocols *protocols
 	pipes     *pipes
 	m         *metrics
-	rooms     Rooms
+	rooms     Rooms        // nil: there are none
+	far       *farRequests // nil: no session of Engine.IO is another process's
 	receiver  *handoff.Receiver
 	headLimit int
 	timeout   time.Duration // to find the room, and then for the process to answer
 
-	// Safe for concurrent use.
-	waiting  chan passage // has room for all that are under way
-	underway atomic.Int32
+	crew *crew // finds rooms, and passes connections on
 }
 
 // passage is a connection that waits for its room to be found.
@@ -74,6 +71,7 @@ type passages struct {
 type passage struct {
 	c      *conn
 	ticket string
+	owner  hub.ProcessID // of the session that is named; empty: a ticket is
 }
 
 // hold keeps c, whose request asks for a room, until the room is found, and
@@ -82,22 +80,35 @@ func (p *passages) hold(c *conn, req *http1.Request, data []byte) bool {
 	if p == nil || c.State.request().passed {
 		return false
 	}
-	ticket := req.Query(roomParam)
+	next := p.wanted(c, req)
 	switch {
-	case ticket == "":
+	case next.ticket == "" && next.owner == "":
 		return false
 	case len(data) > p.headLimit:
 		p.count(passedLong)
 		return false
-	case p.underway.Load() >= maxPassages:
+	case !p.crew.take(func(ctx context.Context) { p.count(p.pass(ctx, next)) }):
 		p.count(passedBusy)
 		return false
 	}
 	c.State.request().head = bytes.Clone(data)
 	c.State.stage = stageLocate
-	p.underway.Add(1)
-	p.waiting <- passage{c, ticket}
 	return true
+}
+
+// wanted is what a request asks for that another process may have: a session of
+// Engine.IO that goes over to a WebSocket, or a room. Other requests of sessions are
+// answered where they come to.
+func (p *passages) wanted(c *conn, req *http1.Request) passage {
+	next := passage{c: c}
+	sid := req.Query("sid")
+	switch {
+	case sid != "" && p.far != nil && req.Query("transport") == "websocket":
+		next.owner = p.far.ownerOf(sid)
+	case sid == "" && p.rooms != nil:
+		next.ticket = req.Query(roomParam)
+	}
+	return next
 }
 
 // early keeps what a client sends while it is held.
@@ -126,28 +137,19 @@ func (p *passages) goOn(c *conn) {
 	}
 }
 
-// run finds rooms and passes connections on, until ctx ends. It blocks.
-func (p *passages) run(ctx context.Context) {
-	var underway sync.WaitGroup
-	defer underway.Wait()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case next := <-p.waiting:
-			underway.Go(func() {
-				defer p.underway.Add(-1)
-				p.count(p.pass(ctx, next))
-			})
-		}
+// found has the client served here, for what has come of looking for its room.
+func (p *passages) found(c *conn, result passed) {
+	if r := c.State.request(); r != nil {
+		r.room = result != passedUnknown
 	}
+	p.goOn(c)
 }
 
 // pass brings one connection to where its room is, or has it served here.
 func (p *passages) pass(ctx context.Context, next passage) passed {
-	line, result := p.reach(ctx, next.ticket)
+	line, result := p.reach(ctx, next)
 	if line == nil {
-		p.loop.Post(func() { p.goOn(next.c) }) // refused: the handshake times out
+		p.loop.Post(func() { p.found(next.c, result) }) // refused: the handshake times out
 		return result
 	}
 	// Only now that it is awaited does the loop give it up.
@@ -171,10 +173,13 @@ func (p *passages) pass(ctx context.Context, next passage) passed {
 	return result
 }
 
-// reach finds the room of a ticket and asks its process to take a connection.
-// Without a line, the result says why.
-func (p *passages) reach(ctx context.Context, ticket string) (*handoff.Line, passed) {
-	owner, err := p.locate(ctx, ticket)
+// reach finds what next is for and asks its process to take a connection. Without a
+// line, the result says why.
+func (p *passages) reach(ctx context.Context, next passage) (*handoff.Line, passed) {
+	owner, err := next.owner, error(nil)
+	if owner == "" {
+		owner, err = p.locate(ctx, next.ticket)
+	}
 	switch {
 	case err != nil || owner == "":
 		return nil, passedUnknown
@@ -219,7 +224,7 @@ func (p *passages) give(c *conn) (handoff.Passed, passed) {
 	var err error
 	if out.FD, err = p.pipes.open(c); err != nil {
 		p.log.Error("pipe a client to its room", "err", err)
-		p.goOn(c)
+		p.found(c, passedError)
 		return out, passedError
 	}
 	return out, passedPiped

@@ -31,6 +31,11 @@ type fakeRooms struct{ hold chan struct{} }
 // Join is not for these tests.
 func (fakeRooms) Join(host.Line, hub.UserID, string, uint64) *host.Seat { return nil }
 
+// Nor are these.
+func (fakeRooms) Evacuate(time.Time)        {}
+func (fakeRooms) Stay()                     {}
+func (fakeRooms) Count() (rooms, seats int) { return 0, 0 }
+
 func (f fakeRooms) Locate(ctx context.Context, ticket string) (hub.ProcessID, error) {
 	switch ticket {
 	case "ended":
@@ -226,12 +231,12 @@ func TestMoreThanIsKeptIsServedHere(t *testing.T) {
 	a.wantPassed(passedLong, 1)
 	conn = a.dialFrom("127.0.0.1")
 	_, _ = io.WriteString(conn, joining("ann&room=late"))
-	wait(t, "the search", func() bool { return a.passages.underway.Load() == 1 })
+	wait(t, "the search", func() bool { return a.passages.crew.busy.Load() == 1 })
 	if status, _ := a.statusOn(conn, frame); status != http.StatusSwitchingProtocols {
 		t.Errorf("while the room is searched: status %d", status)
 	}
 	close(a.rooms.hold)
-	wait(t, "the search to end", func() bool { return a.passages.underway.Load() == 0 })
+	wait(t, "the search to end", func() bool { return a.passages.crew.busy.Load() == 0 })
 }
 
 func TestAClientThatLeavesMeanwhileIsForgotten(t *testing.T) {
@@ -242,7 +247,7 @@ func TestAClientThatLeavesMeanwhileIsForgotten(t *testing.T) {
 	_ = conn.Close()
 	wait(t, "the client to be gone", func() bool { return a.metric("homing_front_handshakes_total", "result", "abandoned") == 1 })
 	close(a.rooms.hold)
-	wait(t, "the search to end", func() bool { return a.passages.underway.Load() == 0 })
+	wait(t, "the search to end", func() bool { return a.passages.crew.busy.Load() == 0 })
 }
 
 func TestASearchThatTakesTooLongIsGivenUp(t *testing.T) {
@@ -259,12 +264,12 @@ func TestASearchThatTakesTooLongIsGivenUp(t *testing.T) {
 
 func TestNoMoreThanTheBoundAreSearchedFor(t *testing.T) {
 	a := startRooms(t, nil)
-	a.passages.underway.Add(maxPassages)
+	a.passages.crew.busy.Add(maxPassages)
 	if got := owner(a.dial("?token=ann&room=slow").json()); got != a.process {
 		t.Errorf("hello is of %s", got)
 	}
 	a.wantPassed(passedBusy, 1)
-	a.passages.underway.Add(-maxPassages)
+	a.passages.crew.busy.Add(-maxPassages)
 }
 
 // TestAPassedConnectionIsNotPassedAgain has two processes each take the other for
@@ -326,7 +331,7 @@ func TestPassesLeaveNoDescriptor(t *testing.T) {
 		_ = c.Close()
 	}
 	one()
-	idle := func() bool { return b.metric("homing_front_users") == 0 && a.passages.underway.Load() == 0 }
+	idle := func() bool { return b.metric("homing_front_users") == 0 && a.passages.crew.busy.Load() == 0 }
 	wait(t, "the first to be gone", idle)
 	time.Sleep(200 * time.Millisecond)
 	before := descriptors(t)

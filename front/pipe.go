@@ -104,10 +104,10 @@ func (p *pipes) ended(c *conn) {
 // The rest is what a protocol has. A pipe says nothing of its own: it does not
 // know where in a message it is.
 
-func (p *pipes) upgrade(*conn, *http1.Request) error       { return errNotFound } // no path leads here
-func (p *pipes) due(*conn) loop.Tick                       { return 0 }
-func (p *pipes) check(*conn)                               {}
-func (p *pipes) greeted(*conn)                             {}
-func (p *pipes) silence() loop.Tick                        { return 0 }
-func (p *pipes) appendMessage(b []byte, _ outgoing) []byte { return b }
-func (p *pipes) farewell(ws.CloseCode, string) []byte      { return nil }
+func (p *pipes) upgrade(*conn, *http1.Request) error         { return errNotFound } // no path leads here
+func (p *pipes) due(*conn) loop.Tick                         { return 0 }
+func (p *pipes) check(*conn)                                 {}
+func (p *pipes) greeted(*conn)                               {}
+func (p *pipes) silence() loop.Tick                          { return 0 }
+func (p *pipes) appendMessage(b []byte, _ outgoing) []byte   { return b }
+func (p *pipes) farewell(*conn, ws.CloseCode, string) []byte { return nil }

@@ -242,5 +242,5 @@ func TestPipesLeaveNoDescriptor(t *testing.T) {
 		one()
 	}
 	idle(t, a, b)
-	wait(t, "all descriptors to be closed", func() bool { return a.passages.underway.Load() == 0 && descriptors(t) <= before })
+	wait(t, "all descriptors to be closed", func() bool { return a.passages.crew.busy.Load() == 0 && descriptors(t) <= before })
 }

@@ -32,10 +32,14 @@ type protocol interface {
 
 	// appendMessage appends a message to b as it goes over the wire.
 	appendMessage(b []byte, m outgoing) []byte
-	// farewell is what ends a connection: code and reason are those of
-	// docs/protocol.md. It may be empty.
-	farewell(code ws.CloseCode, reason string) []byte
+	// farewell is what ends c: code and reason are those of docs/protocol.md. It may be
+	// empty.
+	farewell(c *conn, code ws.CloseCode, reason string) []byte
 }
+
+// personal is a protocol that tells each client something else with what inboxes and
+// topics keep; outgoing.to says whom. The method does nothing.
+type personal interface{ personal() }
 
 // kind is what a message to a client is.
 type kind uint8
@@ -46,9 +50,12 @@ const (
 	kindAnswer      // to something that the client sent
 	kindResumed     // what follows is what the client has missed
 	kindPlace       // where to resume from next time, after a replay; it has no body
+	kindTopic       // what has become of a membership in a topic
 	kindReconnect   // when to come back
 	kindFrame       // of a game room
 	kindBinaryFrame // of one; not JSON
+	kindFriends     // who of a user's friends is online
+	kindPresence    // one of them has come, or some have gone
 )
 
 // outgoing is a message to a client.
@@ -59,6 +66,10 @@ type outgoing struct {
 	// retry is how many milliseconds the client is to wait when its connection has
 	// ended; 0: as long as else. Of kindReconnect.
 	retry int
+	// to is who reads it and nobody else; nil: its bytes may be shared.
+	to        *conn
+	recovered bool  // the replay that begins is all that was missed; of kindResumed
+	at        int64 // of a notification that is replayed: hub.Stored's
 }
 
 // protocolID is the place of a protocol in protocols.
@@ -66,7 +77,7 @@ type protocolID uint8
 
 // maxProtocols is how many there may be: a delivery has a place for the bytes of
 // each.
-const maxProtocols = 4
+const maxProtocols = 10
 
 // protocols are what a worker speaks.
 type protocols [maxProtocols]protocol

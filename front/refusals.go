@@ -13,11 +13,11 @@ import (
 // The refusals that are the worker's own; the rest come from http1, ws and auth.
 var (
 	errHeaderTooLarge = &http1.Error{Status: http.StatusRequestHeaderFieldsTooLarge, Code: "header_too_large", Detail: "The request's head is longer than this server reads."}
-	errNotFound       = &http1.Error{Status: http.StatusNotFound, Code: "not_found", Detail: "There is nothing at this path; WebSocket clients connect to /ws, event streams are at /events."}
+	errNotFound       = &http1.Error{Status: http.StatusNotFound, Code: "not_found", Detail: "There is nothing at this path; WebSocket clients connect to /ws, event streams are at /events, inboxes at /inbox, Socket.IO is at /socket.io/."}
 	errOrigin         = &http1.Error{Status: http.StatusForbidden, Code: "origin_not_allowed", Detail: "Pages of this origin may not connect."}
 	errSubprotocol    = &http1.Error{Status: http.StatusBadRequest, Code: "unsupported_subprotocol", Detail: "Of the subprotocols offered none is homing.v1."}
 	errTimeout        = &http1.Error{Status: http.StatusRequestTimeout, Code: "handshake_timeout", Detail: "The handshake took too long."}
-	errDraining       = &http1.Error{Status: http.StatusServiceUnavailable, Code: "not_ready", Detail: "This server stops."}
+	errStopping       = &http1.Error{Status: http.StatusServiceUnavailable, Code: "not_ready", Detail: "This server stops."}
 	errNotGood        = &http1.Error{Status: http.StatusServiceUnavailable, Code: "not_ready", Detail: "This server has lost touch with the hub."}
 )
 
@@ -98,5 +98,15 @@ func errUnreachable() error {
 		Status: http.StatusServiceUnavailable, Code: "hub_unreachable",
 		Detail: "This server has lost touch with the hub; try again.",
 		Header: retryAfter(1 + rand.N(2)),
+	}
+}
+
+// errDraining refuses a client because the node sends its players away. The time to
+// come back is drawn, so that those who find no other node are no herd.
+func errDraining() error {
+	return &http1.Error{
+		Status: http.StatusServiceUnavailable, Code: "draining",
+		Detail: "This server sends its players to others; come back, where others are let in.",
+		Header: retryAfter(1 + rand.N(4)),
 	}
 }

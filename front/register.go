@@ -42,7 +42,8 @@ func (s *sessions) surplus(user hub.UserID) int {
 
 // register registers c under its user, who has used what admitUser returned, and
 // closes the user's oldest connection if it has too many then. done is called
-// once, from any goroutine, when others can find c.
+// once, from any goroutine, when others can find c. It is a member of topics from then
+// on that its token names.
 func (s *sessions) register(c *conn, id auth.Identity, used usage, done func(error)) {
 	c.State.opened = s.loop.Now()
 	s.users.add(c, id)
@@ -55,18 +56,21 @@ func (s *sessions) register(c *conn, id auth.Identity, used usage, done func(err
 		s.m.surplus.Inc()
 		s.close(s.users.oldest(id.User), closeReplaced, "too many connections of this user")
 	}
+	s.friends.register(c, id)
 	s.presence.Set(c.State.user, s.users.counts(c.State.user), done)
 }
 
 // unregister makes c's user forget c, and the index learn of it.
 func (s *sessions) unregister(c *conn) {
 	user := c.State.user
+	s.endResumes(c)
 	if user == "" {
 		return
 	}
-	s.endResume(c)
 	c.State.leaveRoom()
 	c.State.leaveLobby()
+	s.friends.leave(c)
+	s.topics.leaveAll(c)
 	s.m.forgottenUsage.Add(float64(s.users.remove(c, s.loop.Now())))
 	s.presence.Set(user, s.users.counts(user), nil)
 }
@@ -76,9 +80,12 @@ func (s *sessions) greet(c *conn) {
 	c.State.stage = stageOpen
 	s.trace(c, "player connected")
 	s.loop.SetDeadline(c, 0)
-	s.loop.Uncork(c, s.message(c, outgoing{kind: kindHello, body: s.hello(c)}, loop.Control))
+	s.loop.Uncork(c, s.message(c, outgoing{kind: kindHello, body: s.hello(c), to: c}, loop.Control))
 	if c.State.stage == stageOpen {
 		s.protocols.of(c).greeted(c)
+		if r := c.State.resuming(); r == nil || r.pull == nil { // who polls is told of no friends
+			s.friends.opened(c)
+		}
 	}
 }
 

@@ -17,8 +17,8 @@ type replayBudget struct {
 	used    int // bytes
 	reading int // reads under way
 
-	waiting list.List // of *conn: those whose inbox is not read yet, first come first
-	sending list.List // of *conn: those longest without progress first
+	waiting list.List // of *resume: those for whom nothing is read yet, first come first
+	sending list.List // of *resume: those longest without progress first
 }
 
 // replay is one connection's part in it.
@@ -51,32 +51,30 @@ func (b *replayBudget) reserve(r *resume, n int) {
 
 func (b *replayBudget) giveBack(r *resume, n int) { b.reserve(r, -n) }
 
-// join has c wait for its turn.
-func (b *replayBudget) join(c *conn) {
-	if g := c.State.group(); g != nil {
+// join has r wait for its turn.
+func (b *replayBudget) join(r *resume) {
+	if g := r.c.State.group(); g != nil && r.ofInbox() {
 		g.resuming++
 	}
-	c.State.resuming().replay.turn = b.waiting.PushBack(c)
+	r.replay.turn = b.waiting.PushBack(r)
 }
 
-// next takes out the connection whose turn it is, and reserves the room for its
-// inbox.
-func (b *replayBudget) next() *conn {
-	c := b.waiting.Remove(b.waiting.Front()).(*conn)
-	r := c.State.resuming()
+// next takes out the resume whose turn it is, and reserves the room for what it reads.
+func (b *replayBudget) next() *resume {
+	r := b.waiting.Remove(b.waiting.Front()).(*resume)
 	r.replay.turn = nil
 	b.reserve(r, b.largest)
 	b.reading++
-	return c
+	return r
 }
 
-// leave ends c's part in it, but for the room of a read under way, which is given
+// leave ends r's part in it, but for the room of a read under way, which is given
 // back when that has ended.
-func (b *replayBudget) leave(c *conn, r *resume) {
+func (b *replayBudget) leave(r *resume) {
 	if !r.active() {
 		return
 	}
-	if g := c.State.group(); g != nil && r.phase > resumePromised {
+	if g := r.c.State.group(); g != nil && r.ofInbox() && r.phase > resumeAwaiting {
 		g.resuming--
 	}
 	switch r.phase {
@@ -85,7 +83,7 @@ func (b *replayBudget) leave(c *conn, r *resume) {
 	case resumeSending:
 		b.sending.Remove(r.replay.turn)
 		b.giveBack(r, r.replay.reserved)
-	case resumePromised, resumeReading, resumeDone:
+	case resumePromised, resumeAwaiting, resumeReading, resumeDone:
 	}
 	r.phase = resumeDone
 	r.replay.chunks, r.replay.turn = nil, nil

@@ -22,7 +22,9 @@ type fakeInbox struct {
 
 	mu    sync.Mutex
 	acked []string
-	fails error // answer of Ack
+	fails error // answer of Ack and Anchor
+
+	anchor string
 }
 
 type fakeRead struct {
@@ -59,6 +61,12 @@ func (f *fakeInbox) Ack(_ context.Context, user hub.UserID, ids []string) error 
 		f.acked = append(f.acked, string(user)+"/"+id)
 	}
 	return nil
+}
+
+func (f *fakeInbox) Anchor(context.Context, hub.UserID) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.anchor, f.fails
 }
 
 func (*fakeInbox) Largest() int { return 256 << 10 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,6 +23,14 @@ type Rooms interface {
 	// process, or an error, says that it is not known. It is called from many
 	// goroutines and may block, until ctx ends.
 	Locate(ctx context.Context, ticket string) (hub.ProcessID, error)
+	// Evacuate has the rooms go to other processes, and takes none, until Stay. Those
+	// that nobody takes go on until the deadline, and end then. Called again it changes
+	// the deadline. Neither blocks.
+	Evacuate(deadline time.Time)
+	Stay()
+	// Count is how many rooms there are, and seats in them that are reserved or taken.
+	// It is called from any goroutine.
+	Count() (rooms, seats int)
 }
 
 // rooms brings connections into game rooms, what members say to them, and what they
@@ -71,8 +80,24 @@ func (q *batchQueue) take(spare []*host.Batch) []*host.Batch {
 
 // line is a connection as the rooms know it.
 type line struct {
-	c   *conn
-	ref jsontext.Value // of what it wants to be told next
+	c       *conn
+	join    question
+	leaving question
+}
+
+// question is something that a client waits for the answer to.
+type question struct {
+	asked bool
+	ref   jsontext.Value
+}
+
+func ask(ref jsontext.Value) question { return question{asked: true, ref: ref} }
+
+// answered returns the reference, once.
+func (q *question) answered() jsontext.Value {
+	ref := q.ref
+	*q = question{}
+	return ref
 }
 
 // join has c take the seat that the ticket of a message is for. A connection is in
@@ -87,7 +112,7 @@ func (r *rooms) join(c *conn, in *incoming) {
 		r.sessions.answer(c, `{"t":"error","of":"join","code":"bad_json"`, in.ref)
 	default:
 		c.State.leaveRoom()
-		seat := r.host.Join(&line{c, in.ref}, c.State.user, in.ticket.value, in.number.value)
+		seat := r.host.Join(&line{c: c, join: ask(in.ref)}, c.State.user, in.ticket.value, in.number.value)
 		c.State.more().seat = seat
 	}
 }
@@ -107,12 +132,15 @@ func (r *rooms) say(c *conn, data []byte, ref jsontext.Value) {
 // leave gives up the seat of c.
 func (r *rooms) leave(c *conn, ref jsontext.Value) {
 	seat := c.State.seat()
-	if seat == nil {
-		r.sessions.answer(c, `{"t":"error","of":"leave","code":"no_room"`, ref)
+	if seat == nil || !seat.Leave() {
+		r.refuseLeave(c, ref)
 		return
 	}
-	seat.Line.(*line).ref = ref
-	seat.Leave()
+	seat.Line.(*line).leaving = ask(ref)
+}
+
+func (r *rooms) refuseLeave(c *conn, ref jsontext.Value) {
+	r.sessions.answer(c, `{"t":"error","of":"leave","code":"no_room"`, ref)
 }
 
 // Tell takes what a room has to tell; see host.Outbox.
@@ -174,6 +202,9 @@ func (r *rooms) give(t *host.Told) {
 	}
 	r.trace(c, "room", "told", string(body))
 	r.sessions.send(c, r.sessions.message(c, outgoing{kind: kindAnswer, body: body}, loop.Must))
+	if to.leaving.asked && (t.Kind == host.KindNotIn || t.Kind == host.KindMoved) { // it followed a join that came to nothing
+		r.refuseLeave(c, to.leaving.answered())
+	}
 }
 
 // frameWire is the frame that was sent last, as each protocol has it: connections
@@ -229,26 +260,23 @@ func (r *rooms) tell(t *host.Told, to *line) []byte {
 	var message any
 	switch t.Kind {
 	case host.KindJoined:
-		message = joined{"joined", n.Room, n.Class, n.Number, n.Hz, n.Binary, n.Epoch, n.Ticket, to.takeRef()}
+		message = joined{"joined", n.Room, n.Class, n.Number, n.Hz, n.Binary, n.Epoch, n.Ticket, to.join.answered()}
 	case host.KindMoved:
-		message = moved{"moved", n.Room, n.URL, n.Ticket, to.takeRef()}
+		q := &to.leaving // the leave goes after the room
+		if to.join.asked {
+			q = &to.join
+		}
+		message = moved{"moved", n.Room, n.URL, n.Ticket, q.answered()}
 	case host.KindLeft:
-		message = left{"left", n.Room, n.Why, n.Reason, to.takeRef()}
+		message = left{"left", n.Room, n.Why, n.Reason, to.leaving.answered()}
 	case host.KindNotIn:
-		message = refused{"error", "join", n.Code, n.Reason, 0, to.takeRef()}
+		message = refused{"error", "join", n.Code, n.Reason, 0, to.join.answered()}
 	case host.KindNotSaid:
 		message = refused{"error", "say", n.Code, "", n.Count, nil}
 	case host.KindFrame: // is sent as it is
 	}
 	b, _ := json.Marshal(message) // strings and numbers always marshal
 	return b
-}
-
-// takeRef is the reference of what is answered now.
-func (l *line) takeRef() jsontext.Value {
-	ref := l.ref
-	l.ref = nil
-	return ref
 }
 
 // What members are told, as docs/protocol.md has it.
@@ -288,10 +316,10 @@ type (
 	}
 )
 
-// sayBinary takes a binary message, which is only lent. It reports false when c is in
-// no room.
+// sayBinary takes a binary message, which is only lent. It reports false when there
+// are no rooms.
 func (r *rooms) sayBinary(c *conn, data []byte) bool {
-	if c.State.seat() == nil {
+	if r.host == nil {
 		return false
 	}
 	r.say(c, bytes.Clone(data), nil)
@@ -304,6 +332,12 @@ func (s *session) seat() *host.Seat {
 		return nil
 	}
 	return s.extra.seat
+}
+
+// plays reports whether the connection has a seat in a room that runs here.
+func (s *session) plays() bool {
+	seat := s.seat()
+	return seat != nil && seat.Here()
 }
 
 // leaveRoom tells the connection's room that it has ended.

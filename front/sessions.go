@@ -30,7 +30,9 @@ type sessions struct {
 	m         *metrics
 	protocols *protocols
 	presence  Presence
+	friends   *friends // nil: nobody has any
 	users     users
+	topics    *topics
 	replays   *replayBudget
 	hash      idHash
 
@@ -44,7 +46,12 @@ type sessions struct {
 // send sends m to c. What waits in the write queue is bounded by m's class;
 // one that must not be lost and finds no room ends c.
 func (s *sessions) send(c *conn, m *loop.Message) hub.Status {
-	switch s.loop.Send(c, m) {
+	return s.came(c, s.loop.Send(c, m))
+}
+
+// came is what has come of a message for c.
+func (s *sessions) came(c *conn, st loop.Status) hub.Status {
+	switch st {
 	case loop.Written:
 		return hub.StatusWritten
 	case loop.Queued:
@@ -68,7 +75,9 @@ func (s *sessions) message(c *conn, m outgoing, class loop.Class) *loop.Message 
 // the client's reference when it gave one.
 func (s *sessions) answer(c *conn, head string, ref jsontext.Value) {
 	body := appendRef(append(make([]byte, 0, len(head)+len(ref)+8), head...), ref)
-	s.send(c, s.message(c, outgoing{kind: kindAnswer, body: body}, loop.Must))
+	if m := s.message(c, outgoing{kind: kindAnswer, body: body, to: c}, loop.Must); len(m.Data) > 0 {
+		s.send(c, m)
+	}
 }
 
 // close ends c with a close code, after what waits already.
@@ -78,7 +87,7 @@ func (s *sessions) close(c *conn, code ws.CloseCode, reason string) {
 	}
 	s.m.closed(code)
 	s.trace(c, "connection closed", "code", int(code), "reason", reason)
-	s.finish(c, s.protocols.of(c).farewell(code, reason), false)
+	s.finish(c, s.protocols.of(c).farewell(c, code, reason), false)
 }
 
 // cut ends c with a close code because it does not keep up or has fallen
@@ -90,7 +99,7 @@ func (s *sessions) cut(c *conn, why drop.Reason, code ws.CloseCode, reason strin
 	}
 	s.m.closed(code)
 	s.trace(c, "connection closed", "code", int(code), "reason", reason)
-	s.finish(c, s.protocols.of(c).farewell(code, reason), true)
+	s.finish(c, s.protocols.of(c).farewell(c, code, reason), true)
 }
 
 // finish makes last the last bytes that c is sent. Nobody finds c any more.

@@ -3,27 +3,28 @@ package front
 import (
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/homing/homing/front/loop"
-	"github.com/homing/homing/front/ws"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/drop"
 )
 
 // shutdown is how a worker stops: it drains, or, when the others have taken it
 // for dead, sends everybody away at once. The loop owns it, but for draining and
 // leaving.
 type shutdown struct {
-	loop     *loop.Loop[client]
-	sessions *sessions
+	*farewells
+
+	node     *nodeDrain
 	entry    *entry
 	standing *standing
 	m        *metrics
 	log      *slog.Logger
-	waiting  func() int // bytes of envelopes that wait
+	waiting  func() int  // bytes of envelopes that wait
+	release  func(*conn) // has a GET that waits at another process be answered
 
 	window, cutOff, closeTime loop.Tick
 	drainWindow               time.Duration // as the log tells it
@@ -37,14 +38,11 @@ type shutdown struct {
 	dismissal dismissal
 }
 
-// turnedTo is how many connections one turn tells to leave.
-const turnedTo = 256
-
 // drain is how far a stop has come.
 type drain struct {
 	begun bool
 	until loop.Tick // when what is left is cut off
-	told  int       // place up to which connections have been told
+	round round     // in which connections are told
 }
 
 func (d *shutdown) beginLeaving() {
@@ -56,21 +54,38 @@ func (d *shutdown) beginLeaving() {
 func (d *shutdown) ready() error {
 	switch {
 	case d.draining.Load():
-		return errDraining
+		return errStopping
 	case !d.standing.good():
 		return errNotGood
 	}
 	return nil
 }
 
+// inService says why a load balancer is to send nobody here, as a *http1.Error, or nil.
+func (d *shutdown) inService() error {
+	if err := d.ready(); err != nil {
+		return err
+	}
+	if d.node.on.Load() {
+		return errDraining()
+	}
+	return nil
+}
+
+// leaves reports whether the worker stops, or is ordered to drain.
+func (d *shutdown) leaves() bool { return d.draining.Load() || d.node.on.Load() }
+
 // turn goes on with the shutdown, if there is one. It looks at the standing
 // first: a worker that is lost writes nothing more that waited.
 func (d *shutdown) turn() {
 	d.mayDeliver()
-	if d.seen == hub.StandingLost {
+	switch {
+	case d.seen == hub.StandingLost:
 		d.dismissTurn()
-	} else if d.draining.Load() {
+	case d.draining.Load():
 		d.drainTurn()
+	default:
+		d.node.turn()
 	}
 }
 
@@ -83,51 +98,44 @@ func (d *shutdown) drainTurn() {
 		d.log.Info("draining", "connections", d.loop.Len(), "window", d.drainWindow)
 		d.loop.LeaveListeners()
 	}
-	for budget := turnedTo; d.drain.told < d.loop.Places(); d.drain.told++ {
-		c := d.loop.At(d.drain.told)
-		if c == nil || c.State.stage != stageOpen || c.State.leaving {
-			continue
-		}
-		if budget--; budget < 0 {
-			d.loop.Wake()
-			return
-		}
-		d.tell(c)
+	if !d.drain.round.on(d.loop, turnedTo, d.tellToStop) {
+		d.loop.Wake()
 	}
+}
+
+// tellToStop tells c, if it is to be told and has not been, and reports whether it was.
+func (d *shutdown) tellToStop(c *conn) bool {
+	switch {
+	case c.State.idles():
+		d.loop.Drop(c, drop.Closed)
+		return false
+	case c.State.stage == stageExchange:
+		d.release(c)
+	case c.State.stage == stageOpen && !c.State.leaving:
+		d.tellInWindow(c)
+	default:
+		return false
+	}
+	return true
 }
 
 // opened tells a connection that has come into service during a drain.
 func (d *shutdown) opened(c *conn) {
 	if c.State.stage == stageOpen && d.drain.begun {
-		d.tell(c)
+		d.tellInWindow(c)
 	}
 }
 
-// tell tells c to come back after a time of its own within the window, at which
+// tellInWindow tells c to come back after a time of its own within the window, at which
 // it is closed.
-func (d *shutdown) tell(c *conn) {
+func (d *shutdown) tellInWindow(c *conn) {
 	now, after := d.loop.Now(), loop.Tick(0)
 	if left := d.drain.until - d.cutOff; left > now {
 		after = loop.Tick(rand.Uint32N(uint32(left - now)))
 	}
-	c.State.leaving = true
-	d.loop.SetDeadline(c, max(now+after, 1))
-	if m := d.reconnect(c, nil, after, 0); len(m) > 0 {
-		d.loop.Send(c, &loop.Message{Data: m})
-	}
+	d.tell(c, after, 0)
+	d.node.stopTold++
 }
-
-// reconnect appends to b what tells c to come back after a time. left is how much
-// of that time is left when the connection ends.
-func (d *shutdown) reconnect(c *conn, b []byte, after, left loop.Tick) []byte {
-	body := append(make([]byte, 0, 48), `{"t":"reconnect","after_ms":`...)
-	const ms = int(loop.TickLength / time.Millisecond)
-	body = strconv.AppendInt(body, int64(int(after)*ms), 10)
-	return d.sessions.protocols.of(c).appendMessage(b, outgoing{kind: kindReconnect, body: append(body, '}'), retry: int(left) * ms})
-}
-
-// due ends a connection that was told when to come back.
-func (d *shutdown) due(c *conn) { d.sessions.close(c, ws.CloseServiceRestart, comeBack) }
 
 // over reports whether a drain or a dismissal has come to its end.
 func (d *shutdown) over() bool {

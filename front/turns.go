@@ -21,10 +21,13 @@ type turns struct {
 	sessions   *sessions
 	protocols  *protocols
 	resumes    *resumes
+	topics     *topics
 	deliveries *deliveries
 	rooms      *rooms
+	friends    *friends
 	shutdown   *shutdown
 	pipes      *pipes
+	engines    *engineDoor // nil: nobody speaks Engine.IO
 }
 
 // BeginTurn goes on with a shutdown, if there is one, before anything is read.
@@ -34,14 +37,20 @@ func (t *turns) BeginTurn() { t.shutdown.turn() }
 func (t *turns) EndTurn() {
 	t.deliveries.turn()
 	t.rooms.turn()
+	t.friends.turn()
+	t.engines.turn()
 }
 
 // Tick lets go of what time has made good.
 func (t *turns) Tick() {
 	t.sessions.tick()
+	t.shutdown.node.tick()
 	t.entry.limiter.Refill()
 	t.resumes.tick()
 	t.deliveries.tick()
+	t.friends.tick()
+	t.topics.tick()
+	t.engines.tick()
 }
 
 // Stopped reports whether the shutdown is over.
@@ -62,7 +71,7 @@ func (t *turns) Charge(c *conn, n int) bool {
 	case st >= stageClosing:
 		t.m.overBudget.WithLabelValues("closing").Inc()
 		t.loop.Drop(c, drop.Closed)
-	case st >= stageRegister:
+	case st >= stageRegister, st == stageConnect:
 		t.sessions.overspent(c, exceeded)
 	default:
 		t.m.overBudget.WithLabelValues("handshake").Inc()
@@ -82,7 +91,7 @@ func (t *turns) Received(c *conn, data []byte) {
 		t.door.passages.early(c, data)
 	case stageVerify:
 		t.door.early(c, data)
-	case stageRegister, stageOpen:
+	case stageExchange, stageConnect, stageRegister, stageOpen, stageLeft:
 		t.protocols.of(c).received(c, data)
 	case stageClosing:
 	}
@@ -100,7 +109,7 @@ func (t *turns) Exceeded(c *conn, what loop.Budget) {
 
 // HungUp counts a handshake that comes to nothing.
 func (t *turns) HungUp(c *conn, err error) {
-	if c.State.stage < stageRegister {
+	if c.State.stage < stageRegister && !c.State.idles() {
 		t.m.handshakes.WithLabelValues("abandoned").Inc()
 	}
 	if !errors.Is(err, io.EOF) {
@@ -112,35 +121,45 @@ func (t *turns) HungUp(c *conn, err error) {
 func (t *turns) Flushed(c *conn) {
 	t.resumes.flushed(c)
 	t.pipes.flushed(c)
+	t.engines.flushed(c)
 }
+
+// Waits has what waits for a session that is polled be given to its client.
+func (t *turns) Waits(c *conn) { t.engines.polls.waits(c) }
 
 // Due is when c must be looked at: by its resume, or by its protocol.
 func (t *turns) Due(c *conn) loop.Tick {
-	if st := c.State.stage; st != stageRegister && st != stageOpen {
+	if !c.State.speaks() {
 		return 0
 	}
-	return earlier(c.State.resuming().due(), t.protocols.of(c).due(c))
+	return earlier(c.State.due(), t.protocols.of(c).due(c))
 }
 
 // Check does what is due for c.
 func (t *turns) Check(c *conn) {
-	if r := c.State.resuming(); r.due() != 0 && t.loop.Now() >= r.due() {
-		t.resumes.expire(c, r)
+	if c.State.extra != nil {
+		t.resumes.check(c)
 	}
-	if st := c.State.stage; st == stageRegister || st == stageOpen {
+	if c.State.speaks() {
 		t.protocols.of(c).check(c)
 	}
 }
 
 // Expired ends the stage that c has been in for too long.
 func (t *turns) Expired(c *conn) {
+	if c.State.idles() {
+		t.loop.Drop(c, drop.Closed)
+		return
+	}
 	switch c.State.stage {
-	case stageRequest, stageLocate, stageVerify:
+	case stageRequest, stageLocate, stageExchange, stageConnect, stageVerify:
 		t.entry.refuse(c, errTimeout)
 	case stageRegister:
 		t.sessions.close(c, ws.CloseTryAgainLater, "the hub is not available")
 	case stageOpen:
 		t.shutdown.due(c)
+	case stageLeft:
+		t.sessions.close(c, ws.CloseNormal, "nothing was left to say")
 	case stageClosing:
 	}
 }
@@ -149,6 +168,7 @@ func (t *turns) Expired(c *conn) {
 func (t *turns) Ended(c *conn, _ drop.Reason) {
 	t.pipes.ended(c)
 	t.sessions.ended(c)
+	t.engines.ended(c)
 }
 
 // Discarded counts messages that were given up.

@@ -14,6 +14,7 @@ const (
 	useMessages resource = iota // messages and control frames
 	useBytes                    // bytes read from sockets, whatever they are
 	useInbox                    // work at the inbox, see inboxCost
+	usePublish                  // messages published to topics
 	resourceCount
 )
 
@@ -51,6 +52,7 @@ func newAllowances(c *Config) (conn, user allowance) {
 			useMessages: newLimit(share*c.MessageRate, share*c.MessageBurst),
 			useBytes:    newLimit(share*c.ByteRate, share*max(c.ByteBurst, longest)),
 			useInbox:    newLimit(c.InboxRate, c.InboxBurst),
+			usePublish:  newLimit(c.PublishRate, c.PublishBurst),
 		}
 	}
 	return of(1), of(c.UserShare)
@@ -105,6 +107,7 @@ var budgetNames = [resourceCount]struct{ conn, user string }{
 	useMessages: {"messages", "user_messages"},
 	useBytes:    {"bytes", "user_bytes"},
 	useInbox:    {"inbox", "inbox"},
+	usePublish:  {"publish", "publish"},
 }
 
 // budgetCloses are what a connection is told that is closed for exceeding one.

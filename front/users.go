@@ -146,6 +146,20 @@ func (u *users) used(user hub.UserID) usage {
 	return c.State.used
 }
 
+// keep notes what a user has used without a connection. It returns how many others
+// that were away are forgotten for it.
+func (u *users) keep(user hub.UserID, used usage, now loop.Tick) (evicted int) {
+	switch c := u.newest[user]; {
+	case c == nil:
+		return u.absent.add(hub.UserID(strings.Clone(string(user))), used, now)
+	case c.State.group() != nil:
+		c.State.group().used = used
+	default:
+		c.State.used = used
+	}
+	return 0
+}
+
 // remove undoes add. What the user had used is remembered when c was its last
 // connection; evicted is how many others that were away are forgotten for it.
 func (u *users) remove(c *conn, now loop.Tick) (evicted int) {

@@ -34,7 +34,7 @@ func (w *websockets) upgrade(c *conn, req *http1.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := w.entry.lets(req); err != nil {
+	if err := w.entry.lets(c, req); err != nil {
 		return err
 	}
 	selected := ""
@@ -47,6 +47,7 @@ func (w *websockets) upgrade(c *conn, req *http1.Request) error {
 	if err != nil {
 		return err
 	}
+	w.entry.takeTicket(c, req)
 	return w.entry.authenticate(c, tokenOf(req, offered), reply)
 }
 
@@ -60,7 +61,10 @@ func tokenOf(req *http1.Request, offered []string) string {
 	return req.Query("token")
 }
 
-func (w *websockets) received(c *conn, data []byte) { w.frames(c, data, w.message) }
+func (w *websockets) received(c *conn, data []byte) {
+	c.State.pinged = 0
+	w.frames(c, data, w.message)
+}
 
 // message takes one text or binary message, which is only lent.
 func (w *websockets) message(c *conn, msg *ws.Message) {
@@ -93,6 +97,7 @@ type framing struct {
 	m        *metrics
 
 	maxMessage          int // bytes
+	earlyLimit          int // bytes, before a token is accepted
 	messageTime         loop.Tick
 	pingAfter, pongTime loop.Tick
 }
@@ -100,9 +105,17 @@ type framing struct {
 // frames takes bytes of WebSocket frames, which it unmasks in place, and hands
 // each text or binary message to take.
 func (f *framing) frames(c *conn, data []byte, take func(*conn, *ws.Message)) {
-	c.State.pinged = 0
+	f.framesUntil(c, data, func(c *conn, msg *ws.Message, _ []byte) bool {
+		take(c, msg)
+		return false
+	})
+}
+
+// framesUntil is frames until take says that what follows, which it is given, is for
+// somebody else.
+func (f *framing) framesUntil(c *conn, data []byte, take func(_ *conn, _ *ws.Message, rest []byte) (stop bool)) {
 	for len(data) > 0 && c.State.stage < stageClosing {
-		msg, rest, err := c.State.dec.Next(data, f.maxMessage)
+		msg, rest, err := c.State.dec.Next(data, f.limit(c))
 		if err != nil {
 			f.sessions.close(c, ws.CodeOf(err), err.Error())
 			return
@@ -115,12 +128,26 @@ func (f *framing) frames(c *conn, data []byte, take func(*conn, *ws.Message)) {
 			return
 		}
 		f.m.received.Inc()
-		f.frame(c, &msg, take)
+		if f.control(c, &msg) {
+			continue
+		}
+		if take(c, &msg, rest) {
+			return
+		}
 	}
 	f.incomplete(c)
 }
 
-func (f *framing) frame(c *conn, msg *ws.Message, take func(*conn, *ws.Message)) {
+// limit is how many bytes c's next message may have.
+func (f *framing) limit(c *conn) int {
+	if c.State.stage < stageRegister {
+		return f.earlyLimit
+	}
+	return f.maxMessage
+}
+
+// control takes a control frame, and reports whether msg is one.
+func (f *framing) control(c *conn, msg *ws.Message) bool {
 	switch msg.Op {
 	case ws.OpPing:
 		f.loop.Send(c, &loop.Message{Data: ws.Frame(ws.OpPong, msg.Payload), Key: pongKey})
@@ -128,8 +155,9 @@ func (f *framing) frame(c *conn, msg *ws.Message, take func(*conn, *ws.Message))
 	case ws.OpClose:
 		f.closedByPeer(c, msg.Code)
 	default:
-		take(c, msg)
+		return false
 	}
+	return true
 }
 
 // pongKey has a pong take the place of one that still waits: only the newest
@@ -154,7 +182,7 @@ func (f *framing) incomplete(c *conn) {
 func (f *framing) greeted(*conn)      {}
 func (f *framing) silence() loop.Tick { return f.pingAfter }
 
-func (f *framing) farewell(code ws.CloseCode, reason string) []byte {
+func (f *framing) farewell(_ *conn, code ws.CloseCode, reason string) []byte {
 	return ws.CloseFrame(code, reason)
 }
 
@@ -162,10 +190,15 @@ func (f *framing) due(c *conn) (at loop.Tick) {
 	if c.State.stage == stageOpen {
 		at = f.pingAt(c)
 	}
+	return earlier(at, f.messageDue(c))
+}
+
+// messageDue is when the message of c that has begun must have ended; 0: none has.
+func (f *framing) messageDue(c *conn) loop.Tick {
 	if begun := loop.Tick(c.State.dec.Stamped()); begun != 0 {
-		at = earlier(at, begun+f.messageTime)
+		return begun + f.messageTime
 	}
-	return at
+	return 0
 }
 
 // earlier is the earlier of two ticks, of which 0 is never.
@@ -197,15 +230,21 @@ func firstPing(place int, heard, opened, interval loop.Tick) loop.Tick {
 }
 
 func (f *framing) check(c *conn) {
-	now := f.loop.Now()
-	begun := loop.Tick(c.State.dec.Stamped())
-	switch {
-	case begun != 0 && now >= begun+f.messageTime:
-		f.m.overBudget.WithLabelValues("message_time").Inc()
-		f.sessions.close(c, ws.ClosePolicyViolation, "message too slow")
-	case c.State.stage == stageOpen && now >= f.pingAt(c):
+	if !f.tooSlow(c) && c.State.stage == stageOpen && f.loop.Now() >= f.pingAt(c) {
 		f.ping(c)
 	}
+}
+
+// tooSlow closes c when its message has not ended in time, and reports whether it
+// did.
+func (f *framing) tooSlow(c *conn) bool {
+	at := f.messageDue(c)
+	if at == 0 || f.loop.Now() < at {
+		return false
+	}
+	f.m.overBudget.WithLabelValues("message_time").Inc()
+	f.sessions.close(c, ws.ClosePolicyViolation, "message too slow")
+	return true
 }
 
 var pingFrame = ws.Frame(ws.OpPing, nil)

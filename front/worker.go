@@ -14,6 +14,7 @@ import (
 	"github.com/homing/homing/front/loop"
 	"github.com/homing/homing/front/tickets"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/fleet"
 	"github.com/homing/homing/hub/room/host"
 )
 
@@ -35,19 +36,31 @@ type Authenticator interface {
 	MayWait() bool
 }
 
-// Deps is what a Worker works with. All fields but Inbox, Lobby, Rooms and
-// Standing are needed.
+// Deps is what a Worker works with. All fields but Inbox,
+// Publisher, Histories, Lobby, Friends, Rooms, Exchange, Arrived and Standing are needed.
 type Deps struct {
 	Process  hub.ProcessID // named in hello, with the connection
 	Auth     Authenticator
 	Presence Presence
 	Inbox    Inbox // nil: clients cannot resume
-	Lobby    Lobby // nil: players ask for no matches
-	Rooms    Rooms // nil: there are no game rooms, and clients are served where they come
+
+	Publisher Publisher // nil: clients cannot publish
+	Histories Histories // of topics; nil: nothing is kept. Only with an Inbox.
+
+	Lobby   Lobby   // nil: players ask for no matches
+	Friends Friends // nil: nobody has any
+	Rooms   Rooms   // nil: there are no game rooms, and clients are served where they come
+
+	// Exchange carries requests of polled sessions to and from other processes. nil:
+	// they are served where their sessions are only.
+	Exchange *Exchange
 	// Standing says what the others think of this process now. It is asked
 	// before each envelope, from any goroutine, and must not block. nil: always
 	// hub.StandingGood.
 	Standing func() hub.Standing
+	// Arrived is told the ticket by which a client was assigned to this node, when the
+	// client is let in. The loop calls it: it must not block. nil: nobody is told.
+	Arrived func(ticket string)
 	// NeedCertificate has NewWorker fail without a certificate for TLS that can
 	// be used. Else the worker serves without its TLS listeners until there is one.
 	NeedCertificate bool
@@ -71,11 +84,18 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: &homing{sessions: p.sessions, resumes: p.resumes, rooms: p.rooms, lobbies: p.lobbies}})
+	p.speak("/ws", &websockets{framing: p.framing(&cfg), entry: p.entry, homing: p.homing()})
 	if cfg.Events {
-		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes})
+		p.speak("/events", &events{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes, subscribes: p.subscribes})
 	}
-	if deps.Rooms != nil {
+	if cfg.Polls && deps.Inbox != nil {
+		p.resumes.pulls = &pulls{loop: p.loop, entry: p.entry, sessions: p.sessions, resumes: p.resumes}
+		p.speak("/inbox", p.resumes.pulls)
+	}
+	if cfg.SocketIO {
+		p.speakSocketIO(&cfg, &deps)
+	}
+	if deps.Rooms != nil || deps.Exchange != nil {
 		if err := p.route(&cfg, &deps); err != nil {
 			return nil, errors.Join(err, p.loop.Close())
 		}
@@ -88,13 +108,16 @@ func NewWorker(cfg Config, listeners []Listener, deps Deps) (*Worker, error) {
 // of a Worker, for conformance suites and measurements. Of cfg's bounds on what
 // a client may send and receive only MaxMessage holds.
 func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, error) {
-	cfg.Origins = []string{"*"}
-	cfg.Health = false
-	cfg.MessageRate, cfg.ByteRate = 0, 0
-	cfg.AdmitRate, cfg.AddressRate, cfg.AddressPending, cfg.AddressConnections = 0, 0, 0, 0
-	cfg.SendBuffer = 0
-	cfg.OutboxBytes = max(cfg.OutboxBytes, 4*cfg.MaxMessage)
-	cfg.OutboxMessages = max(cfg.OutboxMessages, 1<<20)
+	return newBare(cfg, log, reg, func(p *parts, cfg *Config) {
+		p.speak("/", &echo{framing: p.framing(cfg), entry: p.entry})
+		p.door.anyPath = true
+	})
+}
+
+// newBare opens cfg's listeners and prepares a worker without users and bounds, which
+// speaks what it is taught.
+func newBare(cfg Config, log *slog.Logger, reg prometheus.Registerer, teach func(*parts, *Config)) (*Worker, error) {
+	cfg = cfg.unbounded()
 	listeners, err := Listen(&cfg)
 	if err != nil {
 		return nil, err
@@ -103,9 +126,21 @@ func NewEcho(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Worker, 
 	if err != nil {
 		return nil, err
 	}
-	p.speak("/", &echo{framing: p.framing(&cfg), entry: p.entry})
-	p.door.anyPath = true
+	teach(p, &cfg)
 	return &Worker{parts: p, cfg: cfg}, nil
+}
+
+// unbounded is c without bounds on what a client may send and receive, but for
+// MaxMessage.
+func (c Config) unbounded() Config {
+	c.Origins = []string{"*"}
+	c.Health = false
+	c.MessageRate, c.ByteRate = 0, 0
+	c.AdmitRate, c.AddressRate, c.AddressPending, c.AddressConnections = 0, 0, 0, 0
+	c.SendBuffer = 0
+	c.OutboxBytes = max(c.OutboxBytes, 4*c.MaxMessage)
+	c.OutboxMessages = max(c.OutboxMessages, 1<<20)
+	return c
 }
 
 // nobody is the Presence of a worker that nobody looks up.
@@ -147,6 +182,18 @@ func (w *Worker) Drain() {
 	w.shutdown.beginLeaving()
 	w.loop.Wake()
 }
+
+// Order has the worker obey what its node is told, until the next orders. A drain under
+// another ID is a new one; without Drain the worker lets players in again and tells
+// nobody to leave any more, but those who were told already go. It never blocks and may
+// be called from any goroutine; the loop takes note within a tenth of a second.
+func (w *Worker) Order(o fleet.Orders) { w.node.order(&o) }
+
+// Load is how much the worker has to do, and how far its drain has come: an ordered one,
+// or, under the ID Stopping, that of a stop. Without either the ID is empty. The CPU and
+// the memory are the process's, and not filled in. It does not block and may be called
+// from any goroutine.
+func (w *Worker) Load() (fleet.Load, fleet.Progress) { return w.node.load(w.shutdown.draining.Load()) }
 
 // Leaving is closed when the worker begins to stop accepting for good, whatever
 // the reason: it was told to, it was disowned, or its loop failed.
@@ -202,13 +249,24 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 	}
 	if p := w.passages; p != nil {
-		w.helpers.Go(func() { p.run(helpers) })
+		w.helpers.Go(func() { p.crew.run(helpers) })
 		w.helpers.Go(func() { p.receiver.Run(helpers, w.takesPassed, p.take) })
+	}
+	if d := w.turns.engines; d != nil && d.far != nil {
+		w.helpers.Go(func() { d.far.crew.run(helpers) })
 	}
 	if w.lobbies.lobby != nil {
 		for range lobbyWorkers {
 			w.helpers.Go(func() { w.lobbies.run(helpers) })
 		}
+	}
+	if w.friends != nil {
+		for range friendWorkers {
+			w.helpers.Go(func() { w.friends.run(helpers) })
+		}
+	}
+	w.publishes.start = func(lane <-chan publishJob) {
+		w.helpers.Go(func() { w.publishes.run(helpers, lane) })
 	}
 	stop := context.AfterFunc(ctx, w.Drain)
 	err := w.loop.Run(&w.turns)
