@@ -181,7 +181,7 @@ func (b *batch) prepareLine(ctx context.Context) (*job, error) {
 		return nil, err
 	}
 	defer b.pass.Rest()
-	return b.sender.prepare(b.key, b.sender.notifyOperation(), b.line)
+	return b.sender.prepare(b.key, b.sender.notifyOperation(b.key), b.line)
 }
 
 // work begins to work on the present line when its turn has come.

@@ -126,3 +126,17 @@ func checkMediaType(r *http.Request, want string) error {
 	}
 	return nil
 }
+
+// read reads the body of a request, which costs so much beside it, into v, whose
+// values share no memory with it.
+func (g *gate) read(w http.ResponseWriter, r *http.Request, v any, cost int) error {
+	body := bodies.Get().(*bytes.Buffer)
+	defer releaseBody(body)
+	if err := g.takeBody(w, r, body); err != nil {
+		return err
+	}
+	if err := g.payRest(caller(r.Context()), body.Len(), cost); err != nil {
+		return err
+	}
+	return decode(bytes.Clone(body.Bytes()), v)
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/topic"
 )
 
 // message is the part of a request that notifications and broadcasts share.
@@ -28,10 +29,18 @@ type message struct {
 }
 
 type notifyRequest struct {
-	Users []hub.UserID `json:"users"`
-	Store string       `json:"store"`
-	Wait  string       `json:"wait"`
+	Users  []hub.UserID `json:"users"`
+	Topics []hub.Topic  `json:"topics"`
+	Store  string       `json:"store"`
+	Keep   *keepRequest `json:"keep"`
+	Wait   string       `json:"wait"`
 	message
+}
+
+// keepRequest says how long the topics of a notification keep it.
+type keepRequest struct {
+	Count int    `json:"count"`
+	Age   string `json:"age"`
 }
 
 type usersRequest struct {
@@ -50,14 +59,17 @@ func DecodeNotify(body []byte) (*hub.Notification, error) {
 	if err := decode(body, &req); err != nil {
 		return nil, err
 	}
-	if err := hub.CheckUsers(req.Users); err != nil {
-		return nil, fromHub(err)
+	if err := req.checkTargets(); err != nil {
+		return nil, err
 	}
 	n, err := req.notification()
 	if err != nil {
 		return nil, err
 	}
-	n.Users = req.Users
+	n.Users, n.Topics = req.Users, req.Topics
+	if n.Keep, err = req.keep(); err != nil {
+		return nil, err
+	}
 	if n.Store, err = duration("store", req.Store, hub.MaxStore); err != nil {
 		return nil, err
 	}
@@ -65,6 +77,40 @@ func DecodeNotify(body []byte) (*hub.Notification, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// checkTargets checks whom a notification is for.
+func (req *notifyRequest) checkTargets() error {
+	if len(req.Users) > 0 || len(req.Topics) == 0 {
+		if err := hub.CheckUsers(req.Users); err != nil {
+			return fromHub(err)
+		}
+	}
+	if err := hub.CheckTopics(req.Topics); err != nil {
+		return fromHub(err)
+	}
+	if req.Store != "" && len(req.Topics) > 0 {
+		return &Error{Code: CodeInvalidField, Field: "store", Detail: "topics keep what keep says; send what users are to have stored by itself"}
+	}
+	return nil
+}
+
+func (req *notifyRequest) keep() (hub.Keep, error) {
+	if req.Keep == nil {
+		return hub.Keep{}, nil
+	}
+	if len(req.Topics) == 0 {
+		return hub.Keep{}, &Error{Code: CodeInvalidField, Field: "keep", Detail: "only topics keep; users have store"}
+	}
+	age, err := duration("keep.age", req.Keep.Age, hub.MaxStore)
+	if err != nil {
+		return hub.Keep{}, err
+	}
+	k := hub.Keep{Count: req.Keep.Count, Age: age}
+	if err := topic.CheckKeep(k); err != nil {
+		return hub.Keep{}, fromHub(err)
+	}
+	return k, nil
 }
 
 // duration reads an optional field such as "300ms" or "24h": above 0 and at

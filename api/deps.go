@@ -50,13 +50,20 @@ type Dev struct {
 	FrontURL string
 }
 
-// Deps are the server's collaborators. All but Match and Dev are needed.
+// Deps are the server's collaborators. All but Match, Hooks, Friends and Dev are needed.
 type Deps struct {
 	Hub   Dispatcher
 	Once  Once
 	Rooms Rooms
 	Match Matchmaker // nil: there is no matchmaking
-	Log   *slog.Logger
-	Reg   prometheus.Registerer
-	Dev   *Dev // nil outside development
+	Hooks Hooks      // nil: no backend is told of events
+
+	Nodes     Nodes
+	Topics    Topics
+	Histories Histories
+	Log       *slog.Logger
+	Reg       prometheus.Registerer
+	Dev       *Dev // nil outside development
+
+	Friends Friends // nil: nobody has any
 }

@@ -22,18 +22,22 @@ import (
 // world is a server with everything around it faked. Every request and reply
 // that goes through do is checked against openapi.yaml.
 type world struct {
-	t      *testing.T
-	hub    *fakeHub
-	once   *fakeOnce
-	rooms  *fakeRooms
-	maker  *fakeMatchmaker
-	reg    *prometheus.Registry
-	log    *bytes.Buffer
-	server *Server
-	url    string
-	key    string // sent unless empty
-	file   string // of keys
-	spec   *spec
+	t       *testing.T
+	hub     *fakeHub
+	once    *fakeOnce
+	rooms   *fakeRooms
+	maker   *fakeMatchmaker
+	board   *fakeHooks
+	topics  fakeTopics
+	friends *fakeFriends
+	nodes   *fakeNodes
+	reg     *prometheus.Registry
+	log     *bytes.Buffer
+	server  *Server
+	url     string
+	key     string // sent unless empty
+	file    string // of keys
+	spec    *spec
 }
 
 func defaults(tb testing.TB) Config {
@@ -92,9 +96,9 @@ func withConfig(change func(*Config)) option {
 // may do everything.
 func newWorld(t *testing.T, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, hub: newFakeHub(), once: newFakeOnce(), rooms: &fakeRooms{}, maker: &fakeMatchmaker{}, reg: prometheus.NewRegistry(), log: new(bytes.Buffer), spec: loadSpec(t)}
+	w := &world{t: t, hub: newFakeHub(), once: newFakeOnce(), rooms: &fakeRooms{}, maker: &fakeMatchmaker{}, board: &fakeHooks{}, friends: &fakeFriends{}, nodes: &fakeNodes{}, reg: prometheus.NewRegistry(), log: new(bytes.Buffer), spec: loadSpec(t)}
 	cfg := defaults(t)
-	deps := Deps{Hub: w.hub, Once: w.once, Rooms: w.rooms, Match: w.maker, Log: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)), Reg: w.reg}
+	deps := Deps{Hub: w.hub, Once: w.once, Rooms: w.rooms, Topics: &w.topics, Histories: &w.topics, Match: w.maker, Hooks: w.board, Friends: w.friends, Nodes: w.nodes, Log: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)), Reg: w.reg}
 	for _, o := range options {
 		o(t, &cfg, &deps)
 	}

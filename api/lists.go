@@ -16,6 +16,7 @@ import (
 // memory as its text.
 var bounded = json.JoinOptions(strict, json.WithUnmarshalers(json.JoinUnmarshalers(
 	json.UnmarshalFromFunc(list[hub.UserID]("users", hub.MaxUsers)),
+	json.UnmarshalFromFunc(list[hub.Topic]("topics", hub.MaxTopics)),
 	json.UnmarshalFromFunc(list[hub.Service]("services", hub.MaxServices)),
 )))
 

@@ -134,7 +134,7 @@ func (m *matches) getTicket(w http.ResponseWriter, r *http.Request) error {
 
 // write answers with the ticket that the path names.
 func (m *matches) write(w http.ResponseWriter, r *http.Request) error {
-	s, err := m.maker.Get(r.Context(), ticketParam(r))
+	s, err := m.maker.Get(r.Context(), idParam(r))
 	if err != nil {
 		return fromMatch(err)
 	}
@@ -151,7 +151,7 @@ func (m *matches) deleteTicket(w http.ResponseWriter, r *http.Request) error {
 	if err := m.gate.payMore(caller(r.Context()), costTicket-1); err != nil {
 		return err
 	}
-	s, err := m.maker.Cancel(r.Context(), ticketParam(r))
+	s, err := m.maker.Cancel(r.Context(), idParam(r))
 	if err != nil {
 		return fromMatch(err)
 	}
@@ -173,14 +173,14 @@ func (m *matches) postAccept(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	yes := req.Accept == nil || *req.Accept
-	if err := m.maker.Accept(r.Context(), ticketParam(r), hub.UserID(req.User), yes); err != nil {
+	if err := m.maker.Accept(r.Context(), idParam(r), hub.UserID(req.User), yes); err != nil {
 		return fromMatch(err)
 	}
 	return m.write(w, r)
 }
 
-// ticketParam is the ticket that the path names.
-func ticketParam(r *http.Request) string {
+// idParam is the ticket, or the node, that the path names.
+func idParam(r *http.Request) string {
 	id := chi.URLParam(r, "id")
 	if r.URL.RawPath != "" {
 		if plain, err := url.PathUnescape(id); err == nil {

@@ -15,7 +15,7 @@ type notifications struct {
 }
 
 func (n *notifications) postNotify(w http.ResponseWriter, r *http.Request) error {
-	op := n.sender.notifyOperation()
+	op := n.sender.notifyOperation(caller(r.Context()))
 	op.perUser = r.URL.Query().Get("per_user") == "1"
 	return n.post(w, r, op)
 }

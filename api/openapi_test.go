@@ -196,7 +196,7 @@ func TestOpenAPIExamplesAreTaken(t *testing.T) {
 				continue
 			}
 			t.Run(path+"/"+name, func(t *testing.T) {
-				out := w.post(strings.NewReplacer("{id}", "duel:ann", "{room}", "r-7").Replace(path), string(mustJSON(value)))
+				out := w.post(strings.NewReplacer("/nodes/{id}", "/nodes/game-1.example.com:8081", "{id}", "duel:ann", "{room}", "r-7", "{topic}", "guild:7").Replace(path), string(mustJSON(value)))
 				if out.status != http.StatusCreated && !bytes.Contains(out.body, []byte(`"not_asked"`)) { // by whoever waits or not
 					wantOK(t, out)
 				}

@@ -48,6 +48,7 @@ const (
 	CodeIdempotencyFull      Code = "idempotency_full"
 	CodeStoreQuota           Code = "store_quota"
 	CodeInboxFull            Code = "inbox_full"
+	CodeFriendsFull          Code = "friends_full"
 	CodeRoomNotFound         Code = "room_not_found"
 	CodeRoomEnded            Code = "room_ended"
 	CodeRoomExists           Code = "room_exists"
@@ -60,6 +61,8 @@ const (
 	CodeTicketEnded          Code = "ticket_ended"
 	CodeTicketClaimed        Code = "ticket_claimed"
 	CodeNotAsked             Code = "not_asked"
+	CodeNodeNotFound         Code = "node_not_found"
+	CodeNoCapacity           Code = "no_capacity"
 	CodeUnavailable          Code = "unavailable"
 	CodeTimeout              Code = "timeout"
 	CodeNotReady             Code = "not_ready"
@@ -105,6 +108,7 @@ var Problems = []ProblemKind{
 	{CodeIdempotencyFull, 503, "No room to remember requests", "Try again after Retry-After seconds. Requests without an id are not concerned."},
 	{CodeStoreQuota, 429, "API key has stored all it may", "Store less, for less time or for fewer users; try again after Retry-After seconds. Requests without store are not concerned."},
 	{CodeInboxFull, 503, "No room to store notifications", "Try again after Retry-After seconds. Requests without store are not concerned."},
+	{CodeFriendsFull, 503, "No room for lists of friends", "Try again after Retry-After seconds, or name friends in the players' tokens."},
 	{CodeRoomNotFound, 404, "No such room", "Check the id. A room that has ended can be asked for during ten minutes."},
 	{CodeRoomEnded, 409, "The room has ended", "GET /rooms/{id} says why, and with what result."},
 	{CodeRoomExists, 409, "There is a room of that id", "It is of another class: use a fresh id."},
@@ -117,6 +121,8 @@ var Problems = []ProblemKind{
 	{CodeTicketEnded, 409, "Ticket has ended before", "The detail says how; GET the ticket for the match."},
 	{CodeTicketClaimed, 409, "A match is being made with the ticket", "Try again after Retry-After seconds to hear which came first. The ticket does not wait again."},
 	{CodeNotAsked, 409, "Nothing to accept", "The match was given up, or the ticket has not been offered one."},
+	{CodeNodeNotFound, 404, "No such node", "GET /nodes lists them. A node that does not report for a minute is forgotten."},
+	{CodeNoCapacity, 503, "No node has room", "Try again after Retry-After seconds, with the same id; or ask with wait_ms, or start more nodes."},
 	{CodeUnavailable, 503, "Hub unavailable", "Redis cannot be reached: try again after Retry-After seconds, with the same id."},
 	{CodeTimeout, 504, "Timed out", "Some users may have been reached: repeat with the same id."},
 	{CodeNotReady, 503, "Not ready", "The detail says what is missing."},
@@ -219,6 +225,8 @@ func fromRoom(r *hub.RoomError) *Error {
 		hub.PotInbox: {CodeInboxFull, CodeStoreQuota},
 		hub.PotOnce:  {CodeIdempotencyFull, CodeIdempotencyQuota},
 		hub.PotMatch: {CodeQueueFull, CodeQueueFull},
+
+		hub.PotFriends: {CodeFriendsFull, CodeFriendsFull},
 	}[r.Pot]
 	e := &Error{Code: codes[0], RetryAfter: r.After}
 	if r.Account != "" {
@@ -243,7 +251,7 @@ func asError(err error) *Error {
 	case errors.Is(err, hub.ErrInvalid):
 		return fromHub(err)
 	case errors.Is(err, hub.ErrUnavailable):
-		return &Error{Code: CodeUnavailable, Detail: "Redis cannot be reached now", RetryAfter: time.Second}
+		return &Error{Code: CodeUnavailable, Detail: "Redis, or the server that has to do it, cannot be reached now or has too much to do", RetryAfter: time.Second}
 	case isTimeout(err):
 		return &Error{Code: CodeTimeout, Detail: "the hub did not finish in time"}
 	}

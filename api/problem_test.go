@@ -18,6 +18,7 @@ import (
 	"github.com/homing/homing/api/apikey"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/call"
+	"github.com/homing/homing/hub/fleet/roster"
 	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/room/asks"
 	"github.com/homing/homing/hub/room/remote"
@@ -53,6 +54,15 @@ func TestEveryProblem(t *testing.T) {
 			return out
 		},
 		CodeOverloaded: overloaded,
+		CodeFriendsFull: func(t *testing.T) reply {
+			w := newWorld(t)
+			w.friends.err = &hub.RoomError{Pot: hub.PotFriends, After: 9 * time.Second, Detail: "9 of 9 bytes"}
+			out := w.do(w.request(http.MethodPut, "/users/ann/friends", `{"friends":["bob"]}`))
+			if out.header.Get("Retry-After") != "9" {
+				t.Errorf("Retry-After %q", out.header.Get("Retry-After"))
+			}
+			return out
+		},
 		CodeQueueFull: func(t *testing.T) reply {
 			return ofMatchmaking(t, &hub.RoomError{Pot: hub.PotMatch, After: 5 * time.Second, Detail: "5 tickets wait"}, "5")
 		},
@@ -64,6 +74,16 @@ func TestEveryProblem(t *testing.T) {
 		},
 		CodeNotAsked: func(t *testing.T) reply {
 			return newWorld(t).post("/match/tickets/duel:bob/accept", `{"user":"bob"}`)
+		},
+		CodeNodeNotFound: func(t *testing.T) reply { return newWorld(t).get("/nodes/nobody") },
+		CodeNoCapacity: func(t *testing.T) reply {
+			w := newWorld(t)
+			w.nodes.err = &roster.NoCapacityError{Cluster: "game", Nodes: 3}
+			out := w.post("/nodes/assign", `{}`)
+			if out.header.Get("Retry-After") != "1" || !strings.Contains(string(out.body), "none of the 3 of cluster game") {
+				t.Errorf("%v %s", out.header, out.body)
+			}
+			return out
 		},
 		CodeKeyMissing: func(t *testing.T) reply {
 			w := newWorld(t)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -59,7 +58,7 @@ func seatsOf(o *asks.Opened) seatsReply {
 
 func (x *rooms) postRoom(w http.ResponseWriter, r *http.Request) error {
 	var req openRequest
-	if err := x.read(w, r, &req, costOfRoom); err != nil {
+	if err := x.gate.read(w, r, &req, costOfRoom); err != nil {
 		return err
 	}
 	if req.Class == "" {
@@ -85,20 +84,6 @@ func unlessNull(v jsontext.Value) jsontext.Value {
 		return nil
 	}
 	return v
-}
-
-// read reads the body of a request, which costs so much beside it, into v, whose
-// values share no memory with it.
-func (x *rooms) read(w http.ResponseWriter, r *http.Request, v any, cost int) error {
-	body := bodies.Get().(*bytes.Buffer)
-	defer releaseBody(body)
-	if err := x.gate.takeBody(w, r, body); err != nil {
-		return err
-	}
-	if err := x.gate.payRest(caller(r.Context()), body.Len(), cost); err != nil {
-		return err
-	}
-	return decode(bytes.Clone(body.Bytes()), v)
 }
 
 // Bounds of a list.
@@ -174,7 +159,7 @@ func (x *rooms) getRoom(w http.ResponseWriter, r *http.Request) error {
 
 func (x *rooms) postSeats(w http.ResponseWriter, r *http.Request) error {
 	var req usersRequest
-	if err := x.read(w, r, &req, 0); err != nil {
+	if err := x.gate.read(w, r, &req, 0); err != nil {
 		return err
 	}
 	o, err := x.rooms.Seats(r.Context(), chi.URLParam(r, "room"), req.Users)
@@ -201,7 +186,7 @@ const maxSignal = 64
 
 func (x *rooms) postSignal(w http.ResponseWriter, r *http.Request) error {
 	var req signalRequest
-	if err := x.read(w, r, &req, 0); err != nil {
+	if err := x.gate.read(w, r, &req, 0); err != nil {
 		return err
 	}
 	if req.Name == "" || len(req.Name) > maxSignal {
@@ -241,7 +226,7 @@ type roomEnd struct {
 
 func (x *rooms) postFinish(w http.ResponseWriter, r *http.Request) error {
 	var req finishRequest
-	if err := x.read(w, r, &req, 0); err != nil {
+	if err := x.gate.read(w, r, &req, 0); err != nil {
 		return err
 	}
 	if len(req.Result) > room.MaxResult {
@@ -274,7 +259,7 @@ type moveRequest struct {
 
 func (x *rooms) postMove(w http.ResponseWriter, r *http.Request) error {
 	var req moveRequest
-	if err := x.read(w, r, &req, costOfRoom); err != nil {
+	if err := x.gate.read(w, r, &req, costOfRoom); err != nil {
 		return err
 	}
 	m, err := x.rooms.Move(r.Context(), chi.URLParam(r, "room"), req.Process)
@@ -321,6 +306,8 @@ func fromRefusal(refused *call.RefusalError) error {
 		return e
 	case asks.CodeLogic:
 		return refuse(CodeRoomRefused, "%s", refused.Detail)
+	case asks.CodeNobody:
+		return &Error{Code: CodeRoomsFull, Detail: refused.Detail, RetryAfter: time.Second}
 	case asks.CodeMove:
 		return refuse(CodeRoomNotMoved, "%s", refused.Detail)
 	}

@@ -169,6 +169,7 @@ func TestRoomFailures(t *testing.T) {
 		{directory.ErrNoProcess, CodeRoomsFull, true},
 		{&call.RefusalError{Code: asks.CodeTooMany}, CodeRoomsFull, true},
 		{errors.Join(&call.RefusalError{Code: asks.CodeTooMany}, directory.ErrNoProcess), CodeRoomsFull, true},
+		{&call.RefusalError{Code: asks.CodeNobody, Detail: "no other front takes rooms now"}, CodeRoomsFull, true},
 		{fmt.Errorf("%w: room.info to AAAAAAAAAAA", call.ErrNoAnswer), CodeTimeout, false},
 		{&call.RefusalError{Code: "unavailable", Detail: "10.0.0.7:6379"}, CodeUnavailable, true},
 		{&call.RefusalError{Code: "unknown_method"}, CodeInternal, false},
@@ -207,6 +208,7 @@ func TestRoomRefusals(t *testing.T) {
 		{&call.RefusalError{Code: asks.CodeEnded, Detail: "the room has ended"}, CodeRoomEnded, "", "the room has ended"},
 		{&call.RefusalError{Code: asks.CodeLogic, Detail: "no such map"}, CodeRoomRefused, "", "no such map"},
 		{&call.RefusalError{Code: asks.CodeTooMany}, CodeRoomsFull, "", "every front asked has as many rooms or seats as it may"},
+		{&call.RefusalError{Code: asks.CodeNobody, Detail: "no other front takes rooms now"}, CodeRoomsFull, "", "no other front takes rooms now"},
 		{remote.ErrMismatch, CodeRoomExists, "", remote.ErrMismatch.Error()},
 	} {
 		w := newWorld(t)

@@ -60,6 +60,21 @@ func (s *Server) mount(r chi.Router) {
 		})
 	})
 	r.Group(func(r chi.Router) {
+		r.Use(gate.authorize(apikey.ScopeFriends), gate.enter, s.deadline, gate.pay)
+		r.Put("/users/{id}/friends", answer(s.friends.putFriends))
+		r.With(gate.work).Get("/users/{id}/friends", answer(s.friends.getFriends))
+		r.With(gate.work).Delete("/users/{id}/friends", answer(s.friends.deleteFriends))
+	})
+	r.Group(func(r chi.Router) {
+		r.Use(gate.authorize(apikey.ScopeTopics), gate.enter, s.deadline, gate.pay)
+		r.With(gate.work).Get("/topics", answer(s.topics.getTopics))
+		r.With(gate.work).Get("/topics/{topic}", answer(s.topics.getTopic))
+		r.With(gate.work).Get("/topics/{topic}/members", answer(s.topics.getMembers))
+		r.With(gate.work).Get("/topics/{topic}/history", answer(s.topics.getHistory))
+		r.Post("/topics/{topic}/join", answer(s.topics.postJoin))
+		r.Post("/topics/{topic}/leave", answer(s.topics.postLeave))
+	})
+	r.Group(func(r chi.Router) {
 		r.Use(gate.authorize(apikey.ScopeMatch), gate.enter, s.deadline, gate.pay)
 		r.Post("/match/tickets", answer(s.matches.postTicket))
 		r.With(gate.work).Get("/match/tickets/{id}", answer(s.matches.getTicket))
@@ -67,6 +82,8 @@ func (s *Server) mount(r chi.Router) {
 		r.Post("/match/tickets/{id}/accept", answer(s.matches.postAccept))
 		r.With(gate.work).Get("/match/queues", answer(s.matches.getQueues))
 	})
+	r.Group(s.mountNodes)
+	r.With(gate.authorize(apikey.ScopeHooks), gate.enter, s.deadline, gate.pay, gate.work).Get("/hooks", answer(s.hooks.getHooks))
 }
 
 func (s *Server) mountRooms(r chi.Router) {
@@ -79,6 +96,18 @@ func (s *Server) mountRooms(r chi.Router) {
 	r.Post("/rooms/{room}/signal", answer(s.rooms.postSignal))
 	r.Post("/rooms/{room}/finish", answer(s.rooms.postFinish))
 	r.Post("/rooms/{room}/move", answer(s.rooms.postMove))
+}
+
+func (s *Server) mountNodes(r chi.Router) {
+	answer, gate := s.responder.answer, s.gate
+	of := func(scope apikey.Scope) chi.Router {
+		return r.With(gate.authorize(scope), gate.enter, s.deadline, gate.pay)
+	}
+	of(apikey.ScopeAssign).Post("/nodes/assign", answer(s.nodes.postAssign))
+	of(apikey.ScopeNodes).With(gate.work).Get("/nodes", answer(s.nodes.getNodes))
+	of(apikey.ScopeNodes).With(gate.work).Get("/nodes/{id}", answer(s.nodes.getNode))
+	of(apikey.ScopeFleet).Post("/nodes/{id}/drain", answer(s.nodes.postDrain))
+	of(apikey.ScopeFleet).With(gate.work).Delete("/nodes/{id}/drain", answer(s.nodes.deleteDrain))
 }
 
 func (s *Server) mountDev(r chi.Router) {
@@ -99,7 +128,7 @@ func (s *Server) methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 	return s.responder.answer(func(w http.ResponseWriter, r *http.Request) error {
 		s.responder.pace(r, unpaidDelay)
 		var allowed []string
-		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
 			if routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
 				allowed = append(allowed, m)
 			}

@@ -27,8 +27,19 @@ type operation struct {
 	send    func(ctx context.Context, n *hub.Notification) (hub.Summary, error)
 }
 
-func (s *sender) notifyOperation() operation {
-	return operation{kind: "notify", cost: costOf, decode: DecodeNotify, send: s.hub.Notify}
+// notifyOperation pays for the members of topics when it is known how many heard it.
+func (s *sender) notifyOperation(key *apikey.Key) operation {
+	return operation{
+		kind:   "notify",
+		cost:   costOf,
+		decode: DecodeNotify,
+		send: func(ctx context.Context, n *hub.Notification) (hub.Summary, error) {
+			if len(n.Topics) > 0 {
+				n.Heard = func(connections int) { key.Owe(time.Now(), costOfBroadcast(n, connections)) }
+			}
+			return s.hub.Notify(ctx, n)
+		},
+	}
 }
 
 // broadcastOperation pays for who hears a broadcast when that is known.

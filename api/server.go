@@ -28,7 +28,11 @@ type Server struct {
 	notifications *notifications
 	users         *users
 	rooms         *rooms
+	topics        *topics
 	matches       *matches
+	hooks         *hooks
+	friends       *friends
+	nodes         *nodes
 	probes        *probes
 	dev           *development // nil outside development
 	handler       http.Handler
@@ -55,8 +59,12 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	send := &sender{hub: deps.Hub, claims: deps.Once, responder: s.responder}
 	s.notifications = &notifications{cfg: &s.cfg, gate: s.gate, sender: send}
 	s.users = &users{gate: s.gate, hub: deps.Hub}
+	s.topics = &topics{gate: s.gate, topics: deps.Topics, histories: deps.Histories}
 	s.rooms = &rooms{gate: s.gate, rooms: deps.Rooms}
 	s.matches = &matches{gate: s.gate, maker: deps.Match}
+	s.hooks = &hooks{board: deps.Hooks}
+	s.friends = &friends{gate: s.gate, store: deps.Friends}
+	s.nodes = &nodes{gate: s.gate, roster: deps.Nodes}
 	s.probes = &probes{lookout: newLookout(deps.Hub.Health)}
 	if deps.Dev != nil {
 		s.dev = &development{dev: deps.Dev, hub: deps.Hub}

@@ -276,6 +276,10 @@ func TestScopes(t *testing.T) {
 		{http.MethodDelete, "/match/tickets/duel:ann", "", apikey.ScopeMatch},
 		{http.MethodPost, "/match/tickets/duel:ann/accept", `{}`, apikey.ScopeMatch},
 		{http.MethodGet, "/match/queues", "", apikey.ScopeMatch},
+		{http.MethodGet, "/hooks", "", apikey.ScopeHooks},
+		{http.MethodPut, "/users/ann/friends", `{"friends":["bob"]}`, apikey.ScopeFriends},
+		{http.MethodGet, "/users/ann/friends", "", apikey.ScopeFriends},
+		{http.MethodDelete, "/users/ann/friends", "", apikey.ScopeFriends},
 	}
 	for _, has := range apikey.AllScopes() {
 		w := newWorld(t, withKey(func(s *apikey.Spec) { s.Scopes = []apikey.Scope{has} }))
@@ -345,7 +349,7 @@ func TestDevRoutes(t *testing.T) {
 
 	page := w.get("/")
 	wantOK(t, page)
-	if csp := page.header.Get("Content-Security-Policy"); !strings.Contains(csp, "connect-src 'self' ws://127.0.0.1:8081;") {
+	if csp := page.header.Get("Content-Security-Policy"); !strings.Contains(csp, "connect-src 'self' ws://127.0.0.1:8081 http://127.0.0.1:8081;") {
 		t.Errorf("policy %q", csp)
 	}
 	for _, f := range []string{"/demo", "/console/console.js", "/console/console.css", "/console/demo.js", "/console/icon.svg"} {

@@ -29,12 +29,18 @@ const (
 	ScopePresence   Scope = "presence"   // GET /users/{id}, POST /users/query
 	ScopeDisconnect Scope = "disconnect" // DELETE /users/{id}/connections
 	ScopeRooms      Scope = "rooms"      // /rooms and all below it
+	ScopeTopics     Scope = "topics"     // /topics and all below it; POST /notify with topics needs notify
 	ScopeMatch      Scope = "match"      // /match/tickets and /match/queues
+	ScopeHooks      Scope = "hooks"      // GET /hooks
+	ScopeFriends    Scope = "friends"    // /users/{id}/friends
+	ScopeAssign     Scope = "assign"     // POST /nodes/assign
+	ScopeNodes      Scope = "nodes"      // GET /nodes and /nodes/{id}
+	ScopeFleet      Scope = "fleet"      // /nodes/{id}/drain
 )
 
 // AllScopes lists every scope.
 func AllScopes() []Scope {
-	return []Scope{ScopeNotify, ScopeBroadcast, ScopePresence, ScopeDisconnect, ScopeRooms, ScopeMatch}
+	return []Scope{ScopeNotify, ScopeBroadcast, ScopePresence, ScopeDisconnect, ScopeRooms, ScopeMatch, ScopeTopics, ScopeHooks, ScopeFriends, ScopeAssign, ScopeNodes, ScopeFleet}
 }
 
 const (

@@ -1,8 +1,9 @@
-// Package console is the pages that show Homing at work. One connects as a
-// player, shows notifications as they arrive, sends one from a form, and lists
-// who is online. The other is a game: two tabs are matched, play in one room, cut
-// their lines and have the room move. They are plain HTML, CSS and JavaScript,
-// embedded.
+// Package console is the pages that show Homing at work. One is a playground:
+// players side by side, each a client of client/js, what is sent to them with how
+// long it took, and how to do the same from a shell or in JavaScript. The other is
+// a game: two tabs are matched, play in one room, cut their lines and have the room
+// move. They are plain HTML, CSS and JavaScript, embedded. static/homing.js is what
+// client/js builds for a script element; a test there compares the two.
 package console
 
 import (
@@ -16,9 +17,10 @@ import (
 //go:embed static
 var static embed.FS
 
-// Handler serves the console at /, the game at /demo, and their files under
-// /console/. The pages may open WebSockets to the host of frontURL and to nowhere
-// else; the game to any port of it, because a room may move to another process.
+// Handler serves the playground at /, the game at /demo, and their files under
+// /console/. The pages may connect to the host of frontURL, by WebSocket or HTTP,
+// and to nowhere else; the game to any port of it, because a room may move to
+// another process.
 func Handler(frontURL string) http.Handler {
 	files, err := fs.Sub(static, "static")
 	if err != nil {
@@ -54,7 +56,7 @@ func contentPolicy(frontURL string, anyPort bool) string {
 		if anyPort {
 			host = strings.TrimSuffix(host, ":"+u.Port()) + ":*"
 		}
-		connect += " " + u.Scheme + "://" + host
+		connect += " " + u.Scheme + "://" + host + " http" + strings.TrimPrefix(u.Scheme, "ws") + "://" + host
 	}
 	return strings.Join([]string{
 		"default-src 'none'",

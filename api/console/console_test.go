@@ -30,16 +30,21 @@ func TestFiles(t *testing.T) {
 		"/console/console.js":    "text/javascript",
 		"/console/dom.js":        "text/javascript",
 		"/console/feed.js":       "text/javascript",
+		"/console/homing.js":     "text/javascript",
 		"/console/http.js":       "text/javascript",
 		"/console/icon.svg":      "image/svg+xml",
+		"/console/latency.js":    "text/javascript",
+		"/console/line.js":       "text/javascript",
+		"/console/player.js":     "text/javascript",
+		"/console/send.js":       "text/javascript",
 	} {
 		w := fetch(t, path)
 		if w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), media) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Header().Get("Content-Type"))
 		}
-		front := "wss://front.example:8081;"
+		front := "wss://front.example:8081 https://front.example:8081;"
 		if path == "/demo" { // a room may move to another process
-			front = "wss://front.example:*;"
+			front = "wss://front.example:* https://front.example:*;"
 		}
 		if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") ||
 			!strings.Contains(csp, "connect-src 'self' "+front) || strings.Contains(csp, "unsafe") {
@@ -65,7 +70,7 @@ func TestPagesKeepTheirPolicy(t *testing.T) {
 		}
 	}
 	scripts, err := fs.Glob(static, "static/*.js")
-	if err != nil || len(scripts) < 8 {
+	if err != nil || len(scripts) < 13 {
 		t.Fatalf("found the scripts %q, %v", scripts, err)
 	}
 	for _, name := range scripts {

@@ -36,12 +36,11 @@ const RESUME_AGAIN = 1000; // ms
 const ACK_DELAY = 50; // ms
 const ACK_BATCH = 64;
 
-// Connection keeps a user connected until it is closed or ended for good. It
-// tells page: status(state, text), up(hello), gap(), show(notification),
-// acknowledged(ids, whether they were), ended(why), and other(message) of what is
-// no notification's.
+// Connection keeps a user connected until it is ended for good. It tells page:
+// status(state, text), up(), show(notification), ended(why), and other(message) of
+// what is no notification's.
 export class Connection {
-  #user; #service; #page; #front; #token; #socket; #session; #timer;
+  #user; #page; #front; #token; #socket; #session; #timer;
   #dials = 0; // asked for so far: an older one is not begun any more
   #room; // where to go instead of the front: {url, ticket}
   #after = ""; // the stored notification that was seen last
@@ -51,9 +50,8 @@ export class Connection {
   #stopped = false;
   #hint; // until when the server asked to wait
 
-  constructor(user, service, page) {
+  constructor(user, page) {
     this.#user = user;
-    this.#service = service;
     this.#page = page;
   }
 
@@ -62,9 +60,7 @@ export class Connection {
     this.#page.status("wait", "connecting…");
     try {
       this.#front ??= (await getJSON("/dev/config")).front;
-      const q = new URLSearchParams({ user: this.#user });
-      if (this.#service) q.set("service", this.#service);
-      const token = await getText(`/dev/token?${q}`);
+      const token = await getText(`/dev/token?${new URLSearchParams({ user: this.#user })}`);
       if (!this.#stopped && dial === this.#dials) this.#dial(token);
     } catch (err) {
       if (this.#stopped || dial !== this.#dials) return;
@@ -115,7 +111,7 @@ export class Connection {
     this.#token = token;
     this.#socket = ws;
     this.#opened = Infinity;
-    const session = this.#session = new Session(ws, this, this.#page);
+    const session = this.#session = new Session(ws, this);
     ws.onmessage = (e) => this.#receive(session, JSON.parse(e.data));
     ws.onclose = (e) => {
       ws.onmessage = ws.onclose = null; // also when nothing was heard: a dead socket takes long to close
@@ -125,23 +121,20 @@ export class Connection {
   }
 
   #receive(session, m) {
-    const known = this.#after !== ""; // else there is no history that could be missing
     session.receive(m);
     switch (m.t) {
       case "hello":
         this.#opened = performance.now();
-        this.#page.up(m);
-        break;
-      case "resumed":
-        if (known && !m.recovered) this.#page.gap();
+        this.#page.up();
         break;
       case "reconnect":
         this.#hint = performance.now() + Math.min(LONGEST_WISH, Math.max(0, m.after_ms));
         break;
       case "notify":
+      case "resumed":
         break;
       default:
-        this.#page.other?.(m);
+        this.#page.other(m);
     }
   }
 
@@ -183,14 +176,10 @@ export class Connection {
   }
 
   #end(why) {
-    this.close();
-    this.#page.ended(why);
-  }
-
-  close() {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#socket?.close(1000);
+    this.#page.ended(why);
   }
 }
 
@@ -209,20 +198,17 @@ function explain(code, reason) {
 // Session is one socket's part of a Connection: it asks for what was missed,
 // sets aside what comes before the answer because it is newer, and acknowledges.
 class Session {
-  #socket; #connection; #page; #asked; #retry; #ackTimer;
+  #socket; #connection; #asked; #retry; #ackTimer;
   #phase = "live"; // asking, replay, or behind: the server could not look, and is asked again
   #replay = 0; // notifications of the replay that are still to come
   #last = "";
   #aside = [];
   #acks = []; // ids to acknowledge
-  #sent = new Map(); // acknowledgements that are not answered yet: ids by ref
-  #ref = 0;
   #ping; #silence; #pinger;
 
-  constructor(socket, connection, page) {
+  constructor(socket, connection) {
     this.#socket = socket;
     this.#connection = connection;
-    this.#page = page;
   }
 
   receive(m) {
@@ -242,12 +228,8 @@ class Session {
         this.#last = m.last;
         this.#caughtUp();
         break;
-      case "ok":
-        this.#answered(m.ref, true);
-        break;
       case "error":
         if (m.of === "resume") this.#refused(m.code);
-        else this.#answered(m.ref, false);
         break;
       case "notify":
         this.#notification(m);
@@ -279,7 +261,6 @@ class Session {
     clearTimeout(this.#silence);
     clearTimeout(this.#retry);
     clearTimeout(this.#ackTimer);
-    for (const ref of this.#sent.keys()) this.#answered(ref, false);
   }
 
   send(m) {
@@ -341,16 +322,7 @@ class Session {
     clearTimeout(this.#ackTimer);
     this.#ackTimer = undefined;
     if (this.#acks.length === 0) return;
-    const ref = ++this.#ref;
-    this.#sent.set(ref, this.#acks);
-    this.send({ t: "ack", ids: this.#acks, ref });
+    this.send({ t: "ack", ids: this.#acks });
     this.#acks = [];
-  }
-
-  #answered(ref, ok) {
-    const ids = this.#sent.get(ref);
-    if (!ids) return;
-    this.#sent.delete(ref);
-    this.#page.acknowledged(ids, ok);
   }
 }

@@ -1,121 +1,58 @@
-// The page: a player's connection (homing.v1), a feed, a form, and who is
-// online.
+// The playground: players side by side, a form that sends to them, and who is online.
 
-import { Connection } from "./connection.js";
 import { $, element, plural } from "./dom.js";
-import { acknowledged, hint, show } from "./feed.js";
-import { getJSON, refuse } from "./http.js";
+import { getJSON } from "./http.js";
+import { Player } from "./player.js";
+import { aim } from "./send.js";
 
-// ---- connection
+// ---- players
 
-let connection;
+const MOST = 12; // players: each holds a connection, and browsers bound those
 
-const page = {
-  status,
-  show,
-  acknowledged,
-  up(hello) {
-    status("up", `connected as ${hello.user}`);
-    refreshOnline();
-  },
-  gap() { status("up", `${$("status-text").textContent}; some notifications are gone for good`); },
-  ended(why) {
-    disconnected();
-    status("down", why);
-  },
-};
+const players = new Set();
+let front;
 
-function connect(user, service) {
-  connection = new Connection(user, service, page);
-  connection.open();
-  $("user").disabled = $("service").disabled = true;
-  $("connect-button").textContent = "Disconnect";
-  $("connect-button").classList.add("leave");
-  if (!$("to").value) $("to").value = user;
-  const q = new URLSearchParams({ user });
-  if (service) q.set("service", service);
-  history.replaceState(null, "", `?${q}`);
-  hint(user, "Nothing yet. Use the form, or a shell:");
+async function add(user, service) {
+  front ??= (await getJSON("/dev/config")).front;
+  if (players.size >= MOST) throw new Error(`no more than ${MOST} players here; open another tab`);
+  const player = new Player({ user, service }, front, () => remove(player));
+  players.add(player);
+  $("players").append(player.panel);
+  if (!$("to").value) aim(user);
+  changed();
 }
 
-function disconnected() {
-  connection = undefined;
-  $("user").disabled = $("service").disabled = false;
-  $("connect-button").textContent = "Connect";
-  $("connect-button").classList.remove("leave");
+function remove(player) {
+  players.delete(player);
+  player.panel.remove();
+  player.close();
+  changed();
+  $("players-title").focus(); // the button that had it is gone
 }
 
-$("connect").addEventListener("submit", (e) => {
-  e.preventDefault();
-  if (connection) {
-    connection.close();
-    disconnected();
-    status("idle", "not connected");
-    history.replaceState(null, "", "/");
-    return;
+// changed shows how many there are, and writes them into the page's address.
+function changed() {
+  $("player-count").textContent = players.size;
+  $("no-player").hidden = players.size > 0;
+  const q = new URLSearchParams();
+  for (const { user, service } of players) {
+    q.append("user", user);
+    q.append("service", service);
   }
-  connect($("user").value.trim(), $("service").value.trim());
-});
-
-function status(state, text) {
-  $("status").dataset.state = state;
-  $("status-text").textContent = text;
+  history.replaceState(null, "", players.size ? `?${q}` : "/");
 }
 
-// ---- form
-
-$("class").addEventListener("change", () => {
-  const latest = $("class").value === "latest";
-  $("key-label").hidden = !latest;
-  $("key").required = latest;
-});
-
-// data is the form's data: JSON when it reads as such, else the text itself.
-function data() {
-  const text = $("data").value;
-  try {
-    return { value: JSON.parse(text), kind: "JSON" };
-  } catch {
-    return { value: text, kind: "not JSON: sent as a string" };
-  }
-}
-
-$("data").addEventListener("input", () => { $("data-kind").textContent = data().kind; });
-
-$("send").addEventListener("submit", async (e) => {
+$("add").addEventListener("input", () => $("user").setCustomValidity(""));
+$("add").addEventListener("submit", async (e) => {
   e.preventDefault();
-  const body = { users: $("to").value.split(/[\s,]+/).filter(Boolean), data: data().value };
-  for (const name of ["type", "from"]) if ($(name).value.trim()) body[name] = $(name).value.trim();
-  if ($("class").value !== "must") body.class = $("class").value;
-  if (body.class === "latest") body.key = $("key").value;
-  if ($("store").value) body.store = $("store").value;
-  $("send-button").disabled = true;
   try {
-    await post(body);
+    await add($("user").value.trim(), $("service").value.trim());
+    $("user").value = "";
   } catch (err) {
-    result("bad", err.message);
-  } finally {
-    $("send-button").disabled = false;
+    $("user").setCustomValidity(err.message);
+    $("user").reportValidity();
   }
 });
-
-async function post(body) {
-  const started = performance.now();
-  const res = await fetch("/notify", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  await refuse(res);
-  const r = await res.json();
-  const ms = (performance.now() - started).toFixed(1);
-  result("good", `Sent to ${plural(r.targets, "user")}: ${r.online} online, ${r.offline} offline, ${plural(r.processes, "process", "processes")}, ${ms} ms.`);
-}
-
-function result(state, text) {
-  $("result").dataset.state = state;
-  $("result").textContent = text;
-}
 
 // ---- who is online
 
@@ -126,7 +63,7 @@ async function refreshOnline() {
   try {
     users = (await getJSON("/dev/online")).users;
   } catch {
-    return; // the status line tells of a server that is away; the next look may work
+    return; // the players' states tell of a server that is away; the next look may work
   }
   $("online-count").textContent = users.length;
   $("nobody").hidden = users.length > 0;
@@ -147,7 +84,7 @@ function person(p) {
   }
   button.append(element("b", "", p.user), element("small", "", plural(p.connections, "device")), chips);
   button.addEventListener("click", () => {
-    $("to").value = p.user;
+    aim(p.user);
     $("data").focus();
   });
   const item = element("li");
@@ -163,8 +100,11 @@ async function poll() {
 // ---- start
 
 const wanted = new URLSearchParams(location.search);
-$("user").value = wanted.get("user") ?? "";
-$("service").value = wanted.get("service") ?? "";
-hint($("user").value || "ann", "Connect as a player, and what is sent to them shows here at once.");
-if ($("user").value) connect($("user").value, $("service").value);
+const services = wanted.getAll("service");
+const all = wanted.getAll("user").filter(Boolean).map((user, i) => [user, services[i] ?? ""]);
+try {
+  for (const [user, service] of all.slice(0, MOST)) await add(user, service);
+} catch (err) {
+  $("no-player").textContent = `The server does not answer: ${err.message}`;
+}
 poll();

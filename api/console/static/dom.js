@@ -49,3 +49,6 @@ async function copy(text) {
     return done;
   }
 }
+
+// names are the words of text, between spaces and commas.
+export const names = (text) => text.split(/[\s,]+/).filter(Boolean);

@@ -1,69 +1,72 @@
-// The notifications that arrived, newest first.
+// The notifications that a player has heard, newest first.
 
-import { $, clock, copyButton, element } from "./dom.js";
+import { clock, copyButton, element } from "./dom.js";
+import { arrived } from "./latency.js";
 
-const FEED_LIMIT = 200;
+const LIMIT = 100;
 
-let received = 0;
+export class Feed {
+  #panel; #list;
+  #received = 0;
 
-export function show(m) {
-  const item = element("li", "note");
-  item.dataset.id = m.id;
-  const text = JSON.stringify(m.data, null, 2);
-  const body = element("div", "code");
-  body.append(element("pre", "", text), copyButton("the data", () => text));
-  item.append(head(m), body);
-  $("feed").prepend(item);
-  while ($("feed").childElementCount > FEED_LIMIT) $("feed").lastElementChild.remove();
-  $("count").textContent = ++received;
-  $("empty").hidden = true;
-  $("clear").hidden = false;
-}
+  constructor(panel) {
+    this.#panel = panel;
+    this.#list = panel.querySelector(".feed");
+    panel.querySelector(".clear").addEventListener("click", () => {
+      this.#list.replaceChildren();
+      this.#count(0);
+    });
+  }
 
-function head(m) {
-  const head = element("div", "note-head");
-  head.append(element("span", m.type ? "note-type" : "note-type none", m.type || "no type"));
-  if (m.from) head.append(element("span", "chip", `from ${m.from}`));
-  if (m.stored) head.append(explained("chip plain", "stored", "The inbox keeps it for a while: a client that was away is given it by resume."));
-  if (m.ack) head.append(explained("chip wait", "ack due", "The inbox keeps it until a device acknowledges it."));
-  const now = new Date();
-  const time = element("time", "", clock(now));
-  time.dateTime = now.toISOString();
-  time.title = m.id;
-  head.append(time);
-  return head;
-}
+  show(n) {
+    const item = element("li", "note");
+    const text = JSON.stringify(n.data, null, 2);
+    const body = element("div", "code");
+    body.append(element("pre", "", text), copyButton("the data", () => text));
+    item.append(head(n), body);
+    this.#list.prepend(item);
+    while (this.#list.childElementCount > LIMIT) this.#list.lastElementChild.remove();
+    this.#count(this.#received + 1);
+  }
 
-function explained(className, text, title) {
-  const e = element("span", className, text);
-  e.title = title;
-  return e;
-}
-
-// acknowledged marks notifications whose acknowledgement was answered.
-export function acknowledged(ids, ok) {
-  const wanted = new Set(ids);
-  for (const item of $("feed").children) {
-    const chip = item.querySelector(".chip.wait");
-    if (!chip || !wanted.has(item.dataset.id)) continue;
-    if (ok) chip.className = "chip good";
-    chip.textContent = ok ? "acknowledged" : "not acknowledged: it comes again";
+  #count(n) {
+    this.#received = n;
+    this.#panel.querySelector(".received").textContent = n;
+    this.#panel.querySelector(".none").hidden = n > 0;
+    this.#panel.querySelector(".clear").hidden = n === 0;
   }
 }
 
-$("clear").addEventListener("click", () => {
-  $("feed").replaceChildren();
-  $("count").textContent = received = 0;
-  $("empty").hidden = false;
-  $("clear").hidden = true;
-});
+function head(n) {
+  const head = element("div", "note-head");
+  head.append(element("span", n.type ? "note-type" : "note-type none", n.type || "no type"));
+  if (n.user) head.append(element("span", "chip", `by ${n.user}`));
+  if (n.from) head.append(element("span", "chip", `from ${n.from}`));
+  for (const topic of n.topics ?? []) head.append(element("span", "chip", topic));
+  if (n.stored) head.append(explained("stored", "The inbox keeps it for a while: a client that was away is given it when it is back."));
+  if (n.kept) head.append(explained("kept", "The topic keeps it as history."));
+  if (n.ack) head.append(explained("acknowledged", "The inbox kept it until a client says that it has dealt with it, which this one does by itself."));
+  head.append(latency(n.id), time(n.id));
+  return head;
+}
 
-$("curl").after(copyButton("the command", () => $("curl").textContent));
+function latency(id) {
+  const e = element("span", "latency");
+  e.title = "From when it was sent to when it was here. ≈: by the server's clock, in whole milliseconds";
+  arrived(id, (text) => { e.textContent = text; });
+  return e;
+}
 
-// hint shows how to reach user from a shell.
-export function hint(user, text) {
-  $("empty-text").textContent = text;
-  const body = JSON.stringify({ users: [user], type: "hello", data: { text: "Hi!" } });
-  const quoted = body.replaceAll("'", "'\\''"); // a user id may hold a quote
-  $("curl").textContent = `curl ${location.origin}/notify -H 'Content-Type: application/json' -d '${quoted}'`;
+function time(id) {
+  const now = new Date();
+  const e = element("time", "", clock(now));
+  e.dateTime = now.toISOString();
+  e.title = id;
+  return e;
+}
+
+function explained(text, title) {
+  const e = element("span", "chip plain", text);
+  e.title = title;
+  return e;
 }

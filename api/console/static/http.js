@@ -22,3 +22,19 @@ export async function getText(path) {
   await refuse(res);
   return res.text();
 }
+
+// call makes a request, {method, path, body}, to the API, and returns its answer.
+export async function call({ method, path, body }) {
+  const res = await fetch(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+  await refuse(res);
+  return res.status === 204 ? undefined : res.json();
+}
+
+// curl is the same request as a command for a shell.
+export function curl({ method, path, body }) {
+  const verb = method === "POST" ? "" : `-X ${method} `; // which -d makes it anyway
+  return `curl ${verb}${quote(location.origin + path)} -H 'Content-Type: application/json' -d ${quote(JSON.stringify(body))}`;
+}
+
+// quote has a shell take text as one word; a user id may hold a quote.
+export const quote = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);

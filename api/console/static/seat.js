@@ -53,14 +53,12 @@ export class Seat {
     this.user = user;
     this.#queue = queue;
     this.#page = page;
-    this.#connection = new Connection(user, "", {
+    this.#connection = new Connection(user, {
       status: (state, text) => this.#status(state, text),
       up: () => this.#up(),
       show: (m) => this.#notified(m),
       other: (m) => this.#receive(m),
       ended: (why) => this.#stopped(why),
-      gap() {},
-      acknowledged() {},
     });
   }
 
