@@ -1,0 +1,13 @@
+export { Client } from "./client.js";
+export { HomingError } from "./errors.js";
+export type { Events, Options, Status } from "./client.js";
+export type { Off } from "./emitter.js";
+export type { Ask, End } from "./link.js";
+export { Room } from "./room.js";
+export type { RoomEvents, RoomFrame } from "./room.js";
+export { browserStorage } from "./storage.js";
+export type { Storage } from "./storage.js";
+export type { Published, Topic, TopicEvents } from "./topics.js";
+export type { WebSocketClass, WebSocketLike } from "./transport.js";
+export type * as wire from "./wire.js";
+export type { Notify, Resumed } from "./wire.js";
