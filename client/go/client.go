@@ -23,8 +23,17 @@ type Handler struct {
 	// Resumed comes before the notifications that were missed, after Up. When
 	// it does not say Recovered, some are gone: time to ask the backend.
 	Resumed func(Resumed)
-	Other   func(Message)                             // every other kind of message
-	Down    func(err error, retryAfter time.Duration) // a connection or a dial failed
+	// CaughtUp comes once all that was missed has been given to Notify.
+	CaughtUp func()
+
+	Subscribed func(Subscribed)         // the client has become a member of a topic (again)
+	Ended      func(topic, code string) // it is none any more: refused with code, or "unsubscribed" by a backend
+	Friends    func(online Friends)     // each change; what it is given does not change any more
+
+	// Other is told of every other kind of message, and of those about topics and
+	// friends whose fields have other types than this package knows.
+	Other func(Message)
+	Down  func(err error, retryAfter time.Duration) // a connection or a dial failed
 }
 
 // Client keeps a user connected, catches up after each loss on what the server
@@ -35,7 +44,11 @@ type Client struct {
 	handler Handler
 
 	running atomic.Bool
-	seen    seen // owned by Run
+	seen    seen    // owned by Run
+	friends Friends // owned by Run
+
+	topics topics
+	outbox outbox
 
 	mu    sync.Mutex
 	after string // guarded by mu
@@ -113,7 +126,7 @@ type keeper struct {
 func (k *keeper) connection(ctx context.Context) (hint *Reconnect, err error) {
 	conn, err := Dial(ctx, k.opts)
 	if err != nil {
-		return nil, err
+		return nil, k.elsewhere(err)
 	}
 	k.refused = 0
 	up := time.Now()
@@ -129,6 +142,7 @@ func (k *keeper) connection(ctx context.Context) (hint *Reconnect, err error) {
 		up(conn.Hello())
 	}
 	s.begin()
+	k.client.outbox.set(conn)
 	for {
 		m, err := in.next(ctx)
 		if err != nil {
@@ -172,15 +186,24 @@ func (k *keeper) judge(err error) error {
 	return fmt.Errorf("%w, %d in a row: %w", ErrTokenRefused, k.refused, err)
 }
 
+// elsewhere is err, of a dial: where the server had sent the client, it says nothing of
+// what comes of the next one, at home.
+func (k *keeper) elsewhere(err error) error {
+	if k.opts.URL == k.client.opts.URL {
+		return err
+	}
+	return errors.New("where the server has sent the client: " + err.Error())
+}
+
 // follow sets where the next dial goes: to where the server wished, for that
 // one dial, or home. ErrTarget: the wish is not one to follow.
 func (k *keeper) follow(hint *Reconnect) error {
 	home := k.client.opts.URL
 	k.opts.URL = home
-	if hint == nil || hint.URL == "" {
+	if hint == nil || hint.To == "" {
 		return nil
 	}
-	url, err := target(home, hint.URL, k.opts.Hosts)
+	url, err := target(home, hint.To, k.opts.Hosts)
 	if err != nil {
 		return err
 	}

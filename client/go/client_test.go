@@ -97,7 +97,7 @@ func TestReceive(t *testing.T) {
 	url := serve(t, func(p *peer, _ int) {
 		p.hello()
 		p.text(`{"t":"notify","id":"n1","type":"mail","from":"chess","data":{"a":1}}`)
-		p.text(`{"t":"reconnect","after_ms":1500,"url":"ws://elsewhere/ws"}`)
+		p.text(`{"t":"reconnect","after_ms":1500,"to":"elsewhere:80"}`)
 		p.text(`{"t":"room","x":1}`)
 		p.bye(ws.StatusGoingAway, "bye")
 	})
@@ -110,7 +110,7 @@ func TestReceive(t *testing.T) {
 		t.Fatalf("notification = %+v, %v", m, err)
 	}
 	m, err = c.Receive(t.Context())
-	if r := m.Reconnect; err != nil || r == nil || r.After != 1500*time.Millisecond || r.URL != "ws://elsewhere/ws" {
+	if r := m.Reconnect; err != nil || r == nil || r.After != 1500*time.Millisecond || r.To != "elsewhere:80" {
 		t.Fatalf("reconnect = %+v, %v", m, err)
 	}
 	if m, err = c.Receive(t.Context()); err != nil || m.Kind != "room" || string(m.Raw) != `{"t":"room","x":1}` {

@@ -27,6 +27,10 @@ type Notification struct {
 	From string             `json:"from"` // the service that speaks; may be empty
 	Data stdjson.RawMessage `json:"data"` // what the backend sent, unchanged
 
+	Topics []string `json:"topics"` // what it was sent to beside users; none: to users only
+	User   string   `json:"user"`   // the player that published it; empty: a backend did
+	Kept   bool     `json:"kept"`   // a topic keeps it: a client may subscribe after it
+
 	Stored bool `json:"stored"` // the server keeps it for a while: a client may resume after it
 	Ack    bool `json:"ack"`    // and until it is acknowledged, which Client does
 }
@@ -43,13 +47,13 @@ type Resumed struct {
 // ServerError is a server's refusal of one message.
 type ServerError struct {
 	Code string `json:"code"`
-	Of   string `json:"of"` // what was refused, resume or ack; empty for other messages
+	Of   string `json:"of"` // what was refused, resume or subscribe for example; empty: the server does not say
 }
 
 // Reconnect is a server's wish that the client leave and come back.
 type Reconnect struct {
 	After time.Duration // from when this was read; each client gets a time of its own
-	URL   string        // where to; empty means the same address. Client follows it only as Options.Hosts allows
+	To    string        // the host, and port, to connect to once, by the client's own scheme and path; empty means the same
 
 	read time.Time
 }
@@ -66,6 +70,8 @@ type Message struct {
 	Resumed      *Resumed
 	Error        *ServerError
 	Raw          []byte // the whole JSON text; the receiver's to keep
+
+	ref string // of an error: of the message that was refused
 }
 
 // ErrProtocol marks bytes that homing.v1 does not allow a server to send.
@@ -117,8 +123,7 @@ func parseMessage(raw []byte) (Message, error) {
 	case "resumed":
 		m.Resumed, err = parseResumed(raw)
 	case "error":
-		m.Error = new(ServerError)
-		err = parse(raw, m.Error)
+		m.Error, m.ref, err = parseError(raw)
 	case "reconnect":
 		m.Reconnect, err = parseReconnect(raw)
 	}
@@ -126,6 +131,20 @@ func parseMessage(raw []byte) (Message, error) {
 		return Message{}, err
 	}
 	return m, nil
+}
+
+// parseError returns a refusal and the ref of what was refused, if it is one of ours:
+// a string.
+func parseError(raw []byte) (e *ServerError, ref string, err error) {
+	var w struct {
+		ServerError
+		Ref jsontext.Value `json:"ref"`
+	}
+	if err = parse(raw, &w); err != nil {
+		return nil, "", err
+	}
+	_ = stdjson.Unmarshal(w.Ref, &ref) // another one is none of ours
+	return &w.ServerError, ref, nil
 }
 
 func parseNotification(raw []byte) (*Notification, error) {
@@ -155,12 +174,12 @@ func checkID(id string) error {
 func parseReconnect(raw []byte) (*Reconnect, error) {
 	var w struct {
 		AfterMS float64 `json:"after_ms"`
-		URL     string  `json:"url"`
+		To      string  `json:"to"`
 	}
 	if err := parse(raw, &w); err != nil {
 		return nil, err
 	}
-	return &Reconnect{After: millis(w.AfterMS), URL: w.URL, read: time.Now()}, nil
+	return &Reconnect{After: millis(w.AfterMS), To: w.To, read: time.Now()}, nil
 }
 
 func parseHello(raw []byte) (Hello, error) {

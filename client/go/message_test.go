@@ -34,7 +34,7 @@ func TestKindsThatAreNotKnownMayHoldAnything(t *testing.T) {
 // of a kind.
 func TestFieldsThatAreNotKnownMayHoldAnything(t *testing.T) {
 	for text, ok := range map[string]func(m Message) bool{
-		`{"t":"notify","id":"a","ID":7,"Data":1,"data":2,"user":[],"count":"x","code":{}}`: func(m Message) bool {
+		`{"t":"notify","id":"a","ID":7,"Data":1,"data":2,"player":[],"count":"x","code":{}}`: func(m Message) bool {
 			return m.Notification.ID == "a" && string(m.Notification.Data) == "2"
 		},
 		`{"t":"resumed","recovered":true,"count":2,"last":"x","id":7,"data":[1],"url":3}`: func(m Message) bool {
@@ -89,7 +89,7 @@ func FuzzSession(f *testing.F) {
 {"t":"resumed","recovered":true,"count":1,"last":"a"}
 {"t":"notify","id":"a","stored":true,"ack":true,"data":1}
 {"t":"notify","id":"b","stored":true,"data":1}
-{"t":"reconnect","after_ms":1,"url":"ws://x/"}`), "", true)
+{"t":"reconnect","after_ms":1,"to":"x:1"}`), "", true)
 	f.Add([]byte(`{"t":"error","of":"resume","code":"unavailable"}
 {"t":"error","of":"resume","code":"unavailable"}
 {"t":"resumed","count":-1}

@@ -22,9 +22,9 @@ type Options struct {
 	// TokenTries is how many tokens in a row the server may refuse before
 	// Client.Run gives up with ErrTokenRefused; default 5.
 	TokenTries int
-	// Hosts lists where else, beside URL's own host and port, a server's
-	// reconnect may send a Client: "game.example.com" for any port or
-	// "game.example.com:8443". From wss it never leads to ws.
+	// Hosts lists where a server's reconnect may send a Client: "game.example.com"
+	// for any port or "game.example.com:8443". None: to any host. It is always by
+	// URL's scheme and path, and for one dial: one that fails is followed by URL.
 	Hosts []string
 
 	Header http.Header // sent with the handshake, Origin for example; may be nil

@@ -46,7 +46,7 @@ type Joined struct {
 // Left says that the player is in the room no more.
 type Left struct {
 	Room   string `json:"room"`
-	Why    string `json:"why"`    // left, kicked, closed, gone, expired or replaced
+	Why    string `json:"why"`    // left, kicked, closed or replaced
 	Reason string `json:"reason"` // of closed: finished, idle, failed, stuck, lost or closed; else for people
 }
 

@@ -407,11 +407,11 @@ func TestAReconnectElsewhereIsNotFollowed(t *testing.T) {
 			p.bye(ws.StatusPolicyViolation, "")
 			return
 		}
-		p.text(`{"t":"reconnect","after_ms":0,"url":"ws://` + other + `/steal"}`)
+		p.text(`{"t":"reconnect","after_ms":0,"to":"` + other + `"}`)
 		p.bye(1012, "")
 	})
 	var down error
-	c := New(Options{URL: url, Token: StaticToken(secret)}, Handler{Down: func(err error, _ time.Duration) { down = err }})
+	c := New(Options{URL: url, Token: StaticToken(secret), Hosts: []string{"game.example"}}, Handler{Down: func(err error, _ time.Duration) { down = err }})
 	if err := c.Run(bounded(t)); CloseCode(err) != 1008 {
 		t.Errorf("Run = %v, want the second connection at home", err)
 	}
@@ -424,7 +424,7 @@ func TestAReconnectToAListedHostIsFollowedOnce(t *testing.T) {
 	heads := make(chan string, 1)
 	other := answer(t, func(head string) string {
 		heads <- head
-		return "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+		return "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 	})
 	url := serve(t, func(p *peer, nth int) {
 		p.hello()
@@ -432,7 +432,7 @@ func TestAReconnectToAListedHostIsFollowedOnce(t *testing.T) {
 			p.bye(ws.StatusPolicyViolation, "")
 			return
 		}
-		p.text(`{"t":"reconnect","after_ms":0,"url":"ws://` + other + `/there"}`)
+		p.text(`{"t":"reconnect","after_ms":0,"to":"` + other + `"}`)
 		p.bye(1012, "")
 	})
 	c := New(Options{
@@ -442,7 +442,7 @@ func TestAReconnectToAListedHostIsFollowedOnce(t *testing.T) {
 	if err := c.Run(bounded(t)); CloseCode(err) != 1008 {
 		t.Errorf("Run = %v, want the third dial at home", err)
 	}
-	if head := <-heads; !strings.HasPrefix(head, "GET /there ") || !strings.Contains(head, secret) {
+	if head := <-heads; !strings.HasPrefix(head, "GET /ws ") || !strings.Contains(head, secret) {
 		t.Errorf("the other host was asked %q", head)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // session is one connection of a Client. But for acks it is owned by Run.
@@ -55,6 +57,7 @@ func newSession(c *Client, conn *Conn) *session {
 // begin asks for what was missed, of a server that can tell.
 func (s *session) begin() {
 	if !s.conn.Hello().Resume {
+		s.client.topics.up(s.conn)
 		return
 	}
 	s.phase, s.asked = asking, s.client.Position()
@@ -77,6 +80,8 @@ func resumeText(after string) []byte {
 // stops what would go on after it.
 func (s *session) end() {
 	s.acks.stop()
+	s.client.topics.down()
+	s.client.outbox.set(nil)
 	if s.retry != nil {
 		s.retry.Stop()
 	}
@@ -92,16 +97,112 @@ func (s *session) take(m Message) error {
 		if h.Resumed != nil {
 			h.Resumed(*m.Resumed)
 		}
+		s.answered()
 		s.phase, s.replay, s.last = catchUp, m.Resumed.Count, m.Resumed.Last
 		s.caughtUp()
 	case m.Resumed != nil: // nobody asked
 	case m.Error != nil && m.Error.Of == "resume" && s.waiting():
 		s.refused(m.Error.Code)
 	case m.Error != nil && m.Error.Of == "ack": // it is kept, replayed, and acknowledged again
-	case h.Other != nil:
-		h.Other(m)
+	default:
+		s.other(m)
 	}
 	return nil
+}
+
+// other handles what is about topics and friends, and gives the rest away. So it does
+// with what has fields of other types than are known here: a later server's, perhaps.
+func (s *session) other(m Message) {
+	c, h := s.client, &s.client.handler
+	var err error
+	switch {
+	case m.Kind == "subscribed":
+		err = s.subscribed(m.Raw)
+	case m.Kind == "unsubscribed":
+		err = s.unsubscribed(m.Raw)
+	case m.Kind == "published":
+		err = s.published(m.Raw)
+	case m.Error != nil && m.Error.Of == "publish":
+		c.outbox.answered(m.ref, published{err: m.Error})
+	case m.Error != nil && m.Error.Of == "subscribe":
+		if name := c.topics.refused(m.ref, m.Error.Code); name != "" && h.Ended != nil {
+			h.Ended(name, m.Error.Code)
+		}
+	case m.Kind == "friends", m.Kind == "presence":
+		err = s.friends(m)
+	default:
+		call(h.Other, m)
+	}
+	if err != nil {
+		call(h.Other, m)
+	}
+}
+
+func (s *session) subscribed(raw []byte) error {
+	var x Subscribed
+	if err := parse(raw, &x); err != nil {
+		return err
+	}
+	s.client.topics.subscribed(&x)
+	call(s.client.handler.Subscribed, x)
+	return nil
+}
+
+func (s *session) published(raw []byte) error {
+	var x struct {
+		ID  string `json:"id"`
+		Ref string `json:"ref"`
+	}
+	if err := parse(raw, &x); err != nil {
+		return err
+	}
+	s.client.outbox.answered(x.Ref, published{id: x.ID})
+	return nil
+}
+
+func (s *session) friends(m Message) error {
+	c := s.client
+	read := c.friends.moved
+	if m.Kind == "friends" {
+		read = readFriends
+	}
+	online, err := read(m.Raw)
+	if err != nil {
+		return err
+	}
+	c.friends = online
+	call(c.handler.Friends, c.friends)
+	return nil
+}
+
+// unsubscribed tells of a topic that a backend has taken the client out of. The
+// answer to the client's own wish has a ref.
+func (s *session) unsubscribed(raw []byte) error {
+	var x struct {
+		Topic string         `json:"topic"`
+		Ref   jsontext.Value `json:"ref"`
+	}
+	if err := parse(raw, &x); err != nil || len(x.Ref) > 0 {
+		return err
+	}
+	if s.client.topics.ended(x.Topic) && s.client.handler.Ended != nil {
+		s.client.handler.Ended(x.Topic, "unsubscribed")
+	}
+	return nil
+}
+
+// call calls f unless it is nil.
+func call[T any](f func(T), x T) {
+	if f != nil {
+		f(x)
+	}
+}
+
+// answered has topics asked for once resume is: what comes meanwhile is set aside.
+func (s *session) answered() {
+	if s.phase == asking {
+		s.client.topics.up(s.conn)
+	}
 }
 
 func (s *session) notification(n *Notification) error {
@@ -131,6 +232,9 @@ func (s *session) caughtUp() {
 	s.phase = live
 	s.client.setPosition(s.last)
 	s.release()
+	if caughtUp := s.client.handler.CaughtUp; caughtUp != nil {
+		caughtUp()
+	}
 }
 
 // release gives what was set aside.
@@ -148,6 +252,7 @@ func (s *session) release() {
 // position stays, so that nothing is skipped when the server can tell again.
 func (s *session) refused(code string) {
 	before := s.phase
+	s.answered()
 	s.phase = behind
 	s.release()
 	if before == behind || code == "unavailable" || code == "rate_limited" {
@@ -160,7 +265,7 @@ func (s *session) askAgain() {
 	if s.retry != nil {
 		s.retry.Stop()
 	}
-	s.retry = time.AfterFunc(resumeAgain+jitter(resumeAgain), s.ask)
+	s.retry = time.AfterFunc(soon(), s.ask)
 }
 
 // give hands n to the application, unless it has had it, and acknowledges it
@@ -175,5 +280,6 @@ func (s *session) give(n *Notification) (fresh bool) {
 	if n.Ack {
 		s.acks.add(n.ID)
 	}
+	s.client.topics.dealt(n, fresh)
 	return fresh
 }

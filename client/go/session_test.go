@@ -234,3 +234,38 @@ func TestAServerThatDoesNotAnswerResumeIsLeft(t *testing.T) {
 		t.Errorf("left with %v, want errTooMuchAside", down)
 	}
 }
+
+// TestLaterServer has a server say what a later one might, under names that are known
+// here with other fields: the application is given it, and nothing ends.
+func TestLaterServer(t *testing.T) {
+	strange := []string{
+		`{"t":"presence","user":{"id":"bob"}}`, `{"t":"friends","online":{"bob":[]}}`, `{"t":"subscribed","topic":7}`,
+		`{"t":"unsubscribed","topic":["a"]}`, `{"t":"published","id":1}`, `{"t":"poll","code":17}`,
+	}
+	var friends Friends
+	url := serve(t, func(p *peer, _ int) {
+		p.hello()
+		p.text(`{"t":"friends","online":[{"user":"ann","services":["chess"]}]}`)
+		for _, m := range strange {
+			p.text(m)
+		}
+		p.text(`{"t":"notify","id":"after","data":1}`)
+		p.text(`{"t":"presence","user":"cleo","online":true,"services":[]}`)
+		p.bye(1008, "")
+	})
+	var got []string
+	c := New(Options{URL: url, Token: StaticToken("x")}, Handler{
+		Other:   func(m Message) { got = append(got, string(m.Raw)) },
+		Notify:  func(n Notification) { got = append(got, n.ID) },
+		Friends: func(f Friends) { friends = f },
+	})
+	if err := c.Run(t.Context()); CloseCode(err) != 1008 {
+		t.Fatalf("Run = %v, want close code 1008", err)
+	}
+	if all := append(strange, "after"); !slices.Equal(got, all) {
+		t.Errorf("the application was given %q, want %q", got, all)
+	}
+	if len(friends) != 2 {
+		t.Errorf("friends %v, want ann, who was there before, and cleo", friends)
+	}
+}

@@ -8,25 +8,27 @@ import (
 	"strings"
 )
 
-// ErrTarget marks a reconnect to an address that the client may not send its
-// token to; it goes back to its own.
-var ErrTarget = errors.New("reconnect to an address that Options.Hosts does not allow")
+// ErrTarget marks a reconnect to what is no host, or to one that Options.Hosts does not
+// list; the client goes back to its own address.
+var ErrTarget = errors.New("reconnect to a host that is none or that Options.Hosts does not list")
 
-// target returns where a server's reconnect leads a client whose own address
-// is home: to the same host and port or to one of hosts, and never from wss to
-// ws, since the token goes with it.
+// target returns where a server's reconnect leads a client whose own address is home:
+// there, but for the host, and the port if one is named. Without hosts it may be any.
 func target(home, to string, hosts []string) (string, error) {
-	from, err := parseAddress(home)
+	u, err := parseAddress(home)
 	if err != nil {
 		return "", err
 	}
-	u, err := parseAddress(to)
-	if err != nil {
+	named, err := url.Parse("//" + to)
+	if err != nil || named.Host != to || named.Hostname() == "" || strings.ContainsAny(to, "/?#@\\") {
 		return "", ErrTarget
 	}
-	downgrade := from.Scheme == "wss" && u.Scheme != "wss"
-	if downgrade || u.User != nil || (hostPort(u) != hostPort(from) && !listed(u, hosts)) {
-		return "", fmt.Errorf("%w: %s://%s", ErrTarget, u.Scheme, u.Host)
+	if named.Port() == "" && u.Port() != "" {
+		named.Host = net.JoinHostPort(named.Hostname(), u.Port())
+	}
+	u.Host = named.Host
+	if len(hosts) > 0 && !listed(u, hosts) {
+		return "", fmt.Errorf("%w: %s", ErrTarget, u.Host)
 	}
 	return u.String(), nil
 }
