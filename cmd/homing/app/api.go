@@ -13,16 +13,18 @@ import (
 	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/call"
+	"github.com/homing/homing/hub/fleet/roster"
+	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/inbox"
-	"github.com/homing/homing/hub/index"
 	"github.com/homing/homing/hub/layout"
-	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/notify"
+	"github.com/homing/homing/hub/presence"
 	"github.com/homing/homing/hub/relay"
-	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/hub/room/directory"
 	"github.com/homing/homing/hub/room/remote"
+	"github.com/homing/homing/hub/topic"
+	"github.com/homing/homing/hub/unreached"
 	"github.com/homing/homing/redisx"
 )
 
@@ -36,13 +38,18 @@ type apiConfig struct {
 	Once  notify.OnceConfig `embed:"" prefix:"idempotency-" group:"Idempotency"`
 	Hook  hookConfig        `embed:"" group:"Hooks"`
 	Match match.Config      `embed:"" prefix:"match-" group:"Matchmaking"`
+	Topic topic.Config      `embed:"" group:"Topics"`
+
+	Assign roster.Config `embed:"" prefix:"assign-" group:"Nodes"`
+
+	Presence presence.Config `embed:"" group:"Presence"`
 
 	queues []*match.Queue // beside those of the file
 }
 
 // Validate checks every part before anything is started.
 func (c *apiConfig) Validate() error {
-	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Once.Validate(), c.Hook.Validate())
+	return errors.Join(c.API.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Once.Validate(), c.Hook.Validate(), c.Topic.Validate(c.Inbox.MaxAge), c.Presence.Validate(), c.Assign.Validate())
 }
 
 type apiCmd struct {
@@ -145,61 +152,81 @@ func flush(rl *relay.Relay, log *slog.Logger) {
 
 // newAPI puts an API server together on top of r. dev is nil but in homing dev.
 func newAPI(back *background, c apiConfig, r *redisx.Redis, dev *api.Dev, log *slog.Logger, reg prometheus.Registerer) (*apiServer, error) {
-	keys := hub.NewKeys(c.Redis.Prefix)
-	rl := relay.New(c.Relay, r, keys, hub.NewProcessID(), log, reg)
-	census := lease.NewCensus(r, keys, rl.Witness(), lease.DefaultTiming(), log, reg)
-	ix := index.New(r, census, keys, log, reg)
-	box := inbox.New(c.Inbox, r, keys, log, reg)
-	agreed := layout.New(r, keys, layout.API, log, reg)
-	allowed := rights.New(r, keys, log, reg)
-	events, err := newHooks(back, c.Hook, r, keys, log, reg)
+	g := newGround(groundConfig{hub.NewProcessID(), layout.API, c.Redis, c.Relay, c.Inbox, c.Topic}, r, log, reg)
+	events, err := newHooks(back, c.Hook, r, g.keys, log, reg)
 	if err != nil {
 		return nil, err
 	}
-	dispatcher, handovers := notify.New(notify.Deps{
-		Census:   census,
-		Index:    ix,
-		Relay:    rl,
-		Storage:  box,
-		Agreed:   agreed.Err,
-		Troubles: r.Troubles,
-		Rights:   allowed,
-		Hooks:    events.sender.Degraded,
-		Log:      log,
-		Registry: reg,
-	})
-	once := notify.NewOnce(c.Once, r, keys, reg)
+	dispatcher, handovers := notify.New(apiNotify(back, c.Hook.Unreached, g, events))
+	once := notify.NewOnce(c.Once, r, g.keys, reg)
 	peer := call.NewPeer(nil, nil, log, reg)
-	rooms := remote.New(directory.New(r, keys), peer, func(p hub.ProcessID) bool {
-		roll := census.Roll()
-		return roll != nil && roll.Lives(p)
-	})
-	parts := matchParts{redis: r, keys: keys, rooms: matchRooms{rooms}, notify: dispatcher, hooks: matchHooks{events.publisher}, own: c.queues}
+	nodes := roster.New(c.Assign, r, g.keys, reg)
+	rooms := remote.New(directory.New(r, g.keys), peer, g.lives)
+	rooms.Avoid(nodes.Unfit)
+	parts := matchParts{redis: r, keys: g.keys, rooms: matchRooms{rooms}, notify: dispatcher, hooks: matchHooks{events.publisher}, own: c.queues}
 	tickets, matcher, err := newMatch(c.Match, parts, log, reg)
 	if err != nil {
 		return nil, err
 	}
-	deps := api.Deps{Hub: dispatcher, Rooms: rooms, Once: once, Log: log, Reg: reg, Dev: dev}
-	if tickets != nil {
-		deps.Match = tickets
+	needs := api.Deps{
+		Hub: dispatcher, Rooms: rooms, Nodes: nodes, Once: once, Log: log, Reg: reg, Dev: dev,
+		Topics:    topic.NewRemote(g.index, peer, func() []hub.Process { return g.census.Processes(hub.RoleFront) }),
+		Histories: g.histories,
 	}
-	srv, err := api.New(c.API, deps)
+	if tickets != nil {
+		needs.Match = tickets
+	}
+	if events.board != nil {
+		needs.Hooks = events.board
+	}
+	if c.Presence.Friends {
+		needs.Friends = presence.NewLists(presence.NewStore(r, g.keys, c.Presence.Keep), g.index, g.relay)
+	}
+	srv, err := api.New(c.API, needs)
 	if err != nil {
 		return nil, err
 	}
-	back.run("layout", agreed.Run)
-	back.run("rights", allowed.Run)
-	back.run("census", census.Run)
-	back.run("index", ix.Run)
-	back.run("relay", func(ctx context.Context) error {
-		return rl.Run(ctx, relay.Upper{Handle: peer.Handle(handovers.Handle), GivenUp: handovers.GivenUp, Judge: census})
+	g.start(back, relay.Upper{
+		Handle:  peer.Handle(handovers.Handle),
+		GivenUp: mourn(back, c.Presence, g, events.publisher, handovers.GivenUp),
 	})
+	back.run("index", g.index.Run)
 	back.run("hand-overs", handovers.Run)
-	back.run("calls", func(ctx context.Context) error { return peer.Run(ctx, rl) })
+	back.run("calls", func(ctx context.Context) error { return peer.Run(ctx, g.relay) })
 	back.run("idempotency", once.Run)
-	back.run("inbox", box.Run)
-	back.run("inbox bounds", box.WatchBounds)
+	back.run("assignments", nodes.Run)
+	back.run("inbox bounds", g.box.WatchBounds)
 	return &apiServer{
-		Server: srv, address: c.API.Listen, relay: rl, once: once, hooks: events, matcher: matcher, log: log,
+		Server: srv, address: c.API.Listen, relay: g.relay, once: once, hooks: events, matcher: matcher, log: log,
 	}, nil
+}
+
+// apiNotify is what the notifications of an API server need.
+func apiNotify(back *background, c unreached.Config, g *ground, events *hooks) notify.Deps {
+	d := notify.Deps{
+		Census: g.census, Index: g.index, Relay: g.relay, Storage: g.box, Histories: g.histories,
+		Agreed: g.agreed.Err, Troubles: g.redis.Troubles, Rights: g.allowed, Hooks: events.degraded,
+		Log: g.log, Registry: g.reg,
+	}
+	if u := events.lookForUnreached(back, c, unreached.Deps{
+		Inbox: g.box, Index: g.index, Role: g.redis.Inbox, Keys: g.keys, Log: g.log, Reg: g.reg,
+	}); u != nil {
+		d.Absent = u
+	}
+	return d
+}
+
+// mourn has the sweep's dead be told of, if anybody is told of users who come and go. It
+// returns givenUp, which tells of messages that were not confirmed, with what that needs.
+func mourn(back *background, c presence.Config, g *ground, events *hook.Publisher, givenUp func([]relay.Abandoned)) func([]relay.Abandoned) {
+	if !c.Enabled() {
+		return givenUp
+	}
+	m := presence.NewMourner(c, g.census, g.relay, events)
+	g.index.Tell(m.Tell)
+	back.run("presence", m.Run)
+	return func(gone []relay.Abandoned) {
+		givenUp(gone)
+		m.GivenUp(gone)
+	}
 }

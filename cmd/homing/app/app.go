@@ -53,6 +53,7 @@ type cli struct {
 	Bench  benchCmd  `cmd:"" help:"Measure Homing on this machine."`
 	Drill  drillCmd  `cmd:"" help:"Break Homing on purpose and account for every message."`
 	Plan   planCmd   `cmd:"" help:"Calculate what a deployment needs for a number of users."`
+	Fleet  fleetCmd  `cmd:"" help:"Scale a fleet of fronts by rules, and rehearse it."`
 
 	file *config.Document // what --config names; nil without it
 }

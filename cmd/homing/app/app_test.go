@@ -29,10 +29,16 @@ func TestOptionsOutOfRangeAreNamedBeforeAnythingStarts(t *testing.T) {
 		"--relay-window:":             "api --relay-window 0s",
 		"--inbox-max-bytes:":          "api --inbox-max-bytes 0",
 		"--hook-queue-bytes: 1:":      "front --hook-queue-bytes 1",
-		"--hook-events: none given":   "front --hook-events=",
+		"--hook-queue-bytes: 2:":      "fleet run ../../../deploy/fleet/steady.yaml --hooks --hook-queue-bytes 2",
+		"--hook-events: none given":   "api --hook-url http://127.0.0.1 --hook-secret-file x --hook-events=",
 		"--hook-max-age: 0s:":         "api --hook-max-age 0s",
 		"--hook-secret-file: none":    "api --hook-url https://games.example/hook",
 		"--hook-url: \"ftp:":          "api --hook-url ftp://games.example/hook",
+		"--hook-batch: 101:":          "api --hook-batch 101",
+		"--hook-unreached-after: 2h":  "api --hook-unreached-after 2h",
+		"--hook-endpoints: open":      "api --hook-endpoints /nothing",
+		"--status: 99:":               "hook listen --status 99",
+		"--hook-endpoints is given":   "api --hook-url http://127.0.0.1 --hook-secret-file x --hook-endpoints /nothing",
 		"pubsub":                      "api --redis-pubsub sentinel://nowhere",
 		"--conns":                     "bench notify --conns=-1",
 	} {
@@ -54,7 +60,7 @@ func TestServersWithoutSecretsSayHowToMakeThem(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, command := range []string{"dev", "api", "front", "notify", "token player", "token key", "hook secret", "bench notify", "drill"} {
+	for _, command := range []string{"dev", "api", "front", "notify", "token player", "token key", "hook secret", "hook listen", "bench notify", "drill"} {
 		if _, stdout, _ := start(t, append(strings.Fields(command), "--help")...); !strings.Contains(stdout, "Usage: homing "+command) {
 			t.Errorf("homing %s --help: %q", command, stdout)
 		}

@@ -17,17 +17,21 @@ import (
 var scenarioFlags = map[string]string{
 	"idle":        "conns clients rate duration " + systemFlags + runningFlags,
 	"connect":     "conns clients rate " + systemFlags + runningFlags,
+	"clients":     "conns npm " + callFlags + systemFlags,
 	"notify":      "conns clients " + callFlags + "peak max-rate limit " + systemFlags + runningFlags,
 	"limit":       "conns " + callFlags + "workers bees",
 	"broadcast":   "conns clients rate duration payload limit " + systemFlags + runningFlags,
+	"topic":       "conns rate duration payload limit " + systemFlags,
 	"storm":       "conns apart " + callFlags + systemFlags + runningFlags,
 	"slow":        "conns apart " + callFlags + systemFlags + runningFlags,
 	"abuse":       "conns kinds " + callFlags + systemFlags,
 	"soak":        "conns " + callFlags + systemFlags + runningFlags,
 	"growth":      "conns max-rate by steps " + callFlags + systemFlags,
-	"peers":       "conns max-rate peers rooms " + callFlags + playFlags + systemFlags,
+	"peers":       "conns max-rate peers rooms topics " + callFlags + playFlags + systemFlags,
 	"room":        playFlags + systemFlags,
 	"match":       "rate seconds cancel kill failover workers apis shards admit-rate replicas binary log-dir",
+	"assign":      "conns apis shards admit-rate replicas binary log-dir",
+	"friends":     "conns logins friends friends-online " + callFlags + systemFlags,
 	"homing-2014": "rate duration payload max-rate scale phase " + systemFlags,
 	"relay":       "conns " + callFlags + systemFlags,
 }
@@ -54,7 +58,7 @@ func benchParser(t *testing.T) *kong.Kong {
 func TestScenariosKnowTheirOwnFlagsOnly(t *testing.T) {
 	var names []string
 	for _, node := range benchParser(t).Model.Children[0].Children {
-		if node.Name == "agent" || node.Name == "echo" {
+		if node.Name == "agent" || node.Name == "echo" || node.Name == "socketio" {
 			continue
 		}
 		names = append(names, node.Name)

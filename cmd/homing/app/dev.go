@@ -22,17 +22,38 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/hook/webhook"
 	"github.com/homing/homing/hub/match"
+	"github.com/homing/homing/hub/unreached"
 	"github.com/homing/homing/redisx/embedded"
 )
 
 // devCmd is an API server and a front worker in one process, on a Redis of
 // their own: the same code as in production, wired to be tried.
 type devCmd struct {
-	APIListen   string         `help:"Address of the API and the page." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	FrontListen string         `help:"Address that players connect to." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
-	RedisURL    string         `help:"Use this Redis instead of a private one, as in --redis-data of the servers." placeholder:"URL"`
-	Hook        webhook.Config `embed:"" prefix:"hook-" group:"Hooks"`
-	Admin       adminConfig    `embed:"" prefix:"admin-" group:"Admin"`
+	APIListen   string      `help:"Address of the API and the page." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	FrontListen string      `help:"Address that players connect to." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
+	EngineIO3   bool        `name:"engineio3" help:"Speak Engine.IO 3, too, for clients of Socket.IO 2."`
+	RedisURL    string      `help:"Use this Redis instead of a private one, as in --redis-data of the servers." placeholder:"URL"`
+	Hook        devHooks    `embed:"" group:"Hooks"`
+	Admin       adminConfig `embed:"" prefix:"admin-" group:"Admin"`
+}
+
+// devHooks says where homing dev sends events.
+type devHooks struct {
+	Endpoint  webhook.Config   `embed:"" prefix:"hook-"`
+	File      string           `name:"hook-endpoints" help:"File of several endpoints, as of homing api." type:"path" placeholder:"FILE"`
+	Unreached unreached.Config `embed:""`
+}
+
+// Validate checks every part.
+func (c *devHooks) Validate() error {
+	return errors.Join(c.Endpoint.Validate(), c.Unreached.Validate())
+}
+
+// apply has both servers tell of events.
+func (c *devHooks) apply(d *devConfig) {
+	h := &d.api.Hook
+	h.Endpoint, h.File, h.Unreached = c.Endpoint, c.File, c.Unreached
+	d.front.Hook.On = h.publisher().On
 }
 
 // devQueues are what players are matched in on the page of the game, and the classes
@@ -47,6 +68,10 @@ const devSeats = 4
 
 // devDrain is how long clients are given to go when homing dev stops.
 const devDrain = 300 * time.Millisecond
+
+// devLinger is how long users of homing dev may be away without having gone: it waits
+// for it when it stops.
+const devLinger = time.Second
 
 // Help is shown below the flags.
 func (*devCmd) Help() string {
@@ -72,9 +97,12 @@ func (c *devCmd) config(redisURL string) (devConfig, error) {
 	d.api.Redis.Data = []string{redisURL}
 	d.front.Redis = d.api.Redis
 	d.api.API.Listen, d.api.API.ReusePort, d.api.API.AllowLoopback = c.APIListen, false, true
-	d.api.Hook.Endpoint, d.front.Hook.On = c.Hook, c.Hook.URL != ""
+	c.Hook.apply(&d)
+	d.front.Presence.On, d.front.Presence.Friends, d.front.Presence.Linger = true, true, devLinger
+	d.api.Presence = d.front.Presence
 	f := &d.front.Front
 	f.Listen, f.Origins = c.FrontListen, []string{"*"} // the page comes from the API's address
+	f.EngineIO3 = c.EngineIO3
 	d.front.Rooms.Secrets = [][]byte{[]byte(newSecret())}
 	d.front.Rooms.URL = "ws://" + reachable(c.FrontListen) + "/ws"
 	d.front.Rooms.DrainTimeout = devDrain
@@ -157,7 +185,7 @@ func (c *devCmd) build(ctx context.Context, back *background, d devConfig, log *
 	}
 	var workers []*worker
 	for i, some := range listeners {
-		w, err := newWorker(back, d.front, hub.NewProcessID(), some, true, verifier, r, log, part(devParts[i], reg))
+		w, err := newWorker(back, d.front, door{hub.NewProcessID(), some, verifier, true, nil}, r, log, part(devParts[i], reg))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -206,7 +234,8 @@ func (c *devCmd) tokens(secret []byte) *api.Dev {
 	return &api.Dev{
 		FrontURL: "ws://" + reachable(c.FrontListen) + "/ws",
 		Token: func(user hub.UserID, service hub.Service) (string, error) {
-			return auth.Mint(secret, auth.Identity{User: user, Service: service}, devTokenTTL)
+			anywhere := &auth.Topics{MayJoin: hub.TopicPatterns{"*"}, MayPublish: hub.TopicPatterns{"*"}}
+			return auth.Mint(secret, auth.Identity{User: user, Service: service, Topics: anywhere}, devTokenTTL)
 		},
 	}
 }
@@ -221,7 +250,7 @@ Homing is up.
   API            %s  (POST /notify)
   Players        ws://%s/ws
 
-Open the page, connect as "alice", and send her something:
+Open the page, add the player "alice", and send her something:
 
   curl %s/notify -H 'Content-Type: application/json' \
     -d '{"users":["alice"],"type":"gift","data":{"gift":"sword"}}'

@@ -153,7 +153,7 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	if err != nil {
 		return err
 	}
-	w, err := newWorker(back, c.frontConfig, child.Process, child.Listeners, child.Succeeds, verifier, r, log, reg)
+	w, err := newWorker(back, c.frontConfig, door{child.Process, child.Listeners, verifier, child.Succeeds, child}, r, log, reg)
 	if err != nil {
 		return err
 	}
@@ -167,6 +167,8 @@ func (c *frontCmd) runWorker(ctx context.Context, log *slog.Logger, sink *logsin
 	}
 	ready.serving.Store(w)
 	context.AfterFunc(serving, func() { ready.stopping.Store(true) })
+	leave := w.node.start(w)
+	defer leave()
 	return w.run(func() error { return child.Run(serving, w.front) })
 }
 
@@ -233,12 +235,17 @@ func workerHandler(reg prometheus.Gatherer, ready *readiness) http.Handler {
 	return mux
 }
 
-// bury has workers declared dead that the master saw end a while ago.
+// bury says of workers that the master saw end that they have, and a while later has
+// them declared dead.
 func bury(ctx context.Context, r *redisx.Redis, prefix string, ended []hub.ProcessID, log *slog.Logger) error {
+	due := time.After(lease.BuryAfter)
+	if err := lease.End(ctx, r, hub.NewKeys(prefix), ended); err != nil {
+		log.Warn("a worker's end is not known to the others", "err", err)
+	}
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-time.After(lease.BuryAfter):
+	case <-due:
 	}
 	if err := lease.Bury(ctx, r, hub.NewKeys(prefix), ended, log); err != nil {
 		log.Warn("a worker's end is not known to the others", "err", err)

@@ -54,7 +54,10 @@ type stack struct {
 	secret []byte
 	apis   []string
 	fronts []string
-	rooms  string // file of classes of game rooms; empty: the fronts have no rooms
+
+	registries []*prometheus.Registry // of all
+
+	rooms string // file of classes of game rooms; empty: the fronts have no rooms
 }
 
 // stackWithKey starts a front and an API server that asks for a key, and returns
@@ -115,6 +118,7 @@ func (s *stack) startFront(t *testing.T, c frontConfig) {
 	t.Helper()
 	back, serving, server := s.background(t)
 	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	s.registries = append(s.registries, reg)
 	r, err := openRedis(back, c.Redis, log, reg)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +134,7 @@ func (s *stack) startFront(t *testing.T, c frontConfig) {
 	if s.rooms != "" {
 		c.Rooms.Secrets, c.Rooms.Classes, c.Rooms.URL = [][]byte{s.secret}, s.rooms, "ws://front.test/ws" // nobody goes there
 	}
-	w, err := newWorker(back, c, hub.NewProcessID(), listeners, false, verifier, r, log, reg)
+	w, err := newWorker(back, c, door{hub.NewProcessID(), listeners, verifier, false, nil}, r, log, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,6 +151,7 @@ func (s *stack) startAPI(t *testing.T, c apiConfig) {
 	t.Helper()
 	back, serving, server := s.background(t)
 	log, reg := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	s.registries = append(s.registries, reg)
 	r, err := openRedis(back, c.Redis, log, reg)
 	if err != nil {
 		t.Fatal(err)

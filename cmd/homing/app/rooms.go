@@ -11,7 +11,6 @@ import (
 	"github.com/homing/homing/hub/call"
 	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/lease"
-	"github.com/homing/homing/hub/relay"
 	"github.com/homing/homing/hub/room"
 	"github.com/homing/homing/hub/room/directory"
 	"github.com/homing/homing/hub/room/host"
@@ -21,10 +20,8 @@ import (
 // gameRooms are the rooms of a front worker, with what they need of the hub. The
 // nil *gameRooms is a worker without rooms.
 type gameRooms struct {
-	host   *host.Host
-	peer   *call.Peer
-	census *lease.Census
-	over   chan struct{} // closed when no room runs any more
+	host *host.Host
+	over chan struct{} // closed when no room runs any more
 }
 
 // roomDeps is what the rooms of a worker stand on.
@@ -33,7 +30,7 @@ type roomDeps struct {
 	keys     hub.Keys
 	self     hub.ProcessID
 	standing *lease.Standing
-	relay    *relay.Relay
+	census   *lease.Census
 	events   *hook.Publisher
 	lack     func(ctx context.Context, id string, epoch uint64, queue string, l *room.Lack) error // nil: there is no matchmaking
 	own      []*room.Class                                                                        // beside those that every front has
@@ -50,13 +47,12 @@ func newGameRooms(cfg host.Config, d roomDeps) (*gameRooms, error) {
 	if err != nil {
 		return nil, err
 	}
-	census := lease.NewCensus(d.redis, d.keys, d.relay.Witness(), lease.DefaultTiming(), d.log, d.reg)
 	h, err := host.New(cfg, host.Deps{
 		Process:   d.self,
 		Classes:   classes,
 		Directory: directory.New(d.redis, d.keys),
 		Store:     host.NewStore(d.redis, d.keys),
-		Census:    census,
+		Census:    d.census,
 		Standing:  d.standing.Now,
 		Event: func(kind, id string, data any) {
 			d.events.Publish(hook.Event{Type: kind, Subject: id, Data: data}) // what is lost is counted there
@@ -68,7 +64,7 @@ func newGameRooms(cfg host.Config, d roomDeps) (*gameRooms, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gameRooms{h, call.NewPeer(h.Methods(), host.Urgent, d.log, d.reg), census, make(chan struct{})}, nil
+	return &gameRooms{h, make(chan struct{})}, nil
 }
 
 // rooms is what the front joins connections to.
@@ -79,22 +75,20 @@ func (g *gameRooms) rooms() front.Rooms {
 	return g.host
 }
 
-// upper is what stands above the worker's relay, with what rooms need there.
-func (g *gameRooms) upper(u relay.Upper) relay.Upper {
-	if g != nil {
-		u.Handle, u.Judge = g.peer.Handle(u.Handle), g.census
+// methods are what other processes ask of the rooms.
+func (g *gameRooms) methods() map[string]call.Handler {
+	if g == nil {
+		return nil
 	}
-	return u
+	return g.host.Methods()
 }
 
 // start runs the rooms until w begins to stop, and then hands them over.
-func (g *gameRooms) start(back *background, w *front.Worker, rl *relay.Relay) {
+func (g *gameRooms) start(back *background, w *front.Worker, peer *call.Peer) {
 	if g == nil {
 		return
 	}
-	g.host.Attach(w, g.peer)
-	back.run("census", g.census.Run)
-	back.run("calls", func(ctx context.Context) error { return g.peer.Run(ctx, rl) })
+	g.host.Attach(w, peer)
 	back.run("rooms", func(ctx context.Context) error {
 		defer close(g.over)
 		ctx, cancel := context.WithCancel(ctx)

@@ -20,6 +20,9 @@ type tokenPlayerCmd struct {
 	User       string        `arg:"" help:"The user that the token stands for."`
 	Service    string        `help:"The game that the player connects from ('svc' claim)."`
 	TTL        time.Duration `name:"ttl" help:"How long the token is valid." default:"1h"`
+	Topics     []string      `help:"Topics that the connection is a member of ('topics' claim)." placeholder:"TOPIC"`
+	MayJoin    []string      `help:"Topics that it may join: a topic, or the beginning of one and a star ('may_join' claim)." placeholder:"PATTERN"`
+	MayPublish []string      `help:"Topics that it may publish to ('may_publish' claim)." placeholder:"PATTERN"`
 	SecretFile string        `help:"File with the secret that the front servers check tokens against." required:"" type:"existingfile"`
 }
 
@@ -31,6 +34,12 @@ func (c *tokenPlayerCmd) Run(s streams) error {
 	id := auth.Identity{User: hub.UserID(c.User), Service: hub.Service(c.Service)}
 	if err := id.User.Check(); err != nil {
 		return err
+	}
+	if len(c.Topics)+len(c.MayJoin)+len(c.MayPublish) > 0 {
+		id.Topics = &auth.Topics{MayJoin: c.MayJoin, MayPublish: c.MayPublish}
+		for _, name := range c.Topics {
+			id.Topics.Member = append(id.Topics.Member, hub.Topic(name))
+		}
 	}
 	token, err := auth.Mint(bytes.TrimRight(secret, "\r\n"), id, c.TTL)
 	if err != nil {

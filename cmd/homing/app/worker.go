@@ -12,7 +12,9 @@ import (
 
 	"github.com/homing/homing/front"
 	"github.com/homing/homing/front/auth"
+	"github.com/homing/homing/front/master"
 	"github.com/homing/homing/hub"
+	"github.com/homing/homing/hub/call"
 	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/hub/inbox"
 	"github.com/homing/homing/hub/index"
@@ -20,9 +22,10 @@ import (
 	"github.com/homing/homing/hub/lease"
 	"github.com/homing/homing/hub/match"
 	"github.com/homing/homing/hub/notify"
+	"github.com/homing/homing/hub/presence"
 	"github.com/homing/homing/hub/relay"
-	"github.com/homing/homing/hub/rights"
 	"github.com/homing/homing/hub/room/host"
+	"github.com/homing/homing/hub/topic"
 	"github.com/homing/homing/redisx"
 )
 
@@ -41,6 +44,10 @@ type frontConfig struct {
 	Rooms host.Config   `embed:"" prefix:"room-" group:"Rooms"`
 	Hook  hook.Config   `embed:"" group:"Hooks"`
 	Match match.Config  `embed:"" prefix:"match-" group:"Matchmaking"`
+	Topic topic.Config  `embed:"" group:"Topics"`
+	Node  nodeConfig    `embed:"" prefix:"node-" group:"Node"`
+
+	Presence presence.Config `embed:"" group:"Presence"`
 
 	own    ownClasses
 	queues []*match.Queue // beside those of the file
@@ -50,83 +57,97 @@ type frontConfig struct {
 func (c *frontConfig) Validate() error {
 	return errors.Join(
 		c.Front.Validate(), c.Auth.Validate(), c.Redis.Validate(), c.Relay.Validate(), c.Inbox.Validate(), c.Lease.Validate(),
-		c.Rooms.Validate(), c.Hook.Validate(),
+		c.Rooms.Validate(), c.Hook.Validate(), c.Topic.Validate(c.Inbox.MaxAge), c.Presence.Validate(), c.Node.Validate(&c.Front),
 	)
 }
 
 // worker is one front worker with what ties it to the hub.
 type worker struct {
+	*ground
+
 	front     *front.Worker
 	registrar *index.Registrar
+	standing  *lease.Standing
+	teller    *teller
 	hooks     *hook.Publisher
-	relay     *relay.Relay
-	agreed    *layout.Check
-	allowed   *rights.Check
 	rooms     *gameRooms
-	redis     *redisx.Redis
-	log       *slog.Logger
+	node      *node
 }
 
-// newWorker puts a front worker together on top of r. It owns listeners from
-// now on. needCertificate is front.Deps.NeedCertificate.
-func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners []front.Listener, needCertificate bool, verifier *auth.Verifier, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
-	keys := hub.NewKeys(c.Redis.Prefix)
-	self := hub.Process{
-		ID:      process,
-		Node:    nodeName(),
-		PID:     os.Getpid(),
-		Role:    hub.RoleFront,
-		Started: time.Now().Unix(),
-	}
-	standing := lease.NewStanding(c.Lease, lease.DefaultTiming(), log)
-	registrar := index.NewRegistrar(r, keys, self, standing, log, reg)
-	box := inbox.New(c.Inbox, r, keys, log, reg)
-	rl := relay.New(c.Relay, r, keys, self.ID, log, reg)
-	events := hook.NewPublisher(c.Hook, r, keys, log, reg)
-	tickets, err := newTickets(c.Match, matchParts{redis: r, keys: keys, hooks: matchHooks{events}, own: c.queues}, log, reg)
+// door is where a front worker's players come in.
+type door struct {
+	process   hub.ProcessID
+	listeners []front.Listener
+	verifier  *auth.Verifier
+
+	needCertificate bool // see front.Deps
+
+	child *master.Child // nil: there is no master
+}
+
+// newWorker puts a front worker together on top of r. It owns the door's listeners from
+// now on.
+func newWorker(back *background, c frontConfig, d door, r *redisx.Redis, log *slog.Logger, reg prometheus.Registerer) (*worker, error) {
+	g := newGround(groundConfig{d.process, layout.Front, c.Redis, c.Relay, c.Inbox, c.Topic}, r, log, reg)
+	self := hub.Process{ID: d.process, Node: machineName(), PID: os.Getpid(), Role: hub.RoleFront, Started: time.Now().Unix()}
+	w := &worker{ground: g, standing: lease.NewStanding(c.Lease, lease.DefaultTiming(), log)}
+	w.registrar = index.NewRegistrar(r, g.keys, self, w.standing, log, reg)
+	w.hooks, _ = newPublisher(back, c.Hook, r, g.keys, log, reg)
+	tickets, err := newTickets(c.Match, matchParts{redis: r, keys: g.keys, hooks: matchHooks{w.hooks}, own: c.queues}, log, reg)
 	if err != nil {
 		return nil, err
 	}
-	rooms, err := newGameRooms(c.Rooms, roomDeps{
-		lack: lackOf(tickets), redis: r, keys: keys, self: self.ID, standing: standing, relay: rl, events: events, own: c.own, log: log, reg: reg,
-	})
-	if err != nil {
+	if w.rooms, err = newGameRooms(c.Rooms, roomDeps{
+		lack: lackOf(tickets), redis: r, keys: g.keys, self: self.ID, standing: w.standing, census: g.census, events: w.hooks, own: c.own, log: log, reg: reg,
+	}); err != nil {
 		return nil, fmt.Errorf("rooms: %w", err)
 	}
-	w, err := front.NewWorker(c.Front, listeners, front.Deps{
-		Process:  self.ID,
-		Auth:     verifier,
-		Presence: registrar,
-		Standing: standing.Now,
-		Inbox:    box,
-		Lobby:    newLobby(back, tickets, log),
-		Rooms:    rooms.rooms(),
-		Log:      log,
-		Registry: reg,
-
-		NeedCertificate: needCertificate,
+	w.teller = newTeller(c.Presence, presence.Deps{
+		Index: g.index, Registrar: w.registrar, Relay: g.relay, Census: g.census, Hooks: w.hooks,
+		Store: presence.NewStore(r, g.keys, c.Presence.Keep), Log: log, Registry: reg,
 	})
-	if err != nil {
+	if c.Presence.Friends {
+		d.verifier.ReadFriends()
+	}
+	dispatcher, handovers := notify.New(notify.Deps{
+		Census: g.census, Index: g.index, Relay: g.relay, Histories: g.histories, Agreed: g.agreed.Err, Log: log, Registry: reg,
+	})
+	w.node = newNode(c, d.child, g)
+	polls := &front.Exchange{}
+	if w.front, err = front.NewWorker(c.Front, d.listeners, front.Deps{
+		Process: self.ID, Auth: d.verifier, Presence: w.registrar, Standing: w.standing.Now, Inbox: g.box,
+		Lobby: newLobby(back, tickets, log), Friends: w.teller.friends(), Publisher: publisher{dispatcher}, Histories: g.histories,
+		Rooms: w.rooms.rooms(), Exchange: polls, Log: log, Registry: reg, NeedCertificate: d.needCertificate,
+		Arrived: w.node.arrived(),
+	}); err != nil {
 		return nil, fmt.Errorf("front: %w", err)
 	}
-	receiver := notify.NewReceiver(w.Deliver, log, reg)
-	standing.HearOf(rl.Silence)
-	back.run("tokens", verifier.Run)
-	agreed := layout.New(r, keys, layout.Front, log, reg)
-	back.run("layout", agreed.Run)
-	allowed := rights.New(r, keys, log, reg)
-	back.run("rights", allowed.Run)
-	back.run("registrar", registrar.Run)
-	back.run("inbox", box.Run)
-	back.run("hook publisher", events.Run)
-	back.run("relay", func(ctx context.Context) error {
-		return rl.Run(ctx, rooms.upper(relay.Upper{Handle: receiver.Handle, GivenUp: receiver.GivenUp, Holder: standing}))
+	peer := newPeer(w.front, polls, w.rooms, log, reg)
+	polls.Attach(peer, g.ended)
+	back.run("tokens", d.verifier.Run)
+	w.start(back, peer, handovers)
+	return w, nil
+}
+
+// start has run what w stands on, and gives each part what comes for it.
+func (w *worker) start(back *background, peer *call.Peer, handovers *notify.Handovers) {
+	receiver := notify.NewReceiver(w.front.Deliver, w.log, w.reg)
+	w.teller.attach(back, w.registrar, w.front)
+	w.standing.HearOf(w.relay.Silence)
+	w.ground.start(back, relay.Upper{
+		Handle: w.teller.handle(w.front, peer.Handle(byKind(receiver.Handle, handovers.Handle))),
+		GivenUp: func(gone []relay.Abandoned) {
+			receiver.GivenUp(gone)
+			handovers.GivenUp(gone)
+			w.teller.givenUp(gone)
+		},
+		Holder: w.standing,
 	})
-	rooms.start(back, w, rl)
-	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, rl) })
-	return &worker{
-		front: w, registrar: registrar, hooks: events, relay: rl, agreed: agreed, allowed: allowed, rooms: rooms, redis: r, log: log,
-	}, nil
+	back.run("registrar", w.registrar.Run)
+	back.run("calls", func(ctx context.Context) error { return peer.Run(ctx, w.relay) })
+	back.run("hand-overs", handovers.Run)
+	w.rooms.start(back, w.front, peer)
+	back.run("returns", func(ctx context.Context) error { return receiver.Run(ctx, w.relay) })
 }
 
 // run calls serve, which returns when the worker has stopped and its connections
@@ -135,9 +156,9 @@ func newWorker(back *background, c frontConfig, process hub.ProcessID, listeners
 func (w *worker) run(serve func() error) error {
 	err := serve()
 	w.rooms.wait()
-	ctx, cancel := context.WithTimeout(context.Background(), signOffTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), w.teller.linger()+signOffTimeout)
 	defer cancel()
-	err = errors.Join(err, w.registrar.Close(ctx))
+	err = errors.Join(err, w.teller.retire(ctx, w.registrar, w.front), w.registrar.Close(ctx))
 	flush(w.relay, w.log)
 	if ferr := w.hooks.Flush(ctx); ferr != nil {
 		w.log.Warn("stopping before every event is in Redis", "err", ferr)
@@ -169,8 +190,8 @@ func (w *worker) waitsFor() error {
 	return errors.New("for its subscriptions")
 }
 
-// nodeName is the name that processes of this machine or pod go by.
-func nodeName() string {
+// machineName is the name that processes of this machine or pod go by.
+func machineName() string {
 	name, err := os.Hostname()
 	if err != nil {
 		return "unknown"
