@@ -28,9 +28,10 @@ type scenario struct {
 // scenarios are all that there are. Each stands in a file of its own.
 func scenarios() []scenario {
 	return []scenario{
-		idleScenario, connectScenario, notifyScenario, broadcastScenario,
+		idleScenario, connectScenario, clientsScenario, notifyScenario, broadcastScenario,
 		stormScenario, slowScenario, abuseScenario, soakScenario,
-		limitScenario, relayScenario, growthScenario, peersScenario, referenceScenario, roomScenario, matchScenario,
+		limitScenario, relayScenario, growthScenario, peersScenario, referenceScenario, roomScenario, matchScenario, topicScenario,
+		friendsScenario, assignScenario,
 	}
 }
 

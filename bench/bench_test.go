@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,6 +76,7 @@ func TestLimit(t *testing.T) {
 // TestAbuse has a few attacks made on a small real stack. That others are harmed
 // is no failure here: on a machine that does other things latencies say little.
 func TestAbuse(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	o := small(t)
 	o.JSON, o.Kinds = true, []string{"pings", "presence", "silent"}
 	var stdout, stderr bytes.Buffer
@@ -100,6 +102,7 @@ func TestAbuse(t *testing.T) {
 
 // TestStackScenarios measures a small real stack once in every way.
 func TestStackScenarios(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	o := small(t)
 	notify := runJSON(t, "notify", o)
 	want(t, notify, "deliveries_per_s", "front_us_per_delivery", "client_us_per_delivery", "limit_us_per_delivery", "p50_ms", "p99_ms", "p999_ms")
@@ -114,6 +117,45 @@ func TestStackScenarios(t *testing.T) {
 		if _, ok := idle[name]; !ok {
 			t.Errorf("idle: no %s in %v", name, idle)
 		}
+	}
+}
+
+// TestClients measures each kind of client, and npm's Socket.IO.
+func TestClients(t *testing.T) {
+	t.Parallel() // it waits for the most part
+	o := small(t)
+	o.Duration = 500 * time.Millisecond
+	flat := runJSON(t, "clients", o)
+	for _, kind := range []string{"native", "socketio", "upgraded", "events", "polling", "npm_socketio"} {
+		want(t, flat, "front_us_per_delivery_"+kind, "front_us_per_connect_"+kind, "p50_ms_"+kind)
+		if _, ok := flat["kib_per_conn_"+kind]; !ok || flat["lost_"+kind] != 0 {
+			t.Errorf("%s: %v", kind, flat)
+		}
+	}
+	want(t, flat, "socketio_to_native_per_delivery", "socketio_to_npm_per_connect", "native_single_p50_ms", "polling_foreign_p50_ms")
+	if over, ok := flat["polling_foreign_p50_ms_over_native"]; !ok || math.Abs(over-flat["polling_foreign_p50_ms"]+flat["native_single_p50_ms"]) > 0.01 {
+		t.Errorf("polling from afar takes %v longer: %v", over, flat)
+	}
+	if flat["wrong_single_homing"]+flat["wrong_single_foreign"] != 0 {
+		t.Errorf("one message at a time: %v", flat)
+	}
+}
+
+// TestFriends has a few players with friends log in.
+func TestFriends(t *testing.T) {
+	t.Parallel() // it waits for the most part
+	o := small(t)
+	o.Logins, o.Friends, o.FriendsOnline = 20, 60, 30
+	flat := runJSON(t, "friends", o)
+	exact(t, "friends", flat, 4*50*20)
+	want(t, flat, "logins", "logins_per_s", "redis_commands_per_login", "login_p50_ms", "login_p99_ms")
+	if flat["failed_logins"] != 0 || flat["told_per_login"] != 60 {
+		t.Errorf("friends: %v", flat)
+	}
+	o.FriendsOnline = 301
+	var out bytes.Buffer
+	if err := Run(t.Context(), "friends", o, &out, &out); err == nil || !strings.Contains(err.Error(), "--friends-online") {
+		t.Errorf("more friends online than friends: %v", err)
 	}
 }
 
@@ -138,14 +180,24 @@ func exact(t *testing.T, name string, flat map[string]float64, expected float64)
 }
 
 func TestFaultScenarios(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	o := small(t)
 	broadcast := o
 	broadcast.Rate = 5
 	exact(t, "broadcast", runJSON(t, "broadcast", broadcast), 3*5*300)
 
+	topic := o
+	topic.Rate, topic.Duration = 6, 1500*time.Millisecond // 3 rounds of 3 calls to the topic and 3 broadcasts, after 12 calls
+	flat := runJSON(t, "topic", topic)
+	exact(t, "topic", flat, 30*300)
+	want(t, flat, "front_us_per_delivery", "broadcast_us_per_delivery", "limit_us_per_delivery", "joins_per_s", "fresh_joins_per_s", "fresh_join_commands")
+	if flat["deliveries"] != 9*300 || flat["join_commands"] > flat["fresh_join_commands"]/2 {
+		t.Errorf("topic: %v", flat)
+	}
+
 	soak := o
 	soak.Duration = 5 * time.Second
-	flat := runJSON(t, "soak", soak)
+	flat = runJSON(t, "soak", soak)
 	exact(t, "soak", flat, 7*50*20)
 	want(t, flat, "front_mib_start", "front_mib_end", "last_p99_ms")
 	// A pool of connections to Redis opens one more when two commands meet; a
@@ -173,6 +225,7 @@ func TestFaultScenarios(t *testing.T) {
 }
 
 func TestComparisons(t *testing.T) {
+	t.Parallel() // it waits for the most part
 	o := small(t)
 	o.Conns, o.MaxRate = 100, 50
 	o.HTML = filepath.Join(t.TempDir(), "report.html")
@@ -186,6 +239,14 @@ func TestComparisons(t *testing.T) {
 	page, err := os.ReadFile(o.HTML)
 	if err != nil || !bytes.Contains(page, []byte("Side by side")) || !bytes.Contains(page, []byte("socket.io")) {
 		t.Errorf("the report has no comparison: %d bytes, error %v", len(page), err)
+	}
+
+	topics := o
+	topics.HTML, topics.Topics = "", true
+	flat = runJSON(t, "peers", topics)
+	want(t, flat, "homing_us_per_delivery", "socketio_us_per_delivery", "socketio_peak_deliveries_per_s")
+	if _, ok := flat["centrifuge_lost"]; ok || flat["homing_lost"]+flat["socketio_lost"] != 0 {
+		t.Errorf("peers with topics: %v", flat)
 	}
 
 	o.HTML, o.By, o.Steps = "", "shards", []int{1, 2}

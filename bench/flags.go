@@ -13,12 +13,17 @@ type (
 
 	// ConnsFlag is how many clients connect.
 	ConnsFlag struct {
-		Conns int `default:"0" help:"Client connections to hold, each of its own user. 0: 10,000; storm 60,000; homing-2014 200,000 times the scale." group:"Load"`
+		Conns int `default:"0" help:"Client connections to hold, each of its own user. 0: 10,000; storm 60,000; topic and clients 20,000; homing-2014 200,000 times the scale." group:"Load"`
 	}
 
 	// ClientsFlag is how the clients connect.
 	ClientsFlag struct {
-		Clients string `default:"homing" enum:"homing,events" help:"How the clients connect: homing is homing.v1 over WebSocket, events is server-sent events." group:"Load"`
+		Clients string `default:"homing" enum:"homing,events,socketio,upgraded,polling" help:"How the clients connect: homing is homing.v1 over WebSocket, events is server-sent events, socketio is Socket.IO over WebSocket, polling over HTTP long-polling, upgraded from that to WebSocket." group:"Load"`
+	}
+
+	// NPMFlag asks for the reference implementation of Socket.IO beside.
+	NPMFlag struct {
+		NPM bool `name:"npm" default:"true" negatable:"" help:"Measure npm's socket.io, too. It needs node and npm, which downloads it." group:"Load"`
 	}
 
 	// AudienceFlags say whom a notification names.
@@ -29,7 +34,7 @@ type (
 
 	// RateFlag is how often something is asked for.
 	RateFlag struct {
-		Rate float64 `default:"0" help:"Notifications a second, or broadcasts; of idle and connect, connects a second; of match, tickets. 0: 100; soak 260; broadcast 2; match 1,000; connects as fast as they go." group:"Load"`
+		Rate float64 `default:"0" help:"Notifications a second, or broadcasts; of idle and connect, connects a second; of match, tickets. 0: 100; soak 260; broadcast and topic 2; match 1,000; connects as fast as they go." group:"Load"`
 	}
 
 	// DurationFlag is how long each measured part runs.
@@ -113,7 +118,7 @@ type (
 	PlayFlags struct {
 		Size         int     `default:"20" help:"Players of a room." group:"Load"`
 		Hz           int     `default:"20" help:"Ticks of a room a second." group:"Load"`
-		Players      int     `default:"0" help:"Players in all, in whole rooms. 0: 400." group:"Load"`
+		Players      int     `default:"0" help:"Players in all, in whole rooms. 0: 1200 when nothing is measured beside Homing, else 400." group:"Load"`
 		Says         float64 `default:"20" help:"How many times a second each player says where it is." group:"Load"`
 		MaxPlayers   int     `default:"0" help:"Where the search of --peak ends. 0: where the system does." group:"Load"`
 		BinaryFrames bool    `help:"Homing's rooms speak in bytes instead of JSON." group:"Load"`
@@ -132,6 +137,13 @@ type (
 		Failover bool    `default:"true" negatable:"" help:"Kill the master of data Redis, after three fifths of the load. With --replicas 0 there is nobody to take over, and it is left out." group:"Load"`
 	}
 
+	// LoginFlags say who logs in beside the notifications.
+	LoginFlags struct {
+		Logins        float64 `default:"1200" help:"Players who log in a second." group:"Load"`
+		Friends       int     `default:"300" help:"Friends of each, named in its token." group:"Load"`
+		FriendsOnline int     `default:"150" help:"Of those, clients that are held." group:"Load"`
+	}
+
 	// BesideFlag chooses whose game rooms are measured beside Homing's.
 	BesideFlag struct {
 		Beside []string `enum:"colyseus,socketio" help:"Systems whose rooms are measured, too: ${enum}. None: those of peers are all of them." group:"System"`
@@ -139,7 +151,8 @@ type (
 
 	// PeersFlag chooses what Homing is compared with.
 	PeersFlag struct {
-		Rooms bool     `help:"Compare game rooms, those of --beside, instead of notifications." group:"Load"`
-		Peers []string `default:"socketio,centrifuge" enum:"socketio,centrifuge" help:"Systems that Homing is compared with by peers: ${enum}." group:"System"`
+		Rooms  bool     `help:"Compare game rooms, those of --beside, instead of notifications." group:"Load"`
+		Topics bool     `help:"Compare messages to topics of --online members each, of which each connection has one. Only Homing and Socket.IO." group:"Load"`
+		Peers  []string `default:"socketio,centrifuge" enum:"socketio,centrifuge" help:"Systems that Homing is compared with by peers: ${enum}." group:"System"`
 	}
 )

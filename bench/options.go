@@ -16,6 +16,7 @@ type Options struct {
 	ResultFlags
 	ConnsFlag
 	ClientsFlag
+	NPMFlag
 	AudienceFlags
 	RateFlag
 	DurationFlag
@@ -35,6 +36,7 @@ type Options struct {
 	PlayFlags
 	SecondsFlag
 	TicketFlags
+	LoginFlags
 	BesideFlag
 }
 
@@ -74,7 +76,11 @@ func (o Options) or(own own) Options {
 
 // plan is whom the notifications name.
 func (o Options) plan() clients.Plan {
-	return clients.Plan{Seed: 1, Conns: o.Conns, Targets: o.Targets, Online: min(o.Online, o.Conns)}
+	p := clients.Plan{Seed: 1, Conns: o.Conns, Targets: o.Targets, Online: min(o.Online, o.Conns)}
+	if o.Topics {
+		p.Topics = max(1, o.Conns/p.Online)
+	}
+	return p
 }
 
 // workers is how many worker processes hold the connections.
@@ -102,6 +108,8 @@ func (o *Options) Validate() error {
 		{"hz", o.Hz, 1, room.MaxHz},
 		{"players", o.Players, 0, 1_000_000},
 		{"max-players", o.MaxPlayers, 0, 1_000_000},
+		{"friends", o.Friends, 1, hub.MaxFriends},
+		{"friends-online", o.FriendsOnline, 0, o.Friends},
 	} {
 		if c.v < c.low || c.v > c.high {
 			return fmt.Errorf("--%s: %d: want %d to %d", c.flag, c.v, c.low, c.high)
@@ -113,16 +121,25 @@ func (o *Options) Validate() error {
 // validateMeasures reports the first option out of range that is no whole number.
 func (o *Options) validateMeasures() error {
 	switch {
+	case o.Logins < 1 || o.Logins > 100_000:
+		return fmt.Errorf("--logins: %v: want 1 to 100000", o.Logins)
+	case o.Rate < 0:
+		return fmt.Errorf("--rate: %v: want 0 or more", o.Rate)
+	case o.MaxRate < 0:
+		return fmt.Errorf("--max-rate: %v: want 0 or more", o.MaxRate)
+	}
+	return o.validateShares()
+}
+
+// validateShares is what validateMeasures has left.
+func (o *Options) validateShares() error {
+	switch {
 	case o.Says <= 0 || o.Says > 1000:
 		return fmt.Errorf("--says: %v: want more than 0 and at most 1000", o.Says)
 	case o.Seconds != 0 && (o.Seconds < 0.1 || o.Seconds > 3600):
 		return fmt.Errorf("--seconds: %v: want 0.1 to 3600", o.Seconds)
 	case !(o.Cancel >= 0 && o.Cancel <= 1):
 		return fmt.Errorf("--cancel: %v: want 0 to 1", o.Cancel)
-	case o.Rate < 0:
-		return fmt.Errorf("--rate: %v: want 0 or more", o.Rate)
-	case o.MaxRate < 0:
-		return fmt.Errorf("--max-rate: %v: want 0 or more", o.MaxRate)
 	case o.Scale <= 0 || o.Scale > 10:
 		return fmt.Errorf("--scale: %v: want more than 0 and at most 10", o.Scale)
 	case o.Duration != 0 && o.Duration < 100*time.Millisecond:

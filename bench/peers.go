@@ -27,6 +27,9 @@ func measurePeers(ctx context.Context, r *run) error {
 	if r.opts.Rooms {
 		return comparePlay(ctx, r)
 	}
+	if r.opts.Topics {
+		r.opts.Peers = slices.DeleteFunc(slices.Clone(r.opts.Peers), func(name string) bool { return !peers.HasTopics(name) })
+	}
 	for _, name := range r.opts.Peers {
 		if err := peers.Prepare(ctx, name, "", r.stderr); err != nil {
 			return err

@@ -33,10 +33,13 @@ const profileRest = 20 * time.Second
 func profiled(ctx context.Context, r *run, s setup, name string) (p profile, err error) {
 	p.name, p.conns = name, s.Conns
 	err = r.try(ctx, s, func(t *trial) error {
-		if err := p.hold(ctx, t); err != nil {
+		if err := p.hold(ctx, t, min(profileRest, 4*t.opts.Duration)); err != nil {
 			return err
 		}
-		return p.bear(ctx, t)
+		if err := p.bear(ctx, t); err != nil {
+			return err
+		}
+		return p.overload(ctx, t)
 	})
 	if err == nil {
 		p.addTo(r)
@@ -45,29 +48,35 @@ func profiled(ctx context.Context, r *run, s setup, name string) (p profile, err
 }
 
 // hold connects the clients and measures what that and their rest takes.
-func (p *profile) hold(ctx context.Context, t *trial) (err error) {
+func (p *profile) hold(ctx context.Context, t *trial, rest time.Duration) (err error) {
 	if p.before, err = t.rig.Memory(); err != nil {
 		return err
 	}
 	if p.connect, err = t.rig.Connect(ctx, 0); err != nil {
 		return err
 	}
-	if _, err := t.rig.Rest(ctx, min(profileRest, 4*t.opts.Duration)); err != nil {
+	if _, err := t.rig.Rest(ctx, rest); err != nil {
 		return err
 	}
 	p.after, err = t.rig.Memory()
 	return err
 }
 
-// bear measures the system under load, up to the most that it sustains.
+// bear measures the system under load.
 func (p *profile) bear(ctx context.Context, t *trial) (err error) {
+	if err := t.rig.Warm(ctx, t.opts.Rate/2, warmUp); err != nil {
+		return err
+	}
+	if p.load, err = t.rig.Load(ctx, t.opts.Rate, t.opts.Duration); err != nil {
+		return err
+	}
+	p.verdict, err = t.rig.Verify(ctx)
+	return err
+}
+
+// overload measures it up to the most that it sustains.
+func (p *profile) overload(ctx context.Context, t *trial) (err error) {
 	o := t.opts
-	if err := t.rig.Warm(ctx, o.Rate/2, warmUp); err != nil {
-		return err
-	}
-	if p.load, err = t.rig.Load(ctx, o.Rate, o.Duration); err != nil {
-		return err
-	}
 	if p.peak, err = t.rig.Peak(ctx, o.Rate, o.MaxRate, min(o.Duration, peakStep)); err != nil {
 		return err
 	}
@@ -130,21 +139,27 @@ func profileRows() []profileRow {
 
 // compare sets profiles side by side.
 func compare(title string, profiles []profile) report.Table {
+	t := sideBySide(title, profileRows(), profiles)
+	first := []string{"what runs out first beyond that"}
+	for _, p := range profiles {
+		first = append(first, bottleneck(p.peak.Over))
+	}
+	t.Rows = append(t.Rows, first)
+	return t
+}
+
+// sideBySide is a table of some rows of profiles.
+func sideBySide(title string, rows []profileRow, profiles []profile) report.Table {
 	t := report.Table{Title: title, Columns: []string{""}}
 	for _, p := range profiles {
 		t.Columns = append(t.Columns, p.name)
 	}
-	for _, row := range profileRows() {
+	for _, row := range rows {
 		cells := []string{row.label}
 		for _, p := range profiles {
 			cells = append(cells, fmt.Sprintf(row.format, row.value(p)))
 		}
 		t.Rows = append(t.Rows, cells)
 	}
-	first := []string{"what runs out first beyond that"}
-	for _, p := range profiles {
-		first = append(first, bottleneck(p.peak.Over))
-	}
-	t.Rows = append(t.Rows, first)
 	return t
 }

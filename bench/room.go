@@ -21,7 +21,10 @@ var roomScenario = scenario{
 }
 
 const (
-	defaultPlayers = 400
+	// alonePlayers are the players of a run that measures nothing beside Homing, and
+	// besidePlayers those of one that does: few enough for a peer that takes more CPU.
+	alonePlayers   = 1200
+	besidePlayers  = 400
 	defaultSeconds = 15
 	playWarmUp     = 2 * time.Second
 	playStep       = 8 * time.Second // of the search for the most players, at most
@@ -91,7 +94,9 @@ func (r *run) playAll(ctx context.Context, beside []string) (all []play, err err
 	if r.opts.NoGather {
 		names = append(names, noGatherName)
 	}
-	for _, name := range append(names, beside...) {
+	names = append(names, beside...)
+	r.opts.Players = cmp.Or(r.opts.Players, defaultPlayers(len(names)))
+	for _, name := range names {
 		r.say("%s", name)
 		p, err := r.playAt(ctx, name)
 		if err != nil {
@@ -101,6 +106,14 @@ func (r *run) playAll(ctx context.Context, beside []string) (all []play, err err
 	}
 	r.addPlays(all)
 	return all, nil
+}
+
+// defaultPlayers is how many players each of so many systems is measured with.
+func defaultPlayers(systems int) int {
+	if systems == 1 {
+		return alonePlayers
+	}
+	return besidePlayers
 }
 
 // startRooms starts a system with game rooms.
@@ -145,8 +158,7 @@ func (p *play) measure(ctx context.Context, a *arena.Arena, o Options) (err erro
 	if p.before, err = a.Memory(); err != nil {
 		return err
 	}
-	playing := cmp.Or(o.Players, defaultPlayers)
-	if err := a.Fill(ctx, playing); err != nil {
+	if err := a.Fill(ctx, o.Players); err != nil {
 		return err
 	}
 	measured := time.Duration(cmp.Or(o.Seconds, defaultSeconds) * float64(time.Second))
@@ -156,7 +168,7 @@ func (p *play) measure(ctx context.Context, a *arena.Arena, o Options) (err erro
 	if p.after, err = a.Memory(); err != nil || !o.Peak {
 		return err
 	}
-	peak, err := a.Peak(ctx, playing, o.MaxPlayers, playWarmUp, min(measured, playStep))
+	peak, err := a.Peak(ctx, o.Players, o.MaxPlayers, playWarmUp, min(measured, playStep))
 	p.peak = &peak
 	return err
 }

@@ -40,6 +40,13 @@ func TestRoomPeersPlay(t *testing.T) {
 	}
 }
 
+// TestDefaultPlayers has fewer players where a peer must keep up with them.
+func TestDefaultPlayers(t *testing.T) {
+	if alone, beside := defaultPlayers(1), defaultPlayers(2); alone != 1200 || beside != 400 {
+		t.Errorf("%d alone, %d beside another", alone, beside)
+	}
+}
+
 // TestRoom plays a small game at a real stack in every way.
 func TestRoom(t *testing.T) {
 	o := playOptions(t)

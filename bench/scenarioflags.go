@@ -29,6 +29,20 @@ type (
 		RunningFlags
 	}
 
+	// ClientsFlags are what clients reads.
+	ClientsFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		NPMFlag
+		WorkersFlag
+		BeesFlag
+		SystemFlags
+	}
+
 	// NotifyFlags are what notify reads.
 	NotifyFlags struct {
 		ResultFlags
@@ -72,6 +86,19 @@ type (
 		BeesFlag
 		SystemFlags
 		RunningFlags
+	}
+
+	// TopicFlags are what topic reads.
+	TopicFlags struct {
+		ResultFlags
+		ConnsFlag
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		LimitFlag
+		WorkersFlag
+		BeesFlag
+		SystemFlags
 	}
 
 	// StormFlags are what storm reads.
@@ -188,6 +215,27 @@ type (
 		SystemFlags
 	}
 
+	// AssignFlags are what assign reads.
+	AssignFlags struct {
+		ResultFlags
+		ConnsFlag
+		SystemFlags
+	}
+
+	// FriendsFlags are what friends reads.
+	FriendsFlags struct {
+		ResultFlags
+		ConnsFlag
+		AudienceFlags
+		RateFlag
+		DurationFlag
+		PayloadFlag
+		LoginFlags
+		WorkersFlag
+		BeesFlag
+		SystemFlags
+	}
+
 	// Homing2014Flags are what homing-2014 reads.
 	Homing2014Flags struct {
 		ResultFlags
@@ -231,6 +279,7 @@ func OptionsOf(flags any) Options {
 func defaultOptions() Options {
 	return Options{
 		ClientsFlag:    ClientsFlag{Clients: "homing"},
+		NPMFlag:        NPMFlag{NPM: true},
 		AudienceFlags:  AudienceFlags{Targets: 300, Online: 150},
 		LimitFlag:      LimitFlag{Limit: true},
 		SizesFlags:     SizesFlags{By: "conns"},
@@ -240,6 +289,7 @@ func defaultOptions() Options {
 		SystemFlags:    SystemFlags{Shards: 1, Replicas: -1},
 		PeersFlag:      PeersFlag{Peers: []string{"socketio", "centrifuge"}},
 		PlayFlags:      PlayFlags{Size: 20, Hz: 20, Says: 20},
+		LoginFlags:     LoginFlags{Logins: 1200, Friends: 300, FriendsOnline: 150},
 		TicketFlags:    TicketFlags{Cancel: 0.01, Kill: true, Failover: true},
 	}
 }

@@ -32,13 +32,13 @@ func (o Options) stack() stack.Options {
 	}
 }
 
-// Fronts implements rig.System.
+// Fronts implements rig.System. The path is the clients' to know.
 func (h homing) Fronts() []string {
-	front := h.Front.URL()
-	if h.clients == string(clients.Events) {
-		front = strings.TrimSuffix(front, "/ws") + "/events"
+	var urls []string
+	for _, f := range h.Stack.Fronts {
+		urls = append(urls, strings.TrimSuffix(f.URL(), "/ws"))
 	}
-	return []string{front}
+	return urls
 }
 
 // APIs implements rig.System.
@@ -54,7 +54,16 @@ func (h homing) Secret() []byte { return h.Access.Secret() }
 func (h homing) Dialect() string { return h.clients }
 
 // FrontPIDs implements rig.System.
-func (h homing) FrontPIDs() ([]int, error) { return h.Front.PIDs() }
+func (h homing) FrontPIDs() (all []int, err error) {
+	for _, f := range h.Stack.Fronts {
+		pids, err := f.PIDs()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, pids...)
+	}
+	return all, nil
+}
 
 // APIPIDs implements rig.System.
 func (h homing) APIPIDs() []int { return h.API.PIDs() }
@@ -64,14 +73,21 @@ func (h homing) RedisPIDs() []int { return h.Redis.PIDs() }
 
 // running is a Homing that somebody else runs. Its processes are unknown.
 type running struct {
-	api    string
-	fronts []string
-	key    string
-	secret []byte
+	api     string
+	fronts  []string
+	key     string
+	secret  []byte
+	clients string // see ClientsFlag
 }
 
 func findRunning(o Options) (running, error) {
-	s := running{api: o.API, fronts: o.Front}
+	s := running{api: o.API, clients: o.Clients}
+	for _, url := range o.Front {
+		if o.Clients != string(clients.Homing) { // which has a path of its own
+			url = strings.TrimSuffix(url, "/ws")
+		}
+		s.fronts = append(s.fronts, url)
+	}
 	key, err := fileIfAny(o.APIKeyFile)
 	if err != nil {
 		return s, fmt.Errorf("--api-key-file: %w", err)
@@ -100,7 +116,7 @@ func (s running) Fronts() []string        { return s.fronts }
 func (s running) APIs() []string          { return []string{s.api} }
 func (s running) Key() string             { return s.key }
 func (s running) Secret() []byte          { return s.secret }
-func (running) Dialect() string           { return "" }
+func (s running) Dialect() string         { return s.clients }
 func (running) FrontPIDs() ([]int, error) { return nil, nil }
 func (running) APIPIDs() []int            { return nil }
 func (running) RedisPIDs() []int          { return nil }

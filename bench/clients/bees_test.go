@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
 
 	"github.com/homing/homing/hub"
@@ -205,5 +206,54 @@ func TestConnectKeepsToItsRate(t *testing.T) {
 func TestServeEndsWithItsInput(t *testing.T) {
 	if err := Serve(t.Context(), strings.NewReader(`{"do":"nonsense"}`+"\nnot json\n"), io.Discard); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestClientsJoinTopics(t *testing.T) {
+	front := startFront(t, Homing, nil)
+	h := startHive(t, 2, 20)
+	target := Target{Fronts: []string{front.url()}, Secret: testSecret, Conns: 20, Topics: 3}
+	if _, err := h.Connect(t.Context(), target, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range []Joins{{Name: "a:", Of: 3, Turn: 2}, {Name: "own:"}} {
+		front.joins = nil // nobody writes now
+		if err := h.Join(t.Context(), j); err != nil {
+			t.Fatal(err)
+		}
+		front.mu.Lock()
+		for i := range 20 {
+			if want := fmt.Sprintf("%s %q}", User(i), j.topic(i)); !slices.Contains(front.joins, want) {
+				t.Errorf("%s is not among %v", want, front.joins)
+			}
+		}
+		front.mu.Unlock()
+	}
+	if a, b := (Joins{Name: "a:", Of: 3, Turn: 2}).topic(4), (Joins{Name: "own:"}).topic(4); a != "a:0" || b != "own:4" {
+		t.Errorf("topics %s, %s", a, b)
+	}
+	if c, err := h.Counts(t.Context()); err != nil || c != (Counts{Open: 20}) {
+		t.Errorf("Counts = %+v, %v", c, err)
+	}
+}
+
+// TestTokensNameTopics: each client's token names the one topic that its number gives.
+func TestTokensNameTopics(t *testing.T) {
+	all, err := tokens(&swarm{Secret: testSecret, First: 4, Count: 2, Topics: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, token := range all {
+		var claims jwt.MapClaims
+		if _, err := jwt.ParseWithClaims(token, &claims, func(*jwt.Token) (any, error) { return testSecret, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := fmt.Sprintf("%v %v %v", claims["sub"], claims["topics"], claims["may_join"]), fmt.Sprintf("bee%d [bench:%d] [*]", i+4, i+1); got != want {
+			t.Errorf("token says %s, want %s", got, want)
+		}
+	}
+	plan := Plan{Conns: 7, Targets: 2, Online: 2, Topics: 3}
+	if got := NewPicker(plan).Online(4, nil); !slices.Equal(got, []int32{1, 4}) { // members of bench:1
+		t.Errorf("notification 4 is for %v", got)
 	}
 }

@@ -8,7 +8,7 @@ var centrifuge = speech{
 	query: func(string) string { return "" },
 	login: func(token string) []byte { return []byte(`{"id":1,"connect":{"token":"` + token + `"}}`) },
 	pong:  []byte("{}"),
-	lines: true,
+	split: []byte("\n"),
 	read:  readCentrifuge,
 }
 

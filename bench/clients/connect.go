@@ -27,6 +27,8 @@ type Target struct {
 	// not expect that they get anything. They have processes of their own:
 	// see Processes; those have the least share of the CPU.
 	Apart int
+	// Topics is how many topics there are: see Plan.
+	Topics int
 	// SlowBuffer bounds the kernel's receive buffer of apart clients, in
 	// bytes, so that it fills soon once they stop reading; 0 leaves it to the
 	// kernel, which also rounds it up.
@@ -61,8 +63,13 @@ func (h *Hive) swarms(t Target) ([]swarm, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.Dialect.speech(); err != nil {
+	spoken, err := t.Dialect.speech()
+	if err != nil {
 		return nil, err
+	}
+	under := dialsUnderWay
+	if spoken.carrier.polled() {
+		under /= 4 // each is up to three connections that have shown no token, of which fronts keep so many only
 	}
 	if need := Processes(t.Conns, t.Apart); need > len(h.bees) {
 		return nil, fmt.Errorf("%w: %d for %d clients, %d of them apart: want %d", errTooFew, len(h.bees), t.Conns, t.Apart, need)
@@ -72,8 +79,8 @@ func (h *Hive) swarms(t Target) ([]swarm, error) {
 	for i, s := range h.shares {
 		swarms[i] = swarm{
 			Fronts: fronts, Path: path, Dialect: t.Dialect, Secret: t.Secret,
-			First: s.first, Count: s.count, Apart: s.apart,
-			Rate: t.Rate * float64(s.count) / float64(max(1, t.Conns)), Under: max(1, dialsUnderWay/len(h.bees)),
+			First: s.first, Count: s.count, Apart: s.apart, Topics: t.Topics,
+			Rate: t.Rate * float64(s.count) / float64(max(1, t.Conns)), Under: max(1, under/len(h.bees)),
 		}
 		if s.apart {
 			swarms[i].Buffer = t.SlowBuffer

@@ -2,8 +2,11 @@ package clients
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/homing/homing/bench/times"
 )
 
 func TestReadKnowsEveryMessage(t *testing.T) {
@@ -14,6 +17,7 @@ func TestReadKnowsEveryMessage(t *testing.T) {
 			`{"t":"notify","id":"a",` + data + `}`: notification,
 			`{"t":"notify","id":"a","data":1}`:     violation,
 			`{"t":"reconnect","after_ms":250}`:     goodbye,
+			`{"t":"presence","user":"a"}`:          noise,
 			`{"t":"error","code":"x"}`:             violation,
 			``:                                     violation,
 		},
@@ -28,6 +32,13 @@ func TestReadKnowsEveryMessage(t *testing.T) {
 			`42["notify",{"id":"a",` + data + `}]`: notification,
 			`42["other",{}]`:                       violation,
 			``:                                     violation,
+
+			`42["hello",{"t":"hello"}]`:                              noise,
+			`42["presence",{"t":"presence"}]`:                        noise,
+			`42["place",{"t":"place"},"p"]`:                          noise,
+			`42["reconnect",{"t":"reconnect","after_ms":250}]`:       goodbye,
+			`42["closing",{"t":"closing","code":1012,"reason":"r"}]`: goodbye,
+			`3probe`: probed,
 		},
 		Centrifuge: {
 			`{"id":1,"connect":{"client":"a"}}`:                      hello,
@@ -55,6 +66,24 @@ func TestReadKnowsEveryMessage(t *testing.T) {
 			}
 		}
 	}
+	for text, want := range map[string]time.Duration{
+		`42["reconnect",{"t":"reconnect","after_ms":250}]`:      250 * time.Millisecond,
+		`42["closing",{"t":"closing","code":1012,"reason":""}]`: restartPause,
+		`42["closing",{"t":"closing","code":1013,"reason":""}]`: laterPause,
+	} {
+		told, ok := errors.AsType[*waitError](readSocketIO([]byte(text)).end)
+		if !ok || told.wait != want {
+			t.Errorf("%s: %v", text, told)
+		}
+	}
+	sent, ok := errors.AsType[*waitError](readHoming([]byte(`{"t":"reconnect","after_ms":250,"to":"127.0.0.2:80"}`)).end)
+	if !ok || sent.to != netip.MustParseAddrPort("127.0.0.2:80") || sent.wait != 250*time.Millisecond {
+		t.Errorf("reconnect elsewhere: %+v", sent)
+	}
+	named, ok := errors.AsType[*waitError](readHoming([]byte(`{"t":"reconnect","after_ms":250,"to":"b.example:80"}`)).end)
+	if !ok || named.to.IsValid() {
+		t.Errorf("reconnect to a name: %+v", named)
+	}
 	told, ok := errors.AsType[*waitError](readHoming([]byte(`{"t":"reconnect","after_ms":250}`)).end)
 	if !ok || told.wait != 250*time.Millisecond {
 		t.Errorf("reconnect: %v", told)
@@ -67,7 +96,7 @@ func TestReadingANotificationAllocatesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := &engine{speech: s, bees: []bee{{state: open, got: make([]uint32, 0, 200)}}, recent: newHistogram()}
+		e := &engine{speech: s, bees: []bee{{state: open, got: make([]uint32, 0, 200)}}, recent: times.New()}
 		in := (&fakeFront{dialect: d}).notify(1)
 		allocs := testing.AllocsPerRun(100, func() {
 			if rest, err := e.consume(0, in); err != nil || len(rest) > 0 {
@@ -96,7 +125,7 @@ func FuzzRead(f *testing.F) {
 }
 
 func TestLagIsByTheHivesClock(t *testing.T) {
-	e := &engine{bees: make([]bee, 1), recent: newHistogram(), swarm: swarm{Ahead: time.Hour}}
+	e := &engine{bees: make([]bee, 1), recent: times.New(), swarm: swarm{Ahead: time.Hour}}
 	now := time.Now()
 	e.deliver(0, stamp{at: now.Add(-time.Hour - time.Second).UnixNano()}, now)
 	if lag := time.Duration(e.recent.Max()) * time.Microsecond; lag < 990*time.Millisecond || lag > 1010*time.Millisecond {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/bench/socket"
+	"github.com/homing/homing/bench/times"
 )
 
 // state is how far a client has come.
@@ -27,8 +28,10 @@ const (
 type bee struct {
 	fd      int32
 	state   state
-	partial []byte   // bytes of a frame or reply that is not whole yet
-	got     []uint32 // notifications read, in the order they came
+	partial []byte         // bytes of a frame or reply that is not whole yet
+	poll    *poll          // while it is polled; nil: it is not
+	got     []uint32       // notifications read, in the order they came
+	to      netip.AddrPort // where a front has sent it; the zero one: to its own
 }
 
 // engine runs the clients of one process in one goroutine.
@@ -48,6 +51,7 @@ type engine struct {
 	recent *hdrhistogram.Histogram // µs from the schedule's instant to the read, since the last sample
 	lag    *hdrhistogram.Histogram // the same, from the last reset to the last sample
 	storm  *storm                  // nil: a client that fails stays away
+	joins  int                     // that were asked for and are not answered
 }
 
 func newEngine() (*engine, error) {
@@ -59,8 +63,8 @@ func newEngine() (*engine, error) {
 		epoll:  fd,
 		events: make([]unix.EpollEvent, 512),
 		in:     make([]byte, 64<<10),
-		recent: newHistogram(),
-		lag:    newHistogram(),
+		recent: times.New(),
+		lag:    times.New(),
 	}, nil
 }
 
@@ -88,7 +92,7 @@ func (e *engine) prepare(s swarm) (err error) {
 		e.swarm.Path = e.speech.path
 	}
 	e.bees = make([]bee, s.Count)
-	e.tokens, err = tokens(s.Secret, s.First, s.Count)
+	e.tokens, err = tokens(&e.swarm)
 	return err
 }
 
@@ -109,14 +113,20 @@ func (e *engine) drop(i int) {
 	default:
 		e.under--
 	}
-	_ = unix.Close(int(b.fd))
-	b.state, b.partial = idle, nil
+	if b.fd != noSocket {
+		_ = unix.Close(int(b.fd))
+	}
+	b.state, b.partial, b.poll = idle, nil, nil
 }
 
 // fail drops a client for a reason and counts it, unless it comes back.
 func (e *engine) fail(i int, reason error) {
 	was := e.bees[i].state
 	e.drop(i)
+	e.bees[i].to = netip.AddrPort{} // once
+	if told, ok := errors.AsType[*waitError](reason); ok {
+		e.bees[i].to = told.to
+	}
 	if e.storm != nil && e.storm.comesBack(i, was, reason) {
 		return
 	}
@@ -130,18 +140,29 @@ func (e *engine) fail(i int, reason error) {
 
 // dial starts client i's connection.
 func (e *engine) dial(i int) {
-	number := e.swarm.First + i
-	to := e.swarm.front(number)
-	fd, err := socket.Connect(to, socket.Source(e.own, to, number), e.swarm.Buffer)
-	if err != nil {
-		e.fail(i, err)
-		return
-	}
-	e.bees[i].fd, e.bees[i].state = int32(fd), connecting
+	b := &e.bees[i]
+	b.state = connecting
 	e.under++
-	if err := e.watch(unix.EPOLL_CTL_ADD, i, unix.EPOLLOUT); err != nil {
+	if e.speech.carrier.polled() {
+		b.poll = new(poll)
+	}
+	b.fd = noSocket
+	if err := e.connect(i, e.at(i)); err != nil {
 		e.fail(i, err)
 	}
+}
+
+// noSocket is the descriptor of a client whose socket could not be opened.
+const noSocket = -1
+
+// connect starts a connect of client i.
+func (e *engine) connect(i int, to netip.AddrPort) error {
+	fd, err := socket.Connect(to, socket.Source(e.own, to, e.swarm.First+i), e.swarm.Buffer)
+	if err != nil {
+		return err
+	}
+	e.bees[i].fd = int32(fd)
+	return e.watch(unix.EPOLL_CTL_ADD, i, unix.EPOLLOUT)
 }
 
 func (e *engine) watch(op, i int, events uint32) error {

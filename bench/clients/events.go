@@ -5,10 +5,10 @@ import "bytes"
 // events are Homing's messages as server-sent events: the client asks once, by
 // plain HTTP, and reads.
 var events = speech{
-	path:   "/events",
-	query:  func(token string) string { return "?token=" + token },
-	stream: true,
-	read:   readEvent,
+	path:    "/events",
+	query:   func(token string) string { return "?token=" + token },
+	carrier: stream,
+	read:    readEvent,
 }
 
 var (

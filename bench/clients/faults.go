@@ -10,6 +10,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/times"
 )
 
 // Comeback says how clients that were thrown off came back.
@@ -82,13 +83,13 @@ func (h *Hive) comebacks(ctx context.Context) ([]comeback, error) {
 
 // addComebacks sums up what processes report, and says whether all are done.
 func addComebacks(all []comeback, onProgress func(Counts)) (sum Comeback, over bool, err error) {
-	sum = Comeback{Reasons: map[string]int{}, Wait: newHistogram()}
+	sum = Comeback{Reasons: map[string]int{}, Wait: times.New()}
 	over = true
 	var counts Counts
 	for _, c := range all {
 		counts, over = counts.plus(c.Counts), over && c.Over
 		if c.Wait != "" {
-			err = add(sum.Wait, c.Wait)
+			err = times.Add(sum.Wait, c.Wait)
 		}
 		if err != nil {
 			return sum, over, err

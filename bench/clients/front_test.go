@@ -46,7 +46,8 @@ type fakeFront struct {
 	conns  map[string]net.Conn
 	visits map[string]int // handshakes by user
 	pongs  int
-	resets int // of registered clients
+	joins  []string // topics that clients have subscribed to, with their users
+	resets int      // of registered clients
 }
 
 func startFront(t *testing.T, d Dialect, treat func(string, int) treatment) *fakeFront {
@@ -110,7 +111,7 @@ func (f *fakeFront) serve(c *net.TCPConn) {
 		_ = c.SetLinger(0)
 		return
 	}
-	f.read(c)
+	f.read(c, user)
 }
 
 // admit checks the request; the user is empty unless the request names it.
@@ -242,10 +243,17 @@ func token(text, prefix string) string {
 }
 
 // read counts answers to pings until the client goes, and how it went.
-func (f *fakeFront) read(c net.Conn) {
+func (f *fakeFront) read(c net.Conn, user string) {
 	pong := map[Dialect]string{Homing: "p", SocketIO: "3", Centrifuge: "{}"}[f.dialect]
 	for {
 		said, err := payload(c)
+		if topic, ok := strings.CutPrefix(string(said), `{"t":"subscribe","topic":`); ok {
+			f.mu.Lock()
+			f.joins = append(f.joins, user+" "+topic)
+			f.mu.Unlock()
+			say(c, `{"t":"subscribed","topic":`+topic)
+			continue
+		}
 		f.mu.Lock()
 		if errors.Is(err, syscall.ECONNRESET) {
 			f.resets++

@@ -12,15 +12,16 @@ import (
 	"github.com/homing/homing/bench/socket"
 )
 
-// appendRequest appends a WebSocket handshake's request, or that of a stream.
+// appendRequest appends a WebSocket handshake's request, or that of a stream or a
+// session.
 func (s speech) appendRequest(dst []byte, host, path, token string) []byte {
-	if s.stream {
+	if s.carrier == stream {
 		return fmt.Appendf(dst, "GET %s%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n\r\n", path, s.query(token), host)
 	}
 	return socket.AppendUpgrade(dst, host, path+s.query(token), s.protocol)
 }
 
-var streaming = []byte("HTTP/1.1 200")
+var accepted = []byte("HTTP/1.1 200")
 
 var errRefused = errors.New("handshake refused")
 
@@ -31,7 +32,7 @@ func (s speech) readReply(in []byte) (rest []byte, whole bool, err error) {
 	if !whole {
 		return in, false, nil
 	}
-	if s.stream && bytes.HasPrefix(head, streaming) || socket.Switched(head) {
+	if s.carrier == stream && bytes.HasPrefix(head, accepted) || socket.Switched(head) {
 		return rest, true, nil
 	}
 	return nil, true, refusal(head)

@@ -16,6 +16,10 @@ type Plan struct {
 	Conns   int // users that are connected, one connection each
 	Targets int // users that a notification names
 	Online  int // of those, connected ones
+
+	// Topics is how many topics there are, which then are named instead of users: of
+	// each connection one, in turn. 0: none.
+	Topics int
 }
 
 // offlinePool is how many users exist that are never connected.
@@ -36,6 +40,12 @@ func NewPicker(p Plan) *Picker { return &Picker{plan: p, drawn: make([]uint32, p
 // Online appends to dst the connected users that notification n names, each
 // once, by number.
 func (p *Picker) Online(n uint32, dst []int32) []int32 {
+	if k := p.plan.Topics; k > 0 {
+		for u := int(n) % k; u < p.plan.Conns; u += k {
+			dst = append(dst, int32(u))
+		}
+		return dst
+	}
 	if p.plan.Online >= p.plan.Conns {
 		return p.everyone(dst)
 	}
@@ -89,3 +99,6 @@ func Number(u string) (int, bool) {
 	n, err := strconv.Atoi(digits)
 	return n, ok && err == nil && n >= 0
 }
+
+// Topic names the topic of connection i, or of notification i, when there are so many.
+func Topic(i, topics int) hub.Topic { return hub.Topic("bench:" + strconv.Itoa(i%topics)) }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/homing/homing/bench/times"
 	"github.com/homing/homing/hub"
 )
 
@@ -92,7 +93,7 @@ func BenchmarkVerify(b *testing.B) {
 
 // BenchmarkSample is what a second's latencies cost a process to tell.
 func BenchmarkSample(b *testing.B) {
-	s := &server{engine: &engine{recent: newHistogram(), lag: newHistogram()}}
+	s := &server{engine: &engine{recent: times.New(), lag: times.New()}}
 	for b.Loop() {
 		for i := range int64(6000) {
 			_ = s.engine.recent.RecordValue(500 + i*i%20_000)

@@ -2,12 +2,12 @@ package clients
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/times"
 )
 
 // Counts are running totals of one process or of all, since Prepare; apart
@@ -41,9 +41,6 @@ type report struct {
 	CPU    time.Duration // of the process since it started
 	Failed string        // why a client failed last
 }
-
-// newHistogram holds times from 1 µs to three minutes, to three digits.
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 180_000_000, 3) }
 
 // Reset forgets the latencies seen so far, and compares clocks again: the
 // measured part starts.
@@ -144,30 +141,11 @@ func total(reports []report) (sum Counts, why string) {
 
 // merge adds latencies up.
 func merge(reports []report) (*hdrhistogram.Histogram, error) {
-	sum := newHistogram()
+	sum := times.New()
 	for _, r := range reports {
-		if err := add(sum, r.Lag); err != nil {
+		if err := times.Add(sum, r.Lag); err != nil {
 			return nil, err
 		}
 	}
 	return sum, nil
-}
-
-// encode is the form in which a histogram travels.
-func encode(h *hdrhistogram.Histogram) (string, error) {
-	raw, err := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
-	if err != nil {
-		return "", fmt.Errorf("encode times: %w", err)
-	}
-	return string(raw), nil
-}
-
-// add decodes a histogram and adds it to sum.
-func add(sum *hdrhistogram.Histogram, encoded string) error {
-	part, err := hdrhistogram.Decode([]byte(encoded))
-	if err != nil {
-		return fmt.Errorf("read the times of a helper process: %w", err)
-	}
-	sum.Merge(part)
-	return nil
 }

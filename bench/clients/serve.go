@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/child"
+	"github.com/homing/homing/bench/times"
 	"github.com/homing/homing/bench/usage"
 )
 
@@ -25,6 +26,7 @@ type swarm struct {
 	Under   int     // handshakes under way at a time
 	Apart   bool    // the clients are subjects of a fault
 	Buffer  int     // bytes of a socket's receive buffer; 0: the kernel's choice
+	Topics  int     // see Plan
 
 	Ahead time.Duration // how far this process's clock is ahead of the hive's
 }
@@ -36,6 +38,7 @@ func (s *swarm) front(number int) netip.AddrPort { return s.Fronts[number%len(s.
 type server struct {
 	engine  *engine
 	dialing *dialing // nil: no connect call under way
+	joining *joining // nil: no join call under way
 }
 
 // Serve is what a bee process does: it reads calls from in and answers on out
@@ -72,7 +75,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 
 // pause is how long a turn may wait: it bounds how late a call or a connect is.
 func (s *server) pause() time.Duration {
-	if s.dialing != nil || s.storming() {
+	if s.dialing != nil || s.joining != nil || s.storming() {
 		return time.Millisecond
 	}
 	return 20 * time.Millisecond
@@ -85,6 +88,9 @@ func (s *server) step() {
 	if s.dialing != nil && s.dialing.step() {
 		s.dialing = nil
 	}
+	if s.joining != nil && s.joining.step() {
+		s.joining = nil
+	}
 	if s.storming() {
 		s.engine.storm.step()
 	}
@@ -96,10 +102,14 @@ var (
 	errStorm   = errors.New("a storm is under way")
 )
 
-// do answers a call, but for connect, which dialing answers.
+// do answers a call, but for connect and join, which dialing and joining answer.
 func (s *server) do(r child.Request) {
 	if r.Do == "connect" {
 		s.dialing = newDialing(r, s.engine)
+		return
+	}
+	if r.Do == "join" {
+		s.joining = newJoining(r, s.engine)
 		return
 	}
 	answer, err := s.answer(r)
@@ -156,18 +166,18 @@ func (s *server) reset(r child.Request) error {
 
 func (s *server) report() (r report, err error) {
 	e := s.engine
-	all := newHistogram()
+	all := times.New()
 	all.Merge(e.lag)
 	all.Merge(e.recent)
 	r = report{Counts: e.count, Failed: e.failed}
-	r.Lag, err = encode(all)
+	r.Lag, err = times.Encode(all)
 	return r, err
 }
 
 func (s *server) sample() (r report, err error) {
 	e := s.engine
 	r = report{Counts: e.count, Failed: e.failed, CPU: usage.Own()}
-	r.Lag, err = encode(e.recent)
+	r.Lag, err = times.Encode(e.recent)
 	e.lag.Merge(e.recent)
 	e.recent.Reset()
 	return r, err

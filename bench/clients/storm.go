@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/homing/homing/bench/socket"
+	"github.com/homing/homing/bench/times"
 )
 
 const (
@@ -151,7 +152,7 @@ func (s *storm) report() (comeback, error) {
 	if !s.over {
 		return c, nil
 	}
-	wait := newHistogram()
+	wait := times.New()
 	for _, d := range s.back {
 		c.Took = max(c.Took, d)
 		if d > 0 {
@@ -159,6 +160,6 @@ func (s *storm) report() (comeback, error) {
 		}
 	}
 	var err error
-	c.Wait, err = encode(wait)
+	c.Wait, err = times.Encode(wait)
 	return c, err
 }

@@ -19,12 +19,15 @@ func (e *engine) upgrade(i int) error {
 	if err := socket.Connected(fd); err != nil {
 		return err
 	}
-	e.out = e.speech.appendRequest(e.out[:0], e.swarm.front(number).String(), e.swarm.Path, e.tokens[i])
-	if err := socket.Send(fd, e.out); err != nil {
+	if err := e.watch(unix.EPOLL_CTL_MOD, i, unix.EPOLLIN); err != nil {
 		return err
 	}
+	if e.bees[i].poll != nil {
+		return e.connected(i)
+	}
+	e.out = e.speech.appendRequest(e.out[:0], e.swarm.front(number).String(), e.swarm.Path, e.tokens[i])
 	e.bees[i].state = upgrading
-	return e.watch(unix.EPOLL_CTL_MOD, i, unix.EPOLLIN)
+	return socket.Send(fd, e.out)
 }
 
 // read takes what the socket has and serves the whole frames in it.
@@ -56,6 +59,9 @@ func (e *engine) read(i int) error {
 
 // consume serves all that is whole in in and returns what is left.
 func (e *engine) consume(i int, in []byte) ([]byte, error) {
+	if e.bees[i].poll != nil {
+		return e.replies(i, in)
+	}
 	if e.bees[i].state == upgrading {
 		rest, whole, err := e.speech.readReply(in)
 		if err != nil || !whole {
@@ -66,7 +72,7 @@ func (e *engine) consume(i int, in []byte) ([]byte, error) {
 		}
 		in = rest
 	}
-	if e.speech.stream {
+	if e.speech.carrier == stream {
 		return e.texts(i, in)
 	}
 	now := time.Now()
@@ -102,14 +108,21 @@ var endOfText = []byte("\n\n")
 // greet begins the dialect's part, on a connection just upgraded.
 func (e *engine) greet(i int) error {
 	e.bees[i].state = greeting
-	if e.speech.login == nil || e.speech.invited {
+	switch {
+	case e.speech.carrier == upgrade:
+		return e.say(i, ws.OpText, probe)
+	case e.speech.login == nil || e.speech.invited:
 		return nil
 	}
 	return e.say(i, ws.OpText, e.speech.login(e.tokens[i]))
 }
 
-// say sends one frame.
+// say sends one frame, or has the client post the payload when it polls.
 func (e *engine) say(i int, op ws.OpCode, payload []byte) error {
+	if p := e.bees[i].poll; p != nil {
+		p.add(payload)
+		return nil
+	}
 	e.out = socket.AppendMasked(e.out[:0], op, ws.NewMask(), payload)
 	return socket.Send(int(e.bees[i].fd), e.out)
 }
@@ -130,10 +143,10 @@ func (e *engine) frame(i int, f socket.Frame, now time.Time) error {
 }
 
 func (e *engine) text(i int, text []byte, now time.Time) error {
-	one, more := text, e.speech.lines
+	one, more := text, e.speech.split != nil
 	for {
 		if more {
-			one, text, more = bytes.Cut(text, []byte("\n"))
+			one, text, more = bytes.Cut(text, e.speech.split)
 		}
 		if err := e.message(i, e.speech.read(one), now); err != nil || !more {
 			return err
@@ -146,10 +159,10 @@ func (e *engine) message(i int, m message, now time.Time) error {
 	switch {
 	case m.kind == notification && state == open:
 		e.deliver(i, m.stamp, now)
-	case m.kind == hello && state == greeting:
-		e.register(i)
-	case m.kind == invitation && state == greeting:
-		return e.say(i, ws.OpText, e.speech.login(e.tokens[i]))
+	case (m.kind == hello || m.kind == invitation || m.kind == probed) && state == greeting:
+		return e.enter(i, m.kind)
+	case m.kind == joined && e.joins > 0:
+		e.joins--
 	case m.kind == ping:
 		return e.say(i, ws.OpText, e.speech.pong)
 	case m.kind == goodbye:
@@ -159,6 +172,22 @@ func (e *engine) message(i int, m message, now time.Time) error {
 		e.count.Violations++
 	}
 	return nil
+}
+
+// enter goes on with the dialect's part of a client that is to be registered.
+func (e *engine) enter(i int, k kind) error {
+	login := func() error { return e.say(i, ws.OpText, e.speech.login(e.tokens[i])) }
+	switch {
+	case k == hello:
+		e.register(i)
+		return nil
+	case k == probed:
+		return errors.Join(e.say(i, ws.OpText, goOver), login())
+	case e.speech.carrier == upgrade && e.bees[i].poll != nil: // first it goes over
+		return nil
+	default:
+		return login()
+	}
 }
 
 func (e *engine) deliver(i int, s stamp, now time.Time) {

@@ -70,6 +70,11 @@ var errClosed = errors.New("closed by the front")
 // closed is why a front closed, by what its close frame says.
 func closed(payload []byte) error {
 	code, reason := ws.ParseCloseFrameData(payload)
+	return closedWith(code, reason)
+}
+
+// closedWith is the same, by the code.
+func closedWith(code ws.StatusCode, reason string) error {
 	why := fmt.Errorf("%w: %d %s", errClosed, code, reason)
 	switch code {
 	case closeRestart:

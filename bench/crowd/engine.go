@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/homing/homing/bench/socket"
+	"github.com/homing/homing/bench/times"
 )
 
 // state is how far a player has come.
@@ -74,7 +75,7 @@ func newEngine() (*engine, error) {
 	}
 	e := &engine{
 		epoll: fd, events: make([]unix.EpollEvent, 512), in: make([]byte, 64<<10),
-		roomOf: make(map[int]int), echo: newHistogram(), behind: newHistogram(),
+		roomOf: make(map[int]int), echo: times.New(), behind: times.New(),
 	}
 	for i := range e.mask {
 		e.mask[i] = byte(1 + rand.N(255)) // a mask of zeros would spare the server its work

@@ -1,10 +1,11 @@
 package crowd
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/homing/homing/bench/times"
 )
 
 // Counts are totals of one process or of all. Those that are not of the moment
@@ -42,9 +43,6 @@ type Report struct {
 	Behind *hdrhistogram.Histogram // by message: what it was sent after its instant; that is the load's own fault
 }
 
-// newHistogram holds times from 1 µs to three minutes, to three digits.
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 180_000_000, 3) }
-
 // report is a Report as a process gives it.
 type report struct {
 	Counts             Counts
@@ -55,12 +53,12 @@ type report struct {
 
 func (e *engine) report() (r report, err error) {
 	r = report{Counts: e.count, Took: time.Since(e.marked), Why: e.reason}
-	late := newHistogram()
+	late := times.New()
 	for i := range e.rooms {
 		e.rooms[i].addLate(late)
 	}
 	for h, to := range map[*hdrhistogram.Histogram]*string{late: &r.Late, e.echo: &r.Echo, e.behind: &r.Behind} {
-		if *to, err = encode(h); err != nil {
+		if *to, err = times.Encode(h); err != nil {
 			return r, err
 		}
 	}
@@ -69,7 +67,7 @@ func (e *engine) report() (r report, err error) {
 
 // sum adds up what processes report.
 func sum(parts []report) (Report, error) {
-	all := Report{Late: newHistogram(), Echo: newHistogram(), Behind: newHistogram()}
+	all := Report{Late: times.New(), Echo: times.New(), Behind: times.New()}
 	for _, p := range parts {
 		all.Counts = all.plus(p.Counts)
 		all.Took = max(all.Took, p.Took)
@@ -77,29 +75,10 @@ func sum(parts []report) (Report, error) {
 			all.Why = p.Why
 		}
 		for h, from := range map[*hdrhistogram.Histogram]string{all.Late: p.Late, all.Echo: p.Echo, all.Behind: p.Behind} {
-			if err := add(h, from); err != nil {
+			if err := times.Add(h, from); err != nil {
 				return all, err
 			}
 		}
 	}
 	return all, nil
-}
-
-// encode is the form in which a histogram travels.
-func encode(h *hdrhistogram.Histogram) (string, error) {
-	raw, err := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
-	if err != nil {
-		return "", fmt.Errorf("encode times: %w", err)
-	}
-	return string(raw), nil
-}
-
-// add decodes a histogram and adds it to sum.
-func add(sum *hdrhistogram.Histogram, encoded string) error {
-	part, err := hdrhistogram.Decode([]byte(encoded))
-	if err != nil {
-		return fmt.Errorf("read the times of a helper process: %w", err)
-	}
-	sum.Merge(part)
-	return nil
 }

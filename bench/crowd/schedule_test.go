@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/homing/homing/bench/times"
 )
 
 func TestScheduleIsEven(t *testing.T) {
@@ -53,7 +55,7 @@ func TestRoomIsLateByItsSchedule(t *testing.T) {
 	at(8, time.Millisecond)
 	at(9, 0)                    // the least late
 	at(12, 80*time.Millisecond) // two ticks were left out, and it is later than one
-	h := newHistogram()
+	h := times.New()
 	r.addLate(h)
 	if h.TotalCount() != 4 || h.Max() < 79_000 || h.Max() > 81_000 {
 		t.Errorf("%d frames, the latest after %d µs", h.TotalCount(), h.Max())

@@ -21,6 +21,7 @@ type audit struct {
 	// ledger.Rules. nil: nothing.
 	owed func(holder int, closed time.Time) time.Time
 
+	taken    time.Time // see ledger.Rules
 	disowned []disowning
 	excused  []ledger.Span
 	gaveUp   []ledger.Span
@@ -65,7 +66,7 @@ func (a *audit) givesUp(from, to time.Time) {
 func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
 	for _, d := range a.disowned {
 		sent := e.Code == comeBack || e.Code == 0 || e.Told
-		theirs := len(d.holders) == 0 || e.Holder == 0 || slices.Contains(d.holders, e.Holder)
+		theirs := len(d.holders) == 0 || e.Holder == 0 || e.Roams || slices.Contains(d.holders, e.Holder)
 		if sent && theirs && e.Opened.Before(d.from) && e.At.After(d.from) && e.At.Before(d.until) && d.from.After(since) {
 			since = d.from
 		}
@@ -84,6 +85,7 @@ func (a *audit) rules() ledger.Rules {
 		Patience: a.longestGap() + time.Second,
 		End:      a.loadEnd,
 		Owed:     a.owed,
+		Taken:    a.taken,
 		Window:   returnWindow,
 		SentAway: a.sentAway,
 		Excused:  a.excused,

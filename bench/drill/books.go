@@ -56,7 +56,7 @@ type books struct {
 	*journal
 
 	api     *stack.APIs
-	front   *stack.Front
+	fronts  []*stack.Front
 	fleet   *fleet
 	opened  figures
 	err     error // why there are none
@@ -90,7 +90,10 @@ func (b *books) close(ctx context.Context) {
 	}
 }
 
-// read reads the metrics of all API servers and of the front.
+// theFront is whose the books of the first front are.
+const theFront = "the front"
+
+// read reads the metrics of all API servers and of the fronts.
 func (b *books) read(ctx context.Context) (figures, error) {
 	f := newFigures()
 	for i := range b.api.URLs() {
@@ -98,7 +101,16 @@ func (b *books) read(ctx context.Context) (figures, error) {
 			return f, err
 		}
 	}
-	return f, f.read(ctx, "the front", b.front.Admin())
+	for i, front := range b.fronts {
+		whose := theFront
+		if i > 0 {
+			whose = fmt.Sprintf("front %d", i)
+		}
+		if err := f.read(ctx, whose, front.Admin()); err != nil {
+			return f, err
+		}
+	}
+	return f, nil
 }
 
 // countGivenUp reads what the servers say that they have given up.
@@ -166,16 +178,17 @@ func (f *figures) read(ctx context.Context, whose, base string) error {
 // scraper keeps no connections: servers that are asked rarely may end between.
 var scraper = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
-func (f *figures) add(whose, name string, family *dto.MetricFamily) {
+func (f *figures) add(server, name string, family *dto.MetricFamily) {
 	for _, m := range family.Metric {
+		whose := server
 		value := m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		f.sums[name] += value
 		for _, label := range m.Label {
 			switch label.GetName() {
-			case "reason":
+			case "reason", "result":
 				f.sums[name+"/"+label.GetValue()] += value
 			case "worker":
-				whose = "worker " + label.GetValue()
+				whose = strings.TrimPrefix(server+", worker "+label.GetValue(), theFront+", ")
 			}
 		}
 		if name == startTime {

@@ -106,7 +106,7 @@ homing_notify_unreached_total{reason="not_back"} 2
 	if f.sums[takenUsers] != 14 || f.sums[unreached] != 6 || f.sums[unreached+"/not_back"] != 4 {
 		t.Errorf("sums %v", f.sums)
 	}
-	if p := f.processes; len(p) != 4 || p["the front"] != 7 || p["worker 1"] != 9 {
+	if p := f.processes; len(p) != 6 || p["the front"] != 7 || p["worker 1"] != 9 || p["another, worker 1"] != 9 {
 		t.Errorf("processes %v", p)
 	}
 	srv.Close()

@@ -19,10 +19,12 @@ import (
 
 // Options choose the scenarios and how they run.
 type Options struct {
-	Scenarios []string `arg:"" optional:"" help:"Scenarios to run: steady, kill-worker, pubsub-failover, data-failover, pubsub-hang, replica-kill, sentinel-and-master-kill, network-cut, stale-master, slow-subscriber, kill-api, rolling-restart, worker-stall, worker-hang, front-cut-off, front-data-cut, index-lost, replica-lag, planned-failover, pubsub-away, broadcast-roll, redis-full, redis-refuses, log-gone, shard-down, shards-grow, double-fault, room-move, room-owner-stop, room-worker-kill, room-roll, room-churn, match-node-kill; none means all of them."`
+	Scenarios []string `arg:"" optional:"" help:"Scenarios to run: steady, kill-worker, pubsub-failover, data-failover, pubsub-hang, replica-kill, sentinel-and-master-kill, network-cut, stale-master, slow-subscriber, kill-api, rolling-restart, worker-stall, worker-hang, front-cut-off, front-data-cut, index-lost, replica-lag, planned-failover, pubsub-away, broadcast-roll, redis-full, redis-refuses, log-gone, shard-down, shards-grow, double-fault, room-move, room-owner-stop, room-worker-kill, room-roll, room-churn, match-node-kill, topic, topic-kill-worker, topic-roll, topic-pubsub-failover, topic-replica-kill, topic-data-replica-kill, topic-data-failover, topic-network-cut, topic-inbox-failover, hooks, presence, presence-kill-worker, presence-roll, presence-stop-worker, presence-data-failover, presence-pubsub-failover, presence-front-cut, polling-owner-kill, drain, drain-deadline, fleet-replace, fleet-leader-kill, node-hang, fleet-scale; none means all of them."`
 
 	JSON       bool `help:"Print one JSON object instead of a table."`
 	AtMostOnce bool `help:"Run without the relay's acknowledgements: losses are reported and do not fail the command."`
+
+	Clients string `default:"mixed" enum:"mixed,native" help:"How clients connect: mixed has a third of them speak Socket.IO, over WebSocket, over long-polling, and from one to the other; native has all speak homing.v1."`
 
 	Conns int           `default:"2100" help:"Client connections."`
 	Rate  float64       `default:"170" help:"Notifications per second, each to 12 users who hold about 1.5 connections each."`

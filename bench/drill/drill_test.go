@@ -40,10 +40,7 @@ func defaults(t *testing.T) Options {
 // TestStack is the drill itself, short: real Redis, real Sentinels, real
 // processes of the homing binary.
 func TestStack(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "homing")
-	if out, err := exec.Command("go", "build", "-o", binary, "github.com/homing/homing/cmd/homing").CombinedOutput(); err != nil {
-		t.Fatalf("build homing: %v\n%s", err, out)
-	}
+	binary := buildHoming(t)
 	for _, name := range []string{"steady", "pubsub-hang"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,6 +50,37 @@ func TestStack(t *testing.T) {
 			}
 		})
 	}
+	t.Run("presence-kill-worker", func(t *testing.T) {
+		t.Parallel()
+		r := drillOnce(t, binary, "presence-kill-worker")
+		if r.Accepted < 1000 || r.Written != r.Accepted || r.Notifications < 1000 {
+			t.Errorf("%+v", r)
+		}
+	})
+	t.Run("topic-kill-worker", func(t *testing.T) {
+		t.Parallel()
+		r := drillOnce(t, binary, "topic-kill-worker")
+		if r.Accepted < 1000 || r.Written != r.Accepted || r.Owed == 0 || r.Stored == 0 || r.Topics == nil || r.Topics.Thrown == 0 || r.Topics.Published == 0 {
+			t.Errorf("%+v, %+v", r, r.Topics)
+		}
+	})
+}
+
+// TestPollingOwnerKill is the drill of clients that poll, short.
+func TestPollingOwnerKill(t *testing.T) {
+	r := drillOnce(t, buildHoming(t), "polling-owner-kill")
+	if r.Accepted < 1000 || r.Written != r.Accepted || r.Stored == 0 || r.Polls == nil || r.Polls.Owned == 0 || r.Polls.Unknown == 0 || r.Polls.Told == nil {
+		t.Errorf("%+v, %+v", r, r.Polls)
+	}
+}
+
+func buildHoming(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "homing")
+	if out, err := exec.Command("go", "build", "-o", binary, "github.com/homing/homing/cmd/homing").CombinedOutput(); err != nil {
+		t.Fatalf("build homing: %v\n%s", err, out)
+	}
+	return binary
 }
 
 // drillOnce runs one scenario and returns its result from the JSON.
@@ -174,7 +202,7 @@ func TestReport(t *testing.T) {
 }
 
 func TestFleetMix(t *testing.T) {
-	f := newFleet(&ledger.Book{}, "", nil, 1500)
+	f := newFleet(&ledger.Book{}, &entrance{}, 1500)
 	count := map[hub.UserID]int{}
 	for _, d := range f.devices {
 		count[d.user]++
@@ -190,7 +218,7 @@ func TestFleetMix(t *testing.T) {
 
 func TestSlowDevicesStopReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(&ledger.Book{}, "", nil, 40)
+		f := newFleet(&ledger.Book{}, &entrance{}, 40)
 		if f.slow() < 2 {
 			t.Fatalf("%d slow devices", f.slow())
 		}
@@ -256,7 +284,7 @@ func TestSkippedWithAReason(t *testing.T) {
 
 func TestHoldAndRelease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(&ledger.Book{}, "", nil, 20)
+		f := newFleet(&ledger.Book{}, &entrance{}, 20)
 		release := f.hold([]hub.UserID{"player1"})
 		if !f.mayConnect(t.Context(), "player2") {
 			t.Error("a user that is not held may not connect")

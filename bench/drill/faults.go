@@ -29,7 +29,7 @@ const (
 // until they count as offline, so that this can be seen; the others come back
 // as soon as they can.
 func killWorker(ctx context.Context, d *drill) error {
-	if err := d.pool.locate(); err != nil {
+	if err := d.pool.locate(ctx); err != nil {
 		return err
 	}
 	pids, err := d.stack.Front.Workers()
@@ -49,6 +49,7 @@ func killWorker(ctx context.Context, d *drill) error {
 		release()
 		return fmt.Errorf("kill worker %d: %w", victim, err)
 	}
+	d.audit.taken = time.Now()
 	d.audit.owed = func(holder int, closed time.Time) time.Time {
 		if holder != victim {
 			return time.Time{}

@@ -3,16 +3,19 @@ package drill
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/homing/homing/bench/bridge"
 	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/ledger"
-	"github.com/homing/homing/bench/usage"
 	client "github.com/homing/homing/client/go"
 	"github.com/homing/homing/hub"
 )
@@ -24,8 +27,7 @@ var services = []hub.Service{"", "chess", "poker"}
 // device connected for as long as it can be; and guests.
 type fleet struct {
 	book    *ledger.Book
-	front   string
-	secret  []byte
+	at      *entrance
 	devices []*device
 	guests  *guests
 
@@ -33,15 +35,23 @@ type fleet struct {
 	running  sync.WaitGroup
 	open     atomic.Int64 // connections of devices now
 	failed   atomic.Int64 // dials that failed
+	turned   atomic.Int64 // dials that a node refused because it drains
 	received atomic.Int64 // notifications
 	replayed atomic.Int64 // of those, as the answer to resume
 
 	mu      sync.Mutex
-	lastErr error                   // why a dial failed last
-	conns   map[*ledger.Conn]string // open connections, by the client's address
+	lastErr error                  // why a dial failed last
+	conns   map[*ledger.Conn]place // open connections
 	held    map[hub.UserID]chan struct{}
 	stalled chan struct{} // until it is closed slow devices do not read; nil: they do
 	ends    []ending
+	tells   []time.Time // when devices were told to reconnect
+}
+
+// place is whose an open connection is, and the client's address of it.
+type place struct {
+	device *device
+	addr   string
 }
 
 // ending is how a connection ended that we did not end.
@@ -50,10 +60,12 @@ type ending struct {
 	at     time.Time
 	err    error
 	told   bool // to reconnect
+	roams  bool // see ledger.Conn
 }
 
 // device is one client of a user.
 type device struct {
+	number  int // among its kind
 	user    hub.UserID
 	service hub.Service
 	slow    bool // takes part when clients stop reading
@@ -73,11 +85,11 @@ const dialsUnderWay = 64
 
 // newFleet makes conns devices: of every ten users six have one device, three
 // two, and one three.
-func newFleet(book *ledger.Book, front string, secret []byte, conns int) *fleet {
+func newFleet(book *ledger.Book, at *entrance, conns int) *fleet {
 	f := &fleet{
-		book: book, front: front, secret: secret,
+		book: book, at: at,
 		dialing: make(chan struct{}, dialsUnderWay),
-		conns:   make(map[*ledger.Conn]string),
+		conns:   make(map[*ledger.Conn]place),
 		held:    make(map[hub.UserID]chan struct{}),
 	}
 	for u := 0; len(f.devices) < conns; u++ {
@@ -90,6 +102,7 @@ func newFleet(book *ledger.Book, front string, secret []byte, conns int) *fleet 
 		}
 		for d := range devices {
 			f.devices = append(f.devices, &device{
+				number:  len(f.devices),
 				user:    hub.UserID(fmt.Sprintf("player%d", u)),
 				service: services[(u+d)%len(services)],
 				slow:    len(f.devices)%slowShare == 0,
@@ -131,12 +144,17 @@ func (f *fleet) wait() { f.running.Wait() }
 // keep is one device's life.
 func (f *fleet) keep(ctx context.Context, d *device) {
 	var backoff client.Backoff
+	to := "" // where the server has sent the device, once
 	for f.mayConnect(ctx, d.user) {
-		conn, err := f.dial(ctx, d)
+		conn, err := f.dial(ctx, d, to)
+		to = ""
 		var hint *client.Reconnect
 		if err == nil {
 			backoff.Reset()
 			hint, err = f.listen(ctx, d, conn)
+		}
+		if hint != nil {
+			to = hint.To
 		}
 		select {
 		case <-time.After(backoff.Next(err, hint)):
@@ -177,11 +195,15 @@ func (f *fleet) hold(users []hub.UserID) (release func()) {
 	}
 }
 
-func (f *fleet) dial(ctx context.Context, d *device) (*client.Conn, error) {
+func (f *fleet) dial(ctx context.Context, d *device, to string) (*client.Conn, error) {
 	f.dialing <- struct{}{}
 	defer func() { <-f.dialing }()
 	d.dialed = time.Now()
-	conn, err := dialAs(ctx, f.front, f.secret, d)
+	conn, err := f.at.dial(ctx, d, to)
+	for n := 1; n < len(f.at.fronts) && drains(err); n++ { // a load balancer would know
+		f.turned.Add(1)
+		conn, err = f.at.dial(ctx, d, f.at.host(d.number+n))
+	}
 	if err != nil && ctx.Err() == nil {
 		f.failed.Add(1)
 		f.book.Attempt(d.user, d.dialed)
@@ -192,20 +214,27 @@ func (f *fleet) dial(ctx context.Context, d *device) (*client.Conn, error) {
 	return conn, err
 }
 
-// dialAs connects a device. A slow one has a small receive buffer, so that it
+// drains reports whether err is a node's that drains: over a bridge its code is not read.
+func drains(err error) bool {
+	r, ok := errors.AsType[*client.RefusedError](err)
+	return ok && r.Status == http.StatusServiceUnavailable
+}
+
+// dial connects a device to a host and port, or, when that is empty, to its own front. A
+// slow one has a small receive buffer, so that it
 // shows soon that nobody reads.
-func dialAs(ctx context.Context, front string, secret []byte, d *device) (*client.Conn, error) {
-	o := client.Options{
-		URL: front,
-		Token: func(context.Context) (string, error) {
-			return clients.Token(secret, string(d.user), string(d.service))
-		},
-		HandshakeTimeout: 5 * time.Second,
-	}
+func (e *entrance) dial(ctx context.Context, d *device, to string) (*client.Conn, error) {
+	var dial bridge.Dial
 	if d.slow {
-		o.NetDial = (&net.Dialer{Control: smallBuffer}).DialContext
+		dial = (&net.Dialer{Control: smallBuffer}).DialContext
 	}
-	return client.Dial(ctx, o)
+	opts := e.options(d.number, func(context.Context) (string, error) {
+		return clients.Token(e.secret, string(d.user), string(d.service))
+	}, dial)
+	if to != "" {
+		opts.URL = "ws://" + to + "/ws"
+	}
+	return client.Dial(ctx, opts)
 }
 
 // listen enters all that arrives on a connection until it ends; it returns
@@ -214,7 +243,7 @@ func dialAs(ctx context.Context, front string, secret []byte, d *device) (*clien
 func (f *fleet) listen(ctx context.Context, d *device, conn *client.Conn) (hint *client.Reconnect, err error) {
 	defer conn.Abort() //nolint:errcheck // a close that fails leaves nothing to do
 	sheet := f.book.Open(d.user, d.service)
-	sheet.Dialed = d.dialed
+	sheet.Dialed, sheet.Roams = d.dialed, isPolled(conn.LocalAddr())
 	f.opened(d, sheet, conn.LocalAddr().String())
 	s := f.follow(d, conn, sheet)
 	defer s.end()
@@ -227,12 +256,13 @@ func (f *fleet) listen(ctx context.Context, d *device, conn *client.Conn) (hint 
 		m, err := conn.Receive(ctx)
 		if err != nil {
 			if ctx.Err() == nil { // our own hanging up at the end is no end to the books
-				f.closed(sheet, ending{device: d, at: time.Now(), err: err, told: hint != nil}, stalled)
+				f.closed(sheet, ending{device: d, at: time.Now(), err: err, told: hint != nil, roams: sheet.Roams}, stalled)
 			}
 			return hint, err
 		}
 		if m.Reconnect != nil {
 			hint = m.Reconnect
+			f.toldNow()
 		}
 		if m.Notification != nil {
 			f.received.Add(1)
@@ -262,7 +292,7 @@ func (f *fleet) opened(d *device, c *ledger.Conn, addr string) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.conns[c] = addr
+	f.conns[c] = place{d, addr}
 }
 
 // closed enters a connection's end. One that was closed for not reading was due
@@ -280,6 +310,20 @@ func (f *fleet) closed(c *ledger.Conn, end ending, stalled time.Time) {
 		f.open.Add(-1)
 		f.ends = append(f.ends, end)
 	}
+}
+
+// toldNow notes that a device was told to reconnect.
+func (f *fleet) toldNow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tells = append(f.tells, time.Now())
+}
+
+// toldTimes returns when devices were told to reconnect.
+func (f *fleet) toldTimes() []time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.tells)
 }
 
 // endings returns how connections ended so far, without those of guests.
@@ -306,26 +350,26 @@ func receipt(n *client.Notification) ledger.Receipt {
 	return ledger.Receipt{Key: ledger.Key{Sender: p.Sender, N: p.N}, At: time.Now()}
 }
 
-// locate asks the kernel which worker holds each connection that nobody has
-// been found for yet.
-func (f *fleet) locate(port int, workers []int) error {
+// locate asks which worker holds each connection that nobody has been found for
+// yet.
+func (f *fleet) locate(ctx context.Context, at *holders) error {
 	f.mu.Lock()
 	unknown := make(map[*ledger.Conn]string)
-	for c, addr := range f.conns {
+	for c, l := range f.conns {
 		if c.Holder() == 0 {
-			unknown[c] = addr
+			unknown[c] = l.addr
 		}
 	}
 	f.mu.Unlock()
 	if len(unknown) == 0 {
 		return nil
 	}
-	holders, err := usage.Holders(port, workers)
+	found, err := at.find(ctx, slices.Collect(maps.Values(unknown)))
 	if err != nil {
-		return fmt.Errorf("find who holds the connections: %w", err)
+		return err
 	}
 	for c, addr := range unknown {
-		if pid, ok := holders[addr]; ok {
+		if pid, ok := found[addr]; ok {
 			c.HeldBy(pid)
 		}
 	}

@@ -48,7 +48,7 @@ func newGuests(f *fleet) *guests {
 	g := &guests{}
 	g.recalled, g.recall = context.WithCancel(context.Background())
 	for i := range guestCount {
-		d := &device{user: hub.UserID(fmt.Sprintf("guest%d", i)), service: services[i%len(services)], guest: true}
+		d := &device{number: i, user: hub.UserID(fmt.Sprintf("guest%d", i)), service: services[i%len(services)], guest: true}
 		d.follower = newFollower(f.book, d, true)
 		d.record.CameBack = true // or should have, when the books are settled
 		g.devices = append(g.devices, d)
@@ -77,7 +77,7 @@ func (f *fleet) comeAndGo(ctx context.Context, d *device) {
 	var backoff client.Backoff
 	for ctx.Err() == nil {
 		var away time.Duration
-		conn, err := f.dial(ctx, d)
+		conn, err := f.dial(ctx, d, "")
 		if err != nil {
 			away = min(backoff.Next(err, nil), guestPatience)
 		} else {

@@ -81,7 +81,6 @@ func drillFile(name, text string) (file string) {
 // runQueue is the scenario on a stack that is ready.
 func (d *drill) runQueue(ctx context.Context) error {
 	m := &matching{drill: d}
-	secret := d.stack.Access.Secret()
 	if err := m.warm(ctx); err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func (d *drill) runQueue(ctx context.Context) error {
 	load.Schedule{Rate: d.queue.perSecond, Duration: d.queue.lasts, Callers: 1}.Run(playing, func(n int, _ time.Time) func(context.Context) {
 		s := newSeeker(n)
 		m.seekers = append(m.seekers, s)
-		return func(ctx context.Context) { all.Go(func() { s.run(ctx, d.stack.Front.URL(), secret) }) }
+		return func(ctx context.Context) { all.Go(func() { s.run(ctx, d.entrance) }) }
 	})
 	m.waitSeated(ctx)
 	err := pause(ctx, quietMatches)

@@ -2,9 +2,11 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	client "github.com/homing/homing/client/go"
@@ -16,13 +18,14 @@ import (
 type newcomers struct {
 	*journal
 
-	front  string // the WebSocket URL
-	secret []byte
+	at *entrance
+
+	dialed atomic.Int64
 }
 
 // dial connects a player.
 func (n *newcomers) dial(ctx context.Context, user string) (*client.Conn, error) {
-	return dialAs(ctx, n.front, n.secret, &device{user: hub.UserID(user)})
+	return n.at.dial(ctx, &device{number: int(n.dialed.Add(1)), user: hub.UserID(user)}, "")
 }
 
 // probeTimeout is how long a player waits for a connect before trying again.
@@ -84,6 +87,22 @@ func (n *newcomers) connect(ctx context.Context, user string) answer {
 	if err == nil {
 		a.status = http.StatusOK
 		_ = c.Close() // the player leaves, however
+	}
+	return a
+}
+
+// connectAt is connect at a host and port. A refusal has its HTTP status.
+func (n *newcomers) connectAt(ctx context.Context, addr, user string) answer {
+	a := answer{what: "connect", at: time.Now(), status: http.StatusOK}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	c, err := n.at.dial(ctx, &device{user: hub.UserID(user)}, addr)
+	a.took, a.err = time.Since(a.at), err
+	if err == nil {
+		_ = c.Close() // the player leaves, however
+	}
+	if r, ok := errors.AsType[*client.RefusedError](err); ok {
+		a.status, a.wait = r.Status, r.After > 0
 	}
 	return a
 }

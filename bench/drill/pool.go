@@ -14,18 +14,13 @@ import (
 type workerPool struct {
 	*journal
 
-	front *stack.Front
-	fleet *fleet
+	front   *stack.Front
+	fleet   *fleet
+	holders *holders
 }
 
 // locate finds the workers of new connections.
-func (p *workerPool) locate() error {
-	pids, err := p.front.Workers()
-	if err != nil {
-		return err
-	}
-	return p.fleet.locate(p.front.Port(), pids)
-}
+func (p *workerPool) locate(ctx context.Context) error { return p.fleet.locate(ctx, p.holders) }
 
 // gone reports whether none of the workers runs any more.
 func (p *workerPool) gone(workers []int) (bool, error) {

@@ -79,7 +79,9 @@ type Result struct {
 
 	SlowClosed *int `json:"slow_closed,omitempty"` // connections closed with 4008 because their clients did not read
 
-	Rooms *Rooms `json:"rooms,omitempty"` // of a scenario with game rooms
+	Rooms  *Rooms  `json:"rooms,omitempty"`  // of a scenario with game rooms
+	Polls  *Polls  `json:"polls,omitempty"`  // of a scenario whose clients poll
+	Topics *Topics `json:"topics,omitempty"` // of a scenario with members of topics
 
 	Broke []string `json:"broke,omitempty"` // what else was promised and not kept
 }
@@ -173,7 +175,7 @@ func (r *Result) numbers() []number {
 		{r.Excused, "lost where that is documented, and told"},
 		{r.GivenUp, "given up"},
 		{r.Unavailable, "told as unavailable"},
-		{r.Repeated, "arrived again because their callers had sent them again"},
+		{r.Repeated, "arrived again because they had been sent again"},
 		{r.StoredReordered, "stored notifications out of order"},
 		{r.RecoveredWrong, "resumes said recovered and something was missing"},
 		{r.RecoveredNeedless, "resumes said not recovered and nothing was missing"},

@@ -37,12 +37,14 @@ type drill struct {
 	scenario
 	*journal
 
-	opts    Options
-	stack   *stack.Stack
-	book    ledger.Book
-	fleet   *fleet
-	senders *senders
-	net     *network // of a scenario that runs apart
+	opts     Options
+	stack    *stack.Stack
+	entrance *entrance
+	holders  *holders
+	book     ledger.Book
+	fleet    *fleet
+	senders  *senders
+	net      *network // of a scenario that runs apart
 
 	// Who judges what was delivered, and what calls were answered.
 	audit *audit
@@ -87,19 +89,31 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 		defer d.net.close()
 		d.net.place(&o)
 	}
+	var backends *hooked
+	var friends *befriended
+	if s.mates != nil {
+		if friends, err = d.prepareMates(&o); err != nil {
+			return nil, err
+		}
+		defer friends.ears.close()
+	}
+	if s.hooks != nil {
+		if backends, err = d.prepareHooks(&o); err != nil {
+			return nil, err
+		}
+		defer backends.close()
+	}
 	d.say("%s: starting Redis with %d pub/sub shards, %d API and %d front worker processes", s.about, shards, o.APIs, workers)
 	d.stack, err = stack.Start(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case s.game != nil:
-		err = d.runGame(ctx)
-	case s.queue != nil:
-		err = d.runQueue(ctx)
-	default:
-		err = d.run(ctx)
+	d.entrance, d.holders = newEntrance(d.stack, opts.Clients == mixedClients), newHolders(d.stack)
+	defer d.entrance.bridges.Close()
+	if s.polled {
+		d.entrance.polling()
 	}
+	err = d.act(ctx, backends, friends)
 	keep := err != nil || d.result.Promise == Broken
 	if keep {
 		d.say("logs are kept in %s", d.stack.LogDir())
@@ -108,11 +122,29 @@ func play(ctx context.Context, s scenario, opts Options, stderr io.Writer) (*Res
 	return &d.result, errors.Join(err, d.stack.Stop(keep))
 }
 
-// run is the scenario on a stack that is ready.
+// act plays the scenario on a stack that is ready: that of a game, of a queue, of topics,
+// of backends that take events, of friends, or of notifications.
+func (d *drill) act(ctx context.Context, backends *hooked, friends *befriended) error {
+	switch {
+	case d.game != nil:
+		return d.runGame(ctx)
+	case d.queue != nil:
+		return d.runQueue(ctx)
+	case d.speaking != nil:
+		return d.runTalks(ctx)
+	case backends != nil:
+		return backends.run(ctx)
+	case friends != nil:
+		return friends.run(ctx)
+	}
+	return d.run(ctx)
+}
+
+// run is the scenario on a stack that is ready, of notifications.
 func (d *drill) run(ctx context.Context) error {
 	clients, hangUp := context.WithCancel(ctx)
 	defer hangUp()
-	d.fleet = newFleet(&d.book, d.stack.Front.URL(), d.stack.Access.Secret(), d.opts.Conns)
+	d.fleet = newFleet(&d.book, d.entrance, d.opts.Conns)
 	d.attach()
 	defer d.backend.close()
 	d.result.Connections = len(d.fleet.devices)
@@ -145,9 +177,9 @@ func (d *drill) attach() {
 	d.readiness = &readiness{d.journal, d.backend}
 	d.attendance = &attendance{d.journal, d.fleet}
 	d.operator = &operator{d.journal, d.stack.Redis}
-	d.pool = &workerPool{d.journal, d.stack.Front, d.fleet}
-	d.newcomers = &newcomers{d.journal, d.stack.Front.URL(), d.stack.Access.Secret()}
-	d.books = &books{journal: d.journal, api: d.stack.API, front: d.stack.Front, fleet: d.fleet}
+	d.pool = &workerPool{d.journal, d.stack.Front, d.fleet, d.holders}
+	d.newcomers = &newcomers{journal: d.journal, at: d.entrance.forNewcomers()}
+	d.books = &books{journal: d.journal, api: d.stack.API, fronts: d.stack.Fronts, fleet: d.fleet}
 	d.index = &index{d.journal, d.stack.Redis, d.stack.Config, d.stack.Keys(), d.fleet}
 }
 
@@ -159,7 +191,7 @@ func (d *drill) gather(ctx context.Context) error {
 	if err := d.fleet.waitOpen(ctx, len(d.fleet.devices)); err != nil {
 		return err
 	}
-	return d.pool.locate()
+	return d.pool.locate(ctx)
 }
 
 // load runs the senders, and the fault in the midst of them.
@@ -214,7 +246,7 @@ func (d *drill) watch(ctx context.Context) {
 		d.say("  %d connected, %d deliveries/s, %d notifications accepted, %d not", d.fleet.open.Load(), now-before,
 			d.senders.accepted.Load(), d.senders.refused.Load())
 		before = now
-		if err := d.pool.locate(); err != nil {
+		if err := d.pool.locate(ctx); err != nil {
 			d.say("  %v", err)
 		}
 	}

@@ -23,7 +23,9 @@ type scenario struct {
 	front []string             // further flags of the front
 	setup func(*stack.Options) // changes what is started; nil: nothing
 	named bool                 // callers name notifications and try again at the other API server
-	gap   time.Duration        // how long a way may deliver nothing; 0: gapLimit
+	// polled has all clients poll, each request at any worker of any front.
+	polled bool
+	gap    time.Duration // how long a way may deliver nothing; 0: gapLimit
 	// apart says where each process runs, in network namespaces of the
 	// scenario's own, without which it is skipped. nil: all run here.
 	apart func(name string) side
@@ -31,16 +33,22 @@ type scenario struct {
 	game *game
 	// queue has players ask for matches, likewise.
 	queue *queueing
+	// speaking has members of topics, likewise.
+	speaking *speaking
+	// hooks has game backends told of events, likewise.
+	hooks *hooking
+	// mates has friends who come and go, likewise.
+	mates *befriending
 }
 
 func scenarios() []scenario {
-	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios(), gameScenarios(), matchScenarios())
+	return slices.Concat(firstScenarios(), moreScenarios(), lastScenarios(), gameScenarios(), matchScenarios(), topicScenarios(), hookScenarios(), presenceScenarios(), pollingScenarios(), nodeScenarios(), controlScenarios(), scaleScenarios())
 }
 
 func firstScenarios() []scenario {
 	return []scenario{
 		{name: "steady", about: "nothing breaks", check: checkSteady},
-		{name: "kill-worker", about: "one of the front workers is killed (SIGKILL)", fault: killWorker, check: checkIndex},
+		{name: "kill-worker", about: "one of the front workers is killed (SIGKILL)", fault: killWorker, check: checkIndex, gap: endKnown + gapLimit},
 		{name: "pubsub-failover", about: "the master of a pub/sub shard is killed", fault: killPubSub, check: checkUndisturbed},
 		{name: "data-failover", about: "the master of data Redis is killed", fault: killData, check: checkUndisturbed},
 		{name: "pubsub-hang", about: "the master of a pub/sub shard hangs (SIGSTOP) and comes back as it was", fault: hangPubSub, check: checkUndisturbed},

@@ -16,6 +16,7 @@ import (
 // seeker is a player who connects, asks for a match, and goes into the room that it
 // is told of.
 type seeker struct {
+	number int
 	user   string
 	rating float64
 
@@ -44,7 +45,7 @@ type found struct {
 }
 
 func newSeeker(n int) *seeker {
-	return &seeker{user: fmt.Sprintf("seeker%d", n), rating: 1500 + 300*rand.NormFloat64()}
+	return &seeker{number: n, user: fmt.Sprintf("seeker%d", n), rating: 1500 + 300*rand.NormFloat64()}
 }
 
 // over reports whether nothing more is to be waited for.
@@ -57,13 +58,13 @@ func (s *seeker) over() bool {
 var errSentAway = errors.New("sent away")
 
 // run plays until ctx ends.
-func (s *seeker) run(ctx context.Context, front string, secret []byte) {
-	token, err := clients.Token(secret, s.user, "")
+func (s *seeker) run(ctx context.Context, at *entrance) {
+	token, err := clients.Token(at.secret, s.user, "")
 	if err != nil {
 		s.fail(err)
 		return
 	}
-	o := client.Options{URL: front, Token: client.StaticToken(token)}
+	o := client.Options{URL: at.front(s.number), Token: client.StaticToken(token), NetDial: at.dialer(s.number, nil)}
 	conn, err := client.Dial(ctx, o)
 	if err != nil {
 		s.fail(err)

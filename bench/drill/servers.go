@@ -26,7 +26,7 @@ const (
 // replaceWorkers has the front replace its workers, while newcomers connect
 // all the time, and waits until the old ones have gone.
 func replaceWorkers(ctx context.Context, d *drill) error {
-	if err := d.pool.locate(); err != nil {
+	if err := d.pool.locate(ctx); err != nil {
 		return err
 	}
 	old, err := d.stack.Front.Workers()

@@ -146,7 +146,7 @@ func TestSessionDoesNotAskOneThatKeepsNothing(t *testing.T) {
 
 func TestGuestsComeBackWhenCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(&ledger.Book{}, "", nil, 20)
+		f := newFleet(&ledger.Book{}, &entrance{}, 20)
 		if len(f.guests.users()) != guestCount || !f.guests.devices[0].record.CameBack || f.devices[0].record.CameBack {
 			t.Fatalf("%d guests", len(f.guests.users()))
 		}

@@ -63,6 +63,7 @@ type Conn struct {
 	Service  hub.Service
 	Dialed   time.Time // when its client began to connect; zero: as Opened
 	Opened   time.Time // hello was read
+	Roams    bool      // other processes than its holder may carry it, and end it when they do
 	Receipts []Receipt
 
 	book   *Book
@@ -142,14 +143,14 @@ func (c *Conn) Holder() int {
 }
 
 // Closed counts the connections that ended at or after since, by holder. Those
-// that their clients ended are left out, and those that nobody knows the holder
-// of.
+// that their clients ended are left out, those that roam, and those that nobody knows
+// the holder of.
 func (b *Book) Closed(since time.Time) map[int]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := make(map[int]int)
 	for _, c := range b.conns {
-		if e := c.end; c.holder != 0 && !e.At.IsZero() && !e.Left && !e.At.Before(since) {
+		if e := c.end; c.holder != 0 && !c.Roams && !e.At.IsZero() && !e.Left && !e.At.Before(since) {
 			n[c.holder]++
 		}
 	}

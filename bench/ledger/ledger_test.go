@@ -339,11 +339,66 @@ func indexOf(users []hub.UserID, u hub.UserID) int {
 	return -1
 }
 
+// TestWhatWaitedInAHolderThatWasKilled is not owed to who roams, unless it was sent later.
+func TestWhatWaitedInAHolderThatWasKilled(t *testing.T) {
+	for name, c := range map[string]struct {
+		roams bool
+		due   int
+		lost  int
+	}{
+		"it roams":          {true, 2990, 0},
+		"it does not":       {false, 2990, 1},
+		"it was sent after": {true, 3010, 1},
+	} {
+		var w world
+		gone := w.conn("a", "", 0, 3500)
+		gone.holder, gone.Roams = dead, c.roams
+		w.conn("a", "", 4000, 0)
+		w.send(0, 0, c.due, Accepted, "", "a")
+		r := rules()
+		r.Taken = at(3000)
+		if got := w.Settle(r); got.Lost != c.lost || got.Owed != c.lost {
+			t.Errorf("%s: %d lost, %d owed, want %d", name, got.Lost, got.Owed, c.lost)
+		}
+	}
+	for _, roams := range []bool{true, false} {
+		var w world
+		w.conn("a", "", 0, 3500).holder = dead
+		between := w.conn("a", "", 4000, 7000)
+		between.Roams, between.end.Left = roams, true
+		w.conn("a", "", 8000, 0)
+		w.send(0, 0, 3100, Accepted, "", "a")
+		if got := w.Settle(rules()); (got.Lost == 1) == roams {
+			t.Errorf("handed over to one that has left and roams (%v): %d lost", roams, got.Lost)
+		}
+	}
+	for name, c := range map[string]struct {
+		roams bool
+		again int
+		want  int // duplicated
+	}{
+		"given again": {true, 3010, 0}, "twice before that": {true, 2950, 1}, "it does not roam": {false, 3010, 1},
+	} {
+		var w world
+		conn := w.conn("a", "", 0, 0)
+		conn.Roams = c.roams
+		w.send(0, 0, 2900, Accepted, "", "a")
+		conn.got(0, 0, 2910)
+		conn.got(0, 0, c.again)
+		r := rules()
+		r.Taken = at(3000)
+		if got := w.Settle(r); got.Duplicated != c.want || got.Repeated != 1-c.want {
+			t.Errorf("%s: %d duplicated, %d repeated", name, got.Duplicated, got.Repeated)
+		}
+	}
+}
+
 func TestClosedByHolder(t *testing.T) {
 	var w world
 	w.conn("a", "", 0, 1000)
 	w.conn("b", "", 0, 3000)
 	w.conn("d", "", 0, 3000).holder = 0
+	w.conn("e", "", 0, 3000).Roams = true
 	c := w.conn("c", "", 0, 0)
 	c.HeldBy(9)
 	if c.Holder() != 9 {

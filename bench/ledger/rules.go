@@ -27,6 +27,11 @@ type Rules struct {
 	// on no other connection is owed to the user's next one. nil, or the zero
 	// time: nothing is. A connection that its client ended is not asked about.
 	Owed func(holder int, closed time.Time) time.Time
+	// Taken is when a holder was killed. What was sent by then to a connection that roams
+	// may have waited in that for the client to ask: of it nothing is owed but what was
+	// stored. What arrives on such a connection from then on may be an answer that is given
+	// again, because the process that carried it did not live to confirm it. Zero: none was.
+	Taken time.Time
 	// Window is how soon a user must be back to be owed anything.
 	Window time.Duration
 	// SentAway says since when a connection that ended had been out of the
@@ -54,6 +59,7 @@ type Ending struct {
 	User    hub.UserID
 	Service hub.Service
 	Holder  int // the worker that held it; 0: not known
+	Roams   bool
 	Opened  time.Time
 
 	End
@@ -109,6 +115,7 @@ type Entry struct {
 	Replayed     int // arrivals by a resume of what had arrived before
 	Away         int // accepted while the user had no connection, who came back within the window and never got it; nothing is due
 	HandedOver   int // arrivals on a connection made after the notification was sent
+	Superseded   int // of class latest, and not given because a later one of its sender was; nothing is due
 
 	GivenUp         int // deliveries lost where that is so because the system gave them up
 	Excused         int // deliveries lost where that is excused, and told

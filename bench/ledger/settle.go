@@ -67,7 +67,7 @@ func (a *account) sheet(c *Conn) *sheet {
 		s.closed = c.end.Silent
 	}
 	if a.rules.SentAway != nil && !c.end.At.IsZero() && !c.end.Left {
-		since := a.rules.SentAway(Ending{User: c.User, Service: c.Service, Holder: c.holder, Opened: c.Opened, End: c.end})
+		since := a.rules.SentAway(Ending{User: c.User, Service: c.Service, Holder: c.holder, Roams: c.Roams, Opened: c.Opened, End: c.end})
 		if !since.IsZero() && since.Before(s.closed) {
 			s.closed, s.sentAway = since, true
 		}
@@ -114,7 +114,7 @@ func (a *account) readLive(s *sheet, m *Message, r Receipt, again bool, newest m
 		if s.Opened.After(m.Due) {
 			a.entry.HandedOver++
 		}
-	case again && m.Tries > 1:
+	case again && (m.Tries > 1 || s.Roams && !a.rules.Taken.IsZero() && r.At.After(a.rules.Taken)):
 		a.entry.Repeated++
 	case again:
 		a.entry.Duplicated++
@@ -255,7 +255,10 @@ func (a *account) settleLimbo(m *Message, t *target, told *told) {
 	case told.offline(t):
 		a.entry.ToldOfflineAway++
 	case m.Stored: // the devices say whether it was found
-	case a.back(m, t):
+	case !a.back(m, t):
+	case t.limbo[0].Roams: // what carried it was lost, as a client's network is
+		a.entry.Away++
+	default:
 		a.entry.Owed++
 		a.charge(m, t.limbo[0], false)
 	}
@@ -267,6 +270,9 @@ func (a *account) settleOwed(m *Message, t *target) {
 	}
 	for _, s := range t.sheets {
 		if !s.end.Left && !s.closed.IsZero() && a.joined(s, m) && a.rules.Owed(s.holder, s.closed).After(m.Answered) {
+			if !t.reached && (s.Roams && !m.Due.After(a.rules.Taken) || t.leftUnnoticed(s)) {
+				break
+			}
 			a.entry.Owed++
 			a.charge(m, s, t.reached)
 			return
@@ -275,6 +281,14 @@ func (a *account) settleOwed(m *Message, t *target) {
 	if away(m, t) && !t.reached {
 		a.entry.Away++
 	}
+}
+
+// leftUnnoticed reports whether the user has left a connection that roams, after s: what
+// is handed over may have gone there, before it was noticed.
+func (t *target) leftUnnoticed(s *sheet) bool {
+	return slices.ContainsFunc(t.sheets, func(later *sheet) bool {
+		return later.Roams && later.end.Left && later.Opened.After(s.Opened)
+	})
 }
 
 // back reports whether the user came back in time for m, and stayed.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/homing/homing/hub"
 )
@@ -172,6 +173,8 @@ func (a *account) unread(m *Message, t *target, fate string) string {
 			return "it was never read, and a connection stayed"
 		case fate == "written" && endedWith(s, m) && !stayed, fate == "queued" && endedWith(s, m):
 			return ""
+		case fate != "moved" && s.Roams && !s.closed.IsZero() && s.overlaps(m.Due.Add(-heartbeat), m.Answered):
+			return ""
 		}
 	}
 	if fate == "moved" {
@@ -179,6 +182,10 @@ func (a *account) unread(m *Message, t *target, fate string) string {
 	}
 	return "it was never read, and no connection ended"
 }
+
+// heartbeat is how long the system may take to notice that a client is gone which it has
+// no connection of, so that there is none that ends.
+const heartbeat = 36 * time.Second
 
 // endedWith reports whether the connection was there for m and has ended.
 func endedWith(s *sheet, m *Message) bool {

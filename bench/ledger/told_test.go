@@ -296,6 +296,14 @@ func TestSentAway(t *testing.T) {
 		"owed and lost": {func(w *world) {
 			w.tell(0, 2500, Reply{Online: 1}, "a")
 		}, Entry{Accepted: 1, Owed: 1, Lost: 1}},
+		"it roams: what carried it was lost": {func(w *world) {
+			w.conns[0].Roams = true
+			w.tell(0, 2500, Reply{Online: 1}, "a")
+		}, Entry{Away: 1}},
+		"it roams, and was out of nobody's reach": {func(w *world) {
+			w.conns[0].Roams = true
+			w.tell(0, -500, Reply{Online: 1}, "a")
+		}, Entry{Accepted: 1, Lost: 1}},
 		"told offline": {func(w *world) {
 			w.tell(0, 2500, Reply{Offline: 1}, "a")
 			w.tell(1, 2600, fate("offline"), "a")
@@ -337,6 +345,33 @@ func TestSentAway(t *testing.T) {
 			c.build(&w)
 			compare(t, settled(w.Settle(r)), c.want)
 		})
+	}
+}
+
+// TestWhoRoamsIsMissedLate: of a client that has gone without a connection that ends, the
+// system may say for a while that something waits for it.
+func TestWhoRoamsIsMissedLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		roams bool
+		ended int
+		fate  string
+		want  int // told wrong
+	}{
+		"it roams":              {true, 1000, "queued", 0},
+		"it roams, written":     {true, 1000, "written", 0},
+		"another does not":      {false, 1000, "queued", 1},
+		"too long ago":          {true, -40_000, "queued", 1},
+		"it has not ended":      {true, 0, "queued", 1},
+		"moved is another tale": {true, 1000, "moved", 0},
+	} {
+		var w world
+		conn := w.conn("a", "", -60_000, c.ended)
+		conn.Roams, conn.end.Left = c.roams, true
+		w.conn("a", "", 9000, 0)
+		w.tell(0, 3000, fate(c.fate), "a")
+		if got := w.Settle(rules()).ToldWrong; got != c.want {
+			t.Errorf("%s: %d told wrong, want %d", name, got, c.want)
+		}
 	}
 }
 

@@ -105,6 +105,21 @@ func (p *Poster) Presence(ctx context.Context, users []hub.UserID) ([]Presence, 
 	return reply.Users, err
 }
 
+// Nodes reads all nodes of the fleet into reply.
+func (p *Poster) Nodes(ctx context.Context, reply any) error {
+	return p.call(ctx, http.MethodGet, "/nodes", nil, reply)
+}
+
+// Assign posts the JSON of a request for a node, and returns the node and the ticket.
+func (p *Poster) Assign(ctx context.Context, body []byte) (node, ticket string, err error) {
+	var reply struct {
+		Node   string `json:"node"`
+		Ticket string `json:"ticket"`
+	}
+	err = p.call(ctx, http.MethodPost, "/nodes/assign", body, &reply)
+	return reply.Node, reply.Ticket, err
+}
+
 // OpenRoom posts the JSON of a game room, and reads the answer's into reply.
 func (p *Poster) OpenRoom(ctx context.Context, body []byte, reply any) error {
 	return p.call(ctx, http.MethodPost, "/rooms", body, reply)

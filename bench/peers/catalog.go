@@ -36,6 +36,7 @@ var catalog = []peer{
 			"bufferutil, the native part of ws, where a prebuilt one exists; eiows, another engine, needs a compiler and is not used",
 			"ioredis, which the adapter's documentation prefers because it subscribes again after a reconnect",
 			"the API holds no clients and publishes through @socket.io/redis-emitter: one PUBLISH per request, which every front receives",
+			"topics: a Socket.IO room for each, joined at the connection, to which the emitter publishes in the same way",
 			"pings: the defaults, every 25 s with 20 s to answer",
 		},
 	}),
@@ -96,6 +97,10 @@ func onNode(p peer) peer {
 	p.versions = nodeVersions
 	return p
 }
+
+// HasTopics reports whether a system that notifies has topics, too: its API takes
+// "topics", and the tokens of its clients name theirs.
+func HasTopics(name string) bool { return name == "socketio" }
 
 // Names lists the systems that notify.
 func Names() []string { return namesOf(catalog) }

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -30,9 +29,9 @@ type Options struct {
 
 // System is a running system. Stop it.
 type System struct {
-	opts    Options
-	peer    peer
-	tempDir bool
+	servers
+
+	opts Options
 
 	topology *redisproc.Topology // with replicas
 	alone    *redisproc.Server   // without
@@ -43,7 +42,6 @@ type System struct {
 	apiPort    int
 	key        string
 	secret     []byte
-	versions   map[string]string
 }
 
 const (
@@ -59,7 +57,7 @@ func Start(ctx context.Context, opts Options) (*System, error) {
 		return nil, err
 	}
 	opts.Fronts = max(opts.Fronts, 1)
-	s := &System{opts: opts, peer: p}
+	s := &System{servers: servers{peer: p}, opts: opts}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for _, step := range []func(context.Context) error{
@@ -73,39 +71,13 @@ func Start(ctx context.Context, opts Options) (*System, error) {
 }
 
 // prepare finds the programs and writes what the servers read: key, secret.
-func (s *System) prepare(context.Context) (err error) {
-	if s.opts.Dir, err = locate(s.opts.Dir); err != nil {
-		return err
-	}
-	if s.opts.LogDir, s.tempDir, err = logDir(s.opts.LogDir); err != nil {
+func (s *System) prepare(context.Context) error {
+	if err := s.servers.prepare(s.opts.Dir, s.opts.LogDir); err != nil {
 		return err
 	}
 	s.key, s.secret = "pk_"+rand.Text(), []byte(rand.Text()+rand.Text())
-	if err := os.WriteFile(s.file("player.secret"), s.secret, 0o600); err != nil {
-		return fmt.Errorf("write the players' secret: %w", err)
-	}
-	if err := os.WriteFile(s.file("api.key"), []byte(s.key), 0o600); err != nil {
-		return fmt.Errorf("write the API key: %w", err)
-	}
-	return nil
+	return errors.Join(s.write("player.secret", s.secret), s.write("api.key", []byte(s.key)))
 }
-
-// logDir makes the directory for logs: dir, or a temporary one when that is empty.
-func logDir(dir string) (made string, temporary bool, err error) {
-	if dir == "" {
-		dir, err = os.MkdirTemp("", "homing-peer-")
-		temporary = true
-	}
-	if err == nil {
-		err = os.MkdirAll(dir, 0o700)
-	}
-	if err != nil {
-		return "", false, fmt.Errorf("make a directory for logs: %w", err)
-	}
-	return dir, temporary, nil
-}
-
-func (s *System) file(name string) string { return filepath.Join(s.opts.LogDir, name) }
 
 func (s *System) startRedis(ctx context.Context) (err error) {
 	dir := s.file("redis")
@@ -140,7 +112,7 @@ func (s *System) redis() []*redisproc.Server {
 
 func (s *System) startFronts(ctx context.Context) error {
 	for i := range s.opts.Fronts {
-		p, port, err := s.launch(ctx, "front", strconv.Itoa(i), "--secret-file", s.file("player.secret"))
+		p, port, err := s.launch(ctx, "front", "front-"+strconv.Itoa(i), "--secret-file", s.file("player.secret"), "--redis", s.redis()[0].Addr())
 		if err != nil {
 			return err
 		}
@@ -150,22 +122,8 @@ func (s *System) startFronts(ctx context.Context) error {
 }
 
 func (s *System) startAPI(ctx context.Context) (err error) {
-	s.api, s.apiPort, err = s.launch(ctx, "api", "0", "--key-file", s.file("api.key"))
+	s.api, s.apiPort, err = s.launch(ctx, "api", "api-0", "--key-file", s.file("api.key"), "--redis", s.redis()[0].Addr())
 	return err
-}
-
-// launch starts one process of a role on a free port.
-func (s *System) launch(ctx context.Context, role, number string, more ...string) (*proc.Process, int, error) {
-	port, err := redisproc.FreePort(ctx, "")
-	if err != nil {
-		return nil, 0, fmt.Errorf("start %s: %w", role, err)
-	}
-	args := append(s.peer.command(filepath.Join(s.opts.Dir, s.peer.name), role),
-		"--port", strconv.Itoa(port), "--redis", s.redis()[0].Addr())
-	p, err := proc.Start(proc.Command{
-		Name: role + "-" + number, LogDir: s.opts.LogDir, Args: append(args, more...), Env: s.peer.env,
-	})
-	return p, port, err
 }
 
 func (s *System) waitReady(ctx context.Context) error {
@@ -177,40 +135,15 @@ func (s *System) waitReady(ctx context.Context) error {
 	return s.api.WaitReady(ctx, s.APIs()[0]+"/readyz")
 }
 
-func local(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-
 // Stop ends everything and removes the logs unless keep is set or their
 // directory was given. The error tells of processes that had to be killed.
-func (s *System) Stop(keep bool) error {
-	var errs []error
-	for _, p := range s.processes() {
-		errs = append(errs, p.Stop(stopGrace))
-	}
+func (s *System) Stop(keep bool) error { return s.end(keep, s.stopRedis) }
+
+func (s *System) stopRedis() {
 	if s.topology != nil {
 		s.topology.Close()
 	}
 	if s.alone != nil {
 		s.alone.Kill()
 	}
-	if s.tempDir && !keep {
-		errs = append(errs, os.RemoveAll(s.opts.LogDir))
-	}
-	return errors.Join(errs...)
-}
-
-func (s *System) processes() []*proc.Process {
-	if s.api == nil {
-		return s.fronts
-	}
-	return append([]*proc.Process{s.api}, s.fronts...)
-}
-
-// Alive reports the first process that has ended without being asked to.
-func (s *System) Alive() error {
-	for _, p := range s.processes() {
-		if err := p.Check(); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -115,9 +115,9 @@ func run(ctx context.Context, dir string, command []string) error {
 }
 
 // readVersions collects the versions of all that runs.
-func (s *System) readVersions(ctx context.Context) (err error) {
-	if s.versions, err = s.peer.versions(filepath.Join(s.opts.Dir, s.peer.name)); err != nil {
-		return fmt.Errorf("read versions: %w", err)
+func (s *System) readVersions(ctx context.Context) error {
+	if err := s.servers.readVersions(ctx); err != nil {
+		return err
 	}
 	c := s.redis()[0].Client()
 	defer c.Close()

@@ -5,12 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
-
-	"github.com/homing/homing/bench/proc"
-	"github.com/homing/homing/redisx/redisproc"
 )
 
 // RoomOptions say which system with game rooms to start, and how large.
@@ -24,13 +19,11 @@ type RoomOptions struct {
 // Rooms is a running system with game rooms: POST /rooms at each of its URLs opens
 // one. Stop it.
 type Rooms struct {
-	opts      RoomOptions
-	peer      peer
-	tempDir   bool
-	key       string
-	processes []*proc.Process
-	urls      []string
-	versions  map[string]string
+	servers
+
+	opts RoomOptions
+	key  string
+	urls []string
 }
 
 // StartRooms starts a system that Prepare has prepared, and returns when it can
@@ -41,10 +34,10 @@ func StartRooms(ctx context.Context, opts RoomOptions) (*Rooms, error) {
 		return nil, err
 	}
 	opts.Processes = max(opts.Processes, 1)
-	s := &Rooms{opts: opts, peer: p}
+	s := &Rooms{servers: servers{peer: p}, opts: opts}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for _, step := range []func(context.Context) error{s.prepare, s.start, s.waitReady} {
+	for _, step := range []func(context.Context) error{s.prepare, s.start, s.waitReady, s.readVersions} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("start %s: %w", p.name, err), s.Stop(false))
 		}
@@ -53,47 +46,27 @@ func StartRooms(ctx context.Context, opts RoomOptions) (*Rooms, error) {
 }
 
 // prepare finds the programs and writes the key.
-func (s *Rooms) prepare(context.Context) (err error) {
-	if s.opts.Dir, err = locate(s.opts.Dir); err != nil {
-		return err
-	}
-	if s.versions, err = s.peer.versions(s.dir()); err != nil {
-		return fmt.Errorf("read versions: %w", err)
-	}
-	if s.opts.LogDir, s.tempDir, err = logDir(s.opts.LogDir); err != nil {
+func (s *Rooms) prepare(context.Context) error {
+	if err := s.servers.prepare(s.opts.Dir, s.opts.LogDir); err != nil {
 		return err
 	}
 	s.key = "pk_" + rand.Text()
-	if err := os.WriteFile(s.keyFile(), []byte(s.key), 0o600); err != nil {
-		return fmt.Errorf("write the key: %w", err)
-	}
-	return nil
+	return s.write("rooms.key", []byte(s.key))
 }
-
-func (s *Rooms) dir() string { return filepath.Join(s.opts.Dir, s.peer.name) }
-
-func (s *Rooms) keyFile() string { return filepath.Join(s.opts.LogDir, "rooms.key") }
 
 func (s *Rooms) start(ctx context.Context) error {
 	for i := range s.opts.Processes {
-		port, err := redisproc.FreePort(ctx, "")
-		if err != nil {
-			return fmt.Errorf("find a port: %w", err)
-		}
-		args := append(s.peer.command(s.dir(), "rooms"), "--port", strconv.Itoa(port), "--key-file", s.keyFile())
-		p, err := proc.Start(proc.Command{
-			Name: s.peer.name + "-rooms-" + strconv.Itoa(i), LogDir: s.opts.LogDir, Args: args, Env: s.peer.env,
-		})
+		_, port, err := s.launch(ctx, "rooms", s.peer.name+"-rooms-"+strconv.Itoa(i), "--key-file", s.file("rooms.key"))
 		if err != nil {
 			return err
 		}
-		s.processes, s.urls = append(s.processes, p), append(s.urls, "http://"+local(port))
+		s.urls = append(s.urls, "http://"+local(port))
 	}
 	return nil
 }
 
 func (s *Rooms) waitReady(ctx context.Context) error {
-	for i, p := range s.processes {
+	for i, p := range s.all {
 		if err := p.WaitReady(ctx, s.urls[i]+"/readyz"); err != nil {
 			return err
 		}
@@ -103,32 +76,7 @@ func (s *Rooms) waitReady(ctx context.Context) error {
 
 // Stop ends everything and removes the logs unless keep is set or their
 // directory was given. The error tells of processes that had to be killed.
-func (s *Rooms) Stop(keep bool) error {
-	var errs []error
-	for _, p := range s.processes {
-		errs = append(errs, p.Stop(stopGrace))
-	}
-	if s.tempDir && !keep {
-		errs = append(errs, os.RemoveAll(s.opts.LogDir))
-	}
-	return errors.Join(errs...)
-}
-
-// Alive reports the first process that has ended without being asked to.
-func (s *Rooms) Alive() error {
-	for _, p := range s.processes {
-		if err := p.Check(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Name is the one of RoomOptions.
-func (s *Rooms) Name() string { return s.peer.name }
-
-// Dialect names the protocol that players speak: a crowd.Dialect.
-func (s *Rooms) Dialect() string { return s.peer.dialect }
+func (s *Rooms) Stop(keep bool) error { return s.end(keep) }
 
 // URLs returns the base URL of every process.
 func (s *Rooms) URLs() []string { return s.urls }
@@ -137,10 +85,4 @@ func (s *Rooms) URLs() []string { return s.urls }
 func (s *Rooms) Key() string { return s.key }
 
 // PIDs returns the processes.
-func (s *Rooms) PIDs() []int { return pids(s.processes) }
-
-// Versions tells what runs, by name.
-func (s *Rooms) Versions() map[string]string { return s.versions }
-
-// Settings tells what is configured and why, one line each.
-func (s *Rooms) Settings() []string { return s.peer.settings }
+func (s *Rooms) PIDs() []int { return pids(s.all) }

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,6 +27,20 @@ type Backend struct {
 	URL    string // of an API server
 	Key    string // with the scope rooms; empty: none is needed
 	Secret []byte // that signs players' tokens
+
+	// Dialer returns what the i-th player of a crowd dials with, and whether it may hear
+	// later than others what it is told. nil: all dial plainly.
+	Dialer func(i int) (dial Dial, late bool)
+}
+
+// Dial connects over TCP.
+type Dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func (b *Backend) dialer(i int) (dial Dial, late bool) {
+	if b.Dialer == nil {
+		return nil, false
+	}
+	return b.Dialer(i)
 }
 
 // Room is a room as POST /rooms answers it.
@@ -118,6 +134,7 @@ type player struct {
 
 	room, user string
 	others     []string
+	late       bool // see Backend.Dialer
 
 	mu       sync.Mutex
 	said     int // the messages are numbered from 1
@@ -200,13 +217,14 @@ func (c *Crowd) add(ctx context.Context, r *Room, seat Seat) error {
 	if err != nil {
 		return err
 	}
-	p := &player{room: r.Room, user: seat.User, heard: make(map[string][]heardAt), owners: make(map[uint64]*span)}
+	dial, late := c.backend.dialer(len(c.players))
+	p := &player{room: r.Room, user: seat.User, late: late, heard: make(map[string][]heardAt), owners: make(map[uint64]*span)}
 	for _, other := range r.Seats {
 		if other.User != seat.User {
 			p.others = append(p.others, other.User)
 		}
 	}
-	p.Player = client.NewPlayer(client.Options{URL: r.URL, Token: client.StaticToken(token)}, seat.Ticket, client.PlayerHandler{
+	p.Player = client.NewPlayer(client.Options{URL: r.URL, Token: client.StaticToken(token), NetDial: dial}, seat.Ticket, client.PlayerHandler{
 		Joined: p.joined, Frame: p.frame, Refused: p.wasRefused,
 	})
 	c.players = append(c.players, p)
@@ -310,7 +328,8 @@ func (c *Crowd) Talk(ctx context.Context, perSecond float64) {
 	period := time.Duration(float64(time.Second) / perSecond)
 	for i, p := range c.players {
 		wg.Go(func() {
-			pause := time.Duration(i) * period / time.Duration(len(c.players))
+			_, part := math.Modf(float64(i) * math.Phi) // multiples of the golden ratio: those of one room are spread, too
+			pause := time.Duration(part * float64(period))
 			for {
 				select {
 				case <-ctx.Done():
@@ -356,138 +375,4 @@ func (c *Crowd) Gap() (longest time.Duration) {
 func (c *Crowd) Leave() {
 	c.cancel()
 	c.wg.Wait()
-}
-
-// Verdict is what the books say.
-type Verdict struct {
-	Players    int           `json:"players"`
-	Said       int           `json:"said"`       // messages
-	Unheard    int           `json:"unheard"`    // that nobody has heard
-	Events     int           `json:"events"`     // messages that somebody has heard
-	Heard      int           `json:"heard"`      // events, by all players
-	Lost       int           `json:"lost"`       // events that a player of the room has not heard
-	Duplicated int           `json:"duplicated"` // that one has heard twice
-	Reordered  int           `json:"reordered"`  // that one has heard after a later one of the same player
-	Backward   int           `json:"backward"`   // frames of a tick before one that was read
-	Unwhole    int           `json:"unwhole"`    // connections that were told that events are missing
-	Refused    int           `json:"refused"`    // messages
-	Frames     int           `json:"frames"`
-	Rejoins    int           `json:"rejoins"`
-	Reseated   int           `json:"reseated"`   // rejoins on another seat
-	TwoOwners  int           `json:"two_owners"` // rooms of which a frame of an owner was read after one of a later owner, by anybody
-	TakenOver  int           `json:"taken_over"` // rooms of which frames of more than one owner were read
-	LongestGap time.Duration `json:"-"`          // between two frames of a player
-	Ended      []string      `json:"ended"`      // players whose seat has ended, and how
-}
-
-// Judge reads the books.
-func (c *Crowd) Judge() (v Verdict) {
-	by := make(map[string]*player, len(c.players))
-	for _, p := range c.players {
-		by[p.user] = p
-		p.mu.Lock()
-	}
-	defer func() {
-		for _, p := range c.players {
-			p.mu.Unlock()
-		}
-	}()
-	for _, p := range c.players {
-		v.add(p)
-	}
-	for _, p := range c.players {
-		v.judgeSaid(p, by)
-	}
-	v.judgeOwners(c.players)
-	return v
-}
-
-// judgeOwners counts the rooms in which two owners were heard at a time.
-func (v *Verdict) judgeOwners(all []*player) {
-	spans := make(map[string]map[uint64]span)
-	for _, p := range all {
-		of := spans[p.room]
-		if of == nil {
-			of = make(map[uint64]span)
-			spans[p.room] = of
-		}
-		for epoch, s := range p.owners {
-			sum, met := of[epoch]
-			if !met || s.first.Before(sum.first) {
-				sum.first = s.first
-			}
-			if s.last.After(sum.last) {
-				sum.last = s.last
-			}
-			of[epoch] = sum
-		}
-	}
-	for _, of := range spans {
-		if len(of) > 1 {
-			v.TakenOver++
-		}
-		if overlap(of) {
-			v.TwoOwners++
-		}
-	}
-}
-
-func overlap(of map[uint64]span) bool {
-	for epoch, s := range of {
-		for later, next := range of {
-			if later > epoch && s.last.After(next.first) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func (v *Verdict) add(p *player) {
-	v.Players++
-	v.Said += p.said
-	v.Frames += p.frames
-	v.Refused += p.refused
-	v.Backward += p.backward
-	v.Unwhole += p.lost
-	v.Rejoins += max(0, len(p.epochs)-1)
-	v.Reseated += p.reseated
-	v.LongestGap = max(v.LongestGap, p.gap)
-	if p.end != "" {
-		v.Ended = append(v.Ended, p.user+": "+p.end)
-	}
-	for _, all := range p.heard {
-		seen := make(map[int]bool, len(all))
-		highest := 0
-		for _, h := range all {
-			switch {
-			case seen[h.number]:
-				v.Duplicated++
-			case h.number < highest:
-				v.Reordered++
-			}
-			seen[h.number] = true
-			highest = max(highest, h.number)
-		}
-		v.Heard += len(all)
-	}
-}
-
-// judgeSaid counts who has not heard what p said and somebody heard.
-func (v *Verdict) judgeSaid(p *player, by map[string]*player) {
-	hearers := make(map[int]int, p.said)
-	for _, other := range p.others {
-		seen := make(map[int]bool)
-		for _, h := range by[other].heard[p.user] {
-			if !seen[h.number] {
-				seen[h.number] = true
-				hearers[h.number]++
-			}
-		}
-	}
-	v.Events += len(hearers)
-	v.Unheard += p.said - len(hearers)
-	for _, n := range hearers {
-		v.Lost += len(p.others) - n
-	}
 }

@@ -89,14 +89,21 @@ func (b *backend) post(ctx context.Context, n uint32, body []byte) (err error) {
 
 // render is the request of notification n.
 func (b *backend) render(n uint32, due time.Time) ([]byte, error) {
-	if b.users = b.users[:0]; !b.broadcast {
+	var topics []hub.Topic
+	b.users = b.users[:0]
+	switch {
+	case b.broadcast:
+	case b.plan.Topics > 0:
+		topics = []hub.Topic{clients.Topic(int(n), b.plan.Topics)}
+	default:
 		b.users = b.picker.Users(n, b.users)
 	}
 	body, err := json.Marshal(struct {
-		Users []hub.UserID    `json:"users,omitempty"`
-		Type  string          `json:"type"`
-		Data  json.RawMessage `json:"data"`
-	}{b.users, "bench", clients.AppendData(nil, due.UnixNano(), n, b.payload)})
+		Users  []hub.UserID    `json:"users,omitempty"`
+		Topics []hub.Topic     `json:"topics,omitempty"`
+		Type   string          `json:"type"`
+		Data   json.RawMessage `json:"data"`
+	}{b.users, topics, "bench", clients.AppendData(nil, due.UnixNano(), n, b.payload)})
 	if err != nil {
 		return nil, fmt.Errorf("render notification %d: %w", n, err)
 	}
@@ -107,6 +114,9 @@ func (b *backend) render(n uint32, due time.Time) ([]byte, error) {
 func (b *backend) perCall() int {
 	if b.broadcast {
 		return b.plan.Conns
+	}
+	if b.plan.Topics > 0 {
+		return b.plan.Conns / b.plan.Topics
 	}
 	return b.plan.Online
 }

@@ -167,3 +167,26 @@ func (g *Rig) finish(ctx context.Context, l Load, before mark) (Load, error) {
 	l.Deliveries, l.Lag = counts.Deliveries-before.counts.Deliveries, lag
 	return l, g.opts.System.Alive()
 }
+
+// Sum is several loads of one rate as one.
+func Sum(loads []Load) Load {
+	sum := loads[0]
+	lag := hdrhistogram.Import(sum.Lag.Export())
+	groups := make(map[string]usage.Used)
+	for i, l := range loads {
+		for name, used := range l.Used.Groups {
+			all := groups[name]
+			all.CPU += used.CPU
+			groups[name] = all
+		}
+		if i == 0 {
+			continue
+		}
+		sum.Calls, sum.Refused, sum.Deliveries = sum.Calls+l.Calls, sum.Refused+l.Refused, sum.Deliveries+l.Deliveries
+		sum.Took += l.Took
+		sum.Behind = max(sum.Behind, l.Behind)
+		lag.Merge(l.Lag)
+	}
+	sum.Used.Groups, sum.Lag = groups, lag
+	return sum
+}

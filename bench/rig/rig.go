@@ -104,7 +104,7 @@ func (g *Rig) Connect(ctx context.Context, rate float64) (used usage.Interval, e
 	if err := g.opts.Hive.Prepare(ctx, t); err != nil {
 		return used, err
 	}
-	used, err = g.during(func() error { return g.connect(ctx, t) })
+	used, err = g.During(func() error { return g.connect(ctx, t) })
 	if err != nil {
 		return used, errors.Join(err, g.opts.System.Alive())
 	}
@@ -128,11 +128,11 @@ func (g *Rig) connect(ctx context.Context, t clients.Target) error {
 // Rest leaves the clients alone and returns what the system uses meanwhile.
 func (g *Rig) Rest(ctx context.Context, d time.Duration) (usage.Interval, error) {
 	g.opts.Say("resting for %v", d)
-	return g.during(func() error { return Pause(ctx, d) })
+	return g.During(func() error { return Pause(ctx, d) })
 }
 
-// during is what is used while f runs.
-func (g *Rig) during(f func() error) (used usage.Interval, err error) {
+// During is what is used while f runs.
+func (g *Rig) During(f func() error) (used usage.Interval, err error) {
 	before, err := g.read()
 	if err != nil {
 		return used, err
@@ -148,7 +148,8 @@ func (g *Rig) target() clients.Target {
 	return clients.Target{
 		Fronts: g.opts.System.Fronts(), Dialect: clients.Dialect(g.opts.System.Dialect()),
 		Secret: g.opts.System.Secret(), Conns: g.opts.Plan.Conns,
-		Apart: g.opts.Apart, SlowBuffer: g.opts.SlowBuffer,
+		Topics: g.opts.Plan.Topics,
+		Apart:  g.opts.Apart, SlowBuffer: g.opts.SlowBuffer,
 	}
 }
 
@@ -204,3 +205,7 @@ func Pause(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
+
+// Broadcast has all that is called from now on be broadcasts, or not. Of a plan with one
+// topic both are for the same clients.
+func (g *Rig) Broadcast(on bool) { g.backend.broadcast = on }

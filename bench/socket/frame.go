@@ -16,8 +16,8 @@ type Frame struct {
 	Payload []byte
 }
 
-// maxFrame bounds what one connection may make us keep.
-const maxFrame = 1 << 20
+// MaxFrame bounds what one connection may make us keep.
+const MaxFrame = 1 << 20
 
 // Parse takes one frame off the front of b. n is 0 when b holds only a part of
 // one. A server sends neither fragments nor masked frames.
@@ -34,7 +34,7 @@ func Parse(b []byte) (f Frame, n int, err error) {
 		size, head = int(binary.BigEndian.Uint16(b[2:])), 4
 	case size == 127 && len(b) >= 10:
 		long := binary.BigEndian.Uint64(b[2:])
-		if long > maxFrame {
+		if long > MaxFrame {
 			return Frame{}, 0, ErrBadFrame
 		}
 		size, head = int(long), 10

@@ -45,7 +45,7 @@ func (a *Access) writeKeys() error {
 		_, _ = rand.Read(raw[:]) // never fails
 		key := "hk_" + base64.RawURLEncoding.EncodeToString(raw[:])
 		a.keys[name] = key
-		fmt.Fprintf(&list, "  - name: %s\n    hash: sha256:%x\n    scopes: [notify, broadcast, presence, disconnect, rooms, match]\n", name, sha256.Sum256([]byte(key)))
+		fmt.Fprintf(&list, "  - name: %s\n    hash: sha256:%x\n    scopes: [notify, broadcast, presence, disconnect, rooms, match, topics, friends, assign, nodes, fleet]\n", name, sha256.Sum256([]byte(key)))
 		if name == ownKey {
 			list.WriteString(ownLimits)
 		}

@@ -14,6 +14,7 @@ type Config struct {
 	redis      *Redis
 	file       string
 	atMostOnce bool
+	ownInbox   bool
 	first      int // data shards that servers are told of at first
 	used       int // that they are told of now
 }
@@ -40,6 +41,10 @@ func (c *Config) Write(l Lists) error {
 	if len(l.InboxPrevious) > 0 {
 		lines = append(lines, list("redis-inbox", l.Data), list("redis-inbox-previous", l.InboxPrevious))
 	}
+	if c.ownInbox {
+		all := c.redis.DataURLs()
+		lines = append(lines, list("redis-inbox", all[len(all)-1:]))
+	}
 	if c.atMostOnce {
 		lines = append(lines, "relay-at-most-once: true")
 	}
@@ -59,3 +64,6 @@ func list(option string, values []string) string {
 
 // DataShards returns the names of the data masters that servers are told of.
 func (c *Config) DataShards() []string { return c.redis.masters()[:c.used] }
+
+// InboxMaster returns the name of the master of inboxes that have one of their own.
+func (c *Config) InboxMaster() string { return DataShard(c.redis.dataShards() - 1) }

@@ -101,6 +101,9 @@ func (f *Front) waitWorkers(ctx context.Context) error {
 // URL is the WebSocket URL of the front.
 func (f *Front) URL() string { return "ws://" + f.addr(f.port) + "/ws" }
 
+// Addr is the host and port of the front.
+func (f *Front) Addr() string { return f.addr(f.port) }
+
 // Port is the port that all workers share.
 func (f *Front) Port() int { return f.port }
 

@@ -26,6 +26,7 @@ type Options struct {
 	Shards    int      // pub/sub masters; 0: 1
 	Data      int      // data masters; 0: 1
 	SpareData int      // further data masters, which nobody is told of; see Config
+	OwnInbox  bool     // inboxes have a master of their own, the last data master: see InboxMaster
 	Replicas  int      // of every Redis master, with three Sentinels; 0: masters alone
 	APIArgs   []string // further flags of every API process
 	FrontArgs []string // further flags of each front
@@ -109,9 +110,12 @@ func prepare(opts Options) (s *Stack, err error) {
 		return nil, fmt.Errorf("make a directory for logs: %w", err)
 	}
 	s.dir = workDir(opts.LogDir)
+	if opts.OwnInbox {
+		opts.SpareData++
+	}
 	launch := &launcher{binary: opts.Binary, dir: s.dir, pipes: opts.Pipes, first: opts.APIs + opts.Fronts}
 	s.Redis = &Redis{opts: opts, dir: s.dir}
-	s.Config = &Config{redis: s.Redis, file: s.dir.configFile(), first: opts.Data, atMostOnce: opts.AtMostOnce}
+	s.Config = &Config{redis: s.Redis, file: s.dir.configFile(), first: opts.Data, atMostOnce: opts.AtMostOnce, ownInbox: opts.OwnInbox}
 	s.Access = &Access{dir: s.dir, further: opts.Keys}
 	s.API = &APIs{launcher: launch, count: opts.APIs, args: opts.APIArgs}
 	for i := range opts.Fronts {

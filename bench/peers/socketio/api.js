@@ -35,14 +35,15 @@ async function notify(req, res) {
   let request;
   try {
     request = await read(req);
-    if (!Array.isArray(request.users) || request.users.length === 0) throw new Error("users: want a list");
+    const named = [...(request.users ?? []), ...(request.topics ?? [])];
+    if (named.length === 0) throw new Error("users or topics: want a list");
   } catch (err) {
     return answer(res, 400, { code: "bad_request", detail: err.message });
   }
-  const { users, type, data } = request;
+  const { users = [], topics = [], type, data } = request;
   const id = ulid();
-  // All rooms in one message: one PUBLISH however many users there are.
-  emitter.to(users.map((user) => `u:${user}`)).emit("notify", { id, type, data });
+  // All rooms in one message: one PUBLISH however many users and topics there are.
+  emitter.to([...users.map((user) => `u:${user}`), ...topics.map((topic) => `t:${topic}`)]).emit("notify", { id, type, data });
   return answer(res, 200, { id, targets: users.length });
 }
 

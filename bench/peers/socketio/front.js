@@ -33,16 +33,19 @@ io.engine.on("connection", (socket) => { socket.request = null; });
 
 io.use((socket, next) => {
   try {
-    const { sub: user } = jwt.verify(socket.handshake.auth.token, secret, { algorithms: ["HS256"] });
+    const { sub: user, topics } = jwt.verify(socket.handshake.auth.token, secret, { algorithms: ["HS256"] });
     if (!user) throw new Error("no subject");
     socket.data.user = user;
+    socket.data.topics = topics ?? [];
     next();
   } catch (err) {
     next(new Error(`token refused: ${err.message}`));
   }
 });
 
-io.on("connection", (socket) => { socket.join(`u:${socket.data.user}`); });
+io.on("connection", (socket) => {
+  socket.join([`u:${socket.data.user}`, ...socket.data.topics.map((topic) => `t:${topic}`)]);
+});
 
 // Redis answers in order: the adapter's subscriptions stand once it does.
 await sub.ping();
