@@ -8,11 +8,11 @@
 // Against `homing dev`, --token-url http://127.0.0.1:8080/dev/token takes the
 // place of the secret, and no API key is needed. Exits with 1 when a message
 // is lost, doubled or misplaced.
-import { createHmac } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import WebSocket from "ws";
+
+import { line, sign } from "./access.mjs";
 
 const { values: args } = parseArgs({
   options: {
@@ -34,22 +34,13 @@ const [CLIENTS, USERS, NOTIFICATIONS, TARGETS, CALLERS, QUIET] =
 const SERVICES = [undefined, "chess", "poker"];
 const run = `e2e${process.pid}`; // apart from users of other runs
 
-const secret = args["secret-file"] && readFileSync(args["secret-file"], "utf8").replace(/[\r\n]+$/, "");
-const key = args["api-key-file"] && readFileSync(args["api-key-file"], "utf8").trim();
+const [secret, key] = [args["secret-file"], args["api-key-file"]].map((file) => file && line(file));
 
 // ---- tokens
 
-const base64url = (v) => Buffer.from(v).toString("base64url");
-
-function sign(claims) {
-  const text = `${base64url('{"alg":"HS256","typ":"JWT"}')}.${base64url(JSON.stringify(claims))}`;
-  return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
-}
-
 async function tokenFor(user, service) {
   if (secret) {
-    const now = Math.floor(Date.now() / 1000);
-    return sign({ sub: user, svc: service, iat: now, exp: now + 3600 });
+    return sign(secret, { sub: user, svc: service });
   }
   const url = new URL(args["token-url"]);
   url.searchParams.set("user", user);

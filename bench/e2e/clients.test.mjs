@@ -3,33 +3,15 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-const here = fileURLToPath(new URL(".", import.meta.url));
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const binary = process.env.HOMING_BIN ?? fileURLToPath(new URL("../../bin/homing", import.meta.url));
+import { startStack } from "./stack.mjs";
 
-// startStack resolves to where everything is, and how to stop it.
-async function startStack() {
-  const child = spawn("go", ["run", "./bench/e2e/stack", "-binary", binary, "-apis", "2", "-workers", "4"],
-    { cwd: root, stdio: ["pipe", "pipe", "inherit"] });
-  const ended = once(child, "exit");
-  const line = await Promise.race([
-    once(createInterface({ input: child.stdout }), "line").then(([text]) => text),
-    ended.then(([code]) => { throw new Error(`the stack ended with ${code}`); }),
-  ]);
-  const stop = async () => {
-    child.stdin.end();
-    const [code] = await ended;
-    assert.equal(code, 0, "the stack stops in good order");
-  };
-  return { ...JSON.parse(line), stop };
-}
+const here = fileURLToPath(new URL(".", import.meta.url));
 
 test("10,000 notifications reach exactly the right ones of 1,000 ws clients", { timeout: 180_000 }, async (t) => {
-  const stack = await startStack();
+  const stack = await startStack("-apis", "2", "-workers", "4");
   t.after(stack.stop);
   const clients = spawn(process.execPath, [
     "clients.mjs",

@@ -11,7 +11,7 @@ const STOP = 20_000; // ms
 
 // freePort finds a port below the ephemeral range, where no outgoing
 // connection can take it before the server does.
-async function freePort() {
+export async function freePort() {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 12_000);
     const probe = createServer().listen(port, "127.0.0.1");
@@ -27,10 +27,10 @@ async function freePort() {
 }
 
 // startDev resolves once the server is ready: {api, front, log(), stop()}.
-export async function startDev() {
+export async function startDev(...more) {
   const [apiPort, frontPort] = [await freePort(), await freePort()];
   const api = `http://127.0.0.1:${apiPort}`;
-  const args = ["dev", "--api-listen", `127.0.0.1:${apiPort}`, "--front-listen", `127.0.0.1:${frontPort}`];
+  const args = ["dev", "--api-listen", `127.0.0.1:${apiPort}`, "--front-listen", `127.0.0.1:${frontPort}`, ...more];
   const child = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (b) => { log = (log + b).slice(-20_000); });
