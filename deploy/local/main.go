@@ -3,6 +3,7 @@
 // watched by three Sentinels, memory only, on 127.0.0.1.
 //
 //	local up       start it, or what is missing of it, and say how to use it
+//	local up 8     and, with bin/homing, a fleet of 8 fronts with an API server
 //	local status   show who is master and who is down
 //	local down     stop it
 //
@@ -26,7 +27,7 @@ import (
 
 const (
 	upTimeout   = time.Minute
-	downTimeout = 10 * time.Second
+	downTimeout = time.Minute
 )
 
 func main() {
@@ -39,11 +40,11 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: local up|status|down")
+var errUsage = errors.New("usage: local up [NODES]|status|down")
 
 // run carries out one command on the topology whose files are under dir.
 func run(ctx context.Context, args []string, dir string, out io.Writer) error {
-	if len(args) != 1 {
+	if len(args) != 1 && (len(args) != 2 || args[0] != "up") {
 		return errUsage
 	}
 	full, err := filepath.Abs(dir)
@@ -53,17 +54,28 @@ func run(ctx context.Context, args []string, dir string, out io.Writer) error {
 	l := layout{dir: filepath.Join(full, "redis"), basePort: 21000}
 	switch args[0] {
 	case "up":
+		if len(args) == 2 {
+			if err := checkNodes(args[1]); err != nil {
+				return err
+			}
+		}
 		ctx, cancel := context.WithTimeout(ctx, upTimeout)
 		defer cancel()
 		if err := up(ctx, l, out); err != nil {
 			return err
 		}
-		return writeConfig(l, dir, out)
+		if err := writeConfig(l, dir, out); err != nil || len(args) == 1 {
+			return err
+		}
+		return fleet{full, l}.start(ctx, args[1], out)
 	case "status":
 		return status(ctx, l, out)
 	case "down":
 		ctx, cancel := context.WithTimeout(ctx, downTimeout)
 		defer cancel()
+		if err := (fleet{full, l}).stop(ctx, out); err != nil {
+			return err
+		}
 		return down(ctx, l, out)
 	default:
 		return errUsage

@@ -110,10 +110,15 @@ func TestDownWithoutUp(t *testing.T) {
 	}
 }
 
+// TestUsage: what cannot be is refused before anything is started.
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{nil, {"sideways"}, {"up", "down"}} {
-		if err := run(t.Context(), args, t.TempDir(), &bytes.Buffer{}); err == nil {
+	for _, args := range [][]string{nil, {"sideways"}, {"up", "down"}, {"up", "0"}} {
+		dir := t.TempDir()
+		if err := run(t.Context(), args, dir, &bytes.Buffer{}); err == nil {
 			t.Errorf("%q: no error", args)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%q: something was begun: %v, %v", args, left, err)
 		}
 	}
 }
