@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test unit e2e lint fmt bench bench-peers drill up down status build image FORCE
+.PHONY: help run test unit client-js client-csharp e2e lint fmt bench bench-peers drill up down status build image FORCE
 
 ARGS      ?=
 PKG       ?= ./...
@@ -17,6 +17,9 @@ LINT      := go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint
 # The Go client is a module of its own, which ./... does not name.
 CLIENT    := client/go
 E2E       := bench/e2e
+# The example of a chat, whose packages its own readers install.
+CHAT      := deploy/examples/chat
+CLIENT_JS := client/js
 CHROMIUM  ?= $(shell for b in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$b && break; done)
 
 define section
@@ -33,13 +36,14 @@ build: bin/homing ## build the one binary into bin/homing
 
 bin/homing: FORCE
 	@tools/setup go
+	@[ -e $@ ] || echo 'building $@: the first time takes a few minutes, later ones seconds'
 	@CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags "-s -w" -o $@ ./cmd/homing
 
-test: unit e2e ## run every test: Go with real Redis, then Node clients and a browser
+test: unit client-js e2e ## run every test: Go with real Redis, the JavaScript client, then Node clients and a browser
 	@printf '\n== all tests passed\n'
 
 unit: ## run the Go tests only (PKG=./front/... narrows them)
-	@tools/setup go redis browser node snippets
+	@tools/setup go redis browser node mono proxies snippets
 	$(call section,unit and integration tests: go test $(RACE) $(PKG))
 	@go test $(RACE) -shuffle=on -timeout 10m $(PKG)
 ifeq ($(PKG),./...)
@@ -52,15 +56,26 @@ ifeq ($(PKG),./...)
 endif
 endif
 
-e2e: build $(E2E)/node_modules/.package-lock.json ## run the end-to-end tests only: Node WebSocket clients, headless Chromium
-	@tools/setup redis browser node
+client-js: $(CLIENT_JS)/node_modules/.package-lock.json ## run the JavaScript client's tests only: types, size, tarball, conformance
+	@tools/setup go node
+	$(call section,the JavaScript client: $(CLIENT_JS))
+	@npm test --silent --prefix $(CLIENT_JS)
+
+client-csharp: ## compile the C# client with Mono into bin/csharp and run its unit tests
+	@tools/setup mono
+	@client/csharp/Tests~/build bin/csharp
+	@mono --debug bin/csharp/unit.exe
+
+e2e: build $(E2E)/node_modules/.package-lock.json $(CLIENT_JS)/node_modules/.package-lock.json $(CHAT)/node_modules/.package-lock.json ## run the end-to-end tests only: Node WebSocket clients, headless Chromium
+	@tools/setup redis browser node mono
 	$(call section,end-to-end tests: $(E2E))
+	@npm run build --silent --prefix $(CLIENT_JS)
 	@CHROMIUM='$(CHROMIUM)' npm test --silent --prefix $(E2E)
 
-$(E2E)/node_modules/.package-lock.json: $(E2E)/package.json $(E2E)/package-lock.json
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
 	@tools/setup node
-	$(call section,npm ci: $(E2E))
-	@npm ci --no-audit --no-fund --loglevel=error --prefix $(E2E)
+	$(call section,npm ci: $*)
+	@npm ci --no-audit --no-fund --loglevel=error --prefix $*
 	@touch $@
 
 lint: ## check style, bugs and the import rule (the first run builds the linter, minutes; PKG narrows it)
@@ -87,9 +102,9 @@ drill: build ## break things under load and account for every message (ARGS="kil
 	@tools/setup redis
 	@bin/homing drill $(ARGS)
 
-up: ## start a local Redis topology: 3 masters with 2 replicas each, 3 Sentinels
+up: $(if $(NODES),build) ## start a local Redis topology: 3 masters with 2 replicas each, 3 Sentinels; NODES=8: and a fleet of fronts on it
 	@tools/setup go redis
-	@go run ./deploy/local up
+	@go run ./deploy/local up $(NODES)
 
 down: ## stop what `make up` started
 	@go run ./deploy/local down
