@@ -262,7 +262,7 @@ async function checks(browser) {
       say(ws, { t: "hello", user: ann, conn: "x", ping: 1000 });
       if (dials++ > 0) return;
       say(ws, { t: "presence", id: 7, data: { user: [] } });
-      say(ws, { t: "reconnect", after_ms: 1e12, url: "ws://127.0.0.1:1/steal" });
+      say(ws, { t: "reconnect", after_ms: 1e12, to: "127.0.0.1:1/steal" });
     });
     await page.clock.install();
     await page.goto(`${api}/?user=${ann}`);
@@ -272,6 +272,7 @@ async function checks(browser) {
     assert.equal(pings, 1);
     await page.clock.runFor(1500);
     await panel(page, ann).getByText(/waiting: silence, again in 1[0-3]\d\.\d s/).waitFor();
+    await panel(page, ann).getByText("elsewhere").waitFor(); // what is no host is not followed
     await page.clock.runFor(135_000);
     await connected(page, ann);
     assert.equal(dials, 2);

@@ -127,7 +127,7 @@ test("React, mounted twice, at another address, and unmounted", { timeout: 120_0
   await page.evaluate((url) => window.show(url), homing.front);
   await page.getByText("open", { exact: true }).waitFor();
   assert.deepEqual(await sockets(page), [1], "StrictMode leaves one connection, and has opened no other");
-  assert.equal(await connections("rea"), 1);
+  await until("the server to know of it", async () => (await connections("rea")) === 1);
   assert.equal((await timers(page)).length, 1, "the one that watches the connection");
   await notify("rea", "sword");
   await page.getByRole("listitem").getByText("sword").waitFor();
@@ -144,7 +144,7 @@ test("React, mounted twice, at another address, and unmounted", { timeout: 120_0
   await page.evaluate(() => window.unmount());
   await until("its end", async () => (await sockets(page)).every((s) => s === 3));
   await until("no timer", async () => (await timers(page)).length === 0);
-  assert.equal(await connections("rea"), 0);
+  await until("the server to know of it", async () => (await connections("rea")) === 0);
   assert.deepEqual(page.complaints, []);
 });
 

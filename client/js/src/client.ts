@@ -300,9 +300,9 @@ export class Client extends Emitter<Events> {
     if (!hint?._to) return;
     const { hosts, url } = this._options;
     const to = new URL(url);
-    to.host = hint._to; // no more than that is taken from it
-    if (!hosts || hosts.some((h) => h === to.host || h === to.hostname)) this._hinted = to.href;
-    else this._report(new HomingError("elsewhere", to.host));
+    to.host = hint._to;
+    if (/[/?#@\\]/.test(hint._to) || (hosts && !hosts.some((h) => h === to.host || h === to.hostname))) this._report(new HomingError("elsewhere", hint._to));
+    else this._hinted = to.href;
   }
 
   /** Waits before the next attempt: for as long as the end asks for, and for a network. */
