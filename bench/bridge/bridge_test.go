@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -197,6 +198,27 @@ func (w *town) endings(way Way, user hub.UserID, c *client.Conn) {
 		_ = c.Abort()
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestARefusalKeepsItsCode(t *testing.T) {
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.Header().Set("Retry-After", "3")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprint(w, `{"code":"draining"}`)
+	}))
+	defer front.Close()
+	b := &Bridges{}
+	defer b.Close()
+	for _, way := range []Way{Socket, Polling, Upgraded} {
+		_, err := client.Dial(t.Context(), client.Options{
+			URL: "ws" + strings.TrimPrefix(front.URL, "http") + "/ws", NetDial: b.Dialer(way, nil), Token: client.StaticToken("t"),
+		})
+		want := client.RefusedError{Status: http.StatusServiceUnavailable, Code: "draining", After: 3 * time.Second}
+		if r, ok := errors.AsType[*client.RefusedError](err); !ok || *r != want {
+			t.Errorf("way %d: %v, want %v", way, err, &want)
+		}
+	}
 }
 
 // TestAClientThatDoesNotRead is not read for.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -61,7 +62,12 @@ func (c *closed) Error() string { return fmt.Sprintf("closed by the front: %d %s
 type refused struct {
 	status int
 	after  string // Retry-After; empty: it does not say
-	why    string
+	kind   string // Content-Type of why
+	why    string // the answer's body, or as much as people want to read
+}
+
+func refusal(reply *http.Response) *refused {
+	return &refused{reply.StatusCode, reply.Header.Get("Retry-After"), reply.Header.Get("Content-Type"), brief(reply.Body)}
 }
 
 func (r *refused) Error() string { return fmt.Sprintf("refused: HTTP %d %s", r.status, r.why) }
@@ -136,7 +142,7 @@ func (x *crossing) greet(ctx context.Context) error {
 		OnBeforeUpgrade: func() (ws.HandshakeHeader, error) {
 			err := x.connect(ctx, query.Get("room"), token)
 			if no, ok := errors.AsType[*refused](err); ok {
-				return nil, no.rejection()
+				no.answer(x.far)
 			}
 			if err != nil {
 				_ = x.far.Close()
@@ -148,12 +154,20 @@ func (x *crossing) greet(ctx context.Context) error {
 	return err
 }
 
-func (r *refused) rejection() error {
-	var header string
-	if r.after != "" {
-		header = "Retry-After: " + r.after + "\r\n"
+// answer gives a client what the front has answered: the library's own way of refusing
+// has no other type of body than plain text.
+func (r *refused) answer(client net.Conn) {
+	reply := http.Response{
+		StatusCode: r.status, ProtoMajor: 1, ProtoMinor: 1, Header: make(http.Header), Close: true,
+		ContentLength: int64(len(r.why)), Body: io.NopCloser(strings.NewReader(r.why)),
 	}
-	return ws.RejectConnectionError(ws.RejectionStatus(r.status), ws.RejectionReason(r.why), ws.RejectionHeader(ws.HandshakeHeaderString(header)))
+	for name, value := range map[string]string{"Retry-After": r.after, "Content-Type": r.kind} {
+		if value != "" {
+			reply.Header.Set(name, value)
+		}
+	}
+	_ = client.SetWriteDeadline(time.Now().Add(lastWords)) // a pipe has deadlines
+	_ = reply.Write(client)                                // it may be gone
 }
 
 // connect begins a session and shows the token.

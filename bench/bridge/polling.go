@@ -117,7 +117,7 @@ func (p *polling) do(ctx context.Context, method, url string, body []byte) ([]by
 	}
 	defer reply.Body.Close()
 	if reply.StatusCode != http.StatusOK {
-		no := &refused{status: reply.StatusCode, after: reply.Header.Get("Retry-After"), why: brief(reply.Body)}
+		no := refusal(reply)
 		if bytes.HasPrefix([]byte(no.why), unknownSession) {
 			p.bridges.Unknown.Add(1)
 		}

@@ -39,8 +39,7 @@ func dialSocket(ctx context.Context, dial Dial, addr, query string) (*socket, er
 	d := ws.Dialer{NetDial: dial, OnStatusError: func(status int, _ []byte, reply io.Reader) {
 		no = &refused{status: status}
 		if r, err := http.ReadResponse(bufio.NewReader(reply), nil); err == nil {
-			no.after = r.Header.Get("Retry-After")
-			no.why = brief(r.Body)
+			no = refusal(r)
 			_ = r.Body.Close()
 		}
 	}}
@@ -61,7 +60,7 @@ func dialSocket(ctx context.Context, dial Dial, addr, query string) (*socket, er
 
 // brief is what a reply says, as far as people want to read.
 func brief(body io.Reader) string {
-	text, _ := io.ReadAll(io.LimitReader(body, 300)) // as much as there is
+	text, _ := io.ReadAll(io.LimitReader(body, 1000)) // as much as there is
 	return string(text)
 }
 

@@ -214,10 +214,10 @@ func (f *fleet) dial(ctx context.Context, d *device, to string) (*client.Conn, e
 	return conn, err
 }
 
-// drains reports whether err is a node's that drains: over a bridge its code is not read.
+// drains reports whether err is a node's that drains.
 func drains(err error) bool {
 	r, ok := errors.AsType[*client.RefusedError](err)
-	return ok && r.Status == http.StatusServiceUnavailable
+	return ok && r.Status == http.StatusServiceUnavailable && r.Code == "draining"
 }
 
 // dial connects a device to a host and port, or, when that is empty, to its own front. A
