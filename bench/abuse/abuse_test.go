@@ -31,7 +31,7 @@ func TestEveryKindAttacks(t *testing.T) {
 	target := Target{Front: front, TLS: listen(t, swallow), API: api.URL, User: "mallory", Token: "t", Key: "k", From: "127.66.0.1"}
 	for _, k := range Kinds() {
 		t.Run(k.Name, func(t *testing.T) {
-			const length = 300 * time.Millisecond
+			const length = time.Second
 			a := newAttack(target, length)
 			defer a.http.CloseIdleConnections()
 			if k.prepare != nil {

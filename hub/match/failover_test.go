@@ -108,7 +108,7 @@ func TestPoint5AFailover(t *testing.T) {
 	}
 	master.Proxy().SetDelay(200 * time.Millisecond) // so much of what it has will be lost
 	c := h.crowd(64)
-	time.Sleep(2 * time.Second)
+	eventually(t, "many tickets are taken", func() bool { return c.n.Load() > 200 })
 	before := c.n.Load()
 	began := time.Now()
 	master.Crash()

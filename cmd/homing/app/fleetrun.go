@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/homing/homing/cmd/homing/internal/logsink"
 	"github.com/homing/homing/front/auth"
@@ -156,7 +157,15 @@ func (p *fleetProbe) open(back *background, log *slog.Logger, reg prometheus.Reg
 			return auth.Mint(bytes.TrimRight(secret, "\r\n"), auth.Identity{User: probe.User}, probeTokenTTL)
 		}
 	}
-	prober, err := probe.New(p.Config, token, log, reg)
+	return openProber(back, p.Config, token, log, reg)
+}
+
+// openProber returns what probes nodes with tokens of that function; nil: nothing does.
+func openProber(back *background, c probe.Config, token func() (string, error), log *slog.Logger, reg prometheus.Registerer) (*probe.Prober, error) {
+	if c.Every == 0 {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	prober, err := probe.New(c, token, log, reg)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +187,7 @@ func (c *fleetRunCmd) Run(ctx context.Context, log *slog.Logger, sink *logsink.S
 		return err
 	}
 	defer closeHands()
-	record, closeRecord, err := c.record(log)
+	record, closeRecord, err := c.record(log, reg)
 	if err != nil {
 		return err
 	}
@@ -223,15 +232,17 @@ func (c *fleetRunCmd) load() (rules []*scale.Rules, shadows []control.Shadow, er
 }
 
 // record opens the file that is recorded to. Its functions do nothing when there is none.
-func (c *fleetRunCmd) record(log *slog.Logger) (add func(*control.Step), closeFile func() error, err error) {
+func (c *fleetRunCmd) record(log *slog.Logger, reg prometheus.Registerer) (add func(*control.Step), closeFile func() error, err error) {
 	if c.Record == "" {
 		return nil, func() error { return nil }, nil
 	}
+	ended := promauto.With(reg).NewGauge(prometheus.GaugeOpts{Name: "homing_fleet_record_ended", Help: "1: nothing more is recorded, because --record-max is reached or the file cannot be written."})
 	f, err := os.OpenFile(c.Record, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--record: %w", err)
 	}
 	r := control.NewRecorder(f, c.RecordMax, func(written int64) {
+		ended.Set(1)
 		log.Error("nothing more is recorded: --record-max is reached, or the file cannot be written", "file", c.Record, "written", written)
 	})
 	return r.Add, f.Close, nil

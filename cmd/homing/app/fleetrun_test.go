@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,7 +14,9 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/homing/homing/hub/fleet/control"
 	"github.com/homing/homing/redisx/redistest"
 )
 
@@ -82,5 +85,39 @@ func TestFleetRunTellsAChat(t *testing.T) {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("the chat was not told %q: %s", want, all.String())
 		}
+	}
+}
+
+// TestARecordThatEndsSaysSo by a metric, and keeps what it has.
+func TestARecordThatEndsSaysSo(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	c := fleetRunCmd{Record: filepath.Join(t.TempDir(), "record.ndjson"), RecordMax: 200}
+	add, closeFile, err := c.record(slog.New(slog.DiscardHandler), reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := func() float64 {
+		all, err := reg.Gather()
+		if err != nil || len(all) != 1 || all[0].GetName() != "homing_fleet_record_ended" {
+			t.Fatalf("metrics: %v, %v", all, err)
+		}
+		return all[0].GetMetric()[0].GetGauge().GetValue()
+	}
+	add(&control.Step{Term: 1})
+	if ended() != 0 {
+		t.Error("ended though there is room")
+	}
+	for range 5 {
+		add(&control.Step{Term: 2})
+	}
+	if ended() != 1 {
+		t.Error("full, and nobody is told")
+	}
+	if err := closeFile(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(c.Record)
+	if lines := strings.Split(strings.TrimSpace(string(text)), "\n"); err != nil || len(text) > 200 || !strings.Contains(lines[0], `"term":1`) {
+		t.Errorf("%d bytes, %v: %s", len(text), err, text)
 	}
 }

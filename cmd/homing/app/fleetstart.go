@@ -23,9 +23,7 @@ import (
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/fleet/control"
 	"github.com/homing/homing/hub/fleet/driver"
-	"github.com/homing/homing/hub/fleet/leader"
 	"github.com/homing/homing/hub/fleet/probe"
-	"github.com/homing/homing/hub/fleet/roster"
 	"github.com/homing/homing/hub/fleet/scale"
 	"github.com/homing/homing/hub/hook"
 	"github.com/homing/homing/redisx"
@@ -198,33 +196,16 @@ func (c *fleetStartCmd) serve(ctx context.Context, s streams, p parts) (err erro
 		events = srv.hooks.publisher
 		g.Go(func() error { return srv.run(serving) })
 	}
-	controller, err := c.controller(back, r, p, events)
+	prober, err := openProber(back, c.Probe, startToken(p.secret), p.log, p.reg)
 	if err != nil {
 		return err
 	}
-	g.Go(func() error { return controller.Run(serving) })
+	f := newFleet(c.Control, fleetParts{
+		redis: r, prefix: c.Redis.Prefix, rules: p.rules, driver: p.nodes, prober: prober, tell: tellDecisions(events), log: p.log, reg: part("controller", p.reg),
+	})
+	g.Go(func() error { return f.run(serving) })
 	c.greet(s)
 	return g.Wait()
-}
-
-func (c *fleetStartCmd) controller(back *background, r *redisx.Redis, p parts, events *hook.Publisher) (*control.Controller, error) {
-	keys := hub.NewKeys(c.Redis.Prefix)
-	id := machineName() + "/" + strconv.Itoa(os.Getpid())
-	lease := leader.New(r, keys, id, leader.DefaultTiming(), p.log, p.reg)
-	back.run("leader", lease.Run)
-	d := control.Deps{
-		ID: id, Rules: p.rules, Roster: roster.New(roster.Config{}, r, keys, part("controller", p.reg)), Lease: lease,
-		Store: control.NewStore(r, keys), Driver: p.nodes, Epoch: r.Data.Lead().Epoch, Tell: tellDecisions(events), Log: p.log, Reg: p.reg,
-	}
-	if c.Probe.Every > 0 {
-		prober, err := probe.New(c.Probe, startToken(p.secret), p.log, p.reg)
-		if err != nil {
-			return nil, err
-		}
-		back.run("probes", prober.Run)
-		d.Prober = prober
-	}
-	return control.New(c.Control, d), nil
 }
 
 func (c *fleetStartCmd) api(ctx context.Context, back *background, r *redisx.Redis, p parts) (*apiServer, error) {

@@ -36,6 +36,8 @@ type Recorder struct {
 
 // NewRecorder returns a recorder of at most that many bytes. full is called once,
 // when no more is written because there is no room, or because writing failed.
+//
+//bound:fleet-record
 func NewRecorder(out io.Writer, most int64, full func(written int64)) *Recorder {
 	return &Recorder{out: out, left: most, full: full}
 }
