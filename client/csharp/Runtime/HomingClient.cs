@@ -515,15 +515,22 @@ namespace Homing
                 case "notify": catchUp.Take(new Notification(m)); return null;
                 case "resumed": catchUp.Answered(catchUp.Inbox, new Resumed(m, "")); return null;
                 case "error": TakeError(m); return null;
-                case "friends": case "presence": friends.Take(kind, m, Raise); return null;
-                case "frame": room.Take(kind, m); return null;
                 case "reconnect": case "hello": return null;
             }
-            if (requests.Take(kind, m)) return null;
-            if (kind == "joined" || kind == "moved" || kind == "left") room.Take(kind, m);
+            try { TakeOther(kind, m); }
+            catch (JsonException) { Raise(() => { if (Other != null) Other(kind, m); }); } // a later server's
+            return null;
+        }
+
+        /// <summary>Takes what nothing is lost by. Throws JsonException.</summary>
+        void TakeOther(string kind, JsonValue m)
+        {
+            if (kind == "friends" || kind == "presence") friends.Take(kind, m, Raise);
+            else if (kind == "frame") room.Take(kind, m);
+            else if (requests.Take(kind, m)) return;
+            else if (kind == "joined" || kind == "moved" || kind == "left") room.Take(kind, m);
             else if (kind == "subscribed" || kind == "unsubscribed") TakeTopic(kind, m);
             else if (kind != "ok") Raise(() => { if (Other != null) Other(kind, m); });
-            return null;
         }
 
         void TakeError(JsonValue m)

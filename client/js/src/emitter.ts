@@ -8,7 +8,7 @@ export class Emitter<E extends object> {
   private _listeners = new Map<keyof E, Set<Listener<never>>>();
 
   /** @internal report hears of listeners that fail. */
-  constructor(protected _report: (error: unknown) => void) {}
+  constructor(readonly _report: (error: unknown) => void) {}
 
   /** Calls f for each event of that name, until the function that is returned is called. */
   on<K extends keyof E>(name: K, f: Listener<E[K]>): Off {

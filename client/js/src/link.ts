@@ -40,6 +40,7 @@ export interface Owner {
   _resumed(link: Link, m?: Resumed): void;
   _message(link: Link, m: ServerMessage): void;
   _bytes(link: Link, data: ArrayBuffer): void;
+  readonly _report: (error: unknown) => void;
 }
 
 const HELLO = 10_000; // ms until hello
@@ -94,7 +95,7 @@ export class Link implements Ear {
     }
     const early = this._early!;
     this._early = undefined;
-    for (const m of early) this._message(m);
+    for (const m of early) this._deal(m);
   }
 
   _send(m: ClientMessage): void {
@@ -138,7 +139,7 @@ export class Link implements Ear {
     this._heardAt = now();
     if (this._over || data === "") return;
     if (this._early && this._hello) this._early.push(data);
-    else this._message(data);
+    else this._deal(data);
   }
 
   _ended(e: End, opened = true): void {
@@ -154,6 +155,15 @@ export class Link implements Ear {
   }
 
   // ---- messages
+
+  /** A message whose fields hold what they cannot is told of, and passed by. */
+  private _deal(data: unknown): void {
+    try {
+      this._message(data);
+    } catch (error) {
+      this._owner._report(error);
+    }
+  }
 
   private _message(data: unknown): void {
     if (typeof data !== "string") return this._owner._bytes(this, data as ArrayBuffer);
