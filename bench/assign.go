@@ -25,7 +25,7 @@ import (
 
 var assignScenario = scenario{
 	name: "assign", measure: measureAssign, own: own{apis: 2},
-	headline: []string{"assigned_per_s", "max_over_mean", "stale_max_over_mean", "pack_nodes", "second_reservations", "p99_ms"},
+	headline: []string{"assigned_per_s", "inside_per_s", "max_over_mean", "stale_max_over_mean", "pack_nodes", "second_reservations", "p99_ms"},
 }
 
 // Help is shown below the flags.
@@ -34,7 +34,8 @@ func (AssignFlags) Help() string {
 their workers would. Then as many players as --conns says are assigned over HTTP, by
 64 callers as fast as they can, once spread and once packed. Each player comes to its
 node 50 ms to 1.5 s after it was assigned, with its ticket. One caller in twenty gives
-up after 2 ms and asks again with the same id.
+up after 2 ms and asks again with the same id. Then once more, spread, without HTTP, as
+a process of ours asks that places rooms (inside_per_s).
 
 Beside it, the same requests choose the node with the fewest connections by counts of
 up to one second ago, as a load balancer would that reads metrics
@@ -91,22 +92,29 @@ func (r *run) assignAll(ctx context.Context, s *stack.Stack) error {
 		return err
 	}
 	nodes := roster.New(roster.Config{}, rx, s.Keys(), nil)
-	spread, err := r.assignTo(ctx, s, nodes, fleet.Spread)
+	running.Go(func() { _ = nodes.Run(ctx) })
+	spread, err := r.assignTo(ctx, s, nodes, &assigning{cluster: "spread", strategy: fleet.Spread})
 	if err != nil {
 		return err
 	}
-	pack, err := r.assignTo(ctx, s, nodes, fleet.Pack)
+	pack, err := r.assignTo(ctx, s, nodes, &assigning{cluster: "pack", strategy: fleet.Pack})
 	if err != nil {
 		return err
 	}
-	return r.judgeAssigned(spread, pack)
+	inside, err := r.assignTo(ctx, s, nodes, &assigning{cluster: "inside", strategy: fleet.Spread, inside: nodes})
+	if err != nil {
+		return err
+	}
+	return r.judgeAssigned(spread, pack, inside)
 }
 
 // assigning is one cluster to which players are assigned.
 type assigning struct {
-	cluster string
-	nodes   []*assignNode
-	callers []*load.Poster
+	cluster  string
+	strategy fleet.Strategy
+	inside   *roster.Roster // that is asked; nil: the API servers are
+	nodes    []*assignNode
+	callers  []*load.Poster
 
 	took              time.Duration
 	second            int
@@ -138,15 +146,15 @@ func (n *assignNode) Order(fleet.Orders) {}
 // Leaving implements roster.Worker.
 func (n *assignNode) Leaving() <-chan struct{} { return nil }
 
-// assignTo assigns all players with a strategy, and waits until they have come.
-func (r *run) assignTo(ctx context.Context, s *stack.Stack, ro *roster.Roster, strategy fleet.Strategy) (*assigning, error) {
+// assignTo assigns all players to nodes of a's cluster, and waits until they have come.
+func (r *run) assignTo(ctx context.Context, s *stack.Stack, ro *roster.Roster, a *assigning) (*assigning, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	a := &assigning{cluster: string(strategy), players: r.opts.Conns, capacity: r.opts.Conns / 2, times: hdrhistogram.New(1, 60_000_000, 3)}
+	a.players, a.capacity, a.times = r.opts.Conns, r.opts.Conns/2, hdrhistogram.New(1, 60_000_000, 3)
 	for i := range assignNodes {
-		n := &assignNode{id: fmt.Sprintf("%s-%d:8081", strategy, i)}
+		n := &assignNode{id: fmt.Sprintf("%s-%d:8081", a.cluster, i)}
 		n.reporter = roster.NewReporter(ro, roster.Identity{
 			Node: n.id, Front: n.id, Endpoint: n.id, Cluster: a.cluster, Capacity: a.capacity, Workers: 1,
 		}, hub.NewProcessID(), 0, slog.New(slog.DiscardHandler), nil)
@@ -165,7 +173,7 @@ func (r *run) assignTo(ctx context.Context, s *stack.Stack, ro *roster.Roster, s
 		return nil, err
 	}
 	running.Go(func() { a.count(ctx) })
-	r.say("assigning %d players to %d nodes: %s", a.players, assignNodes, strategy)
+	r.say("assigning %d players to %d nodes: %s", a.players, assignNodes, a.cluster)
 	start := time.Now()
 	a.callAll(ctx)
 	a.took = time.Since(start)
@@ -236,17 +244,17 @@ func (a *assigning) callAll(ctx context.Context) {
 
 // call has one player assigned, who comes a while later.
 func (a *assigning) call(ctx context.Context, p *load.Poster, i int64) {
-	body := []byte(`{"id":"` + strconv.FormatInt(i, 10) + `-` + a.cluster + `","cluster":"` + a.cluster + `","strategy":"` + a.cluster + `","wait_ms":3000}`)
+	id := strconv.FormatInt(i, 10) + "-" + a.cluster
 	if i%20 == 0 {
 		early, cancel := context.WithTimeout(ctx, assignGivesUp)
-		_, _, err := p.Assign(early, body)
+		_, _, err := a.ask(early, p, id)
 		cancel()
 		if err != nil {
 			a.repeated.Add(1)
 		}
 	}
 	start := time.Now()
-	node, ticket, err := p.Assign(ctx, body)
+	node, ticket, err := a.ask(ctx, p, id)
 	took := time.Since(start)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -265,6 +273,15 @@ func (a *assigning) call(ctx context.Context, p *load.Poster, i int64) {
 		a.nodes[at].players.Add(1)
 		a.nodes[at].reporter.Arrived(ticket)
 	})
+}
+
+// ask asks for one player's place.
+func (a *assigning) ask(ctx context.Context, p *load.Poster, id string) (node, ticket string, err error) {
+	if a.inside == nil {
+		return p.Assign(ctx, []byte(`{"id":"`+id+`","cluster":"`+a.cluster+`","strategy":"`+string(a.strategy)+`","wait_ms":3000}`))
+	}
+	got, err := a.inside.Assign(ctx, fleet.Request{ID: id, Cluster: a.cluster, Strategy: a.strategy})
+	return got.Node, got.Ticket, err
 }
 
 // surplus is how many places there are beyond one for each player, once all of those who
@@ -305,22 +322,27 @@ func (a *assigning) counts() (counts []int, used int) {
 	return counts, used
 }
 
-func (r *run) judgeAssigned(spread, pack *assigning) error {
+func (r *run) judgeAssigned(spread, pack, inside *assigning) error {
 	even, _ := spread.counts()
 	_, used := pack.counts()
 	carries := int(assignMark * float64(pack.capacity))
 	least := (pack.players + carries - 1) / max(carries, 1)
-	second := spread.second + pack.second
-	failed := spread.failed.Load() + pack.failed.Load()
+	var second, failed, repeated int
+	for _, a := range []*assigning{spread, pack, inside} {
+		second += a.second
+		failed += int(a.failed.Load())
+		repeated += int(a.repeated.Load())
+	}
 	r.Add("assigned_per_s", float64(spread.players)/spread.took.Seconds(), "players assigned a second over HTTP, spread")
 	r.Add("pack_assigned_per_s", float64(pack.players)/pack.took.Seconds(), "the same, packed")
+	r.Add("inside_per_s", float64(inside.players)/inside.took.Seconds(), "the same without HTTP, spread")
 	r.Add("max_over_mean", evenness(even), "connections of the fullest node by the mean, spread")
 	r.Add("stale_max_over_mean", evenness(spread.fewest[:]), "the same when the fewest connections of up to a second ago are chosen")
 	r.Add("pack_nodes", float64(used), "nodes with players, packed")
 	r.Add("pack_least_nodes", float64(least), "the fewest that would do")
 	r.Add("p50_ms", float64(spread.times.ValueAtPercentile(50))/1000, "ms of one assignment, spread")
 	r.Add("p99_ms", float64(spread.times.ValueAtPercentile(99))/1000, "the same, p99")
-	r.Add("repeated", float64(spread.repeated.Load()+pack.repeated.Load()), "requests given up by their callers and asked again with the same id")
+	r.Add("repeated", float64(repeated), "requests given up by their callers and asked again with the same id")
 	r.Add("second_reservations", float64(second), "places beyond one for each player")
 	r.Add("failed", float64(failed), "players who were not assigned")
 	var broke []string

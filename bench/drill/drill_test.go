@@ -90,12 +90,13 @@ func drillOnce(t *testing.T, binary, name string) Result {
 	o.Scenarios, o.JSON, o.Binary, o.LogDir = []string{name}, true, binary, t.TempDir()
 	o.Conns, o.Rate, o.After = 400, 60, 3*time.Second
 	var stdout, stderr bytes.Buffer
-	if err := Run(t.Context(), o, &stdout, &stderr); err != nil {
-		t.Errorf("Run = %v\n%s", err, stderr.String())
-	}
+	runErr := Run(t.Context(), o, &stdout, &stderr)
 	var out struct{ Results []Result }
 	if err := json.Unmarshal(stdout.Bytes(), &out); err != nil || len(out.Results) != 1 {
-		t.Fatalf("%v: %s\n%s", err, stdout.String(), stderr.String())
+		t.Fatalf("%v: %v: %s\n%s", runErr, err, stdout.String(), stderr.String())
+	}
+	if runErr != nil {
+		t.Errorf("Run = %v: %s\n%s", runErr, strings.Join(out.Results[0].Broke, "; "), stderr.String())
 	}
 	return out.Results[0]
 }

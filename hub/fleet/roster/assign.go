@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/homing/homing/hub"
 	"github.com/homing/homing/hub/fleet"
 	"github.com/homing/homing/hub/outage"
@@ -31,10 +29,12 @@ const (
 	// maxReserved bounds the players who are on their way to one node.
 	maxReserved = 1 << 16
 
-	// maxJobs bounds the requests that wait for their turn at Redis, and batch is how
-	// many go there at once.
-	maxJobs = 8192
-	batch   = 128
+	// maxJobs bounds the requests that wait for their turn at Redis. batch is how many
+	// go there at once, in one script, and batchPlayers how many players those are for,
+	// but for a last one of more: so the script takes some milliseconds at most.
+	maxJobs      = 8192
+	batch        = 64
+	batchPlayers = 128
 	// assignTimeout bounds a batch.
 	assignTimeout = 3 * time.Second
 	// roomPause is between two looks for room of a request that waits.
@@ -45,9 +45,10 @@ const (
 //
 //bound:assignments
 type job struct {
-	args   []any
-	ticket ticket
-	done   chan answer // has room for one
+	cluster string
+	args    []any // see assign.lua
+	ticket  ticket
+	done    chan answer // has room for one
 }
 
 type answer struct {
@@ -63,9 +64,10 @@ func (r *Roster) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case j := <-r.jobs:
-			jobs := []*job{j}
-			for len(jobs) < batch && len(r.jobs) > 0 {
-				jobs = append(jobs, <-r.jobs)
+			jobs, players := []*job{j}, j.ticket.players
+			for len(jobs) < batch && players < batchPlayers && len(r.jobs) > 0 {
+				j := <-r.jobs
+				jobs, players = append(jobs, j), players+j.ticket.players
 			}
 			r.assignAll(ctx, jobs)
 		}
@@ -89,8 +91,7 @@ func (r *Roster) assign(ctx context.Context, q fleet.Request) (fleet.Assignment,
 	if err := r.complete(&q); err != nil {
 		return fleet.Assignment{}, err
 	}
-	j := &job{done: make(chan answer, 1)}
-	j.args, j.ticket = r.args(&q)
+	j := r.job(&q)
 	select {
 	case r.jobs <- j:
 	default:
@@ -182,13 +183,11 @@ func (r *Roster) complete(q *fleet.Request) error {
 	return errors.Join(checkName("cluster", q.Cluster), checkOptional("region", q.Region), checkOptional("version", q.Version))
 }
 
-// args are those of assign.lua after KEYS, but for the key of tickets, and the ticket
-// that comes of it.
-func (r *Roster) args(q *fleet.Request) ([]any, ticket) {
+func (r *Roster) job(q *fleet.Request) *job {
 	sum := sha256.Sum256([]byte(q.ID))
 	id := base64.RawURLEncoding.EncodeToString(sum[:15])
 	whole := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %q", q.Cluster, q.Region, q.Version, q.Players, q.Strategy))
-	version, others := r.share(q.Version, sum[15:])
+	version := r.share(q.Version, sum[15:])
 	mark := 1.0
 	if q.Strategy == fleet.Pack {
 		mark = r.cfg.Mark
@@ -197,83 +196,69 @@ func (r *Roster) args(q *fleet.Request) ([]any, ticket) {
 	if q.Version == "" && version != "" {
 		orOther = "1"
 	}
-	args := []any{
-		id, base64.RawURLEncoding.EncodeToString(whole[:9]), q.Cluster, q.Players, string(q.Strategy),
-		strconv.FormatFloat(mark, 'g', -1, 64), reservedFor.Milliseconds(), remembered.Milliseconds(), maxReserved,
-		"", r.spare, q.Region, version, orOther,
+	return &job{
+		cluster: q.Cluster,
+		args: []any{
+			id, base64.RawURLEncoding.EncodeToString(whole[:9]), q.Cluster, q.Players, string(q.Strategy),
+			strconv.FormatFloat(mark, 'g', -1, 64), q.Region, version, orOther,
+		},
+		ticket: ticket{assignment: id, players: q.Players},
+		done:   make(chan answer, 1),
 	}
-	for _, o := range others {
-		args = append(args, o)
-	}
-	return args, ticket{assignment: id, players: q.Players}
 }
 
-// markArg is the place of the key's mark among the arguments.
-const markArg = 9
-
 // share draws by lot, which is always the same for one request, the version that a
-// request goes to, and the versions that are for others.
-func (r *Roster) share(asked string, lot []byte) (version string, others []string) {
-	if asked != "" || len(r.cfg.Shares) == 0 {
-		return asked, nil
+// request goes to. Empty: any but those that get a share.
+func (r *Roster) share(asked string, lot []byte) string {
+	if asked != "" {
+		return asked
 	}
 	at := float64(binary.BigEndian.Uint32(lot)) / (1 << 32) * 100
 	for _, v := range slices.Sorted(maps.Keys(r.cfg.Shares)) {
-		others = append(others, v)
-		share := r.cfg.Shares[v]
-		if version == "" && at >= 0 && at < share {
-			version = v
+		if at -= r.cfg.Shares[v]; at < 0 {
+			return v
 		}
-		at -= share
 	}
-	return version, others
+	return ""
 }
 
-// assignAll carries out jobs in one pipeline.
+// assignAll carries out jobs in one script.
 func (r *Roster) assignAll(ctx context.Context, jobs []*job) {
 	ctx, cancel := context.WithTimeout(ctx, assignTimeout)
 	defer cancel()
-	mark := r.mark()
-	var cmds []redis.Cmder
-	err := r.shard.WithScript(ctx, assignScript, func() error {
-		return r.shard.Write(ctx, func(ctx context.Context, c *redis.Client) (err error) {
-			pipe := c.Pipeline()
-			for _, j := range jobs {
-				j.args[markArg] = mark
-				assignScript.EvalSha(ctx, pipe, r.keys, j.args...)
-			}
-			cmds, err = pipe.Exec(ctx)
-			return err
-		})
-	})
-	for i, j := range jobs {
-		if i >= len(cmds) || cmds[i].Err() != nil {
-			j.done <- answer{err: outage.During("assigning a node", firstOf(err, cmds, i))}
-			continue
+	args := []any{reservedFor.Milliseconds(), remembered.Milliseconds(), maxReserved, r.mark(), r.spare, len(r.cfg.Shares)}
+	for v := range r.cfg.Shares {
+		args = append(args, v)
+	}
+	for _, j := range jobs {
+		args = append(args, j.args...)
+	}
+	const doing = "assigning a node"
+	reply, err := r.run(ctx, doing, assignScript, args...)
+	if err == nil && len(reply) != 1+len(jobs) {
+		err = outage.During(doing, fmt.Errorf("%d answers to %d requests", len(reply)-1, len(jobs)))
+	}
+	if err != nil {
+		for _, j := range jobs {
+			j.done <- answer{err: err}
 		}
-		reply, _ := cmds[i].(*redis.Cmd).Slice()
-		j.done <- r.answer(j, reply)
+		return
+	}
+	r.learn(text(reply, 0))
+	for i, j := range jobs {
+		one, _ := reply[1+i].([]any)
+		j.done <- r.answer(j, one)
 	}
 }
 
-// firstOf is why command i has no reply.
-func firstOf(err error, cmds []redis.Cmder, i int) error {
-	if err == nil {
-		return cmds[i].Err()
-	}
-	return err
-}
-
-// answer reads the reply of assign.lua.
+// answer reads what assign.lua has said of j.
 func (r *Roster) answer(j *job, reply []any) answer {
 	switch text(reply, 0) {
 	case "other":
 		return answer{err: ErrOther}
 	case "none":
-		cluster, _ := j.args[2].(string)
-		return answer{err: &NoCapacityError{Cluster: cluster, Nodes: int(number(reply, 1)), Unknown: int(number(reply, 2))}}
+		return answer{err: &NoCapacityError{Cluster: j.cluster, Nodes: int(number(reply, 1)), Unknown: int(number(reply, 2))}}
 	}
-	r.learn(text(reply, 5))
 	j.ticket.node, j.ticket.lapses = text(reply, 1), time.UnixMilli(number(reply, 3)).UTC()
 	if text(reply, 4) == "0" {
 		r.met.repeats.Inc()

@@ -200,6 +200,28 @@ func TestTickets(t *testing.T) {
 	}
 }
 
+// TestACrowdThatArrives is more than one report carries.
+func TestACrowdThatArrives(t *testing.T) {
+	b := newBench(t, Config{})
+	w := b.node("n", func(r *Report) { r.Front = "" })
+	w.report()
+	p := NewReporter(b.Roster, w.Identity, hub.NewProcessID(), 0, quiet, nil)
+	const each, crowd = MaxPlayers, 2 * maxArrived
+	for range crowd / each {
+		a := b.assign(fleet.Request{Players: each})
+		for range each {
+			p.Arrived(a.Ticket)
+		}
+	}
+	if n := b.find("n"); n.Reserved != crowd {
+		t.Fatalf("%d are on their way, want %d", n.Reserved, crowd)
+	}
+	p.reportAll(t.Context(), &obedient{load: fleet.Load{Connections: crowd}})
+	if n := b.find("n"); n.Reserved != 0 || n.Load.Connections != crowd {
+		t.Errorf("%d have come, and %d are still on their way", n.Load.Connections, n.Reserved)
+	}
+}
+
 // obedient is a worker that stays.
 type obedient struct {
 	load   fleet.Load

@@ -101,6 +101,22 @@ func (p *Reporter) keep(a Arrival) {
 	p.arrived = append(p.arrived, a)
 }
 
+// reportAll reports, and again while more have come than a report carries: until that
+// has told of them they count twice.
+func (p *Reporter) reportAll(ctx context.Context, w Worker) {
+	p.report(ctx, w, false)
+	for ctx.Err() == nil && !p.failing && !p.conflicts && p.crowded() {
+		p.report(ctx, w, false)
+	}
+}
+
+// crowded reports whether more have come than the next report carries.
+func (p *Reporter) crowded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.arrived) >= maxArrived
+}
+
 // now is the time of Redis, as far as is known.
 func (p *Reporter) now() time.Time {
 	return p.born.Add(time.Since(p.born)).Add(time.Duration(p.ahead.Load()))
@@ -113,7 +129,7 @@ func (p *Reporter) Run(ctx context.Context, w Worker) error {
 	defer tick.Stop()
 	leaving := w.Leaving()
 	for {
-		p.report(ctx, w, false)
+		p.reportAll(ctx, w)
 		select {
 		case <-leaving: // nobody is to be assigned here any more
 			leaving = nil

@@ -1,157 +1,219 @@
--- Gives players a place at a node.
+-- Gives players a place at a node, for several requests, one after the other. What is
+-- known of nodes and clusters is read once for all of them.
 --
--- ARGV[1]   the assignment's id
--- ARGV[2]   a mark of the request: another one under the same id is refused
--- ARGV[3]   the cluster
--- ARGV[4]   how many players, who all come to one node
--- ARGV[5]   "spread" or "pack"
--- ARGV[6]   how full a node may get, as a part of what it carries
--- ARGV[7]   how long places are kept, in milliseconds
--- ARGV[8]   how long the assignment is remembered
--- ARGV[9]   how many players may be on their way to one node
--- ARGV[10]  a mark of the key for tickets that the caller knows
--- ARGV[11]  a key to be used if there is none
--- ARGV[12]  the region that is preferred; empty: any
--- ARGV[13]  the version; empty: any but those of ARGV[15..]
--- ARGV[14]  '1' when another version will do if none of ARGV[13] has room
--- ARGV[15..] versions that are for others
--- Returns "ok", the node, its endpoint, until when the places are kept, '1' if they are
--- new, and the key or ''; "other" when the id is another request's; or "none", how many
--- nodes of the cluster take players, and how many of those pack could not use because
--- nobody has said what they carry.
-local id, cluster, players, pack = ARGV[1], ARGV[3], tonumber(ARGV[4]), ARGV[5] == 'pack'
-local mark, on_their_way = tonumber(ARGV[6]), tonumber(ARGV[9])
-local record_key = prefix .. 'a:' .. id
+-- ARGV[1]  how long places are kept, in milliseconds
+-- ARGV[2]  how long assignments are remembered
+-- ARGV[3]  how many players may be on their way to one node
+-- ARGV[4]  a mark of the key for tickets that the caller knows
+-- ARGV[5]  a key to be used if there is none
+-- ARGV[6]  how many versions get a share of the players, v
+-- ARGV[6+1..6+v] those: only requests that name one of them go there
+-- then of each request:
+--   1  its id
+--   2  a mark of the request: another one under the same id is refused
+--   3  the cluster
+--   4  how many players, who all come to one node
+--   5  "spread" or "pack"
+--   6  how full a node may get, as a part of what it carries
+--   7  the region that is preferred; empty: any
+--   8  the version; empty: any but those that get a share
+--   9  '1' when another version will do if none of that one has room
+-- Returns the key or '', and of each request: "ok", the node, its endpoint, until when
+-- the places are kept, and '1' if they are new; "other" when the id is another
+-- request's; or "none", how many nodes of the cluster take players, and how many of
+-- those pack could not use because nobody has said what they carry.
+local fields = 9
+local kept_for, on_their_way, shares = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[6])
 redis.call('ZREM', prefix .. 'g:', '-') -- a full Redis lets a script go on that has begun to write
 
-local function answer(node, endpoint, lapses, new)
-  local key = redis.call('GET', prefix .. 'key')
-  if not key then
-    key = ARGV[11]
-    redis.call('SET', prefix .. 'key', key)
-  end
-  if string.sub(redis.sha1hex(key), 1, 8) == ARGV[10] then
-    key = ''
-  end
-  return {'ok', node, endpoint, int(lapses), new, key}
-end
-
--- look returns the endpoint of a node that takes players, what it carries, and how many
--- it has. nil: it takes none.
-local function look(node)
-  local has = redis.call('HMGET', node_key(node), 'endpoint', 'cap', 'conns', 'good', 'ready')
-  if not has[1] or has[5] ~= '' or tonumber(has[4] or '0') < now then
-    return nil
-  end
-  local reserved = redis.call('ZCARD', reserved_key(node))
-  return has[1], tonumber(has[2]), tonumber(has[3]) + reserved, reserved
-end
-
-local record = redis.call('GET', record_key)
-if record then
-  local node, was, lapses, fingerprint, state = string.match(record, '^(.*)\n(%d+) (%d+) (%S+)(.*)$')
-  if fingerprint ~= ARGV[2] then
-    return {'other'}
-  end
-  local endpoint = look(node)
-  if endpoint and (state == ' came' or tonumber(lapses) > now) then
-    return answer(node, endpoint, tonumber(lapses), '0')
-  end
-  for player = 1, tonumber(was) do
-    redis.call('ZREM', reserved_key(node), id .. ':' .. player)
-  end
-end
-
-local without = 0 -- nodes of which nobody knows what they carry
-
--- room reports whether a node has room for the players.
-local function room(carries, has, reserved)
-  if reserved + players > on_their_way then
-    return false
-  elseif carries == 0 then
-    without = without + 1
-    return not pack
-  end
-  return has + players <= math.floor(carries * mark)
-end
-
--- best returns the node of a group to be taken first, its load and its endpoint.
-local function best(group)
-  local key, at = group_key(cluster, group), 0
-  while true do
-    local page
-    if pack then
-      page = redis.call('ZRANGE', key, '(' .. ARGV[6], '-inf', 'BYSCORE', 'REV', 'LIMIT', at, 16, 'WITHSCORES')
-    else
-      page = redis.call('ZRANGE', key, '-inf', '(1', 'BYSCORE', 'LIMIT', at, 16, 'WITHSCORES')
-    end
-    for i = 1, #page, 2 do
-      local endpoint, carries, has, reserved = look(page[i])
-      if not endpoint then
-        redis.call('ZREM', key, page[i]) -- its next report brings it back
-        at = at - 1
-      elseif room(carries, has, reserved) then
-        return page[i], tonumber(page[i + 1]), endpoint
-      end
-    end
-    if #page < 32 then
-      return nil
-    end
-    at = at + 16
-  end
-end
-
--- choose takes the best node of all groups that fit.
-local function choose(groups, fits)
-  local node, load, endpoint, of
-  for _, group in ipairs(groups) do
-    if fits(string.match(group, '^([^|]*)|(.*)$')) then
-      local n, l, e = best(group)
-      if n and (not node or pack and l > load or not pack and l < load) then
-        node, load, endpoint, of = n, l, e, group
-      end
-    end
-  end
-  return node, endpoint, of
-end
-
 local others = {}
-for i = 15, #ARGV do
+for i = 7, 6 + shares do
   others[ARGV[i]] = true
 end
-local function of_version(version) return ARGV[13] == '' and not others[version] or ARGV[13] ~= '' and version == ARGV[13] end
-local function of_no_share(version) return ARGV[14] == '1' and not others[version] and version ~= ARGV[13] end
 
-local groups = redis.call('SMEMBERS', prefix .. 'gs:' .. cluster)
-table.sort(groups)
-local node, endpoint, group
-for _, right in ipairs({of_version, of_no_share}) do
-  for _, near in ipairs({true, false}) do
-    if not node and (not near or ARGV[12] ~= '') then
-      node, endpoint, group = choose(groups, function(region, version)
-        return right(version) and (region == ARGV[12] or not near)
-      end)
+-- look returns what is known of a node that takes players: its endpoint, what it
+-- carries, how many it has, and how many are on their way. false: it takes none.
+local nodes = {}
+local function look(id)
+  local n = nodes[id]
+  if n == nil then
+    local f = redis.call('HMGET', node_key(id), 'endpoint', 'cap', 'conns', 'good', 'ready')
+    n = f[1] and f[5] == '' and tonumber(f[4] or '0') >= now
+      and {endpoint = f[1], carries = tonumber(f[2]), conns = tonumber(f[3]), reserved = redis.call('ZCARD', reserved_key(id))}
+    nodes[id] = n
+  end
+  return n
+end
+
+-- groups_of returns the groups of a cluster, by name.
+local clusters = {}
+local function groups_of(cluster)
+  local groups = clusters[cluster]
+  if not groups then
+    groups = {}
+    local names = redis.call('SMEMBERS', prefix .. 'gs:' .. cluster)
+    table.sort(names)
+    for i, name in ipairs(names) do
+      local region, version = string.match(name, '^([^|]*)|(.*)$')
+      groups[i] = {name = name, key = group_key(cluster, name), region = region, version = version}
     end
+    clusters[cluster] = groups
+  end
+  return groups
+end
+
+-- room reports whether a node has room for the players of q.
+local function room(q, n)
+  if n.reserved + q.players > on_their_way then
+    return false
+  elseif n.carries == 0 then
+    q.without = q.without + 1
+    return not q.pack
+  end
+  return n.conns + n.reserved + q.players <= math.floor(n.carries * q.mark)
+end
+
+-- best returns the node of a group to be taken first, and its load. It is the first, as
+-- a rule, so more than two are read only when it is not.
+local function best(q, key)
+  local at, most = 0, 2
+  while true do
+    local page
+    if q.pack then
+      page = redis.call('ZRANGE', key, '(' .. q.mark_text, '-inf', 'BYSCORE', 'REV', 'LIMIT', at, most, 'WITHSCORES')
+    else
+      page = redis.call('ZRANGE', key, '-inf', '(1', 'BYSCORE', 'LIMIT', at, most, 'WITHSCORES')
+    end
+    at = at + most
+    for i = 1, #page, 2 do
+      local n = look(page[i])
+      if not n then
+        redis.call('ZREM', key, page[i]) -- its next report brings it back
+        at = at - 1
+      elseif room(q, n) then
+        return page[i], tonumber(page[i + 1])
+      end
+    end
+    if #page < 2 * most then
+      return nil
+    end
+    most = 16
   end
 end
-if not node then
+
+-- choose takes the best node of all groups that are right, and near if that is asked.
+local function choose(q, right, near)
+  local node, load, of
+  for _, g in ipairs(groups_of(q.cluster)) do
+    if right(q, g.version) and (not near or g.region == q.region) then
+      local n, l = best(q, g.key)
+      if n and (not node or q.pack and l > load or not q.pack and l < load) then
+        node, load, of = n, l, g
+      end
+    end
+  end
+  return node, of
+end
+
+local function of_version(q, version) return q.version == '' and not others[version] or q.version ~= '' and version == q.version end
+local function of_no_share(q, version) return not others[version] and version ~= q.version end
+
+-- find returns the node for q, and its group: of the version and near, if there is one.
+local function find(q)
+  for pass = 1, q.or_other and 2 or 1 do
+    local right = pass == 1 and of_version or of_no_share
+    if q.region ~= '' then
+      local node, group = choose(q, right, true)
+      if node then
+        return node, group
+      end
+    end
+    local node, group = choose(q, right, false)
+    if node then
+      return node, group
+    end
+  end
+  return nil
+end
+
+-- none is what there is when no node has room.
+local function none(q)
   local takers = 0
-  for _, g in ipairs(groups) do
-    local n = redis.call('ZCARD', group_key(cluster, g))
+  for _, g in ipairs(groups_of(q.cluster)) do
+    local n = redis.call('ZCARD', g.key)
     takers = takers + n
     if n == 0 then
-      redis.call('SREM', prefix .. 'gs:' .. cluster, g)
+      redis.call('SREM', prefix .. 'gs:' .. q.cluster, g.name)
     end
   end
-  return {'none', takers, pack and without or 0}
+  return {'none', takers, q.pack and q.without or 0}
 end
 
-local lapses = now + tonumber(ARGV[7])
-for player = 1, players do
-  redis.call('ZADD', reserved_key(node), int(lapses), id .. ':' .. player)
+-- again returns the answer that q had before; nil: it had none that still holds. Its
+-- places are given up then.
+local function again(q)
+  local record = redis.call('GET', prefix .. 'a:' .. q.id)
+  if not record then
+    return nil
+  end
+  local id, was, lapses, fingerprint, state = string.match(record, '^(.*)\n(%d+) (%d+) (%S+)(.*)$')
+  if fingerprint ~= q.fingerprint then
+    return {'other'}
+  end
+  local n = look(id)
+  if n and (state == ' came' or tonumber(lapses) > now) then
+    return {'ok', id, n.endpoint, lapses, '0'}
+  end
+  for player = 1, tonumber(was) do
+    local removed = redis.call('ZREM', reserved_key(id), q.id .. ':' .. player)
+    if n then
+      n.reserved = n.reserved - removed
+    end
+  end
+  return nil
 end
-redis.call('PEXPIRE', reserved_key(node), kept)
-redis.call('SET', record_key, node .. '\n' .. players .. ' ' .. int(lapses) .. ' ' .. ARGV[2], 'PX', ARGV[8])
-local carries = tonumber(redis.call('HGET', node_key(node), 'cap'))
-redis.call('ZINCRBY', group_key(cluster, group), string.format('%.17g', players / (carries == 0 and 1000000 or carries)), node)
-return answer(node, endpoint, lapses, '1')
+
+local lapses = int(now + kept_for)
+
+local function assign(q)
+  local answer = again(q)
+  if answer then
+    return answer
+  end
+  local id, group = find(q)
+  if not id then
+    return none(q)
+  end
+  local n, places = nodes[id], {}
+  for player = 1, q.players do
+    places[2 * player - 1], places[2 * player] = lapses, q.id .. ':' .. player
+  end
+  redis.call('ZADD', reserved_key(id), unpack(places))
+  if n.reserved == 0 then
+    redis.call('PEXPIRE', reserved_key(id), kept) -- reports prolong it
+  end
+  n.reserved = n.reserved + q.players
+  redis.call('SET', prefix .. 'a:' .. q.id, id .. '\n' .. q.players .. ' ' .. lapses .. ' ' .. q.fingerprint, 'PX', ARGV[2])
+  redis.call('ZINCRBY', group.key, string.format('%.17g', q.players / (n.carries == 0 and 1000000 or n.carries)), id)
+  return {'ok', id, n.endpoint, lapses, '1'}
+end
+
+local answers, ok = {''}, false
+for i = 7 + shares, #ARGV, fields do
+  local answer = assign({
+    id = ARGV[i], fingerprint = ARGV[i + 1], cluster = ARGV[i + 2], players = tonumber(ARGV[i + 3]), pack = ARGV[i + 4] == 'pack',
+    mark = tonumber(ARGV[i + 5]), mark_text = ARGV[i + 5], region = ARGV[i + 6], version = ARGV[i + 7], or_other = ARGV[i + 8] == '1', without = 0,
+  })
+  answers[#answers + 1], ok = answer, ok or answer[1] == 'ok'
+end
+if ok then
+  local key = redis.call('GET', prefix .. 'key')
+  if not key then
+    key = ARGV[5]
+    redis.call('SET', prefix .. 'key', key)
+  end
+  if string.sub(redis.sha1hex(key), 1, 8) ~= ARGV[4] then
+    answers[1] = key
+  end
+end
+return answers
