@@ -78,6 +78,10 @@ func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
 // notification to have been due on it.
 const stayed = 2 * time.Second
 
+// noticedEnd is how late a client may notice that its connection has ended, on a machine
+// that runs clients and servers.
+const noticedEnd = 500 * time.Millisecond
+
 // rules are what is promised.
 func (a *audit) rules() ledger.Rules {
 	return ledger.Rules{
@@ -85,6 +89,7 @@ func (a *audit) rules() ledger.Rules {
 		Patience: a.longestGap() + time.Second,
 		End:      a.loadEnd,
 		Owed:     a.owed,
+		Noticed:  noticedEnd + a.stalls.longest(),
 		Taken:    a.taken,
 		Window:   returnWindow,
 		SentAway: a.sentAway,

@@ -54,7 +54,7 @@ type Result struct {
 	Unanswered    int `json:"unanswered"`
 
 	ToldOffline     int `json:"told_offline"`      // of the lost, those for users of whom the answer said that they were offline
-	ToldOfflineAway int `json:"told_offline_away"` // users told offline while their connection was out of reach, before it was sent away
+	ToldOfflineAway int `json:"told_offline_away"` // users told offline while their connection was out of reach, or just before they noticed its end
 	ToldUnknown     int `json:"told_unknown"`      // targets of whom a report said that it does not know
 	Unavailable     int `json:"unavailable"`       // users of whom the answer said that nothing was sent to them
 	GivenUp         int `json:"given_up"`          // deliveries lost where nothing was carried for longer than the relay's window
@@ -170,7 +170,7 @@ type number struct {
 func (r *Result) numbers() []number {
 	return []number{
 		{r.ToldOffline, "of the lost told as offline"},
-		{r.ToldOfflineAway, "told as offline on connections that were sent away"},
+		{r.ToldOfflineAway, "told as offline on connections that were sent away, or had just ended"},
 		{r.ToldUnknown, "told as unknown"},
 		{r.Excused, "lost where that is documented, and told"},
 		{r.GivenUp, "given up"},

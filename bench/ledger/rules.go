@@ -27,6 +27,10 @@ type Rules struct {
 	// on no other connection is owed to the user's next one. nil, or the zero
 	// time: nothing is. A connection that its client ended is not asked about.
 	Owed func(holder int, closed time.Time) time.Time
+	// Noticed is how late a client may notice that its connection has ended. What is
+	// accepted so shortly before the end of what Owed says, and told to be offline then,
+	// is owed no more: the system knew of the end, and the client did not yet.
+	Noticed time.Duration
 	// Taken is when a holder was killed. What was sent by then to a connection that roams
 	// may have waited in that for the client to ask: of it nothing is owed but what was
 	// stored. What arrives on such a connection from then on may be an answer that is given
@@ -120,7 +124,7 @@ type Entry struct {
 	GivenUp         int // deliveries lost where that is so because the system gave them up
 	Excused         int // deliveries lost where that is excused, and told
 	Unavailable     int // users of whom the answer said that nothing was sent to them; nothing is due
-	ToldOfflineAway int // users told offline while the connection that they held was out of reach; nothing is due but what was stored
+	ToldOfflineAway int // users told offline while the connection that they held was out of reach, or had ended unnoticed; nothing is due but what was stored
 
 	ToldWrong   int // things that an answer said of its targets and that were not so
 	ToldUnknown int // targets of whom a report said that it does not know

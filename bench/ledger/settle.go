@@ -218,7 +218,7 @@ func (a *account) settle(m *Message, t *target, told *told) {
 	case len(t.limbo) > 0:
 		a.settleLimbo(m, t, told)
 	case a.rules.Owed != nil:
-		a.settleOwed(m, t)
+		a.settleOwed(m, t, told)
 	}
 }
 
@@ -264,12 +264,19 @@ func (a *account) settleLimbo(m *Message, t *target, told *told) {
 	}
 }
 
-func (a *account) settleOwed(m *Message, t *target) {
+func (a *account) settleOwed(m *Message, t *target, told *told) {
 	if !a.back(m, t) {
 		return
 	}
 	for _, s := range t.sheets {
-		if !s.end.Left && !s.closed.IsZero() && a.joined(s, m) && a.rules.Owed(s.holder, s.closed).After(m.Answered) {
+		if s.end.Left || s.closed.IsZero() || !a.joined(s, m) {
+			continue
+		}
+		if left := a.rules.Owed(s.holder, s.closed).Sub(m.Answered); left > 0 {
+			if !t.reached && left < a.rules.Noticed && told.offline(t) {
+				a.entry.ToldOfflineAway++
+				return
+			}
 			if !t.reached && (s.Roams && !m.Due.After(a.rules.Taken) || t.leftUnnoticed(s)) {
 				break
 			}

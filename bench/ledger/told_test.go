@@ -272,6 +272,36 @@ func sentAway(e Ending) time.Time {
 	return at(2000)
 }
 
+// TestToldOfflineAtTheEnd is of a connection that the system knew to have ended before
+// its client did.
+func TestToldOfflineAtTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		due   int
+		reply Reply
+		want  Entry
+	}{
+		"told":                  {5800, Reply{Offline: 1}, Entry{ToldOfflineAway: 1}},
+		"told online":           {5800, Reply{Online: 1}, Entry{Accepted: 1, Owed: 1, Lost: 1}},
+		"told long before":      {5000, Reply{Offline: 1}, Entry{Accepted: 1, Owed: 1, Lost: 1}},
+		"told of somebody else": {5800, Reply{Online: 1, Offline: 1}, Entry{Accepted: 1, Owed: 1, Lost: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := rules()
+			r.Noticed = 500 * time.Millisecond
+			r.Owed = func(_ int, closed time.Time) time.Time { return closed }
+			var w world
+			w.conn("a", "", -2000, 6000)
+			w.conn("a", "", 6050, 0)
+			users := []hub.UserID{"a"}
+			if c.reply.Online+c.reply.Offline > 1 {
+				users = []hub.UserID{"nobody", "a"}
+			}
+			w.tell(0, c.due, c.reply, users...)
+			compare(t, settled(w.Settle(r)), c.want)
+		})
+	}
+}
+
 func TestSentAway(t *testing.T) {
 	cases := map[string]struct {
 		build func(w *world)
