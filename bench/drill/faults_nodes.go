@@ -151,13 +151,18 @@ func (d *drill) untilTold(ctx context.Context, since time.Time, n int) error {
 	return nil
 }
 
+// wordless describes an end that nobody was told of.
+func (d *drill) wordless(e ending) string {
+	return fmt.Sprintf("a connection of %s (way %d) ended without a word %.1fs after the fault: %v", e.device.user, d.entrance.wayOf(e.device.number), e.at.Sub(d.faultAt).Seconds(), e.err)
+}
+
 // checkDrained wants that every connection that ended was told so, and that nobody
 // failed to connect.
 func checkDrained(ctx context.Context, d *drill) error {
 	d.attendance.checkConnects()
 	for _, e := range d.fleet.endings() {
 		if !e.told && client.CloseCode(e.err) != comeBack {
-			d.result.breaks("a connection of %s ended without a word: %v", e.device.user, e.err)
+			d.result.breaks("%s", d.wordless(e))
 			break
 		}
 	}
@@ -191,7 +196,7 @@ func drainTooLate(ctx context.Context, d *drill) error {
 	closed := 0
 	for _, e := range d.fleet.endings() {
 		if !e.told && client.CloseCode(e.err) != comeBack {
-			d.result.breaks("a connection of %s ended without a word: %v", e.device.user, e.err)
+			d.result.breaks("%s", d.wordless(e))
 			break
 		}
 		closed++

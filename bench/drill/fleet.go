@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/homing/homing/bench/bridge"
 	"github.com/homing/homing/bench/clients"
 	"github.com/homing/homing/bench/ledger"
 	client "github.com/homing/homing/client/go"
@@ -224,13 +223,13 @@ func drains(err error) bool {
 // slow one has a small receive buffer, so that it
 // shows soon that nobody reads.
 func (e *entrance) dial(ctx context.Context, d *device, to string) (*client.Conn, error) {
-	var dial bridge.Dial
+	var sockets net.Dialer
 	if d.slow {
-		dial = (&net.Dialer{Control: smallBuffer}).DialContext
+		sockets.Control = smallBuffer
 	}
 	opts := e.options(d.number, func(context.Context) (string, error) {
 		return clients.Token(e.secret, string(d.user), string(d.service))
-	}, dial)
+	}, sockets)
 	if to != "" {
 		opts.URL = "ws://" + to + "/ws"
 	}

@@ -103,7 +103,7 @@ func (m *member) keep(ctx context.Context) {
 // dial connects. asked are the topics that it has asked for with that.
 func (m *member) dial(ctx context.Context) (conn link, asked []hub.Topic, err error) {
 	if !m.streams {
-		conn, err = client.Dial(ctx, m.at.options(m.number, m.token, nil))
+		conn, err = client.Dial(ctx, m.at.options(m.number, m.token, net.Dialer{}))
 		return conn, nil, err
 	}
 	m.mu.Lock()

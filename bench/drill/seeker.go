@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ func (s *seeker) run(ctx context.Context, at *entrance) {
 		s.fail(err)
 		return
 	}
-	o := client.Options{URL: at.front(s.number), Token: client.StaticToken(token), NetDial: at.dialer(s.number, nil)}
+	o := client.Options{URL: at.front(s.number), Token: client.StaticToken(token), NetDial: at.dialer(s.number, net.Dialer{})}
 	conn, err := client.Dial(ctx, o)
 	if err != nil {
 		s.fail(err)

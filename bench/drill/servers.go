@@ -68,7 +68,7 @@ func checkReplaced(ctx context.Context, d *drill) error {
 	told := make(map[*device]bool)
 	for _, e := range d.fleet.endings() {
 		if !e.told && client.CloseCode(e.err) != comeBack {
-			d.result.breaks("a connection of %s ended without a word: %v", e.device.user, e.err)
+			d.result.breaks("%s", d.wordless(e))
 		}
 		told[e.device] = true
 	}
