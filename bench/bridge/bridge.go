@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,9 @@ type Bridges struct {
 	// Kept sessions that were to go over to a WebSocket and could not.
 	Unknown, Kept atomic.Int64
 
+	mu     sync.Mutex
+	losses []string
+
 	once      sync.Once
 	transport *http.Transport // its connections carry requests of many sessions
 	life      context.Context
@@ -71,6 +75,25 @@ func (b *Bridges) Close() {
 	b.end()
 	b.running.Wait()
 	b.transport.CloseIdleConnections()
+}
+
+// mostLosses is how many losses are kept.
+const mostLosses = 20
+
+// lost notes that a session ended without a word of the front.
+func (b *Bridges) lost(way Way, addr string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.losses) < mostLosses {
+		b.losses = append(b.losses, fmt.Sprintf("%s, way %d, to %s: %v", time.Now().Format("15:04:05.000"), way, addr, err))
+	}
+}
+
+// Losses says of the first sessions that ended without a word of the front why.
+func (b *Bridges) Losses() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.losses)
 }
 
 // Dialer returns what a client is to dial with (NetDial of its options), so that it goes

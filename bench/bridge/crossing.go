@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -35,6 +36,7 @@ type crossing struct {
 	said    chan []byte // packets of the client, to be sent
 	closing *closed     // what the front has said of the end; nil: nothing
 	left    bool        // the client has taken leave; owned by listen until that ends
+	gone    atomic.Bool // the client has ended it, or the run has ended
 }
 
 // carrier brings packets to a front and back. One goroutine receives, others send.
@@ -111,6 +113,7 @@ func (x *crossing) run(ctx context.Context) {
 		x.speak(ctx)
 	}()
 	x.listen()
+	x.gone.Store(true)
 	if x.left {
 		x.carrier.leave()
 	}
@@ -295,7 +298,11 @@ func (x *crossing) hear() {
 		}
 	}
 	x.carrier.cut()
-	if end, ok := errors.AsType[*closed](err); ok {
+	end, ok := errors.AsType[*closed](err)
+	if !ok && !x.gone.Load() {
+		x.bridges.lost(x.way, x.addr, err)
+	}
+	if ok {
 		_ = x.far.SetWriteDeadline(time.Now().Add(lastWords))                                  // a pipe has deadlines
 		_ = ws.WriteFrame(x.far, ws.NewCloseFrame(ws.NewCloseFrameBody(end.Code, end.Reason))) // it may be gone
 	}

@@ -38,12 +38,11 @@ func defaults(t *testing.T) Options {
 }
 
 // TestStack is the drill itself, short: real Redis, real Sentinels, real
-// processes of the homing binary.
+// processes of the homing binary. One goes after the other: each is a machine's work.
 func TestStack(t *testing.T) {
 	binary := buildHoming(t)
 	for _, name := range []string{"steady", "pubsub-hang"} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			r := drillOnce(t, binary, name)
 			if r.Accepted < 1000 || r.Written != r.Accepted || r.Ghosts == nil || *r.Ghosts != 0 {
 				t.Errorf("%+v", r)
@@ -51,14 +50,12 @@ func TestStack(t *testing.T) {
 		})
 	}
 	t.Run("presence-kill-worker", func(t *testing.T) {
-		t.Parallel()
 		r := drillOnce(t, binary, "presence-kill-worker")
 		if r.Accepted < 1000 || r.Written != r.Accepted || r.Notifications < 1000 {
 			t.Errorf("%+v", r)
 		}
 	})
 	t.Run("topic-kill-worker", func(t *testing.T) {
-		t.Parallel()
 		r := drillOnce(t, binary, "topic-kill-worker")
 		if r.Accepted < 1000 || r.Written != r.Accepted || r.Owed == 0 || r.Stored == 0 || r.Topics == nil || r.Topics.Thrown == 0 || r.Topics.Published == 0 {
 			t.Errorf("%+v, %+v", r, r.Topics)

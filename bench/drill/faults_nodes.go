@@ -153,6 +153,9 @@ func (d *drill) untilTold(ctx context.Context, since time.Time, n int) error {
 
 // wordless describes an end that nobody was told of.
 func (d *drill) wordless(e ending) string {
+	for _, loss := range d.entrance.bridges.Losses() {
+		d.say("  lost on the bridge: %s", loss)
+	}
 	return fmt.Sprintf("a connection of %s (way %d) ended without a word %.1fs after the fault: %v", e.device.user, d.entrance.wayOf(e.device.number), e.at.Sub(d.faultAt).Seconds(), e.err)
 }
 
