@@ -39,6 +39,8 @@ type Result struct {
 	FailedConnects int    `json:"failed_connects"`
 	IDRefusedMS    int64  `json:"id_refused_ms"`  // the longest that one with an id was not accepted though it was repeated
 	LongestGapMS   int64  `json:"longest_gap_ms"` // between one API server and one worker
+	P50MS          int64  `json:"p50_ms"`         // of what was heard on connections that were there, since it was due
+	P99MS          int64  `json:"p99_ms"`
 	Promise        string `json:"promise"`
 
 	// HarnessStallMS is how long this program itself was not run by the machine
@@ -117,7 +119,7 @@ func (r *Result) settle(e ledger.Entry, fault time.Time) {
 	r.ToldWrong, r.ToldOffline, r.ToldOfflineAway, r.ToldUnknown = e.ToldWrong, e.ToldOffline, e.ToldOfflineAway, e.ToldUnknown
 	r.GivenUp = e.GivenUp
 	r.Excused, r.Unavailable, r.Repeated, r.Replayed = e.Excused, e.Unavailable, e.Repeated, e.Replayed
-	r.LongestGapMS = e.LongestGap.Milliseconds()
+	r.LongestGapMS, r.P50MS, r.P99MS = e.LongestGap.Milliseconds(), e.P50.Milliseconds(), e.P99.Milliseconds()
 	if e.Lost > 0 && !fault.IsZero() {
 		r.LostFromMS, r.LostUntilMS = ms(e.LostFrom.Sub(fault)), ms(e.LostLast.Sub(fault))
 	}
@@ -213,6 +215,9 @@ func (r *Result) deliveryNotes() (notes []string) {
 	}
 	if r.Owed > 0 {
 		notes = append(notes, fmt.Sprintf("%d deliveries were owed to users whose connection was gone or ending", r.Owed))
+	}
+	if r.P99MS > 0 {
+		notes = append(notes, fmt.Sprintf("heard after %d ms (p50), %d ms (p99)", r.P50MS, r.P99MS))
 	}
 	if r.SlowClosed != nil {
 		notes = append(notes, fmt.Sprintf("%d slow connections closed with 4008", *r.SlowClosed))

@@ -324,9 +324,26 @@ func TestSettleFindsEveryFault(t *testing.T) {
 	}
 }
 
+// TestHowLongItTook is of first arrivals on connections that were there.
+func TestHowLongItTook(t *testing.T) {
+	var w world
+	c := w.conn("a", "", 0, 0)
+	late := w.conn("a", "", 1900, 0)
+	for n := range 101 {
+		w.send(0, n, 1000+10*n, Accepted, "", "a")
+		c.got(0, n, 1000+10*n+n)
+		c.got(0, n, 9000) // again
+	}
+	late.got(0, 0, 9000) // handed over
+	if got := w.Settle(rules()); got.P50 != 50*time.Millisecond || got.P99 != 99*time.Millisecond {
+		t.Errorf("p50 %v, p99 %v", got.P50, got.P99)
+	}
+}
+
 // counts is e without instants, gap and examples.
 func counts(e Entry) Entry {
 	e.LongestGap, e.LostFrom, e.LostLast, e.Examples = 0, time.Time{}, time.Time{}, nil
+	e.P50, e.P99 = 0, 0
 	return e
 }
 

@@ -137,6 +137,7 @@ type Entry struct {
 	RecoveredNeedless int // of those, said not recovered, and nothing was missing; see Rules.Forgets
 
 	LongestGap         time.Duration // see gaps
+	P50, P99           time.Duration // of the first arrivals on connections that were there, since they were due
 	LostFrom, LostLast time.Time     // when the first and the last lost one was due; zero: none
 
 	Examples []string // the first faults found of each kind, in words, for whoever looks for the cause

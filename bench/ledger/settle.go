@@ -21,6 +21,7 @@ type account struct {
 	attempts map[hub.UserID][]attempt
 	entry    Entry
 	examples map[string]int // told so far, by kind
+	delays   []time.Duration
 }
 
 // sheet is one connection with its arrivals counted.
@@ -58,7 +59,17 @@ func (b *Book) Settle(rules Rules) Entry {
 	}
 	a.settleStored(b.devices)
 	a.entry.LongestGap = a.longestGap()
+	slices.Sort(a.delays)
+	a.entry.P50, a.entry.P99 = quantile(a.delays, 0.5), quantile(a.delays, 0.99)
 	return a.entry
+}
+
+// quantile is the value of sorted below which a part of it is; 0 when there is none.
+func quantile(sorted []time.Duration, part float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[int(part*float64(len(sorted)-1))]
 }
 
 func (a *account) sheet(c *Conn) *sheet {
@@ -107,6 +118,9 @@ func (a *account) read(s *sheet) {
 
 // readLive counts one arrival that is no replay.
 func (a *account) readLive(s *sheet, m *Message, r Receipt, again bool, newest map[source]int) {
+	if !again && m.Outcome == Accepted && a.joined(s, m) {
+		a.delays = append(a.delays, r.At.Sub(m.Due))
+	}
 	switch from := (source{r.Sender, m.API}); {
 	case !a.joined(s, m):
 		// What an earlier connection had not confirmed: at least once, and
