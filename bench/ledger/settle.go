@@ -282,26 +282,35 @@ func (a *account) settleOwed(m *Message, t *target, told *told) {
 	if !a.back(m, t) {
 		return
 	}
+	s, left := a.owedOn(m, t)
+	switch {
+	case s == nil:
+	case !t.reached && left < a.rules.Noticed && told.offline(t):
+		a.entry.ToldOfflineAway++
+		return
+	case !t.reached && (s.Roams && !m.Due.After(a.rules.Taken) || t.leftUnnoticed(s)):
+	default:
+		a.entry.Owed++
+		a.charge(m, s, t.reached)
+		return
+	}
+	if away(m, t) && !t.reached {
+		a.entry.Away++
+	}
+}
+
+// owedOn is the connection that ended for which m is owed, and for how long it still was
+// when m was answered; nil: there is none.
+func (a *account) owedOn(m *Message, t *target) (*sheet, time.Duration) {
 	for _, s := range t.sheets {
 		if s.end.Left || s.closed.IsZero() || !a.joined(s, m) {
 			continue
 		}
 		if left := a.rules.Owed(s.holder, s.closed).Sub(m.Answered); left > 0 {
-			if !t.reached && left < a.rules.Noticed && told.offline(t) {
-				a.entry.ToldOfflineAway++
-				return
-			}
-			if !t.reached && (s.Roams && !m.Due.After(a.rules.Taken) || t.leftUnnoticed(s)) {
-				break
-			}
-			a.entry.Owed++
-			a.charge(m, s, t.reached)
-			return
+			return s, left
 		}
 	}
-	if away(m, t) && !t.reached {
-		a.entry.Away++
-	}
+	return nil, 0
 }
 
 // leftUnnoticed reports whether the user has left a connection that roams, after s: what
