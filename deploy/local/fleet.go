@@ -72,6 +72,7 @@ func (f fleet) greet(ctx context.Context, ended <-chan error, out io.Writer) err
 		if _, said, up := bytes.Cut(text, []byte("A fleet starts.")); up && err == nil {
 			if greeting, _, whole := bytes.Cut(said, []byte("Ctrl-C")); whole {
 				fmt.Fprintf(out, "\nA fleet starts; make down stops it.%s", greeting)
+				fmt.Fprintf(out, fleetSteps, program, f.path("player.secret"), f.l.url("data"))
 				return nil
 			}
 		}
@@ -82,6 +83,20 @@ func (f fleet) greet(ctx context.Context, ended <-chan error, out io.Writer) err
 			return fmt.Errorf("the fleet does not start: %w; its log is %s", ctx.Err(), f.path("start.log"))
 		case <-time.After(pollInterval):
 		}
+	}
+}
+
+// fleetSteps takes the program, the file of the players' secret and the URL of data Redis.
+const fleetSteps = `Its nodes, a player's token, and a notification:
+  %[1]s fleet nodes --redis-data %[3]s
+  %[1]s token player alice --secret-file %[2]s
+  %[1]s notify alice
+`
+
+// status says whether the fleet runs.
+func (f fleet) status(out io.Writer) {
+	if pid := f.pid(); pid != 0 {
+		fmt.Fprintf(out, "A fleet runs, pid %d; its log is %s\n", pid, f.path("start.log"))
 	}
 }
 

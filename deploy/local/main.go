@@ -64,12 +64,21 @@ func run(ctx context.Context, args []string, dir string, out io.Writer) error {
 		if err := up(ctx, l, out); err != nil {
 			return err
 		}
-		if err := writeConfig(l, dir, out); err != nil || len(args) == 1 {
+		if err := writeConfig(l, dir); err != nil {
 			return err
+		}
+		tellRedis(l, out)
+		if len(args) == 1 {
+			tellNextSteps(dir, out)
+			return nil
 		}
 		return fleet{full, l}.start(ctx, args[1], out)
 	case "status":
-		return status(ctx, l, out)
+		if err := status(ctx, l, out); err != nil {
+			return err
+		}
+		fleet{full, l}.status(out)
+		return nil
 	case "down":
 		ctx, cancel := context.WithTimeout(ctx, downTimeout)
 		defer cancel()

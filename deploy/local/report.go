@@ -35,19 +35,27 @@ func state(ctx context.Context, n node, running bool) string {
 	}
 }
 
-// writeConfig writes the configuration that points Homing's servers at the
-// topology, and prints what to do next.
-func writeConfig(l layout, dir string, out io.Writer) error {
-	file := filepath.Join(dir, "homing.yaml")
+// configFile is where the configuration of Homing's servers is.
+func configFile(dir string) string { return filepath.Join(dir, "homing.yaml") }
+
+// writeConfig writes the configuration that points Homing's servers at the topology.
+func writeConfig(l layout, dir string) error {
 	full := filepath.Dir(l.dir)
 	redis := fmt.Sprintf(redisSettings, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"))
 	text := fmt.Sprintf(settings, redis, filepath.Join(full, "keys.yaml"), filepath.Join(full, "player.secret"))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(configFile(dir), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
-	fmt.Fprintf(out, nextSteps, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"), file, dir)
 	return nil
 }
+
+// tellRedis prints where Redis is.
+func tellRedis(l layout, out io.Writer) {
+	fmt.Fprintf(out, redisIsUp, l.url("data"), l.url("pubsub-1"), l.url("pubsub-2"))
+}
+
+// tellNextSteps prints how to start servers beside it.
+func tellNextSteps(dir string, out io.Writer) { fmt.Fprintf(out, nextSteps, configFile(dir), dir) }
 
 // settings takes what redisSettings makes, and two files.
 const settings = `# Written by make up: the local topology, for homing api and homing front.
@@ -63,25 +71,28 @@ const redisSettings = `  redis-data: [%q]
   redis-pubsub: [%q, %q]
 `
 
-// nextSteps takes three URLs, the configuration file and its directory.
-const nextSteps = `
+// redisIsUp takes three URLs.
+const redisIsUp = `
 Redis is up:
-  data      %[1]s
-  pub/sub   %[2]s
-            %[3]s
+  data      %s
+  pub/sub   %s
+            %s
+`
 
-Once, make the secrets that %[4]s names:
+// nextSteps takes the configuration file and its directory.
+const nextSteps = `
+Once, make the secrets that %[1]s names:
   make build
-  (umask 077; bin/homing token secret > %[5]s/player.secret)
-  bin/homing token key --name backend --file %[5]s/keys.yaml    # shows the key once
+  (umask 077; bin/homing token secret > %[2]s/player.secret)
+  bin/homing token key --name backend --file %[2]s/keys.yaml    # shows the key once
 
 Then, each in a terminal of its own:
-  bin/homing api   --config %[4]s
-  bin/homing api   --config %[4]s
-  bin/homing front --config %[4]s --workers 4
+  bin/homing api   --config %[1]s
+  bin/homing api   --config %[1]s
+  bin/homing front --config %[1]s --workers 4
 
 A player's token, and a notification:
-  bin/homing token player alice --secret-file %[5]s/player.secret
+  bin/homing token player alice --secret-file %[2]s/player.secret
   bin/homing notify alice --api-key KEY
 
 Stop Redis with: make down
