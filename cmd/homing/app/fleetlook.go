@@ -221,3 +221,63 @@ func writeDecisions(out io.Writer, when string, all []scale.Decision) {
 		fmt.Fprintf(out, "  %s: %s\n", when, e.String())
 	}
 }
+
+// fleetView is what commands share that look at a fleet in Redis.
+type fleetView struct {
+	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
+}
+
+// warnings leaves out what goes as it should: a command that looks shows what it finds.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && w.Handler.Enabled(ctx, l)
+}
+
+// WithAttrs implements slog.Handler.
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }
+
+// look opens Redis and has do look at it.
+func (v *fleetView) look(ctx context.Context, log *slog.Logger, do func(ctx context.Context, r *redisx.Redis, keys hub.Keys) error) (err error) {
+	back, ctx := newBackground(ctx)
+	defer func() { err = back.end(err) }()
+	r, err := openRedis(back, v.Redis, slog.New(warnings{log.Handler()}), prometheus.NewRegistry())
+	if err != nil {
+		return err
+	}
+	ready, cancel := context.WithTimeout(ctx, viewPatience)
+	defer cancel()
+	if err := r.WaitReady(ready); err != nil {
+		return err
+	}
+	return do(ctx, r, hub.NewKeys(v.Redis.Prefix))
+}
+
+// viewPatience is how long commands wait for Redis.
+const viewPatience = 10 * time.Second
+
+// each calls do at once and then every so often, until ctx ends or it fails. Redis that
+// is away is told and waited for.
+func each(ctx context.Context, every time.Duration, errs io.Writer, do func() error) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		err := do()
+		if errors.Is(err, hub.ErrUnavailable) {
+			fmt.Fprintln(errs, "homing:", err)
+		} else if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

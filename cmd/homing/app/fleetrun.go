@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -307,48 +306,4 @@ func (f *fleetControl) handler(mux *http.ServeMux) http.Handler {
 		return err
 	}, nil)
 	return mux
-}
-
-// fleetView is what commands share that look at a fleet in Redis.
-type fleetView struct {
-	Redis redisx.Config `embed:"" prefix:"redis-" group:"Redis"`
-}
-
-// look opens Redis and has do look at it.
-func (v *fleetView) look(ctx context.Context, log *slog.Logger, do func(ctx context.Context, r *redisx.Redis, keys hub.Keys) error) (err error) {
-	back, ctx := newBackground(ctx)
-	defer func() { err = back.end(err) }()
-	r, err := openRedis(back, v.Redis, log, prometheus.NewRegistry())
-	if err != nil {
-		return err
-	}
-	ready, cancel := context.WithTimeout(ctx, viewPatience)
-	defer cancel()
-	if err := r.WaitReady(ready); err != nil {
-		return err
-	}
-	return do(ctx, r, hub.NewKeys(v.Redis.Prefix))
-}
-
-// viewPatience is how long commands wait for Redis.
-const viewPatience = 10 * time.Second
-
-// each calls do at once and then every so often, until ctx ends or it fails. Redis that
-// is away is told and waited for.
-func each(ctx context.Context, every time.Duration, errs io.Writer, do func() error) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		err := do()
-		if errors.Is(err, hub.ErrUnavailable) {
-			fmt.Fprintln(errs, "homing:", err)
-		} else if err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }
