@@ -142,6 +142,17 @@ func TestSettleForum(t *testing.T) {
 			h.post(2, 3000, Accepted, "a")
 			h.post(3, 3550, Accepted, "a") // nobody takes her for connected, or not long enough
 		}, Entry{Notifications: 3, Accepted: 2, Written: 1, Lost: 1, Owed: 2, HandedOver: 1}},
+		"handed over to members of then": {func(h *hall) {
+			l := h.Listen("ann", "")
+			dying := h.sit(l, 0, 2500)
+			dying.holder = dead
+			dying.stay("a", 0, 0)
+			s := h.sit(l, 2900, 0)
+			s.stay("a", 3200, 0)
+			h.post(1, 3000, Accepted, "a") // she is there, and asks later
+			h.post(2, 2890, Accepted, "a") // she is not there yet
+			h.post(3, 3300, Accepted, "a") // she has asked
+		}, Entry{Notifications: 3, Accepted: 2, Lost: 2, Owed: 2}},
 		"kept": {func(h *hall) {
 			l := h.Listen("ann", "")
 			h.sit(l, 0, 2500).stay("k", 0, 0)

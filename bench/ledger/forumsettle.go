@@ -285,9 +285,17 @@ func (a *forumAccount) back(later []*Sitting, p *Post, end time.Time) bool {
 			return lasts(s.opened)
 		}
 		return slices.ContainsFunc(p.Topics, func(t hub.Topic) bool {
-			return slices.ContainsFunc(s.stays[t], func(x *Stay) bool { return lasts(x.joined) && x.leaving.IsZero() })
+			return slices.ContainsFunc(s.stays[t], func(x *Stay) bool {
+				return lasts(x.joined) && x.leaving.IsZero() && !s.tooLate(x, p)
+			})
 		})
 	})
+}
+
+// tooLate reports whether x began on a connection that was there already when p was
+// sent, and no member: what is handed over passes it by.
+func (s *Sitting) tooLate(x *Stay, p *Post) bool {
+	return s.opened.Before(p.Due) && x.asked.After(p.Due)
 }
 
 // keptFor reports whether topic t keeps p for the listener: it was a member before, has
