@@ -22,6 +22,8 @@ type audit struct {
 	owed func(holder int, closed time.Time) time.Time
 
 	taken    time.Time // see ledger.Rules
+	dead     int       // a worker that was killed; 0: none
+	died     time.Time // when
 	disowned []disowning
 	excused  []ledger.Span
 	gaveUp   []ledger.Span
@@ -72,6 +74,28 @@ func (a *audit) sentAway(e ledger.Ending) (since time.Time) {
 		}
 	}
 	return since
+}
+
+// dies says that a worker is killed at a moment. From then on nothing is due on its
+// connections, whenever their clients notice; what is accepted while it counts as alive is
+// owed to those that come back.
+func (a *audit) dies(worker int, at time.Time) {
+	a.dead, a.died = worker, at
+	a.owed = func(holder int, _ time.Time) time.Time {
+		if holder != worker {
+			return time.Time{}
+		}
+		return at.Add(leaseAtLeast)
+	}
+}
+
+// diedAt is when the worker of a connection was killed that ended after that; zero: it was
+// not.
+func (a *audit) diedAt(e ledger.Ending) time.Time {
+	if a.dead == 0 || e.Holder != a.dead || e.At.Before(a.died) {
+		return time.Time{}
+	}
+	return a.died
 }
 
 // stayed is how long after an answer a connection must have lasted for the

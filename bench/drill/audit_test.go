@@ -107,3 +107,34 @@ func TestWhatIsRepeated(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoseWorkerWasKilled has clients notice late that their worker is dead: nothing was
+// due on their connections from its death on, and what is owed to them does not grow.
+func TestWhoseWorkerWasKilled(t *testing.T) {
+	fault := time.Now()
+	in := func(s int) time.Time { return fault.Add(time.Duration(s) * time.Second) }
+	a := audit{journal: &journal{}}
+	ends := func(holder, ended int) ledger.Ending {
+		return ledger.Ending{Holder: holder, Opened: in(-9), End: ledger.End{At: in(ended)}}
+	}
+	if got := a.diedAt(ends(0, 1)); !got.IsZero() {
+		t.Errorf("nobody was killed, and a connection's worker died %v", got)
+	}
+	a.dies(7, fault)
+	for name, c := range map[string]struct {
+		e          ledger.Ending
+		died, owed time.Time
+	}{
+		"noticed late":     {ends(7, 3), fault, fault.Add(leaseAtLeast)},
+		"ended before":     {ends(7, -1), time.Time{}, fault.Add(leaseAtLeast)},
+		"of another one":   {ends(8, 3), time.Time{}, time.Time{}},
+		"of one not known": {ends(0, 3), time.Time{}, time.Time{}},
+	} {
+		if got := a.diedAt(c.e); !got.Equal(c.died) {
+			t.Errorf("%s: died %v, want %v", name, got, c.died)
+		}
+		if got := a.owed(c.e.Holder, c.e.At); !got.Equal(c.owed) {
+			t.Errorf("%s: owed until %v, want %v", name, got, c.owed)
+		}
+	}
+}

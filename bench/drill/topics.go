@@ -253,6 +253,9 @@ const cutTakes = time.Second
 
 // sentAway is ledger.ForumRules.SentAway.
 func (t *talks) sentAway(e ledger.Ending) time.Time {
+	if died := t.audit.diedAt(e); !died.IsZero() {
+		return died
+	}
 	e.Opened = e.Opened.Add(-cutTakes)
 	return t.audit.sentAway(e)
 }
@@ -350,13 +353,8 @@ func killMembersWorker(ctx context.Context, t *talks) error {
 		return err
 	}
 	victim := pids[len(pids)-1]
-	t.audit.owed = func(holder int, closed time.Time) time.Time {
-		if holder != victim {
-			return time.Time{}
-		}
-		return closed.Add(leaseAtLeast)
-	}
 	t.faultAt = time.Now()
+	t.audit.dies(victim, t.faultAt)
 	t.say("killing worker %d, which holds %d connections", victim, t.assembly.heldBy(victim))
 	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("kill worker %d: %w", victim, err)
