@@ -23,6 +23,7 @@ type topics struct {
 	memberships int
 	joined      uint64              // memberships that ever began
 	marks       [markSeconds]uint64 // what joined was at the beginning of each second, in turn
+	marked      loop.Tick           // the last second that has a mark
 	telling     list.List           // of *topic: those that somebody waits for, longest first
 }
 
@@ -58,6 +59,10 @@ type subscription struct {
 // markSeconds is for how long it is known when memberships began: longer than a message
 // is handed over for.
 const markSeconds = 64
+
+// rejoinTime is how soon after it has connected a client that comes back is a member of its
+// topics again: what began by then counts from when it connected.
+const rejoinTime = 2 * loop.TicksPerSecond
 
 // Why somebody who has joined is not told that others find it.
 var (
@@ -110,14 +115,16 @@ func (t *topics) before(address []byte, at *int) *conn {
 
 // meant reports whether x, which is handed over, is meant for c, a member of the topic
 // with the Address: it became one when more memberships had begun than told, and not
-// while it was connected already when x was sent.
+// when it had been connected for a while, after x was sent. sent is when it was at the
+// earliest, and ageSlack later at the latest.
 func (t *topics) meant(c *conn, address []byte, told uint64, sent loop.Tick) bool {
 	s := c.State.subscriptions()
 	joined := s.of[s.place(t.byName[hub.Topic(address[1:])])].joined
 	if told > 0 && !later(joined, told) {
 		return false
 	}
-	return c.State.opened >= sent || !later(joined, t.joinedBy(sent))
+	opened := c.State.opened
+	return opened >= sent || !later(joined, t.joinedBy(max(opened+rejoinTime, sent+loop.Ticks(ageSlack))))
 }
 
 // later reports whether a membership began after so many others. They are less than
@@ -275,14 +282,21 @@ func (t *topics) forget(of *topic) {
 	t.all = t.all[:last]
 }
 
+// mark notes how many memberships have begun by a second, and by those before it in which
+// the loop was late and had no tick.
+func (t *topics) mark(second loop.Tick) {
+	for t.marked < second {
+		t.marked = max(t.marked+1, second-min(second, markSeconds-1))
+		t.marks[t.marked%markSeconds] = t.joined
+	}
+}
+
 // tick gives up what the index has not been told in time; the registrar goes on
 // trying.
 func (t *topics) tick() {
 	t.m.topics.Set(float64(len(t.byName)))
 	t.m.memberships.Set(float64(t.memberships))
-	if now := t.loop.Now(); now%loop.TicksPerSecond == 0 {
-		t.marks[now/loop.TicksPerSecond%markSeconds] = t.joined
-	}
+	t.mark(t.loop.Now() / loop.TicksPerSecond)
 	for e := t.telling.Front(); e != nil && e.Value.(*topic).until <= t.loop.Now(); e = t.telling.Front() {
 		t.told(e.Value.(*topic), errTopicUnfound)
 	}

@@ -501,6 +501,66 @@ func TestHandOverIsForMembersOfThen(t *testing.T) {
 	c.pong()
 }
 
+// TestHandOverIsForThoseWhoComeBack has what is handed over reach those who connected
+// before it was sent, and joined soon after that, at any time of the worker's seconds.
+func TestHandOverIsForThoseWhoComeBack(t *testing.T) {
+	r, _, _ := startTopics(t, nil)
+	for i := range 5 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			time.Sleep(time.Duration(i) * 200 * time.Millisecond)
+			c, topic := r.join(fmt.Sprint("user", i)), fmt.Sprint("topic", i)
+			time.Sleep(1800 * time.Millisecond)
+			c.text(`{"t":"subscribe","topic":"` + topic + `"}`)
+			c.wantText(`{"t":"subscribed","topic":"` + topic + `"}`)
+			e := toTopics("1", hub.Topic(topic))
+			e.Age = 600 * time.Millisecond
+			r.deliver(e)
+			c.wantIDs("1")
+		})
+	}
+}
+
+// TestHandOverIsForMembersBefore has what is handed over reach those who had been connected
+// for long and joined just before it was sent, at any time of the worker's seconds.
+func TestHandOverIsForMembersBefore(t *testing.T) {
+	r, _, _ := startTopics(t, nil)
+	for i := range 5 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			c, topic := r.join(fmt.Sprint("user", i)), fmt.Sprint("topic", i)
+			time.Sleep(3500*time.Millisecond + time.Duration(i)*200*time.Millisecond)
+			c.text(`{"t":"subscribe","topic":"` + topic + `"}`)
+			c.wantText(`{"t":"subscribed","topic":"` + topic + `"}`)
+			time.Sleep(2200 * time.Millisecond)
+			e := toTopics("1", hub.Topic(topic))
+			e.Age = 1900 * time.Millisecond
+			r.deliver(e)
+			c.wantIDs("1")
+		})
+	}
+}
+
+// TestMarksOfSecondsWithoutATick has the loop be late.
+func TestMarksOfSecondsWithoutATick(t *testing.T) {
+	x := topics{joined: 1}
+	x.mark(3)
+	x.joined = 2
+	x.mark(3)
+	x.mark(6)
+	x.joined = 3
+	x.mark(7)
+	if got := [7]uint64(x.marks[1:8]); got != [7]uint64{1, 1, 1, 2, 2, 2, 3} {
+		t.Errorf("marks %v", got)
+	}
+	x.mark(7 + 100*markSeconds)
+	for i, n := range x.marks {
+		if n != 3 {
+			t.Errorf("after a long time mark %d is %d", i, n)
+		}
+	}
+}
+
 // TestTopicsOfAStream has an event stream be a member, by its token and by a backend.
 func TestTopicsOfAStream(t *testing.T) {
 	r, _, _ := startTopics(t, nil)
