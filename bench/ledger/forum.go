@@ -63,6 +63,7 @@ type Listener struct {
 // Sitting is one connection of a listener. What arrives on it only the client writes.
 type Sitting struct {
 	listener *Listener
+	dialed   time.Time
 	opened   time.Time
 	holder   int // the process that holds it; 0: not known
 	end      End
@@ -88,7 +89,7 @@ type Stay struct {
 // of topics, by its token.
 func (l *Listener) Open(dialed time.Time, topics []hub.Topic) *Sitting {
 	now := time.Now()
-	s := &Sitting{listener: l, opened: now, stays: make(map[hub.Topic][]*Stay)}
+	s := &Sitting{listener: l, dialed: dialed, opened: now, stays: make(map[hub.Topic][]*Stay)}
 	for _, t := range topics {
 		s.stays[t] = []*Stay{{asked: dialed, joined: now}}
 	}

@@ -13,7 +13,7 @@ type hall struct{ Forum }
 
 func (h *hall) sit(l *Listener, opened, closed int) *Sitting {
 	s := l.Open(at(opened), nil)
-	s.opened, s.holder = at(opened), 1
+	s.dialed, s.opened, s.holder = at(opened), at(opened), 1
 	if closed > 0 {
 		s.end.At = at(closed)
 	}
@@ -147,12 +147,23 @@ func TestSettleForum(t *testing.T) {
 			dying := h.sit(l, 0, 2500)
 			dying.holder = dead
 			dying.stay("a", 0, 0)
+			dying.stay("b", 0, 0)
 			s := h.sit(l, 2900, 0)
-			s.stay("a", 3200, 0)
-			h.post(1, 3000, Accepted, "a") // she is there, and asks later
+			s.stay("a", 4901, 0)
+			s.stay("b", 4900, 0)
+			h.post(1, 3000, Accepted, "a") // she is there, and joins much later
 			h.post(2, 2890, Accepted, "a") // she is not there yet
-			h.post(3, 3300, Accepted, "a") // she has asked
+			h.post(3, 3000, Accepted, "b") // she joins soon
 		}, Entry{Notifications: 3, Accepted: 2, Lost: 2, Owed: 2}},
+		"handed over to who has asked": {func(h *hall) {
+			l := h.Listen("ann", "")
+			dying := h.sit(l, -9000, 0)
+			dying.end.At, dying.holder = at(500), dead
+			dying.stay("a", -9000, 0)
+			x := h.sit(l, 600, 0).stay("a", 900, 0)
+			x.joined = at(2800)
+			h.post(1, 950, Accepted, "a")
+		}, Entry{Notifications: 1, Accepted: 1, Lost: 1, Owed: 1}},
 		"kept": {func(h *hall) {
 			l := h.Listen("ann", "")
 			h.sit(l, 0, 2500).stay("k", 0, 0)

@@ -292,10 +292,14 @@ func (a *forumAccount) back(later []*Sitting, p *Post, end time.Time) bool {
 	})
 }
 
-// tooLate reports whether x began on a connection that was there already when p was
-// sent, and no member: what is handed over passes it by.
+// rejoinTime is how soon after it has connected a client that comes back must be a member
+// of its topics again.
+const rejoinTime = 2 * time.Second
+
+// tooLate reports whether x was asked for after p was sent, on a connection that was
+// there already, and did not begin soon after that: what is handed over passes it by.
 func (s *Sitting) tooLate(x *Stay, p *Post) bool {
-	return s.opened.Before(p.Due) && x.asked.After(p.Due)
+	return s.opened.Before(p.Due) && x.asked.After(p.Due) && x.joined.After(s.dialed.Add(rejoinTime))
 }
 
 // keptFor reports whether topic t keeps p for the listener: it was a member before, has
