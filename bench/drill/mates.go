@@ -25,6 +25,9 @@ type mates struct {
 	dialing chan struct{} // bounds the connects at a time
 
 	open, logins, words, failed atomic.Int64
+
+	mu    sync.Mutex
+	kills []time.Time // of workers
 }
 
 // mate is one of them. A third of them stay.
@@ -92,6 +95,27 @@ func (ms *mates) start(ctx context.Context) {
 }
 
 func (ms *mates) wait() { ms.running.Wait() }
+
+// kill notes that a worker is killed now.
+func (ms *mates) kill() {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.kills = append(ms.kills, time.Now())
+}
+
+// lateBy is how long a client may take to notice that its worker was killed.
+const lateBy = 10 * time.Second
+
+// since is since when a mate is away that notices now that its connection has ended, why
+// err says: what ends without a word after a worker was killed had ended then.
+func (ms *mates) since(now time.Time, err error) time.Time {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if n := len(ms.kills); n > 0 && client.CloseCode(err) == 0 && now.Sub(ms.kills[n-1]) < lateBy {
+		return ms.kills[n-1]
+	}
+	return now
+}
 
 // rest has nobody come or go any more, but for those who lose their connection.
 func (ms *mates) rest() { close(ms.resting) }
@@ -163,7 +187,7 @@ func (m *mate) sit(ctx context.Context, conn *client.Conn) (hint *client.Reconne
 			if left {
 				_ = conn.Close()
 			}
-			m.end(left)
+			m.end(left, err)
 			return hint, left, err
 		}
 		if msg.Reconnect != nil {
@@ -195,11 +219,15 @@ func (m *mate) begin() {
 	}
 }
 
-func (m *mate) end(left bool) {
+func (m *mate) end(left bool, err error) {
+	from := time.Now()
+	if !left {
+		from = m.since(from, err)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.present, m.online = false, nil
-	m.absences = append(m.absences, absence{from: time.Now(), left: left})
+	m.absences = append(m.absences, absence{from: from, left: left})
 }
 
 // take reads what is told of friends.

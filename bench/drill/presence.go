@@ -212,6 +212,7 @@ func killMatesWorkers(ctx context.Context, b *befriended) error {
 		}
 		victim := pids[rand.IntN(len(pids))]
 		b.say("killing worker %d", victim)
+		b.mates.kill()
 		if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
 			return fmt.Errorf("kill worker %d: %w", victim, err)
 		}
