@@ -229,8 +229,6 @@ func (d *engineDoor) request(c *conn, req *http1.Request, sid string) {
 		d.know(c, session)
 		d.await(c, session)
 		d.polls.get(session, c, func(status int, body []byte) { d.answer(c, status, body) })
-	case session.State.stage >= stageClosing:
-		d.decline(c, req, engineio.ErrSession)
 	default:
 		d.know(c, session)
 		d.post(c, req, session, func(payload []byte) { d.answer(c, d.polls.posted(session, payload), okBody) })

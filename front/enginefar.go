@@ -410,7 +410,7 @@ func (f *farRequests) takePost(_ hub.ProcessID, body []byte) outcome {
 	}
 	end := n + int(length)
 	session := f.polls.byID[string(body[n:end])]
-	if session == nil || session.State.stage >= stageClosing {
+	if session == nil {
 		return outcome{status: statusUnknown}
 	}
 	if session.State.extra.polled.posting {

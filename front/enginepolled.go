@@ -137,10 +137,12 @@ func (d *enginePolls) charge(session *conn, n int) bool {
 	return exceeded == ""
 }
 
-// posted takes the payload of a POST, and returns the status that answers it.
+// posted takes the payload of a POST, and returns the status that answers it. What is
+// said to a session that is closed and waits for a GET is passed by, as by the reference
+// server: a client that was refused would not come for what is still to be read, and why.
 func (d *enginePolls) posted(session *conn, payload []byte) (status int) {
 	if session.State.stage >= stageClosing {
-		return http.StatusBadRequest
+		return http.StatusOK
 	}
 	if session.State.stage < stageRegister && len(payload) > d.earlyLimit { // which another process has read
 		d.gone(session)

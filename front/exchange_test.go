@@ -341,6 +341,25 @@ func TestACloseComesAlone(t *testing.T) {
 	p.refused("GET", "", 400, unknown)
 }
 
+// TestWhatIsSaidToAClosedSession is passed by, and keeps nobody from reading what is left.
+func TestWhatIsSaidToAClosedSession(t *testing.T) {
+	s := &switchboard{methods: map[hub.ProcessID]map[string]call.Handler{}}
+	owner, other := s.join(t), s.join(t)
+	near, far := owner.pollAs("ann"), owner.pollAs("ben").at(other)
+	owner.deliver(hub.Envelope{Kind: hub.KindDisconnect, Users: []hub.UserID{"ann", "ben"}, Payload: []byte("bye")})
+	wait(t, "the sessions to be closed", func() bool { return owner.metric("homing_front_closes_total", "code", "4003") == 2 })
+	for name, p := range map[string]*polling{"near": near, "far": far} {
+		if status, body, _ := p.ask("POST", p.url, `42["ack",{"t":"ack","ids":["x"]}]`); status != 200 || body != "ok" {
+			t.Errorf("%s: POST: %d %q", name, status, body)
+		}
+		if status, body, _ := p.ask("GET", p.url, ""); status != 200 || !strings.Contains(body, `42["closing"`) {
+			t.Errorf("%s: GET: %d %q", name, status, body)
+		}
+		p.refused("GET", "", 400, unknown)
+		p.refused("POST", "2probe", 400, unknown)
+	}
+}
+
 func TestAnAnswerThatIsLost(t *testing.T) {
 	s := &switchboard{methods: map[hub.ProcessID]map[string]call.Handler{}}
 	owner, other := s.join(t), s.join(t)
