@@ -113,6 +113,7 @@ func (a *audit) rules() ledger.Rules {
 		Patience: a.longestGap() + time.Second,
 		End:      a.loadEnd,
 		Owed:     a.owed,
+		Died:     a.diedAt,
 		Noticed:  noticedEnd + a.stalls.longest(),
 		Taken:    a.taken,
 		Window:   returnWindow,

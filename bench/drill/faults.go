@@ -50,12 +50,7 @@ func killWorker(ctx context.Context, d *drill) error {
 		return fmt.Errorf("kill worker %d: %w", victim, err)
 	}
 	d.audit.taken = time.Now()
-	d.audit.owed = func(holder int, closed time.Time) time.Time {
-		if holder != victim {
-			return time.Time{}
-		}
-		return closed.Add(leaseAtLeast)
-	}
+	d.audit.dies(victim, d.faultAt)
 	online := &presence{d.journal, d.stack.API.URLs()[0], d.stack.Access.Key()}
 	err = online.watchOffline(ctx, absent)
 	release()

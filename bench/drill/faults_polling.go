@@ -57,12 +57,6 @@ func killPolledOwner(ctx context.Context, d *drill) error {
 		return err
 	}
 	victim := pids[0]
-	d.audit.owed = func(holder int, closed time.Time) time.Time {
-		if holder != victim {
-			return time.Time{}
-		}
-		return d.faultAt.Add(leaseAtLeast) // that it counts as alive for, whenever its clients notice
-	}
 	owned := d.fleet.heldBy(victim)
 	d.faultAt = time.Now()
 	d.say("killing worker %d, which has the sessions of %d of %d clients", victim, len(owned), len(d.fleet.devices))
@@ -70,6 +64,7 @@ func killPolledOwner(ctx context.Context, d *drill) error {
 		return fmt.Errorf("kill worker %d: %w", victim, err)
 	}
 	d.audit.taken = time.Now()
+	d.audit.dies(victim, d.faultAt)
 	if err := pause(ctx, endKnown+d.stalls.longest()); err != nil {
 		return err
 	}

@@ -324,6 +324,46 @@ func TestSettleFindsEveryFault(t *testing.T) {
 	}
 }
 
+// TestWhoNoticesLateThatItsHolderWasKilled had no connection meanwhile.
+func TestWhoNoticesLateThatItsHolderWasKilled(t *testing.T) {
+	for name, c := range map[string]struct {
+		holder int
+		roams  bool
+		due    int
+		want   Entry
+	}{
+		"before the kill":              {dead, false, 2800, Entry{Accepted: 1, Owed: 1, Lost: 1}},
+		"before the kill, it roams":    {dead, true, 2800, Entry{}}, // it may have waited for the client to ask
+		"after the kill":               {dead, true, 3100, Entry{Accepted: 1, Owed: 1, Lost: 1}},
+		"its holder was not killed":    {1, true, 2800, Entry{Accepted: 1, Lost: 1}},
+		"long before, it was received": {dead, true, 500, Entry{Accepted: 1, Lost: 1}},
+	} {
+		var w world
+		gone := w.conn("a", "", 0, 6000) // it notices after three seconds
+		gone.holder, gone.Roams = c.holder, c.roams
+		w.conn("a", "", 6500, 0)
+		w.send(0, 0, c.due, Accepted, "", "a")
+		r := rules()
+		r.Taken = at(3000)
+		r.Died = func(e Ending) time.Time {
+			if e.Holder == dead {
+				return at(3000)
+			}
+			return time.Time{}
+		}
+		r.Owed = func(holder int, _ time.Time) time.Time {
+			if holder == dead {
+				return at(4000)
+			}
+			return time.Time{}
+		}
+		compare(t, settled(w.Settle(r)), c.want)
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
 // TestHowLongItTook is of first arrivals on connections that were there.
 func TestHowLongItTook(t *testing.T) {
 	var w world

@@ -38,6 +38,10 @@ type Rules struct {
 	Taken time.Time
 	// Window is how soon a user must be back to be owed anything.
 	Window time.Duration
+	// Died says when the holder of a connection was killed that ended after that: from
+	// then on nothing is due on it, however late its client notices. nil, or the zero
+	// time: it was not.
+	Died func(Ending) time.Time
 	// SentAway says since when a connection that ended had been out of the
 	// system's reach, so that it was ended for it: it was held until then only.
 	// What was accepted from then until it ended is owed to the user's next

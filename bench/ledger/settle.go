@@ -77,8 +77,17 @@ func (a *account) sheet(c *Conn) *sheet {
 	if !c.end.Silent.IsZero() {
 		s.closed = c.end.Silent
 	}
-	if a.rules.SentAway != nil && !c.end.At.IsZero() && !c.end.Left {
-		since := a.rules.SentAway(Ending{User: c.User, Service: c.Service, Holder: c.holder, Roams: c.Roams, Opened: c.Opened, End: c.end})
+	if c.end.At.IsZero() {
+		return s
+	}
+	ending := Ending{User: c.User, Service: c.Service, Holder: c.holder, Roams: c.Roams, Opened: c.Opened, End: c.end}
+	if a.rules.Died != nil {
+		if died := a.rules.Died(ending); !died.IsZero() && died.Before(s.closed) {
+			s.closed = died
+		}
+	}
+	if a.rules.SentAway != nil && !c.end.Left {
+		since := a.rules.SentAway(ending)
 		if !since.IsZero() && since.Before(s.closed) {
 			s.closed, s.sentAway = since, true
 		}
