@@ -52,7 +52,7 @@ func smallOutbox(c *Config) {
 }
 
 func TestSlowReaderOfMustIsClosed(t *testing.T) {
-	r := start(t, smallOutbox)
+	r := start(t, func(c *Config) { smallOutbox(c); c.CloseTimeout = 5 * time.Second }) // until the test reads
 	c := stuck(r, "ann")
 	bystander := r.join("bob")
 	n := fill(r, hub.ClassMust)
