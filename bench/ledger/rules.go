@@ -27,7 +27,8 @@ type Rules struct {
 	// on no other connection is owed to the user's next one. nil, or the zero
 	// time: nothing is. A connection that its client ended is not asked about.
 	Owed func(holder int, closed time.Time) time.Time
-	// Noticed is how late a client may notice that its connection has ended. What is
+	// Noticed is how late a client, or the system, may notice that a connection has
+	// ended. What the system said that it has written may have gone there until then. What is
 	// accepted so shortly before the end of what Owed says, and told to be offline then,
 	// is owed no more: the system knew of the end, and the client did not yet.
 	Noticed time.Duration

@@ -171,7 +171,7 @@ func (a *account) unread(m *Message, t *target, fate string) string {
 		switch {
 		case fate == "moved" && stayed && !s.Opened.After(m.Answered):
 			return "it was never read, and a connection stayed"
-		case fate == "written" && endedWith(s, m) && !stayed, fate == "queued" && endedWith(s, m):
+		case fate == "written" && a.endedWith(s, m) && !stayed, fate == "queued" && a.endedWith(s, m):
 			return ""
 		case fate != "moved" && s.Roams && !s.closed.IsZero() && s.overlaps(m.Due.Add(-heartbeat), m.Answered):
 			return ""
@@ -187,7 +187,8 @@ func (a *account) unread(m *Message, t *target, fate string) string {
 // no connection of, so that there is none that ends.
 const heartbeat = 36 * time.Second
 
-// endedWith reports whether the connection was there for m and has ended.
-func endedWith(s *sheet, m *Message) bool {
-	return !s.closed.IsZero() && s.overlaps(m.Due, m.Answered)
+// endedWith reports whether the connection was there for m, as far as the system could
+// have noticed, and has ended.
+func (a *account) endedWith(s *sheet, m *Message) bool {
+	return !s.closed.IsZero() && s.overlaps(m.Due.Add(-a.rules.Noticed), m.Answered)
 }

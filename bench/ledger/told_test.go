@@ -272,6 +272,20 @@ func sentAway(e Ending) time.Time {
 	return at(2000)
 }
 
+// TestWrittenToWhoHadJustGone is of a connection whose end the system had not noticed yet.
+func TestWrittenToWhoHadJustGone(t *testing.T) {
+	for noticed, wrong := range map[time.Duration]int{0: 1, 40 * time.Millisecond: 1, 500 * time.Millisecond: 0} {
+		var w world
+		w.conn("a", "", 0, 3000).end.Left = true
+		w.tell(0, 3050, fate("written"), "a")
+		r := rules()
+		r.Noticed = noticed
+		if got := w.Settle(r); got.ToldWrong != wrong {
+			t.Errorf("noticed within %v: %d told wrong, want %d: %v", noticed, got.ToldWrong, wrong, got.Examples)
+		}
+	}
+}
+
 // TestToldOfflineAtTheEnd is of a connection that the system knew to have ended before
 // its client did.
 func TestToldOfflineAtTheEnd(t *testing.T) {
