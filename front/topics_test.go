@@ -510,11 +510,11 @@ func TestHandOverIsForThoseWhoComeBack(t *testing.T) {
 			t.Parallel()
 			time.Sleep(time.Duration(i) * 200 * time.Millisecond)
 			c, topic := r.join(fmt.Sprint("user", i)), fmt.Sprint("topic", i)
-			time.Sleep(1800 * time.Millisecond)
+			time.Sleep(1400 * time.Millisecond)
 			c.text(`{"t":"subscribe","topic":"` + topic + `"}`)
 			c.wantText(`{"t":"subscribed","topic":"` + topic + `"}`)
 			e := toTopics("1", hub.Topic(topic))
-			e.Age = 600 * time.Millisecond
+			e.Age = 200 * time.Millisecond
 			r.deliver(e)
 			c.wantIDs("1")
 		})
