@@ -257,7 +257,7 @@ func (d *engineDoor) post(c *conn, req *http1.Request, session *conn, posted fun
 	contentType, _ := req.Header("Content-Type")
 	octets := strings.HasPrefix(contentType, octetStream) && !d.takesOctets(req, session)
 	limit := d.maxPayload
-	if session != nil && session.State.stage < stageRegister {
+	if session != nil && session.State.early() {
 		limit = d.earlyLimit
 	}
 	body, err := req.Body(limit)

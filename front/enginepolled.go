@@ -122,31 +122,42 @@ func (d *enginePolls) serve(session *conn) {
 	}
 }
 
-// charge charges a session for one of its requests, of n bytes.
+// charge charges a session for one of its requests, of n bytes. It ends one that is closed
+// already and goes on.
 func (d *enginePolls) charge(session *conn, n int) bool {
-	if session.State.stage >= stageClosing {
-		return true
-	}
 	exceeded := d.sessions.charge(session, useMessages, 1)
 	if exceeded == "" {
 		exceeded = d.sessions.charge(session, useBytes, n)
 	}
-	if exceeded != "" {
+	switch {
+	case exceeded == "":
+		return true
+	case session.State.stage >= stageClosing:
+		d.sessions.m.overBudget.WithLabelValues(exceeded).Inc()
+		d.gone(session)
+	default:
 		d.sessions.overspent(session, exceeded)
 	}
-	return exceeded == ""
+	return false
 }
+
+// early reports whether a session may say a little only: it has shown no token, or nobody
+// listens any more.
+func (s *client) early() bool { return s.stage < stageRegister || s.stage >= stageClosing }
 
 // posted takes the payload of a POST, and returns the status that answers it. What is
 // said to a session that is closed and waits for a GET is passed by, as by the reference
 // server: a client that was refused would not come for what is still to be read, and why.
 func (d *enginePolls) posted(session *conn, payload []byte) (status int) {
-	if session.State.stage >= stageClosing {
-		return http.StatusOK
-	}
-	if session.State.stage < stageRegister && len(payload) > d.earlyLimit { // which another process has read
+	if session.State.early() && len(payload) > d.earlyLimit { // which another process has read
 		d.gone(session)
 		return http.StatusRequestEntityTooLarge
+	}
+	if session.State.stage >= stageClosing {
+		if !d.charge(session, len(payload)) {
+			return http.StatusBadRequest
+		}
+		return http.StatusOK
 	}
 	if exceeded := d.sessions.charge(session, useBytes, max(len(payload), loop.ReadCost)); exceeded != "" {
 		d.sessions.overspent(session, exceeded)

@@ -360,6 +360,28 @@ func TestWhatIsSaidToAClosedSession(t *testing.T) {
 	}
 }
 
+// TestAClosedSessionIsNoRefuge has clients go on saying things to a session that is closed,
+// and read nothing.
+func TestAClosedSessionIsNoRefuge(t *testing.T) {
+	s := &switchboard{methods: map[hub.ProcessID]map[string]call.Handler{}}
+	owner, other := s.join(t), s.join(t)
+	all := map[string]*polling{"near": owner.pollAs("ann"), "far": owner.pollAs("ben").at(other)}
+	owner.deliver(hub.Envelope{Kind: hub.KindDisconnect, Users: []hub.UserID{"ann", "ben"}, Payload: []byte("bye")})
+	wait(t, "the sessions to be closed", func() bool { return owner.metric("homing_front_closes_total", "code", "4003") == 2 })
+	for name, p := range all {
+		said := 0
+		for ; said < 1000; said++ {
+			if status, _, _ := p.ask("POST", p.url, `42["ping"]`); status != 200 {
+				break
+			}
+		}
+		if said == 0 || said > 500 {
+			t.Errorf("%s: %d things were listened to", name, said)
+		}
+		p.refused("GET", "", 400, unknown)
+	}
+}
+
 func TestAnAnswerThatIsLost(t *testing.T) {
 	s := &switchboard{methods: map[hub.ProcessID]map[string]call.Handler{}}
 	owner, other := s.join(t), s.join(t)

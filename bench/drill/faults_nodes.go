@@ -151,24 +151,27 @@ func (d *drill) untilTold(ctx context.Context, since time.Time, n int) error {
 	return nil
 }
 
-// wordless describes an end that nobody was told of.
-func (d *drill) wordless(e ending) string {
+// checkWords wants that every connection that ended was told so, and returns how many
+// ended. It says of the first that was not why, as far as is known.
+func (d *drill) checkWords() (ended int) {
+	all := d.fleet.endings()
+	silent := slices.IndexFunc(all, func(e ending) bool { return !e.told && client.CloseCode(e.err) != comeBack })
+	if silent < 0 {
+		return len(all)
+	}
 	for _, loss := range d.entrance.bridges.Losses() {
 		d.say("  lost on the bridge: %s", loss)
 	}
-	return fmt.Sprintf("a connection of %s (way %d) ended without a word %.1fs after the fault: %v", e.device.user, d.entrance.wayOf(e.device.number), e.at.Sub(d.faultAt).Seconds(), e.err)
+	e := all[silent]
+	d.result.breaks("a connection of %s (way %d) ended without a word %.1fs after the fault: %v", e.device.user, d.entrance.wayOf(e.device.number), e.at.Sub(d.faultAt).Seconds(), e.err)
+	return len(all)
 }
 
 // checkDrained wants that every connection that ended was told so, and that nobody
 // failed to connect.
 func checkDrained(ctx context.Context, d *drill) error {
 	d.attendance.checkConnects()
-	for _, e := range d.fleet.endings() {
-		if !e.told && client.CloseCode(e.err) != comeBack {
-			d.result.breaks("%s", d.wordless(e))
-			break
-		}
-	}
+	d.checkWords()
 	return checkIndex(ctx, d)
 }
 
@@ -196,14 +199,7 @@ func drainTooLate(ctx context.Context, d *drill) error {
 	if err := n.emptied(ctx, 0, 10*time.Second); err != nil {
 		d.result.breaks("%v", err)
 	}
-	closed := 0
-	for _, e := range d.fleet.endings() {
-		if !e.told && client.CloseCode(e.err) != comeBack {
-			d.result.breaks("%s", d.wordless(e))
-			break
-		}
-		closed++
-	}
+	closed := d.checkWords()
 	d.say("%d connections were closed", closed)
 	if closed < len(d.fleet.devices)/4 {
 		d.result.breaks("%d of about %d connections were closed at the deadline", closed, len(d.fleet.devices)/3)
