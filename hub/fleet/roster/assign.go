@@ -222,14 +222,20 @@ func (r *Roster) share(asked string, lot []byte) string {
 	return ""
 }
 
-// assignAll carries out jobs in one script.
-func (r *Roster) assignAll(ctx context.Context, jobs []*job) {
-	ctx, cancel := context.WithTimeout(ctx, assignTimeout)
-	defer cancel()
+// head are those arguments of assign.lua that stand before the requests.
+func (r *Roster) head() []any {
 	args := []any{reservedFor.Milliseconds(), remembered.Milliseconds(), maxReserved, r.mark(), r.spare, len(r.cfg.Shares)}
 	for v := range r.cfg.Shares {
 		args = append(args, v)
 	}
+	return args
+}
+
+// assignAll carries out jobs in one script.
+func (r *Roster) assignAll(ctx context.Context, jobs []*job) {
+	ctx, cancel := context.WithTimeout(ctx, assignTimeout)
+	defer cancel()
+	args := r.head()
 	for _, j := range jobs {
 		args = append(args, j.args...)
 	}

@@ -147,6 +147,35 @@ func TestRegionsAndVersions(t *testing.T) {
 	b.refused(fleet.Request{Players: 65}, hub.ErrInvalid)
 }
 
+// TestWhatNobodyKnowsIsCountedOnce looks near first, and then everywhere, for several at
+// once.
+func TestWhatNobodyKnowsIsCountedOnce(t *testing.T) {
+	b := newBench(t, Config{Strategy: "pack"})
+	b.node("near", func(r *Report) { r.Region = "eu" }).report()
+	b.node("far", func(r *Report) { r.Region = "us" }).report()
+	b.node("full", func(r *Report) { r.Region, r.Capacity, r.Load.Connections = "eu", 10, 8 }).report()
+	args := b.head()
+	for i, players := range []int{3, 4, 3, 2} {
+		q := fleet.Request{ID: fmt.Sprint(i), Region: "eu", Players: players}
+		b.must(b.complete(&q))
+		args = append(args, b.job(&q).args...)
+	}
+	reply, err := b.run(t.Context(), "assigning", assignScript, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"[none 3 2]", "[none 3 2]", "[none 3 2]", "ok full"} {
+		one, _ := reply[1+i].([]any)
+		got := fmt.Sprint(one)
+		if one[0] == "ok" {
+			got = fmt.Sprint("ok ", one[1])
+		}
+		if got != want {
+			t.Errorf("request %d: %s, want %s", i, got, want)
+		}
+	}
+}
+
 func TestABurstWaitsForRoom(t *testing.T) {
 	b := newBench(t, Config{Waiting: 1})
 	w := b.node("n", func(r *Report) { r.Capacity = 1 })

@@ -24,30 +24,30 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // bench is a roster on a Redis of the test's own.
 type bench struct {
-	*testing.T
+	testing.TB
 	*Roster
 
 	r    *redisx.Redis
 	keys hub.Keys
 }
 
-func newBench(t *testing.T, cfg Config) *bench {
-	t.Helper()
-	return benchOn(t, cfg, redistest.Config(t, redistest.Server(t)))
+func newBench(tb testing.TB, cfg Config) *bench {
+	tb.Helper()
+	return benchOn(tb, cfg, redistest.Config(tb, redistest.Server(tb)))
 }
 
-func benchOn(t *testing.T, cfg Config, rc redisx.Config) *bench {
-	t.Helper()
-	r := redistest.Open(t, rc)
-	b := &bench{T: t, r: r, keys: hub.NewKeys(rc.Prefix)}
+func benchOn(tb testing.TB, cfg Config, rc redisx.Config) *bench {
+	tb.Helper()
+	r := redistest.Open(tb, rc)
+	b := &bench{TB: tb, r: r, keys: hub.NewKeys(rc.Prefix)}
 	b.Roster = New(cfg, r, b.keys, prometheus.NewRegistry())
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(tb.Context())
 	done := make(chan error, 1)
 	go func() { done <- b.Roster.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return b

@@ -74,9 +74,16 @@ local function room(q, n)
 end
 
 -- best returns the node of a group to be taken first, and its load. It is the first, as
--- a rule, so more than two are read only when it is not.
+-- a rule, so more than two are read only when it is not. A group that had no room is not
+-- read again for as many players.
+local full = {}
 local function best(q, key)
-  local at, most = 0, 2
+  local at, most, memo = 0, 2, key .. (q.pack and q.mark_text or '')
+  local was, without = full[memo], q.without
+  if was and q.players >= was.players then
+    q.without = without + was.without
+    return nil
+  end
   while true do
     local page
     if q.pack then
@@ -95,6 +102,7 @@ local function best(q, key)
       end
     end
     if #page < 2 * most then
+      full[memo] = {players = q.players, without = q.without - without}
       return nil
     end
     most = 16
@@ -123,10 +131,12 @@ local function find(q)
   for pass = 1, q.or_other and 2 or 1 do
     local right = pass == 1 and of_version or of_no_share
     if q.region ~= '' then
+      local without = q.without
       local node, group = choose(q, right, true)
       if node then
         return node, group
       end
+      q.without = without -- those are among the ones that are looked at now
     end
     local node, group = choose(q, right, false)
     if node then
@@ -164,6 +174,7 @@ local function again(q)
   if n and (state == ' came' or tonumber(lapses) > now) then
     return {'ok', id, n.endpoint, lapses, '0'}
   end
+  full = {}
   for player = 1, tonumber(was) do
     local removed = redis.call('ZREM', reserved_key(id), q.id .. ':' .. player)
     if n then
